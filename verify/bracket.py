@@ -1,0 +1,127 @@
+"""The answer of every method: a bracket lower <= v* <= upper with the evidence for each side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+
+from verify.errors import Contradiction
+
+TOLERANCE = 1e-5  # float sides may cross by this much, relative to 1 + |v|, before it counts as a contradiction
+
+
+class Rigour(StrEnum):
+    """How a side was established: by exact or outward-rounded arithmetic, in plain floats, or by a solver's word."""
+
+    PROVED = "proved"
+    FLOAT = "float"
+    SOLVER = "solver"
+
+
+class Verdict(StrEnum):
+    """What a bracket says of one problem."""
+
+    CERTIFIED = "certified"  # a certificate was accepted by the independent checker
+    VERIFIED = "verified"  # v* < 0, proved in floating point
+    FALSIFIED = "falsified"  # v* >= 0, with a witness that was replayed
+    UNKNOWN = "unknown"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Side:
+    """Where one side of a bracket comes from."""
+
+    method: str
+    rigour: Rigour
+    level: str = "R"  # R: real arithmetic, F: float32 execution
+    trusts: str = "float rounding"
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """lower <= v* <= upper for each problem of a batch.
+
+    Args:
+        lower: (batch,) violation of the witness, -inf where none was found.
+        upper: (batch,) bound of a relaxation or of an exact method, inf where none is known.
+        witness: (batch, *shape) the inputs that attain `lower`, or None.
+        below: where `lower` comes from, None if no method gave one.
+        above: the same of `upper`.
+        notes: counts and reasons, for tables ("nodes": 12, "stopped": "time limit").
+    """
+
+    lower: Tensor
+    upper: Tensor
+    witness: Tensor | None = None
+    below: Side | None = None
+    above: Side | None = None
+    notes: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """One verdict a problem. NaN compares false with everything, so it never verifies or falsifies."""
+        holds, fails = (self.upper < 0).tolist(), (self.lower >= 0).tolist()
+        pairs = zip(holds, fails, strict=True)
+        return [Verdict.VERIFIED if h else Verdict.FALSIFIED if f else Verdict.UNKNOWN for h, f in pairs]
+
+    @property
+    def gap(self) -> Tensor:
+        """upper - lower, (batch,)."""
+        return self.upper - self.lower
+
+    def check(self, bundle: dict | None = None) -> Bracket:
+        """Returns self; raises Contradiction where lower > upper beyond the float tolerance."""
+        scale = 1 + torch.minimum(self.lower.abs(), self.upper.abs())
+        slack = 0.0 if _proved(self.below) and _proved(self.above) else TOLERANCE
+        crossed = (self.lower > self.upper + slack * scale).nonzero().flatten().tolist()
+        if crossed:
+            i = crossed[0]
+            names = [side.method if side else "?" for side in (self.below, self.above)]
+            raise Contradiction(
+                f"problem {i}: {names[0]} found a point of value {float(self.lower[i]):.9g} above the upper bound "
+                f"{float(self.upper[i]):.9g} of {names[1]}; one of them is wrong, please report the bundle",
+                {"problems": crossed, "bracket": self, **(bundle or {})},
+            )
+        return self
+
+    def meet(self, other: Bracket) -> Bracket:
+        """The bracket that both support: the larger lower with its witness, the smaller upper.
+
+        Raises Contradiction where they cross.
+        """
+        better = other.lower > self.lower
+        closer = other.upper < self.upper
+        witness = self.witness if other.witness is None else other.witness
+        if self.witness is not None and other.witness is not None:
+            spread = better.reshape(-1, *[1] * (self.witness.dim() - 1))
+            witness = torch.where(spread, other.witness, self.witness)
+        met = replace(
+            self,
+            lower=torch.where(better, other.lower, self.lower),
+            upper=torch.where(closer, other.upper, self.upper),
+            witness=witness,
+            below=_weaker(self.below, other.below, better),
+            above=_weaker(self.above, other.above, closer),
+            notes={**self.notes, **other.notes},
+        )
+        return met.check()
+
+
+def _proved(side: Side | None) -> bool:
+    return side is not None and side.rigour is Rigour.PROVED
+
+
+def _weaker(mine: Side | None, other: Side | None, taken: Tensor) -> Side | None:
+    """The side's source; where a batch mixes two sources, both are named and the weaker rigour is kept."""
+    if other is None or not bool(taken.any()):
+        return mine
+    if mine is None or bool(taken.all()):
+        return other
+    order = [Rigour.PROVED, Rigour.FLOAT, Rigour.SOLVER]
+    weak = max(mine, other, key=lambda side: order.index(side.rigour))
+    names = dict.fromkeys([*mine.method.split("+"), *other.method.split("+")])
+    return replace(weak, method="+".join(names))

@@ -1,0 +1,32 @@
+"""Every way in which the toolkit says no: one sentence with what, where and the remedy."""
+
+
+class VerifyError(Exception):
+    """Base of all errors raised on purpose; the command line prints it as one line."""
+
+
+class InputError(VerifyError):
+    """What the user gave does not fit: a missing file, a wrong shape, a negative eps."""
+
+
+class UnsupportedOp(VerifyError):
+    """A node of a model that no operator family covers; it is never approximated or skipped."""
+
+
+class UnsupportedMethod(VerifyError):
+    """A method was asked for a set, a specification or a network that it cannot treat."""
+
+
+class SolverError(VerifyError):
+    """A solver stopped in a state that says nothing about the problem."""
+
+
+class Contradiction(VerifyError):
+    """Two answers to one problem cross: one of them is wrong, and neither is a verdict.
+
+    `bundle` holds what is needed to reproduce the crossing.
+    """
+
+    def __init__(self, message: str, bundle: dict | None = None):
+        super().__init__(message)
+        self.bundle = bundle or {}

@@ -1,0 +1,67 @@
+"""What both front-ends write to: nodes are appended, shapes follow from running the op."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from verify.errors import UnsupportedOp, VerifyError
+from verify.ir.graph import Graph, Network, Node
+from verify.ops.base import Op
+
+
+class GraphBuilder:
+    """Collects nodes and parameters in topological order."""
+
+    def __init__(self, input_name: str, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32):
+        self.input = input_name
+        self.input_shape = input_shape
+        self.dtype = dtype
+        self.nodes: list[Node] = []
+        self.parameters: dict[str, Tensor] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {input_name: input_shape}
+
+    def parameter(self, name: str, value: Tensor) -> str:
+        """Stores a parameter under this name, or a numbered one if another value has it; returns the name."""
+        unique, count = name, 1
+        while unique in self.parameters and not _same(self.parameters[unique], value):
+            count += 1
+            unique = f"{name}_{count}"
+        self.parameters[unique] = value
+        return unique
+
+    def add(self, name: str, op: Op, inputs: tuple[str, ...], parameters: tuple[str, ...] = ()) -> str:
+        """Appends a node and returns its name (made unique). Raises UnsupportedOp where its shapes do not fit."""
+        unique, count = name, 1
+        while unique in self.shapes:
+            count += 1
+            unique = f"{name}_{count}"
+        values = tuple(self.parameters[p] for p in parameters)
+        samples = [torch.zeros((1, *self.shapes[i]), dtype=self.dtype) for i in inputs]
+        try:
+            with torch.no_grad():
+                shape = tuple(op.forward(values, *samples).shape[1:])
+        except (RuntimeError, IndexError) as problem:
+            shapes = ", ".join(str(self.shapes[i]) for i in inputs)
+            first = str(problem).splitlines()[0]
+            raise UnsupportedOp(f"node {name} ({type(op).__name__}) does not accept inputs of shape {shapes}: {first}") from None
+        self.nodes.append(Node(unique, op, inputs, parameters, shape))
+        self.shapes[unique] = shape
+        return unique
+
+    def finish(self, output: str) -> Network:
+        """The frozen network of the nodes that `output` depends on."""
+        needed = {output}
+        kept: list[Node] = []
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                kept.append(node)
+                needed.update(node.inputs)
+        if self.input not in needed:
+            raise VerifyError("the output of the model does not depend on its input; check which output is meant")
+        graph = Graph(self.input, self.input_shape, tuple(reversed(kept)), output)
+        return graph.freeze(self.parameters)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a is b or (a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b)))

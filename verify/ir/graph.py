@@ -1,0 +1,171 @@
+"""The network IR: an immutable graph that names its parameters, and a network that holds their values.
+
+Shapes exclude the batch axis, which is axis 0 of every tensor. A `Graph` is structure alone. `graph.freeze(values)`
+copies and hashes the values into a `Network`, the only thing that is rewritten, solved and certified.
+`graph.bind(tensors)` evaluates over a live module's own tensors, so that bounds are differentiable in the weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from verify.errors import InputError
+from verify.ops.base import Op, Parameters
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation: `op` applied to the outputs of `inputs` with the named parameters; `shape` of its output."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    parameters: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in topological order; `input` is the name of the one input, `output` that of the result."""
+
+    input: str
+    input_shape: tuple[int, ...]
+    nodes: tuple[Node, ...]
+    output: str
+
+    def __post_init__(self) -> None:
+        known = {self.input}
+        for node in self.nodes:
+            if node.name in known:
+                raise InputError(f"graph has two values named {node.name}; names must be unique")
+            missing = [name for name in node.inputs if name not in known]
+            if missing:
+                raise InputError(f"node {node.name} reads {missing[0]}, which no earlier node makes")
+            known.add(node.name)
+        if self.output not in known:
+            raise InputError(f"graph output {self.output} is made by no node")
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def parameter_names(self) -> tuple[str, ...]:
+        """In order of first use."""
+        return tuple(dict.fromkeys(name for node in self.nodes for name in node.parameters))
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.shape_of(self.output)
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """Shape of a value, batch excluded."""
+        return self.input_shape if name == self.input else self.by_name[name].shape
+
+    def freeze(self, parameters: Mapping[str, Tensor]) -> Network:
+        """A network with copies of these values. Raises InputError for a missing or non-finite one."""
+        return Network(self, {name: t.detach().clone() for name, t in self._complete(parameters).items()})
+
+    def bind(self, parameters: Mapping[str, Tensor]) -> BoundGraph:
+        """The graph over these very tensors, for training."""
+        return BoundGraph(self, self._complete(parameters))
+
+    def _complete(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        missing = [name for name in self.parameter_names if name not in parameters]
+        if missing:
+            raise InputError(f"the graph needs parameter {missing[0]}, which was not given")
+        return {name: parameters[name] for name in self.parameter_names}
+
+
+@dataclass(frozen=True, eq=False)
+class BoundGraph:
+    """A graph with tensors for its parameters; differentiable in them."""
+
+    graph: Graph
+    parameters: dict[str, Tensor] = field(repr=False)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.graph.input_shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.graph.output_shape
+
+    @property
+    def outputs(self) -> int:
+        """Number of output entries of one sample."""
+        count = 1
+        for n in self.output_shape:
+            count *= n
+        return count
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """The floating type of the parameters (float32 for a network without any)."""
+        kinds = {t.dtype for t in self.parameters.values() if t.is_floating_point()}
+        return kinds.pop() if len(kinds) == 1 else torch.float32
+
+    @cached_property
+    def device(self) -> torch.device:
+        return next((t.device for t in self.parameters.values()), torch.device("cpu"))
+
+    def of(self, node: Node) -> Parameters:
+        """The parameter tensors of a node."""
+        return tuple(self.parameters[name] for name in node.parameters)
+
+    def walk(self) -> Iterator[tuple[Node, Parameters]]:
+        """Nodes in topological order with their parameters."""
+        for node in self.graph.nodes:
+            yield node, self.of(node)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Outputs (batch, *output_shape) of inputs (batch, *input_shape)."""
+        if tuple(x.shape[1:]) != self.input_shape:
+            raise InputError(f"the network takes samples of shape {self.input_shape}, not {tuple(x.shape[1:])}")
+        values = {self.graph.input: x}
+        for node, p in self.walk():
+            values[node.name] = node.op.forward(p, *(values[name] for name in node.inputs))
+        return values[self.graph.output]
+
+
+@dataclass(frozen=True, eq=False)
+class Network(BoundGraph):
+    """A graph with its own copies of the parameters: finite, hashed, never differentiated.
+
+    `unmerged` is the network as it was read, where this one came of rewrites: proofs and replays speak of that.
+    """
+
+    unmerged: Network | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, tensor in self.parameters.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                raise InputError(f"parameter {name} has a value that is not finite; mend or retrain the model")
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the structure and the raw little-endian weights."""
+        seen = hashlib.sha256(repr((self.graph.input, self.graph.input_shape, self.graph.output)).encode())
+        for node in self.graph.nodes:
+            seen.update(repr(node).encode())
+        for name, tensor in self.parameters.items():
+            seen.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            seen.update(tensor.cpu().contiguous().numpy().tobytes())
+        return seen.hexdigest()
+
+    def to(self, device: torch.device | str) -> Network:
+        """The same network with its parameters on another device."""
+        moved = {name: t.to(device) for name, t in self.parameters.items()}
+        return Network(self.graph, moved, self.unmerged)
+
+    def double(self) -> Network:
+        """The same network in float64."""
+        wide = {name: t.double() if t.is_floating_point() else t for name, t in self.parameters.items()}
+        return Network(self.graph, wide)

@@ -1,0 +1,16 @@
+"""Operators: an op states facts, its family states semantics, a method walks the graph."""
+
+from verify.ops.affine import Affine
+from verify.ops.base import REGISTRY, Encoder, Example, Interval, Lines, Op, Parameters, register
+from verify.ops.linear_ops import AvgPool, BatchNorm, Conv, ConvTranspose, Linear
+from verify.ops.maximum import Max, axis_groups, pool_groups
+from verify.ops.piecewise import Abs, Clip, HardSigmoid, LeakyReLU, Piecewise, ReLU
+from verify.ops.shape_ops import Add, Concat, Permute, Reshape, Scale, Select, Shift, Sum
+from verify.ops.smooth import Sigmoid, Smooth, Tanh
+
+__all__ = [
+    "REGISTRY", "Abs", "Add", "Affine", "AvgPool", "BatchNorm", "Clip", "Concat", "Conv", "ConvTranspose", "Encoder",
+    "Example", "HardSigmoid", "Interval", "LeakyReLU", "Linear", "Lines", "Max", "Op", "Parameters", "Permute",
+    "Piecewise", "ReLU", "Reshape", "Scale", "Select", "Shift", "Sigmoid", "Smooth", "Sum", "Tanh", "axis_groups",
+    "pool_groups", "register",
+]

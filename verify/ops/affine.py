@@ -1,0 +1,118 @@
+"""The affine family: y = sum over arguments k of A_k x_k + b.
+
+An op states `linear` (A_k x without the bias), `bias`, and, where a closed form beats automatic differentiation, the
+`adjoint`. From these the family derives every bound, so an affine op cannot be sound in one method and wrong in another.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from verify.ops.base import Encoder, Interval, Op, Parameters
+from verify.rationals import exact_array
+
+IDENTITY_CHUNK = 1 << 22  # floats of the identity pushed through an adjoint at once
+
+
+class Affine(Op):
+    """An op that is affine in its arguments. `is_monotone` states that all coefficients are >= 0."""
+
+    is_monotone: bool = False
+
+    @abstractmethod
+    def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
+        """A_k x without bias; x (batch, *shape of argument k)."""
+
+    def adjoint(self, p: Parameters, k: int, a: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """A_k' a; a (n, *output shape) -> (n, *shape), shape being that of argument k."""
+        with torch.enable_grad():
+            x = torch.zeros((a.shape[0], *shape), dtype=a.dtype, device=a.device, requires_grad=True)
+            y = self.linear(p, k, x)
+            differentiable = a.requires_grad or any(t.requires_grad for t in p)
+            return torch.autograd.grad(y, x, a, create_graph=differentiable)[0]
+
+    def absolute(self, p: Parameters, k: int, x: Tensor) -> Tensor:
+        """|A_k| x without bias."""
+        return self.linear(tuple(t.abs() if t.is_floating_point() else t for t in p), k, x)
+
+    def bias(self, p: Parameters) -> Tensor | None:
+        """b, broadcastable to the output shape without batch, or None for zero."""
+        return None
+
+    def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
+        total = self.linear(p, 0, xs[0])
+        for k in range(1, len(xs)):
+            total = total + self.linear(p, k, xs[k])
+        bias = self.bias(p)
+        return total if bias is None else total + bias
+
+    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+        """Sound because |A (x - c)| <= |A| r for every x with |x - c| <= r; trusts float rounding."""
+        if self.is_monotone:
+            return Interval(self.forward(p, *(b.low for b in boxes)), self.forward(p, *(b.high for b in boxes)))
+        center = self.forward(p, *((b.low + b.high) / 2 for b in boxes))
+        radius = self.absolute(p, 0, (boxes[0].high - boxes[0].low) / 2)
+        for k in range(1, len(boxes)):
+            radius = radius + self.absolute(p, k, (boxes[k].high - boxes[k].low) / 2)
+        return Interval(center - radius, center + radius)
+
+    def matrix(self, p: Parameters, k: int, shape: tuple[int, ...], out_shape: tuple[int, ...]) -> sp.csr_matrix:
+        """A_k as a sparse float64 matrix (outputs, inputs). Its entries are exact: the adjoint of a unit vector adds
+        nothing up, except where an op itself repeats an input."""
+        rows, inputs = int(np.prod(out_shape)), int(np.prod(shape))
+        step = max(1, IDENTITY_CHUNK // max(1, rows, inputs))
+        blocks = []
+        wide = tuple(t.detach().double() if t.is_floating_point() else t for t in p)
+        for start in range(0, rows, step):
+            count = min(step, rows - start)
+            unit = torch.zeros((count, rows), dtype=torch.float64, device=wide[0].device if wide else None)
+            unit[torch.arange(count), torch.arange(start, start + count)] = 1
+            block = self.adjoint(wide, k, unit.reshape(count, *out_shape), shape)
+            blocks.append(sp.csr_matrix(block.detach().reshape(count, inputs).cpu().numpy()))
+        return sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix((0, inputs))
+
+    def encode(self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]) -> np.ndarray:
+        """y - sum_k A_k x_k = b."""
+        box = self.interval(p, *boxes)
+        shape = tuple(box.low.shape[1:])
+        y = model.add_columns(_array(box.low), _array(box.high))
+        terms: list[tuple[object, np.ndarray]] = [(np.ones(y.size), y.ravel())]
+        for k, x in enumerate(columns):
+            terms.append((-self.matrix(p, k, x.shape, shape), x.ravel()))
+        bias = self._flat_bias(p, shape)
+        model.add_rows(terms, bias, bias)
+        return y
+
+    def enclose(self, p: Parameters, *xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        zero = tuple(torch.zeros((1, *x.shape), dtype=torch.float64) for x in xs)
+        shape = tuple(self.forward(tuple(t.double() if t.is_floating_point() else t for t in p), *zero).shape[1:])
+        bias = self.bias(p)
+        flat = np.full(int(np.prod(shape)), Fraction(0), dtype=object)
+        if bias is not None:
+            flat = exact_array(bias.expand(shape)).reshape(-1)
+        for k, x in enumerate(xs):
+            matrix, values = self.matrix(p, k, x.shape, shape), x.reshape(-1)
+            for row in range(matrix.shape[0]):
+                span = slice(matrix.indptr[row], matrix.indptr[row + 1])
+                pairs = zip(matrix.data[span].tolist(), values[matrix.indices[span]], strict=True)
+                flat[row] = flat[row] + sum((Fraction(w) * v for w, v in pairs), Fraction(0))
+        exact = flat.reshape(shape)
+        return exact, exact
+
+    def _flat_bias(self, p: Parameters, shape: tuple[int, ...]) -> np.ndarray:
+        bias = self.bias(p)
+        if bias is None:
+            return np.zeros(int(np.prod(shape)))
+        return bias.detach().double().expand(shape).reshape(-1).cpu().numpy()
+
+
+def _array(x: Tensor) -> np.ndarray:
+    """The one sample of a batch of 1, as float64."""
+    return x[0].detach().double().cpu().numpy()

@@ -1,0 +1,113 @@
+"""What all operators share: the record type, the data that methods exchange, and the registry.
+
+An op is a frozen record of facts. It belongs to one of a few families (affine, piecewise, maximum, smooth), and the
+family tells five things from those facts: forward, interval, relax, encode, enclose. A method walks the graph and
+uses these tellings; it never asks which op it has before it.
+
+Conventions: every tensor starts with a batch axis; `p` is the tuple of a node's parameter tensors; shapes in
+docstrings exclude nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+Parameters = tuple[Tensor, ...]
+
+
+class Interval(NamedTuple):
+    """Elementwise bounds low <= value <= high, both (batch, *shape)."""
+
+    low: Tensor
+    high: Tensor
+
+    def meet(self, other: Interval) -> Interval:
+        """The intersection of two valid intervals; where rounding makes them cross, both ends of `self` stay."""
+        low, high = self.low.maximum(other.low), self.high.minimum(other.high)
+        crossed = low > high
+        return Interval(self.low.where(crossed, low), self.high.where(crossed, high))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """lower_slope * z + lower_intercept <= f(x) <= upper_slope * z + upper_intercept over a box.
+
+    All arrays are (batch, *output shape). For elementwise ops z is the input at the same place; for a maximum it is the
+    flattened input at `lower_index` and `upper_index` (long, (batch, *output shape)).
+    """
+
+    lower_slope: Tensor
+    lower_intercept: Tensor
+    upper_slope: Tensor
+    upper_intercept: Tensor
+    lower_index: Tensor | None = None
+    upper_index: Tensor | None = None
+
+
+class Op(ABC):
+    """One operator of the IR. Subclasses are frozen dataclasses; parameters arrive as tensors, never live inside."""
+
+    is_exact: bool = True  # whether `encode` with integrality describes the op exactly
+
+    @abstractmethod
+    def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
+        """The op at points xs, each (batch, *input shape)."""
+
+    @abstractmethod
+    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+        """Elementwise bounds of the op over boxes. Sound in real arithmetic; trusts float rounding."""
+
+    @abstractmethod
+    def encode(self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]) -> np.ndarray:
+        """Adds rows and columns for one sample to a linear model; returns the output's column numbers (*shape).
+
+        `columns` holds the column numbers of each input, `boxes` their bounds with a batch of 1.
+        """
+
+    @abstractmethod
+    def enclose(self, p: Parameters, *xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Exact rational evaluation of one sample: object arrays (*input shape) -> (low, high) of (*shape)."""
+
+
+class Encoder(ABC):
+    """What `encode` writes to: a linear model with columns and two-sided rows (see verify.solvers.model)."""
+
+    @abstractmethod
+    def add_columns(self, low: np.ndarray, high: np.ndarray, integer: bool = False) -> np.ndarray:
+        """New columns with these bounds; returns their numbers in the shape of `low`."""
+
+    @abstractmethod
+    def add_rows(self, terms: Sequence[tuple[object, np.ndarray]], low: np.ndarray, high: np.ndarray) -> None:
+        """Rows low <= sum over terms of A x <= high. A term is (A, columns), A a scipy sparse matrix (rows, n) over n
+        columns, or a vector (rows,) meaning a diagonal matrix."""
+
+
+class Example(NamedTuple):
+    """An instance of an op for the law suite: the op, its parameters, and the shapes of its inputs."""
+
+    op: Op
+    parameters: Parameters
+    shapes: tuple[tuple[int, ...], ...]
+
+
+REGISTRY: dict[str, tuple[type[Op], Callable[[], list[Example]]]] = {}
+
+
+def register(examples: Callable[[], list[Example]]) -> Callable[[type[Op]], type[Op]]:
+    """Class decorator: names an op for the law suite. An op without examples is refused."""
+
+    def add(cls: type[Op]) -> type[Op]:
+        if not callable(examples):
+            raise TypeError(f"op {cls.__name__} needs a function that returns its examples")
+        if cls.__name__ in REGISTRY:
+            raise ValueError(f"op {cls.__name__} is registered twice")
+        REGISTRY[cls.__name__] = (cls, examples)
+        return cls
+
+    return add

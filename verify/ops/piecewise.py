@@ -1,0 +1,213 @@
+"""The piecewise family: continuous, elementwise, piecewise linear functions, and why their relaxations are sound.
+
+An op states breakpoints, slopes and one anchor point on its graph, all rational. Everything else follows, and one
+remark carries all bounds: f is linear between consecutive *vertices* (the ends of the interval and the breakpoints
+inside it), so for any slope s the function f(x) - s x has its maximum and minimum over [low, high] at a vertex. Hence
+any slope gives a sound line if its intercept is that extreme value; the slope only decides how tight it is.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from verify.ops.base import Encoder, Example, Interval, Lines, Op, Parameters, register
+
+
+class Piecewise(Op):
+    """Elementwise f with `slopes` (m + 1) on the pieces between `breakpoints` (m), through `anchor` (x, f(x))."""
+
+    @property
+    @abstractmethod
+    def breakpoints(self) -> tuple[Fraction, ...]:
+        """Ascending."""
+
+    @property
+    @abstractmethod
+    def slopes(self) -> tuple[Fraction, ...]:
+        """One more than the breakpoints."""
+
+    @property
+    def anchor(self) -> tuple[Fraction, Fraction]:
+        """A point on the graph; by default the first breakpoint is a zero of f."""
+        return self.breakpoints[0], Fraction(0)
+
+    @property
+    def intercepts(self) -> tuple[Fraction, ...]:
+        """c_i with f(x) = slopes[i] x + c_i on piece i, from continuity and the anchor."""
+        at, value = self.anchor
+        home = sum(b < at for b in self.breakpoints)
+        found = {home: value - self.slopes[home] * at}
+        for i in range(home, len(self.breakpoints)):
+            found[i + 1] = found[i] + (self.slopes[i] - self.slopes[i + 1]) * self.breakpoints[i]
+        for i in range(home, 0, -1):
+            found[i - 1] = found[i] + (self.slopes[i] - self.slopes[i - 1]) * self.breakpoints[i - 1]
+        return tuple(found[i] for i in range(len(self.slopes)))
+
+    def exact(self, x: Fraction) -> Fraction:
+        """f at a rational point."""
+        piece = sum(b < x for b in self.breakpoints)
+        return self.slopes[piece] * x + self.intercepts[piece]
+
+    def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
+        x = xs[0]
+        out = float(self.slopes[0]) * x + float(self.intercepts[0])
+        for b, s, c in zip(self.breakpoints, self.slopes[1:], self.intercepts[1:], strict=True):
+            out = torch.where(x > float(b), float(s) * x + float(c), out)
+        return out
+
+    def vertices(self, box: Interval) -> list[tuple[Tensor, Tensor]]:
+        """(x, f(x)) at the ends and at each breakpoint, the latter clamped into the interval."""
+        ends = [(x, self.forward((), x)) for x in box]
+        for b in self.breakpoints:
+            x = box.low.maximum(torch.minimum(box.high, torch.full_like(box.low, float(b))))
+            ends.append((x, self.forward((), x)))
+        return ends
+
+    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+        """Sound because the extremes of f lie at vertices; trusts float rounding."""
+        if all(s >= 0 for s in self.slopes):
+            return Interval(self.forward(p, boxes[0].low), self.forward(p, boxes[0].high))
+        values = torch.stack([y for _, y in self.vertices(boxes[0])])
+        return Interval(values.amin(0), values.amax(0))
+
+    def unstable(self, box: Interval) -> Tensor:
+        """Where a breakpoint lies strictly inside the interval, so that f is not linear on it; bool."""
+        inside = torch.zeros_like(box.low, dtype=torch.bool)
+        for b in self.breakpoints:
+            inside |= (box.low < float(b)) & (box.high > float(b))
+        return inside
+
+    def relax(self, box: Interval) -> Lines:
+        """One line on each side, of least area among the chord and the slopes of the pieces.
+
+        The area between a line and f over the interval is fixed by the line's value at the midpoint. For ReLU this is
+        the triangle's chord above and the adaptive slope (1 if high > -low, else 0) below: Zhang et al. 2018 (CROWN),
+        section 3.2; Singh et al. 2019 (DeepPoly), section 4.
+        """
+        middle = (box.low + box.high) / 2
+        candidates = self._candidate_slopes(box)
+        fits = [self.line(box, s) for s in candidates]
+        upper_slope = _best(candidates, [s * middle + high for s, (_, high) in zip(candidates, fits, strict=True)])
+        lower_slope = _best(candidates, [-(s * middle + low) for s, (low, _) in zip(candidates, fits, strict=True)])
+        return Lines(lower_slope, self.line(box, lower_slope)[0], upper_slope, self.line(box, upper_slope)[1])
+
+    def line(self, box: Interval, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """(lower, upper) intercepts that make a line of this slope a bound of f over the box.
+
+        Sound because f(x) - slope x is extreme at a vertex; trusts float rounding.
+        """
+        offsets = torch.stack([y - slope * x for x, y in self.vertices(box)])
+        return offsets.amin(0), offsets.amax(0)
+
+    def _candidate_slopes(self, box: Interval) -> list[Tensor]:
+        """The slopes of the pieces, then the chord's; where f is linear on the interval the chord is that piece."""
+        low, high = self.forward((), box.low), self.forward((), box.high)
+        width = box.high - box.low
+        chord = torch.where(width > 0, (high - low) / width.clamp(min=torch.finfo(width.dtype).tiny), 0)
+        chord = chord.clamp(float(min(self.slopes)), float(max(self.slopes)))
+        ends = (-torch.inf, *(float(b) for b in self.breakpoints), torch.inf)
+        for (start, end), slope in zip(pairwise(ends), self.slopes, strict=True):
+            chord = torch.where((box.low >= start) & (box.high <= end), float(slope), chord)
+        return [*(torch.full_like(chord, float(s)) for s in self.slopes), chord]
+
+    def encode(self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]) -> np.ndarray:
+        """Mixed-integer rows of the graph of f over the box; see verify.ops.piecewise_rows."""
+        from verify.ops.piecewise_rows import encode_piecewise
+
+        return encode_piecewise(self, model, columns[0], boxes[0])
+
+    def enclose(self, p: Parameters, *xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        out = np.empty(xs[0].shape, dtype=object)
+        for place, x in np.ndenumerate(xs[0]):
+            out[place] = self.exact(x)
+        return out, out
+
+
+def _best(candidates: list[Tensor], cost: list[Tensor]) -> Tensor:
+    """The candidate of least cost at each place, the first one on ties."""
+    best, least = candidates[0], cost[0]
+    for candidate, value in zip(candidates[1:], cost[1:], strict=True):
+        better = value < least
+        best, least = torch.where(better, candidate, best), torch.where(better, value, least)
+    return best
+
+
+@register(lambda: [Example(ReLU(), (), ((5,),)), Example(ReLU(), (), ((2, 2, 2),))])
+@dataclass(frozen=True)
+class ReLU(Piecewise):
+    """max(x, 0)."""
+
+    breakpoints = (Fraction(0),)
+    slopes = (Fraction(0), Fraction(1))
+
+    def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
+        return F.relu(xs[0])
+
+
+@register(lambda: [Example(LeakyReLU(Fraction(0.01)), (), ((5,),)), Example(LeakyReLU(Fraction(3, 2)), (), ((3,),))])
+@dataclass(frozen=True)
+class LeakyReLU(Piecewise):
+    """x for x > 0, else negative_slope * x; the slope is the float32 value used at run time."""
+
+    negative_slope: Fraction
+    breakpoints = (Fraction(0),)
+
+    @property
+    def slopes(self) -> tuple[Fraction, ...]:
+        return self.negative_slope, Fraction(1)
+
+
+@register(lambda: [Example(Abs(), (), ((5,),))])
+@dataclass(frozen=True)
+class Abs(Piecewise):
+    """|x|."""
+
+    breakpoints = (Fraction(0),)
+    slopes = (Fraction(-1), Fraction(1))
+
+
+@register(lambda: [Example(Clip(Fraction(-1), Fraction(1)), (), ((5,),)), Example(Clip(Fraction(0), Fraction(6)), (), ((3,),))])
+@dataclass(frozen=True)
+class Clip(Piecewise):
+    """min(max(x, low), high), low < high; HardTanh and ReLU6 are this op."""
+
+    low: Fraction
+    high: Fraction
+
+    @property
+    def breakpoints(self) -> tuple[Fraction, ...]:
+        return self.low, self.high
+
+    @property
+    def slopes(self) -> tuple[Fraction, ...]:
+        return Fraction(0), Fraction(1), Fraction(0)
+
+    @property
+    def anchor(self) -> tuple[Fraction, Fraction]:
+        return self.low, self.low
+
+
+@register(lambda: [Example(HardSigmoid(Fraction(1, 6), Fraction(1, 2)), (), ((5,),))])
+@dataclass(frozen=True)
+class HardSigmoid(Piecewise):
+    """min(max(slope * x + offset, 0), 1), slope > 0."""
+
+    slope: Fraction
+    offset: Fraction
+
+    @property
+    def breakpoints(self) -> tuple[Fraction, ...]:
+        return -self.offset / self.slope, (1 - self.offset) / self.slope
+
+    @property
+    def slopes(self) -> tuple[Fraction, ...]:
+        return Fraction(0), self.slope, Fraction(0)

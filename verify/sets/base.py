@@ -1,0 +1,78 @@
+"""What every set of allowed inputs offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class InputSet(ABC):
+    """A batch of bounded convex sets X_1 .. X_batch of inputs of one shape.
+
+    The set is written in rationals (X_R). `low` and `high` are the outward rounded box hull, which contains both X_R
+    and the set of its members rounded to float (X_F), since rounding is monotone.
+    """
+
+    low: Tensor  # (batch, *shape)
+    high: Tensor  # (batch, *shape)
+
+    @property
+    def batch(self) -> int:
+        return self.low.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.low.shape[1:])
+
+    @property
+    def is_box(self) -> bool:
+        """Whether the set equals its hull, so that coordinates vary independently."""
+        return False
+
+    @abstractmethod
+    def support(self, a: Tensor) -> Tensor:
+        """max over x in X_b of a_br . x, or an upper bound on it; a (batch, rows, *shape) -> (batch, rows)."""
+
+    @abstractmethod
+    def maximiser(self, a: Tensor) -> Tensor:
+        """A point of each set that (nearly) maximises a_b . x; a (batch, *shape) -> (batch, *shape)."""
+
+    @abstractmethod
+    def project(self, x: Tensor) -> Tensor:
+        """The nearest point of each set in the Euclidean norm; x (batch, *shape) -> (batch, *shape)."""
+
+    @abstractmethod
+    def contains(self, x: Tensor) -> Tensor:
+        """Exact membership of float points in X_R, decided in rationals; x (batch, *shape) -> bool (batch,)."""
+
+    @abstractmethod
+    def select(self, index: Tensor) -> InputSet:
+        """The sets with these positions, repeated or reordered as `index` (n,) says."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> InputSet:
+        """The same set with its tensors on another device."""
+
+    @abstractmethod
+    def linear_rows(self, case: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows A x <= b (float64, over the flattened input) that with the hull describe X_case exactly.
+
+        Raises UnsupportedMethod where the set is no polyhedron.
+        """
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One random point of each set, by projection of a uniform point of the hull; (batch, *shape)."""
+        unit = torch.rand(self.low.shape, generator=generator, dtype=self.low.dtype, device=generator.device)
+        return self.project(self.low + unit.to(self.low.device) * (self.high - self.low))
+
+
+def box_support(low: Tensor, high: Tensor, a: Tensor) -> Tensor:
+    """max of a_br . x over the boxes [low_b, high_b]; a (batch, rows, *shape) -> (batch, rows)."""
+    batch, rows = a.shape[:2]
+    flat = a.reshape(batch, rows, -1)
+    center = ((low + high) / 2).reshape(batch, -1, 1)
+    radius = ((high - low) / 2).reshape(batch, -1, 1)
+    return (torch.bmm(flat, center) + torch.bmm(flat.abs(), radius)).squeeze(2)
