@@ -1,0 +1,53 @@
+"""verify: the inner maximum of adversarial robustness, from below, exactly, and from above.
+
+Names are imported on first use, so that `import verify` and `verify --help` stay quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from verify.bracket import Bracket, Rigour, Verdict
+    from verify.errors import Contradiction, InputError, UnsupportedMethod, UnsupportedOp, VerifyError
+    from verify.exact.milp import MILP
+    from verify.ir.graph import Graph, Network
+    from verify.ir.load import load
+    from verify.ir.torch_export import trace
+    from verify.lower.gradient import FGSM, PGD
+    from verify.problem import Problem, from_vnnlib, robustness
+    from verify.solving import solve
+    from verify.upper.interval import Interval
+    from verify.upper.linear import CROWN
+    from verify.upper.lp import LP
+    from verify.vnnlib import read_vnnlib
+
+_HOMES = {
+    "Bracket": "bracket", "Rigour": "bracket", "Verdict": "bracket",
+    "Contradiction": "errors", "InputError": "errors", "UnsupportedMethod": "errors", "UnsupportedOp": "errors",
+    "VerifyError": "errors",
+    "Graph": "ir.graph", "Network": "ir.graph", "load": "ir.load", "trace": "ir.torch_export",
+    "Problem": "problem", "robustness": "problem", "from_vnnlib": "problem", "read_vnnlib": "vnnlib", "solve": "solving",
+    "FGSM": "lower.gradient", "PGD": "lower.gradient",
+    "Interval": "upper.interval", "CROWN": "upper.linear", "LP": "upper.lp",
+    "MILP": "exact.milp",
+}
+
+__all__ = [
+    "CROWN", "FGSM", "LP", "MILP", "PGD", "Bracket", "Contradiction", "Graph", "InputError", "Interval", "Network",
+    "Problem", "Rigour", "UnsupportedMethod", "UnsupportedOp", "Verdict", "VerifyError", "__version__", "from_vnnlib",
+    "load", "read_vnnlib", "robustness", "solve", "trace",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'verify' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"verify.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,118 @@
+"""The one formula: v* = max over cases i, max over x in X_i, of violation_i(x, h(x)); robust iff v* < 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from verify.errors import InputError
+from verify.ir.graph import Network
+from verify.rationals import Number
+from verify.sets import Ball, InputSet
+from verify.spec import Specification, margins
+
+if TYPE_CHECKING:
+    from verify.vnnlib import Property
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A batch of problems over one network, each a list of cases.
+
+    Args:
+        network: h, on the device where the problem is to be solved.
+        inputs: X_i of every case, a batch of sets.
+        spec: the violation of every case.
+        owner: (cases,) long, the problem that a case belongs to, ascending.
+        batch: number of problems.
+    """
+
+    network: Network
+    inputs: InputSet
+    spec: Specification
+    owner: Tensor
+    batch: int
+
+    def __post_init__(self) -> None:
+        if self.inputs.batch != self.spec.cases or len(self.owner) != self.spec.cases:
+            raise InputError(f"a problem has {self.inputs.batch} input sets but {self.spec.cases} specifications")
+        if self.inputs.shape != self.network.input_shape:
+            raise InputError(
+                f"inputs have shape {self.inputs.shape} but the network takes {self.network.input_shape}; reshape the data"
+            )
+        if self.spec.output.shape[2] != self.network.outputs:
+            raise InputError(
+                f"the specification speaks of {self.spec.output.shape[2]} outputs but the network has {self.network.outputs}"
+            )
+
+    @property
+    def cases(self) -> int:
+        return len(self.owner)
+
+    def violation(self, x: Tensor) -> Tensor:
+        """violation_i(x_i, h(x_i)) of one point for each case; x (cases, *shape) -> (cases,)."""
+        return self.spec.violation(x, self.network(x))
+
+    def select(self, index: Tensor) -> Problem:
+        """The sub-batch of the cases at these positions, each a problem of its own."""
+        chosen = torch.arange(len(index), device=self.owner.device)
+        return Problem(self.network, self.inputs.select(index), self.spec.select(index), chosen, len(index))
+
+    def reduce(self, values: Tensor) -> Tensor:
+        """Largest value over the cases of each problem; (cases,) -> (batch,), -inf for a problem without cases.
+
+        NaN counts as inf: an upper bound that is not a number bounds nothing.
+        """
+        start = torch.full((self.batch,), -torch.inf, dtype=values.dtype, device=values.device)
+        return start.scatter_reduce(0, self.owner, torch.where(values.isnan(), torch.inf, values), "amax")
+
+    def to(self, device: torch.device | str) -> Problem:
+        """The same problem on another device."""
+        return Problem(
+            self.network.to(device), self.inputs.to(device), self.spec.to(device), self.owner.to(device), self.batch
+        )
+
+
+def robustness(
+    network: Network,
+    x: Tensor,
+    y: Tensor | Sequence[int],
+    eps: Number,
+    norm: str = "linf",
+    clip: tuple[Number, Number] | None = (0, 1),
+    target: int | Tensor | None = None,
+) -> Problem:
+    """Is the class of each sample stable in its ball? v* is the largest wrong-class margin h_j - h_y.
+
+    Args:
+        network: from `verify.load` or `verify.trace`.
+        x: (batch, *shape) float, inside the clip.
+        y: (batch,) integer labels.
+        eps: radius >= 0 in the input's own units; a number or a string such as "8/255".
+        norm: "linf", "l2" or "l1".
+        clip: (low, high) range of valid inputs, or None.
+        target: a class or (batch,) classes for the targeted margin h_target - h_y; None for untargeted.
+
+    Raises InputError for shapes, labels or values that do not fit.
+    """
+    x = torch.as_tensor(x)
+    if x.dim() == len(network.input_shape):
+        raise InputError(f"x has shape {tuple(x.shape)}, one sample; add a batch axis with x[None]")
+    x = x.to(device=network.device, dtype=network.dtype)
+    labels = torch.as_tensor(y, device=network.device)
+    if labels.dim() != 1 or len(labels) != len(x):
+        raise InputError(f"y has shape {tuple(labels.shape)}; expected ({len(x)},), one label for each sample of x")
+    spec = margins(labels.long() if not labels.is_floating_point() else labels, network.outputs, target, network.dtype)
+    owner = torch.arange(len(x), device=network.device)
+    return Problem(network, Ball(x, eps, norm, clip), spec, owner, len(x))
+
+
+def from_vnnlib(network: Network, prop: Property) -> Problem:
+    """The one problem of a VNN-LIB file: v* >= 0 iff the file is satisfiable. Raises InputError if it does not fit."""
+    inputs, spec = prop.problem_parts(network.input_shape, network.dtype)
+    owner = torch.zeros(spec.cases, dtype=torch.long)
+    return Problem(network.to("cpu"), inputs, spec, owner, 1).to(network.device)

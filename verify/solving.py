@@ -1,0 +1,102 @@
+"""`solve`: the shell around every method. It asks for candidates and bounds, and believes neither.
+
+Points are projected into their set, checked for exact membership and evaluated by the network itself; bounds that
+are not numbers count as no bound; the two sides must not cross.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from verify.bracket import Bracket, Rigour, Side
+from verify.problem import Problem
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method returns for the cases of a problem, before `solve` has looked at it.
+
+    Args:
+        upper: (cases,) upper bounds on each case's maximum, or None.
+        points: (cases, *shape) or (cases, tries, *shape) candidate inputs, or None.
+        rigour: how the upper bounds were established, and `trusts` on whose word.
+        notes: counts and reasons for tables.
+    """
+
+    upper: Tensor | None = None
+    points: Tensor | None = None
+    rigour: Rigour = Rigour.FLOAT
+    trusts: str = "float rounding"
+    notes: dict[str, object] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A frozen dataclass of settings that answers problems; `name` heads its column in tables."""
+
+    @property
+    def name(self) -> str: ...
+
+    def answer(self, problem: Problem) -> Answer:
+        """Bounds and candidate points for every case of the problem."""
+        ...
+
+
+def solve(problem: Problem, method: Method) -> Bracket:
+    """The bracket lower <= v* <= upper that one method gives, one entry a problem of the batch.
+
+    Raises Contradiction where the method's own two sides cross. `notes["seconds"]` is the wall time.
+    """
+    start = time.perf_counter()
+    with torch.no_grad():
+        if problem.cases == 0:
+            nothing = torch.full((problem.batch,), -torch.inf, dtype=problem.network.dtype)
+            return Bracket(nothing, nothing, above=Side(method.name, Rigour.PROVED), notes={"seconds": 0.0})
+        answer = method.answer(problem)
+        lower, witness = _replay(problem, answer.points)
+        upper = torch.full_like(lower, torch.inf) if answer.upper is None else problem.reduce(answer.upper.to(lower))
+    bracket = Bracket(
+        lower,
+        upper,
+        witness,
+        below=None if witness is None else Side(method.name, Rigour.FLOAT, "F", "the network's float evaluation"),
+        above=None if answer.upper is None else Side(method.name, answer.rigour, "R", answer.trusts),
+        notes={**answer.notes, "seconds": time.perf_counter() - start},
+    )
+    return bracket.check({"problem": problem, "method": method})
+
+
+def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """(lower (batch,), witness (batch, *shape)): the best member of each problem's sets among the candidates.
+
+    A point counts only if it is exactly a member after projection; without one, lower is -inf.
+    """
+    if points is None:
+        return torch.full((problem.batch,), -torch.inf, dtype=problem.network.dtype, device=problem.network.device), None
+    if points.dim() == len(problem.inputs.shape) + 1:
+        points = points.unsqueeze(1)
+    value = torch.full((problem.cases,), -torch.inf, dtype=problem.network.dtype, device=problem.network.device)
+    best = points[:, 0].clone()
+    for i in range(points.shape[1]):
+        x = problem.inputs.project(points[:, i].to(best.dtype))
+        found = problem.violation(x)
+        found = torch.where(found.isnan() | ~problem.inputs.contains(x), -torch.inf, found)
+        better = found > value
+        value = torch.where(better, found, value)
+        best[better] = x[better]
+    lower = problem.reduce(value)
+    winner = _winners(problem, value, lower)
+    return lower, best[winner]
+
+
+def _winners(problem: Problem, value: Tensor, lower: Tensor) -> Tensor:
+    """The first case of each problem that attains its lower bound, (batch,) long."""
+    attains = value == lower[problem.owner]
+    places = torch.arange(problem.cases, device=value.device)
+    last = torch.full((problem.batch,), problem.cases - 1, dtype=torch.long, device=value.device)
+    return last.scatter_reduce(0, problem.owner, torch.where(attains, places, problem.cases - 1), "amin")
