@@ -107,20 +107,27 @@ class Ball(InputSet):
         return inside if self.eps == 0 else self._inward(inside)
 
     def contains(self, x: Tensor) -> Tensor:
-        """Exact: in rationals, coordinate by coordinate."""
-        found = []
-        for point, center in zip(exact_array(x), exact_array(self.center), strict=True):
-            delta = [abs(p - c) for p, c in zip(point.reshape(-1), center.reshape(-1), strict=True)]
-            if self.norm == "linf":
-                inside = max(delta, default=Fraction(0)) <= self.eps
-            elif self.norm == "l1":
-                inside = sum(delta) <= self.eps
-            else:
-                inside = sum(d * d for d in delta) <= self.eps**2
-            if self.clip is not None:
-                inside = inside and all(self.clip[0] <= p <= self.clip[1] for p in point.reshape(-1))
-            found.append(inside)
-        return torch.tensor(found, dtype=torch.bool, device=x.device)
+        """Exact: float64 norms decide where their error cannot matter, rationals the rest."""
+        wide = (x.double() - self.center.double()).flatten(1)
+        order = {"linf": torch.inf, "l2": 2, "l1": 1}[self.norm]
+        size, eps = wide.norm(p=order, dim=1), float(self.eps)
+        slack = (wide.shape[1] + 8) * torch.finfo(torch.float64).eps
+        inside = size <= eps * (1 - slack)
+        for case in ((size <= eps * (1 + slack)) & ~inside).nonzero().flatten().tolist():
+            inside[case] = self._contains_exactly(case, x[case])
+        if self.clip is not None:
+            ends = np.array(self.clip, dtype=object)
+            low, high = round_up(ends, x.dtype)[0], round_down(ends, x.dtype)[1]
+            inside &= ((x >= low) & (x <= high)).flatten(1).all(1)
+        return inside
+
+    def _contains_exactly(self, case: int, x: Tensor) -> bool:
+        delta = [abs(d) for d in (exact_array(x) - exact_array(self.center[case])).reshape(-1)]
+        if self.norm == "linf":
+            return max(delta, default=Fraction(0)) <= self.eps
+        if self.norm == "l1":
+            return sum(delta) <= self.eps
+        return sum(d * d for d in delta) <= self.eps**2
 
     def select(self, index: Tensor) -> Ball:
         out = object.__new__(Ball)
@@ -151,7 +158,7 @@ class Ball(InputSet):
     def _knapsack(self, a: Tensor, down: Tensor, up: Tensor) -> Tensor:
         """argmax of a . d over ||d||_1 <= eps, down <= d <= up: fill by |a| descending; (batch, rows, size)."""
         capacity = torch.where(a >= 0, up, -down)
-        order = a.abs().argsort(2, descending=True, stable=True)
+        order = a.abs().argsort(dim=2, descending=True, stable=True)
         sorted_capacity = capacity.gather(2, order)
         used_before = sorted_capacity.cumsum(2) - sorted_capacity
         fill = torch.minimum(sorted_capacity, (self._eps(a) - used_before).clamp(min=0))

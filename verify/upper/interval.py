@@ -8,9 +8,9 @@ from torch import Tensor
 
 from verify.bracket import Rigour
 from verify.ir.graph import BoundGraph
+from verify.method import Answer
 from verify.ops.base import Interval as Box
 from verify.problem import Problem
-from verify.solving import Answer
 from verify.spec import Specification
 
 
