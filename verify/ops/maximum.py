@@ -31,10 +31,14 @@ class Max(Op):
         """Sound because max is monotone in every input; trusts nothing (no rounding occurs)."""
         return Interval(self.forward(p, boxes[0].low), self.forward(p, boxes[0].high))
 
-    def unstable(self, p: Parameters, box: Interval) -> Tensor:
-        """Where no member is known to be the largest; bool (batch, *output shape)."""
+    def contested(self, p: Parameters, box: Interval) -> Tensor:
+        """Inputs that may be the largest of a group with no sure winner; bool (batch, *input shape)."""
         best, _, rival = self._leader(p, box)
-        return rival > best
+        high = self._gather(p, box.high)
+        open_groups = (rival > best).unsqueeze(-1) & (high > best.unsqueeze(-1))
+        counts = torch.zeros_like(box.low).flatten(1)
+        places = p[0].reshape(1, -1).expand(counts.shape[0], -1)
+        return (counts.scatter_add(1, places, open_groups.flatten(1).to(counts)) > 0).reshape(box.low.shape)
 
     def relax(self, p: Parameters, box: Interval) -> Lines:
         """Below: the member with the largest lower bound. Above: with i the member of largest upper bound and M the

@@ -1,0 +1,137 @@
+"""Linear bounds (CROWN / DeepPoly) with all intermediate layers bounded by themselves.
+
+One sweep through the graph: each nonlinear node's input gets an interval, the entries on which the node is not linear
+are bounded again by backward rows, and the tightened box gives the node's lines. What is already decided by a cheaper
+bound is never bounded again, and every box is the intersection of all that is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verify.bracket import Rigour
+from verify.ir.graph import BoundGraph, Node
+from verify.method import Answer
+from verify.ops.affine import Affine
+from verify.ops.base import Interval as Box
+from verify.ops.base import Lines, Parameters
+from verify.ops.maximum import Max
+from verify.ops.piecewise import Piecewise
+from verify.ops.shape_ops import Permute, Reshape, Scale, Shift
+from verify.ops.smooth import Smooth
+from verify.problem import Problem
+from verify.sets import InputSet
+from verify.spec import Specification
+from verify.upper.backward import Backward
+from verify.upper.interval import interval_boxes, row_bounds
+
+CASES = 256  # cases bounded together
+
+
+@dataclass(frozen=True)
+class CROWN:
+    """Upper bounds by backward linear relaxation, all intermediate layers included."""
+
+    @property
+    def name(self) -> str:
+        return "crown"
+
+    def answer(self, problem: Problem) -> Answer:
+        """Sound because `linear_row_bounds` is; trusts float rounding."""
+        parts = []
+        for start in range(0, problem.cases, CASES):
+            index = torch.arange(start, min(start + CASES, problem.cases), device=problem.owner.device)
+            part = problem.select(index)
+            rows = linear_row_bounds(problem.network, part.inputs, part.spec)
+            parts.append(part.spec.aggregate(rows))
+        return Answer(upper=torch.cat(parts), rigour=Rigour.FLOAT)
+
+
+def linear_boxes(network: BoundGraph, inputs: InputSet) -> dict[str, Box]:
+    """Bounds of every value of the graph, by node name, for a batch of sets; each Box is (batch, *shape).
+
+    Sound because a box is the intersection of an interval bound and backward linear bounds; trusts float rounding.
+    """
+    return _sweep(network, inputs)[1]
+
+
+def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification) -> Tensor:
+    """Upper bounds of every row of a specification, (cases, rows); -inf on padding.
+
+    The smaller of three bounds: backward rows over lines of the tight boxes, backward rows over lines whose slopes
+    were chosen on the interval boxes (CROWN-IBP; adaptive slopes are a guess, and a second guess is cheap), and the
+    interval bound of the output box.
+    Sound because each of the three is (see `Backward.maximum` and `row_bounds`); trusts float rounding.
+    """
+    backward, boxes = _sweep(network, inputs)
+    output = network.graph.output
+    owner, place = spec.mask.nonzero(as_tuple=True)
+    rows = spec.output[owner, place].reshape(-1, *network.output_shape)
+    best = row_bounds(spec, boxes[output], Box(inputs.low, inputs.high))[owner, place]
+    if spec.input is None:
+        linear = backward.maximum(output, rows, owner) - spec.offset[owner, place]
+        best = best.minimum(linear)
+    values = torch.full(spec.offset.shape, -torch.inf, dtype=best.dtype, device=best.device)
+    values[owner, place] = best
+    return values
+
+
+def _sweep(network: BoundGraph, inputs: InputSet) -> tuple[Backward, dict[str, Box]]:
+    """Boxes of every value and a `Backward` with the lines of every nonlinear node."""
+    backward = Backward(network, inputs)
+    graph = network.graph
+    boxes = {graph.input: Box(inputs.low, inputs.high)}
+    exact = _exact_values(network) if inputs.is_box else set()
+    for node, p in network.walk():
+        if not isinstance(node.op, Affine):
+            source = node.inputs[0]
+            if source not in exact:
+                boxes[source] = _tightened(backward, node, p, boxes[source])
+            backward.relax(node.name, _relax(node, p, boxes[source]))
+        boxes[node.name] = node.op.interval(p, *(boxes[name] for name in node.inputs))
+    return backward, boxes
+
+
+def _tightened(backward: Backward, node: Node, p: Parameters, box: Box) -> Box:
+    """The box of a node's input, met with backward bounds of the entries on which the node is not linear."""
+    mask = _unstable(node, p, box)
+    owner, index = mask.flatten(1).nonzero(as_tuple=True)
+    if not owner.numel():
+        return box
+    low, high = backward.extremes(node.inputs[0], owner, index)
+    new = Box(box.low.flatten(1).clone(), box.high.flatten(1).clone())
+    new.low[owner, index], new.high[owner, index] = low, high
+    return box.meet(Box(new.low.reshape(box.low.shape), new.high.reshape(box.high.shape)))
+
+
+def _unstable(node: Node, p: Parameters, box: Box) -> Tensor:
+    """Entries of a node's input on whose bounds its lines depend; bool (batch, *shape)."""
+    if isinstance(node.op, (Piecewise, Smooth)):
+        return node.op.unstable(box)
+    assert isinstance(node.op, Max)
+    return node.op.contested(p, box)
+
+
+def _relax(node: Node, p: Parameters, box: Box) -> Lines:
+    if isinstance(node.op, (Piecewise, Smooth)):
+        return node.op.relax(box)
+    assert isinstance(node.op, Max)
+    return node.op.relax(p, box)
+
+
+def _exact_values(network: BoundGraph) -> set[str]:
+    """Values whose interval over a box of inputs is attained entry by entry: one affine map of independent entries.
+
+    The input's entries vary independently, and so do reordered or rescaled ones; one further affine node is bounded
+    exactly by an interval, since each of its entries is one linear function of a box.
+    """
+    independent, exact = {network.graph.input}, {network.graph.input}
+    for node, _ in network.walk():
+        if isinstance(node.op, Affine) and len(node.inputs) == 1 and node.inputs[0] in independent:
+            exact.add(node.name)
+            if isinstance(node.op, (Reshape, Permute, Scale, Shift)):
+                independent.add(node.name)
+    return exact
