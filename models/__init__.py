@@ -1,0 +1,53 @@
+"""Reference networks and data that come with the package. Importing this is cheap: torch loads on first use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from verify.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+HERE = Path(__file__).resolve().parent
+ARCHITECTURES = ("dense", "conv")
+TRAININGS = ("plain", "adversarial", "interval")
+SPLITS = {"train": slice(None, 1297), "test": slice(1297, None)}
+
+
+def bundled() -> tuple[str, ...]:
+    """Names of the bundled networks."""
+    return tuple(f"digits-{net}-{training}" for net in ARCHITECTURES for training in TRAININGS)
+
+
+def build(name: str) -> tuple[nn.Module, Tensor]:
+    """A bundled network in eval mode with its trained weights, and an example input (1, 1, 8, 8).
+
+    Raises InputError for a name that `bundled` does not list.
+    """
+    if name not in bundled():
+        raise InputError(f"there is no bundled network {name!r}; choose one of {', '.join(bundled())}")
+    from safetensors.torch import load_file
+
+    from . import networks
+
+    module = getattr(networks, name.split("-")[1])()
+    module.load_state_dict(load_file(HERE / "weights" / f"{name}.safetensors"))
+    return module.eval(), digits()[0][:1]
+
+
+def digits(split: str = "test") -> tuple[Tensor, Tensor]:
+    """The handwritten digits: x (n, 1, 8, 8) float32 in [0, 1] (exactly value / 16) and y (n,) int64.
+
+    `split` is "train" (the first 1,297 images) or "test" (the last 500); another raises InputError. Source, licence and
+    what the split means: models/data/README.md.
+    """
+    if split not in SPLITS:
+        raise InputError(f"there is no split {split!r} of the digits; choose one of {', '.join(SPLITS)}")
+    import numpy as np
+    import torch
+
+    with np.load(HERE / "data" / "digits.npz") as arrays:
+        images, labels = arrays["images"][SPLITS[split]], arrays["labels"][SPLITS[split]]
+    return torch.from_numpy(images).unsqueeze(1).float() / 16, torch.from_numpy(labels).long()
