@@ -8,7 +8,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from verify.errors import Contradiction
+from verify.errors import Contradiction, InputError
 
 TOLERANCE = 1e-5  # float sides may cross by this much, relative to 1 + |v|, before it counts as a contradiction
 
@@ -63,10 +63,13 @@ class Bracket:
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """One verdict a problem. NaN compares false with everything, so it never verifies or falsifies."""
+        """One verdict a problem. NaN compares false with everything, so it never verifies or falsifies.
+
+        Where the sides cross 0 within the float tolerance, the replayed witness outweighs the bound.
+        """
         holds, fails = (self.upper < 0).tolist(), (self.lower >= 0).tolist()
         pairs = zip(holds, fails, strict=True)
-        return [Verdict.VERIFIED if h else Verdict.FALSIFIED if f else Verdict.UNKNOWN for h, f in pairs]
+        return [Verdict.FALSIFIED if f else Verdict.VERIFIED if h else Verdict.UNKNOWN for h, f in pairs]
 
     @property
     def gap(self) -> Tensor:
@@ -89,12 +92,14 @@ class Bracket:
         return self
 
     def meet(self, other: Bracket) -> Bracket:
-        """The bracket that both support: the larger lower with its witness, the smaller upper.
+        """The bracket that both support: the larger lower with its witness, the smaller upper; NaN yields to a number.
 
-        Raises Contradiction where they cross.
+        Raises Contradiction where they cross, InputError where the batches differ.
         """
-        better = other.lower > self.lower
-        closer = other.upper < self.upper
+        if self.lower.shape != other.lower.shape:
+            raise InputError(f"brackets of {len(self.lower)} and {len(other.lower)} problems cannot meet")
+        better = (other.lower > self.lower) | self.lower.isnan()
+        closer = (other.upper < self.upper) | self.upper.isnan()
         witness = self.witness if other.witness is None else other.witness
         if self.witness is not None and other.witness is not None:
             spread = better.reshape(-1, *[1] * (self.witness.dim() - 1))
@@ -108,7 +113,7 @@ class Bracket:
             above=_weaker(self.above, other.above, closer),
             notes={**self.notes, **other.notes},
         )
-        return met.check()
+        return met.check({"sides": (self, other)})
 
 
 def _proved(side: Side | None) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,21 +35,22 @@ class Specification:
         shape = tuple(self.offset.shape)
         if self.output.shape[:2] != shape or tuple(self.disjunct.shape) != shape or tuple(self.mask.shape) != shape:
             raise InputError("a specification's output, offset, disjunct and mask disagree on (cases, rows)")
-        if not bool(torch.isfinite(self.output).all() and torch.isfinite(self.offset).all()):
+        parts = [self.output, self.offset, *([] if self.input is None else [self.input])]
+        if not all(bool(torch.isfinite(part).all()) for part in parts):
             raise InputError("a specification has a coefficient that is not finite")
 
     @property
     def cases(self) -> int:
         return self.offset.shape[0]
 
-    @property
+    @cached_property
     def disjuncts(self) -> int:
         return int(self.disjunct.max()) + 1 if self.disjunct.numel() else 0
 
     @property
     def is_conjunctive(self) -> bool:
         """Whether some disjunct has more than one row."""
-        return bool(_counts(self) .gt(1).any())
+        return bool(self._counts.gt(1).any())
 
     def values(self, x: Tensor, y: Tensor) -> Tensor:
         """Value of every row at points x (cases, *shape) with outputs y (cases, *outputs): (cases, rows)."""
@@ -66,12 +68,15 @@ class Specification:
         shape = (rows.shape[0], max(self.disjuncts, 1))
         least = torch.full(shape, torch.inf, dtype=rows.dtype, device=rows.device)
         least = least.scatter_reduce(1, self.disjunct, filled, "amin")
-        absent = _counts(self) == 0
-        return torch.where(absent, -torch.inf, least).amax(1)
+        return torch.where(self._counts == 0, -torch.inf, least).amax(1)
 
     def violation(self, x: Tensor, y: Tensor) -> Tensor:
         """The violation at points x (cases, *shape) with outputs y; (cases,)."""
         return self.aggregate(self.values(x, y))
+
+    def only(self, disjunct: Tensor) -> Specification:
+        """The violation of one disjunct of each case alone, disjunct (cases,) long; -inf where a case lacks it."""
+        return replace(self, mask=self.mask & (self.disjunct == disjunct[:, None]))
 
     def select(self, index: Tensor) -> Specification:
         """The cases at these positions, index (n,) long."""
@@ -90,45 +95,52 @@ class Specification:
             self.output.to(device), self.offset.to(device), self.disjunct.to(device), self.mask.to(device), moved
         )
 
+    @cached_property
+    def _counts(self) -> Tensor:
+        """Number of rows in each disjunct of each case, (cases, disjuncts)."""
+        zeros = torch.zeros((self.cases, max(self.disjuncts, 1)), dtype=torch.long, device=self.mask.device)
+        return zeros.scatter_add(1, self.disjunct, self.mask.long())
 
-def _counts(spec: Specification) -> Tensor:
-    """Number of rows in each disjunct of each case, (cases, disjuncts)."""
-    zeros = torch.zeros((spec.cases, max(spec.disjuncts, 1)), dtype=torch.long, device=spec.mask.device)
-    return zeros.scatter_add(1, spec.disjunct, spec.mask.long())
 
-
-def margins(labels: Tensor, outputs: int, target: int | Tensor | None = None, dtype: torch.dtype = torch.float32) -> Specification:
+def margins(
+    labels: Tensor, outputs: int, target: int | Tensor | None = None, dtype: torch.dtype = torch.float32
+) -> Specification:
     """Robustness of a classifier: the violation is max over j != y of (h_j - h_y), or h_target - h_y.
 
     Args:
-        labels: (batch,) long, the true classes.
+        labels: (batch,) integers, the true classes.
         outputs: number of classes.
-        target: None for untargeted, or a class (int or (batch,) long) for the targeted margin.
+        target: None for untargeted, or a class (int or (batch,) integers) for the targeted margin.
+
+    Raises InputError for a class that is out of range and for a target that equals its label.
     """
-    _check_labels(labels, outputs, "label")
+    labels = _classes(labels, outputs, "label")
     identity = torch.eye(outputs, dtype=dtype, device=labels.device)
     if target is None:
         others = torch.arange(outputs, device=labels.device).expand(len(labels), -1)
         wrong = others[others != labels[:, None]].reshape(len(labels), outputs - 1)
     else:
-        wrong = torch.as_tensor(target, device=labels.device).expand(len(labels))[:, None]
-        _check_labels(wrong, outputs, "target")
+        aims = _classes(torch.as_tensor(target, device=labels.device), outputs, "target")
+        if aims.dim() and len(aims) != len(labels):
+            raise InputError(f"there are {len(aims)} targets but {len(labels)} labels; give one target or one a sample")
+        wrong = aims.expand(len(labels))[:, None]
         if bool((wrong[:, 0] == labels).any()):
             raise InputError("a target equals the label of its sample; choose another class")
     rows = identity[wrong] - identity[labels][:, None]
-    shape = rows.shape[:2]
+    offset, shape = torch.zeros_like(rows[..., 0]), rows.shape[:2]
     disjunct = torch.arange(shape[1], device=labels.device).expand(shape).contiguous()
-    return Specification(
-        rows, torch.zeros(shape, dtype=dtype, device=labels.device), disjunct, torch.ones(shape, dtype=torch.bool, device=labels.device)
-    )
+    return Specification(rows, offset, disjunct, torch.ones(shape, dtype=torch.bool, device=labels.device))
 
 
-def _check_labels(labels: Tensor, outputs: int, what: str) -> None:
-    if labels.dtype not in (torch.int64, torch.int32, torch.uint8, torch.int16, torch.int8):
-        raise InputError(f"{what}s are {labels.dtype} but must be integer class numbers")
-    bad = (labels < 0) | (labels >= outputs)
-    if bool(bad.any()):
-        where = int(bad.flatten().nonzero()[0])
-        raise InputError(
-            f"{what} {int(labels.flatten()[where])} of sample {where} is out of range; the network has {outputs} classes"
-        )
+def _classes(numbers: Tensor, outputs: int, what: str) -> Tensor:
+    """The class numbers as long, in range."""
+    if numbers.dtype not in (torch.int64, torch.int32, torch.uint8, torch.int16, torch.int8):
+        raise InputError(f"{what}s are {numbers.dtype} but must be integer class numbers")
+    if numbers.dim() > 1:
+        raise InputError(f"{what}s have shape {tuple(numbers.shape)}; give one class number a sample")
+    bad = ((numbers < 0) | (numbers >= outputs)).flatten().nonzero().flatten()
+    if len(bad):
+        first = int(bad[0])
+        given = int(numbers.flatten()[first])
+        raise InputError(f"{what} {given} of sample {first} is out of range; the network has {outputs} classes")
+    return numbers.long()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch import Tensor
 from verify.errors import InputError, UnsupportedMethod
 from verify.rationals import Number, exact_array, rational, round_down, round_up
 from verify.sets.base import InputSet, box_support
+from verify.sets.norms import clamp, knapsack, scaled, support_l2, threshold
 
 NORMS = ("linf", "l2", "l1")
-BISECTIONS = 60  # halvings of the multiplier's bracket; every value met is a valid dual point
+SPARSITY = 20  # an L1 step moves one coordinate in so many
 
 
 class Ball(InputSet):
@@ -39,25 +41,35 @@ class Ball(InputSet):
             raise InputError("an input has a value that is not finite; remove or mend that sample")
         if self.clip is not None and bool(((center < float(self.clip[0])) | (center > float(self.clip[1]))).any()):
             raise InputError(
-                f"an input lies outside the clip [{self.clip[0]}, {self.clip[1]}]; rescale the data or pass another clip"
+                f"an input lies outside the clip [{self.clip[0]}, {self.clip[1]}]; rescale the data or change the clip"
             )
-        self.low, self.high = self._hull()
+        self.low, self.high, self._inner = self._boxes()
 
-    def _hull(self) -> tuple[Tensor, Tensor]:
-        """Outward rounded hull. center +- eps is formed in float64 and moved outward by one float of the dtype
-        (float32) or by the error of that sum (float64), unless eps is 0 or the clip decides exactly."""
+    def _boxes(self) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """The hull rounded outward, and a box of floats that lies in the exact hull and contains the center.
+
+        center +- eps, formed in float64 and rounded to the dtype, is off by less than one float either way.
+        """
         if self.eps == 0:
-            return self.center, self.center
-        eps = float(round_up(np.array([self.eps], dtype=object), torch.float64))
+            return self.center, self.center, (self.center, self.center)
         wide = self.center.double()
-        low, high = (wide - eps).to(self.center.dtype), (wide + eps).to(self.center.dtype)
-        infinity = torch.full_like(low, torch.inf)
-        low, high = torch.nextafter(low, -infinity), torch.nextafter(high, infinity)
+        less, more = (float(r(np.array([self.eps], dtype=object), torch.float64)) for r in (round_down, round_up))
+        down, up = torch.full_like(self.center, -torch.inf), torch.full_like(self.center, torch.inf)
+        low, high = ((wide - more).to(down.dtype), (wide + more).to(down.dtype))
+        low, high = torch.nextafter(low, down), torch.nextafter(high, up)
+        inner = ((wide - less).to(down.dtype), (wide + less).to(down.dtype))
+        inner = torch.nextafter(inner[0], up).minimum(self.center), torch.nextafter(inner[1], down).maximum(self.center)
         if self.clip is not None:
-            ends = np.array(self.clip, dtype=object)
-            low = low.clamp(min=float(round_down(ends, low.dtype)[0]))
-            high = high.clamp(max=float(round_up(ends, low.dtype)[1]))
-        return low, high
+            outside, inside = self._clip_rounded(low.dtype)
+            low, high = low.clamp(min=outside[0]), high.clamp(max=outside[1])
+            inner = inner[0].clamp(min=inside[0]), inner[1].clamp(max=inside[1])
+        return low, high, inner
+
+    def _clip_rounded(self, dtype: torch.dtype) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The clip rounded outward and inward."""
+        ends = np.array(self.clip, dtype=object)
+        down, up = round_down(ends, dtype).tolist(), round_up(ends, dtype).tolist()
+        return (down[0], up[1]), (up[0], down[1])
 
     @property
     def is_box(self) -> bool:
@@ -66,10 +78,8 @@ class Ball(InputSet):
     def support(self, a: Tensor) -> Tensor:
         """max of a . x over the set; a (batch, rows, *shape) -> (batch, rows).
 
-        Linf: the box. L1: a fractional knapsack, filled in the order of |a|. L2: the Lagrangian dual
-        min over m >= 0 of m eps^2 / 2 + sum_i max over the clipped range of (a_i d_i - m d_i^2 / 2).
-        Sound because the knapsack is solved exactly and any multiplier m of the dual gives an upper bound (weak
-        duality); trusts float rounding.
+        Sound because the box, the knapsack of L1 and the Lagrangian dual of L2 (verify.sets.norms) are; trusts float
+        rounding.
         """
         if self.norm == "linf":
             return box_support(self.low, self.high, a)
@@ -77,47 +87,58 @@ class Ball(InputSet):
         centers = torch.bmm(flat, self.center.reshape(self.batch, -1, 1)).squeeze(2)
         down, up = (d.unsqueeze(1) for d in self._room())
         if self.norm == "l1":
-            delta = self._knapsack(flat, down, up)
-            return centers + (flat * delta).sum(2)
-        m = self._multiplier(flat, down, up)
-        delta = _clamp(flat / m, down, up)
-        inner = (flat * delta - m * delta.square() / 2).sum(2)
-        return centers + inner + m.squeeze(2) * self._eps(a) ** 2 / 2
+            return centers + (flat * knapsack(flat, down, up, self._eps(a))).sum(2)
+        return centers + support_l2(flat, down, up, self._eps(a))
 
     def maximiser(self, a: Tensor) -> Tensor:
         if self.norm == "linf":
-            return self.project(torch.where(a > 0, self.high, torch.where(a < 0, self.low, self.center)))
-        flat = a.flatten(1).unsqueeze(1)
-        down, up = (d.unsqueeze(1) for d in self._room())
-        if self.norm == "l1":
-            delta = self._knapsack(flat, down, up)
-        else:
-            delta = _clamp(flat / self._multiplier(flat, down, up), down, up)
-        return self.project(self.center + delta.reshape(self.center.shape))
+            return torch.where(a > 0, self._inner[1], torch.where(a < 0, self._inner[0], self.center))
+        step = knapsack if self.norm == "l1" else scaled
+        return self.project(self.center + step(a.flatten(1), *self._room(), self._eps(a)).reshape(self.center.shape))
 
     def project(self, x: Tensor) -> Tensor:
-        """Nearest point, by bisection on the multiplier of the norm; pulled inward so that rounding does not leave
-        the set."""
-        down, up = self._room()
-        delta = _clamp((x - self.center).flatten(1), down, up)
-        eps = self._eps(x)
-        if self.norm != "linf":
-            delta = self._shrink(delta, down, up, eps)
-        inside = (self.center + delta.reshape(x.shape)).clamp(self.low, self.high)
-        return inside if self.eps == 0 else self._inward(inside)
+        """By the KKT conditions, with one multiplier for the norm; the last rounding goes inward."""
+        inside = clamp(x, *self._inner)
+        if self.norm == "linf":
+            return inside
+        outside = ~(self._size(inside) <= float(self.eps) * (1 - self._slack))
+        if not bool(outside.any()):
+            return inside
+        delta = (x.double() - self.center.double()).flatten(1)
+        down, up = (d.double() for d in self._room())
+        if self.norm == "l2":
+            delta = scaled(delta, down, up, float(self.eps), 1.0)
+        else:
+            delta = threshold(delta, down, up, float(self.eps))
+        near = clamp((self.center + delta.reshape(x.shape)).to(x.dtype), *self._inner)
+        return torch.where(_spread(outside, x), self._retreat(near), inside)
+
+    def steepest(self, x: Tensor, a: Tensor) -> Tensor:
+        """L2: the gradient, normalised. L1: the signs of its largest entries (SLIDE, Tramer and Boneh 2019).
+
+        Coordinates that cannot move, for being at the end of their range, are left out first (Croce and Hein 2021).
+        """
+        if self.norm == "linf":
+            return super().steepest(x, a)
+        stuck = ((x <= self._inner[0]) & (a < 0)) | ((x >= self._inner[1]) & (a > 0))
+        flat = torch.where(stuck, 0, a).flatten(1)
+        if self.norm == "l1":
+            count = max(1, flat.shape[1] // SPARSITY)
+            top = flat.abs().topk(count, dim=1).indices
+            flat = torch.zeros_like(flat).scatter(1, top, flat.gather(1, top).sign() / count)
+        else:
+            flat = flat / flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
+            flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=1)
+        return self._eps(x) * flat.reshape(x.shape)
 
     def contains(self, x: Tensor) -> Tensor:
         """Exact: float64 norms decide where their error cannot matter, rationals the rest."""
-        wide = (x.double() - self.center.double()).flatten(1)
-        order = {"linf": torch.inf, "l2": 2, "l1": 1}[self.norm]
-        size, eps = wide.norm(p=order, dim=1), float(self.eps)
-        slack = (wide.shape[1] + 8) * torch.finfo(torch.float64).eps
-        inside = size <= eps * (1 - slack)
-        for case in ((size <= eps * (1 + slack)) & ~inside).nonzero().flatten().tolist():
+        size, eps = self._size(x), float(self.eps)
+        inside = size <= eps * (1 - self._slack)
+        for case in ((size <= eps * (1 + self._slack)) & ~inside).nonzero().flatten().tolist():
             inside[case] = self._contains_exactly(case, x[case])
         if self.clip is not None:
-            ends = np.array(self.clip, dtype=object)
-            low, high = round_up(ends, x.dtype)[0], round_down(ends, x.dtype)[1]
+            low, high = self._clip_rounded(x.dtype)[1]
             inside &= ((x >= low) & (x <= high)).flatten(1).all(1)
         return inside
 
@@ -130,22 +151,28 @@ class Ball(InputSet):
         return sum(d * d for d in delta) <= self.eps**2
 
     def select(self, index: Tensor) -> Ball:
-        out = object.__new__(Ball)
-        out.center, out.low, out.high = self.center[index], self.low[index], self.high[index]
-        out.eps, out.norm, out.clip = self.eps, self.norm, self.clip
-        return out
+        return self._with(lambda t: t[index])
 
     def to(self, device: torch.device | str) -> Ball:
+        return self._with(lambda t: t.to(device))
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Ball:
         out = object.__new__(Ball)
-        out.center, out.low, out.high = self.center.to(device), self.low.to(device), self.high.to(device)
+        out.center, out.low, out.high = change(self.center), change(self.low), change(self.high)
+        out._inner = (change(self._inner[0]), change(self._inner[1]))
         out.eps, out.norm, out.clip = self.eps, self.norm, self.clip
         return out
 
     def linear_rows(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         if self.norm != "linf":
-            raise UnsupportedMethod(f"LP and MILP need a polyhedral set, not an {self.norm} ball; use CROWN or PGD here")
+            raise UnsupportedMethod(f"LP and MILP take boxes and polytopes, not {self.norm} balls; use CROWN or PGD")
         size = self.low[0].numel()
         return np.zeros((0, size)), np.zeros(0)
+
+    @property
+    def _slack(self) -> float:
+        """A bound on the relative error of `_size`."""
+        return (self.low[0].numel() + 8) * torch.finfo(torch.float64).eps
 
     def _eps(self, like: Tensor) -> float:
         """eps rounded up to a float of the tensor's dtype."""
@@ -155,60 +182,24 @@ class Ball(InputSet):
         """How far each coordinate may go down (<= 0) and up (>= 0); both (batch, size)."""
         return (self.low - self.center).flatten(1).clamp(max=0), (self.high - self.center).flatten(1).clamp(min=0)
 
-    def _knapsack(self, a: Tensor, down: Tensor, up: Tensor) -> Tensor:
-        """argmax of a . d over ||d||_1 <= eps, down <= d <= up: fill by |a| descending; (batch, rows, size)."""
-        capacity = torch.where(a >= 0, up, -down)
-        order = a.abs().argsort(dim=2, descending=True, stable=True)
-        sorted_capacity = capacity.gather(2, order)
-        used_before = sorted_capacity.cumsum(2) - sorted_capacity
-        fill = torch.minimum(sorted_capacity, (self._eps(a) - used_before).clamp(min=0))
-        return torch.zeros_like(a).scatter(2, order, fill) * a.sign()
+    def _size(self, x: Tensor) -> Tensor:
+        """||x - center||_p in float64, (batch,); NaN where x is."""
+        delta = (x.double() - self.center.double()).flatten(1)
+        return torch.linalg.vector_norm(delta, {"linf": torch.inf, "l2": 2, "l1": 1}[self.norm], dim=1)
 
-    def _multiplier(self, a: Tensor, down: Tensor, up: Tensor) -> Tensor:
-        """The multiplier m at which clamp(a / m) has norm eps, or nearly 0 where the clip binds first."""
-        eps = max(self._eps(a), torch.finfo(a.dtype).tiny)
-        high = (a.norm(dim=2, keepdim=True) / eps).clamp(min=torch.finfo(a.dtype).tiny * 1e6)
-        low = high * 1e-9
-        for _ in range(BISECTIONS if a.dtype == torch.float64 else BISECTIONS // 2):
-            middle = (low * high).sqrt()
-            outside = _clamp(a / middle, down, up).norm(dim=2, keepdim=True) > eps
-            low, high = torch.where(outside, middle, low), torch.where(outside, high, middle)
-        return high
+    def _retreat(self, x: Tensor) -> Tensor:
+        """x moved toward the center by as much as rounding may have carried it, or will carry it, out of the ball.
 
-    def _shrink(self, delta: Tensor, down: Tensor, up: Tensor, eps: float) -> Tensor:
-        """Projection of delta (batch, size) onto the norm ball and the room, KKT with one multiplier."""
-        power = 2 if self.norm == "l2" else 1
-
-        def at(m: Tensor) -> Tensor:
-            if power == 2:
-                return _clamp(delta / (1 + m), down, up)
-            return _clamp(delta.sign() * (delta.abs() - m).clamp(min=0), down, up)
-
-        outside = delta.norm(p=power, dim=1, keepdim=True) > eps
-        low = torch.zeros_like(delta[:, :1])
-        high = delta.norm(dim=1, keepdim=True) / max(eps, 1e-30) if power == 2 else delta.abs().amax(1, keepdim=True)
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            beyond = at(middle).norm(p=power, dim=1, keepdim=True) > eps
-            low, high = torch.where(beyond, middle, low), torch.where(beyond, high, middle)
-        return torch.where(outside, at(high), delta)
-
-    def _inward(self, x: Tensor) -> Tensor:
-        """Move x toward the center by a few ulps, and never across it: room for the rounding of x itself."""
-        ulps = 4 * torch.finfo(x.dtype).eps
-        scale = x.abs().amax(tuple(range(1, x.dim())), keepdim=True) if x.dim() > 1 else x.abs()
-        if self.norm == "linf":
-            step = (ulps * torch.maximum(x.abs(), self.center.abs())).minimum((x - self.center).abs())
-            at_clip = torch.zeros_like(x, dtype=torch.bool)
-            if self.clip is not None:
-                # strictly between the clip and the sphere, a clipped coordinate may stay on the clip
-                reach = self.center + (x - self.center).sign() * float(self.eps)
-                at_clip = (reach < float(self.clip[0])) | (reach > float(self.clip[1]))
-            return torch.where(at_clip, x, x - (x - self.center).sign() * step)
-        size = x[0].numel()
-        slack = ulps * (1 + scale * size**0.5 / max(float(self.eps), 1e-30))
-        return self.center + (x - self.center) * (1 - slack).clamp(0, 1)
+        Rounding x to floats moves it by at most u ||x||_p, u half the spacing of floats at 1.
+        """
+        eps, order = float(self.eps), 2 if self.norm == "l2" else 1
+        wide = x.double().flatten(1)
+        reserve = 2 * torch.finfo(x.dtype).eps * wide.norm(p=order, dim=1) + 2 * self._slack * eps
+        factor = ((eps - reserve) / self._size(x).clamp(min=torch.finfo(torch.float64).tiny)).clamp(0, 1)
+        center = self.center.double()
+        return (center + (x.double() - center) * _spread(factor, x)).to(x.dtype)
 
 
-def _clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return torch.minimum(torch.maximum(x, low), high)
+def _spread(values: Tensor, like: Tensor) -> Tensor:
+    """(batch,) values with trailing axes of length 1, to broadcast over a (batch, *shape) tensor."""
+    return values.reshape(-1, *[1] * (like.dim() - 1))

@@ -13,7 +13,9 @@ class InputSet(ABC):
     """A batch of bounded convex sets X_1 .. X_batch of inputs of one shape.
 
     The set is written in rationals (X_R). `low` and `high` are the outward rounded box hull, which contains both X_R
-    and the set of its members rounded to float (X_F), since rounding is monotone.
+    and the set of its members rounded to float (X_F), since rounding is monotone. A float point is a member if it lies
+    in X_R; a coordinate in whose range there is no float (low == high == 1/10) is represented by a rounded one, its
+    member of X_F.
     """
 
     low: Tensor  # (batch, *shape)
@@ -42,11 +44,14 @@ class InputSet(ABC):
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
-        """The nearest point of each set in the Euclidean norm; x (batch, *shape) -> (batch, *shape)."""
+        """The member of each set nearest to x in the Euclidean norm, up to rounding; x (batch, *shape) -> same.
+
+        Members are returned as they are.
+        """
 
     @abstractmethod
     def contains(self, x: Tensor) -> Tensor:
-        """Exact membership of float points in X_R, decided in rationals; x (batch, *shape) -> bool (batch,)."""
+        """Exact membership of float points, as decided in rationals; x (batch, *shape) -> bool (batch,)."""
 
     @abstractmethod
     def select(self, index: Tensor) -> InputSet:
@@ -63,10 +68,22 @@ class InputSet(ABC):
         Raises UnsupportedMethod where the set is no polyhedron.
         """
 
+    def steepest(self, x: Tensor, a: Tensor) -> Tensor:
+        """The direction in which a . x grows fastest from the members x, as long as the set is wide.
+
+        By default every coordinate goes the same share of its range (Madry et al. 2018 for the Linf norm);
+        x, a (batch, *shape) -> (batch, *shape).
+        """
+        return a.sign() * ((self.high - self.low) / 2)
+
+    def place(self, share: Tensor) -> Tensor:
+        """The point at these shares (0 to 1, broadcast to (batch, *shape)) of the hull, projected."""
+        return self.project(self.low + share.to(self.low) * (self.high - self.low))
+
     def sample(self, generator: torch.Generator) -> Tensor:
         """One random point of each set, by projection of a uniform point of the hull; (batch, *shape)."""
-        unit = torch.rand(self.low.shape, generator=generator, dtype=self.low.dtype, device=generator.device)
-        return self.project(self.low + unit.to(self.low.device) * (self.high - self.low))
+        share = torch.rand(self.low.shape, generator=generator, dtype=self.low.dtype, device=generator.device)
+        return self.place(share)
 
 
 def box_support(low: Tensor, high: Tensor, a: Tensor) -> Tensor:

@@ -15,21 +15,23 @@ class Box(InputSet):
     """{x : low <= x <= high}; low, high (batch, *shape), float tensors or object arrays of rationals.
 
     Rationals are kept: membership is decided on them, and the float hull is rounded outward. A coordinate with
-    low == high is allowed. Raises InputError where low > high or a bound is not finite.
+    low == high is allowed. Raises InputError where low > high or a bound is not finite. `inner` (low, high) are the
+    least and the largest member floats.
     """
 
     def __init__(self, low: Tensor | np.ndarray, high: Tensor | np.ndarray, dtype: torch.dtype = torch.float32):
         if tuple(low.shape) != tuple(high.shape):
-            raise InputError(f"a box has low of shape {tuple(low.shape)} but high of {tuple(high.shape)}; give equal shapes")
-        self._exact = (low, high) if isinstance(low, np.ndarray) else None
+            raise InputError(f"a box has low of shape {tuple(low.shape)}, high {tuple(high.shape)}; give equal shapes")
+        self._exact = (low, high) if isinstance(low, np.ndarray) and isinstance(high, np.ndarray) else None
         self.low = round_down(low, dtype) if isinstance(low, np.ndarray) else low
         self.high = round_up(high, dtype) if isinstance(high, np.ndarray) else high
         if not bool(torch.isfinite(self.low).all() and torch.isfinite(self.high).all()):
             raise InputError("a box has a bound that is not finite; bound every input coordinate")
         bad = low > high
         if bool(bad.any()):
-            where = np.argwhere(np.asarray(bad))[0].tolist()
+            where = np.argwhere(np.array(bad.tolist()))[0].tolist()
             raise InputError(f"a box is empty: low > high at position {where}; swap or widen the bounds")
+        self.inner = self._rounded_inward(self.low.dtype)
 
     @property
     def exact(self) -> tuple[np.ndarray, np.ndarray]:
@@ -47,23 +49,33 @@ class Box(InputSet):
         return box_support(self.low, self.high, a)
 
     def maximiser(self, a: Tensor) -> Tensor:
-        return torch.where(a > 0, self.high, torch.where(a < 0, self.low, (self.low + self.high) / 2))
+        low, high = self.inner
+        return torch.where(a > 0, high, torch.where(a < 0, low, self.project((low + high) / 2)))
 
     def project(self, x: Tensor) -> Tensor:
-        low, high = self._inner()
+        low, high = self.inner
         return torch.minimum(torch.maximum(x, low), high)
 
     def contains(self, x: Tensor) -> Tensor:
-        if self._exact is None:
-            return ((x >= self.low) & (x <= self.high)).flatten(1).all(1)
-        low, high = self._exact
         # x >= low in rationals iff x >= the smallest float at or above low
-        inside = (x.cpu() >= round_up(low, x.dtype)) & (x.cpu() <= round_down(high, x.dtype))
-        return inside.flatten(1).all(1).to(x.device)
+        low, high = self.inner if x.dtype == self.low.dtype else self._rounded_inward(x.dtype)
+        return ((x >= low) & (x <= high)).flatten(1).all(1)
+
+    def preimage(self, x: Tensor) -> np.ndarray:
+        """The members of X_R whose rounding the members x are, (batch, *shape) object array of rationals.
+
+        It is x itself, except where no float lies in the range of a coordinate.
+        """
+        point = exact_array(x)
+        if self._exact is None:
+            return point
+        low, high = self._exact
+        return np.where(point < low, low, np.where(point > high, high, point))
 
     def select(self, index: Tensor) -> Box:
         out = object.__new__(Box)
         out.low, out.high = self.low[index], self.high[index]
+        out.inner = (self.inner[0][index], self.inner[1][index])
         picked = index.cpu().numpy()
         out._exact = None if self._exact is None else (self._exact[0][picked], self._exact[1][picked])
         return out
@@ -71,17 +83,18 @@ class Box(InputSet):
     def to(self, device: torch.device | str) -> Box:
         out = object.__new__(Box)
         out.low, out.high, out._exact = self.low.to(device), self.high.to(device), self._exact
+        out.inner = (self.inner[0].to(device), self.inner[1].to(device))
         return out
 
     def linear_rows(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         size = self.low[0].numel()
         return np.zeros((0, size)), np.zeros(0)
 
-    def _inner(self) -> tuple[Tensor, Tensor]:
-        """The box rounded inward, except where no float lies inside: there the nearest ones stay."""
+    def _rounded_inward(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The least and the largest float in each range; where there is none, the float that `low` rounds to, twice."""
         if self._exact is None:
             return self.low, self.high
-        low = round_up(self._exact[0], self.low.dtype).to(self.low.device)
-        high = round_down(self._exact[1], self.low.dtype).to(self.low.device)
-        empty = low > high
-        return torch.where(empty, self.low, low), torch.where(empty, self.high, high)
+        low, high = round_up(self._exact[0], dtype), round_down(self._exact[1], dtype)
+        nearest = torch.from_numpy(self._exact[0].astype(np.float64)).to(dtype)
+        inner = torch.where(low > high, nearest, low), torch.where(low > high, nearest, high)
+        return inner[0].to(self.low.device), inner[1].to(self.low.device)

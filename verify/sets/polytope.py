@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from verify.errors import InputError
-from verify.rationals import exact_array
 from verify.sets.base import InputSet
 from verify.sets.box import Box
 
 PROJECTION_SWEEPS = 200
+SETTLED = 1e-9  # a sweep that moves the point by no more than this, relative to 1 + |x|, is the last
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +35,8 @@ class Polytope(InputSet):
     high: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        size = self.box.low[0].numel()
-        if self.rows.shape != (self.box.batch, self.bounds.shape[1], size):
+        size = self.box.low[0].numel() if self.box.batch else self.rows.shape[-1]
+        if self.bounds.ndim != 2 or self.rows.shape != (self.box.batch, self.bounds.shape[1], size):
             raise InputError(f"a polytope has rows of shape {self.rows.shape}; expected ({self.box.batch}, n, {size})")
         object.__setattr__(self, "low", self.box.low)
         object.__setattr__(self, "high", self.box.high)
@@ -63,31 +64,23 @@ class Polytope(InputSet):
         return self.project(torch.stack(points).to(a).reshape(a.shape))
 
     def project(self, x: Tensor) -> Tensor:
-        """Dykstra's alternating projections (Boyle and Dykstra 1986) over the halfspaces and the box."""
-        out = []
-        for case, point in enumerate(x.detach().flatten(1).cpu().double()):
-            rows, bounds = (torch.from_numpy(v) for v in self.linear_rows(case))
-            low, high = self.low[case].flatten().cpu().double(), self.high[case].flatten().cpu().double()
-            # aim slightly inside, so that rounding to float does not leave the set
-            bounds = bounds - 1e-7 * (1 + bounds.abs())
-            corrections = torch.zeros(len(bounds) + 1, point.numel(), dtype=torch.float64)
-            for _ in range(PROJECTION_SWEEPS):
-                for k, (row, bound) in enumerate(zip(rows, bounds, strict=True)):
-                    moved = point + corrections[k]
-                    excess = (row @ moved - bound).clamp(min=0) / row.square().sum().clamp(min=1e-300)
-                    point = moved - excess * row
-                    corrections[k] = moved - point
-                moved = point + corrections[-1]
-                point = moved.clamp(low, high)
-                corrections[-1] = moved - point
-                if bool((rows @ point <= bounds + 1e-9).all()):
-                    break
-            out.append(point)
-        return self.box.project(torch.stack(out).to(x).reshape(x.shape))
+        """Dykstra's alternating projections (Boyle and Dykstra 1986) over the halfspaces and the box.
+
+        They aim slightly inside; what is still outside after the last sweep is pulled toward an inner point.
+        """
+        start = x.detach().flatten(1).cpu().double()
+        point = self._pulled_inside(self._dykstra(start))
+        near = self.box.project(point.to(x).reshape(x.shape))
+        rows, bounds, reserve = self._floats
+        fits = ((rows @ start[..., None]).squeeze(2) <= bounds - 1e-6 * reserve).all(1).to(x.device)
+        fits &= (self.box.project(x) == x).flatten(1).all(1)
+        return torch.where(fits.reshape(-1, *[1] * (x.dim() - 1)), x, near)
 
     def contains(self, x: Tensor) -> Tensor:
         inside = self.box.contains(x)
-        for case, point in enumerate(exact_array(x.flatten(1))):
+        chosen = inside.nonzero().flatten()
+        points = self.box.select(chosen).preimage(x[chosen])
+        for case, point in zip(chosen.tolist(), points.reshape(len(chosen), -1), strict=True):
             for row, bound in zip(self.rows[case], self.bounds[case], strict=True):
                 value = sum((r * p for r, p in zip(row, point, strict=True) if r), Fraction(0))
                 inside[case] &= value <= bound
@@ -102,6 +95,59 @@ class Polytope(InputSet):
 
     def linear_rows(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         return self.rows[case].astype(np.float64), self.bounds[case].astype(np.float64)
+
+    @cached_property
+    def _floats(self) -> tuple[Tensor, Tensor, Tensor]:
+        """rows (batch, count, size), bounds (batch, count), and how much rounding x to floats can add to each row."""
+        rows, bounds = (torch.from_numpy(v.astype(np.float64)) for v in (self.rows, self.bounds))
+        largest = torch.maximum(self.low.abs(), self.high.abs()).flatten(1).cpu().double()
+        reserve = 4 * torch.finfo(self.low.dtype).eps * (rows.abs() @ largest[..., None]).squeeze(2)
+        return rows, bounds, reserve
+
+    def _dykstra(self, point: Tensor) -> Tensor:
+        rows, bounds, reserve = self._floats
+        low, high = (end.flatten(1).cpu().double() for end in self.box.inner)
+        squares = rows.square().sum(2).clamp(min=torch.finfo(torch.float64).tiny)
+        corrections = point.new_zeros((rows.shape[1] + 1, *point.shape))
+        for _ in range(PROJECTION_SWEEPS):
+            before = point
+            for k in range(rows.shape[1]):
+                moved = point + corrections[k]
+                excess = (rows[:, k] * moved).sum(1) - bounds[:, k] + reserve[:, k]
+                point = moved - (excess.clamp(min=0) / squares[:, k])[:, None] * rows[:, k]
+                corrections[k] = moved - point
+            moved = point + corrections[-1]
+            point = moved.clamp(low, high)
+            corrections[-1] = moved - point
+            settled = (point - before).abs() <= SETTLED * (1 + point.abs())
+            if bool(settled.all()) and bool(((rows @ point[..., None]).squeeze(2) <= bounds - reserve / 2).all()):
+                break
+        return point
+
+    def _pulled_inside(self, point: Tensor) -> Tensor:
+        """The first point on the way to the inner point that meets the rows."""
+        rows, bounds, reserve = self._floats
+        here, there = (rows @ point[..., None]).squeeze(2), (rows @ self._inner_point[..., None]).squeeze(2)
+        excess = (here - bounds + reserve / 2).clamp(min=0)
+        share = torch.where(excess > 0, excess / (here - there).clamp(min=torch.finfo(torch.float64).tiny), 0)
+        share = share.clamp(max=1).amax(1, keepdim=True) if share.shape[1] else torch.zeros_like(point[:, :1])
+        return point + share * (self._inner_point - point)
+
+    @cached_property
+    def _inner_point(self) -> Tensor:
+        """A point of each box that keeps the largest distance to the rows, (batch, size) float64."""
+        from scipy.optimize import linprog
+
+        points = []
+        for case in range(self.batch):
+            rows, bounds = self.linear_rows(case)
+            ends = np.stack([end[case].flatten().cpu().double().numpy() for end in self.box.inner], 1)
+            norms = np.linalg.norm(rows, axis=1, keepdims=True)
+            objective = np.append(np.zeros(rows.shape[1]), -1.0)
+            limits = [*ends.tolist(), (None, 1.0)]
+            answer = linprog(objective, A_ub=np.hstack([rows, norms]), b_ub=bounds, bounds=limits, method="highs")
+            points.append(ends.mean(1) if answer.x is None else answer.x[:-1])
+        return torch.from_numpy(np.stack(points))
 
     def _solve(self, case: int, objective: np.ndarray) -> tuple[Tensor, Tensor]:
         """(maximiser, multipliers >= 0) proposed by HiGHS; an empty polytope keeps the box center and zeros."""
