@@ -1,0 +1,184 @@
+"""Activations, and arithmetic of varying tensors with constants and with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import prod
+
+import numpy as np
+
+from verify.ir.onnx_reader.reader import NUMPY, Call, Operand, Reader, handles
+from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
+from verify.ops import Abs, Add, Clip, Concat, HardSigmoid, LeakyReLU, Max, Op, ReLU, Reshape, Sigmoid, Tanh
+
+_PLAIN: dict[str, Op] = {"Relu": ReLU(), "Abs": Abs(), "Sigmoid": Sigmoid(), "Tanh": Tanh()}
+
+
+@handles(*_PLAIN)
+def plain(r: Reader, c: Call) -> Value:
+    return r.like(c, _PLAIN[c.op], c.value())
+
+
+@handles("LeakyRelu")
+def leaky_relu(r: Reader, c: Call) -> Value:
+    return r.like(c, LeakyReLU(_float32(c.attribute("alpha", 0.01))), c.value())
+
+
+@handles("HardSigmoid")
+def hard_sigmoid(r: Reader, c: Call) -> Value:
+    slope, offset = _float32(c.attribute("alpha", 0.2)), _float32(c.attribute("beta", 0.5))
+    if slope == 0:
+        c.refuse("has alpha 0, so its output is constant")
+    x = c.value() if slope > 0 else r.negate(c, c.value())
+    return r.like(c, HardSigmoid(abs(slope), offset), x)
+
+
+@handles("Clip")
+def clip(r: Reader, c: Call) -> Value:
+    """With one finite side it is a ReLU between shifts: max(x, low) = relu(x - low) + low."""
+    low, high = _bound(c, 1, "min", -np.inf), _bound(c, 2, "max", np.inf)
+    if low >= high:
+        c.refuse(f"clips to [{low}, {high}], so its output is constant")
+    x, kind = c.value(), NUMPY[r.builder.dtype]
+    if np.isfinite(low) and np.isfinite(high):
+        return r.like(c, Clip(Fraction(low), Fraction(high)), x)
+    if np.isfinite(low):
+        return _at_least(r, c, x, np.array(low, kind), c.name)
+    if np.isfinite(high):
+        return r.negate(c, _at_least(r, c, r.negate(c, x), np.array(-high, kind), c.name))
+    return x
+
+
+def _bound(c: Call, place: int, attribute: str, infinite: float) -> float:
+    """A clip bound; none, and float32's largest number, which older opsets use for none, are infinite."""
+    bound = c.const(place).array.item() if c.has(place) else c.attribute(attribute)
+    if bound is None or (abs(bound) >= np.finfo(np.float32).max and bound * infinite > 0):
+        return infinite
+    if np.isnan(bound) or np.isinf(bound):
+        c.refuse(f"has the bound {bound}")
+    return float(bound)
+
+
+def _float32(number: float) -> Fraction:
+    return Fraction(float(np.float32(number)))
+
+
+@handles("Identity", "Dropout", "Cast")
+def alias(r: Reader, c: Call) -> Value:
+    c.attribute("seed")
+    c.attribute("ratio")
+    if c.has(2) and bool(c.const(2).array):
+        c.refuse("drops at random in training mode", "export the model in evaluation mode")
+    if c.attribute("saturate", 1) != 1 or c.attribute("round_mode", "up") != "up":
+        c.refuse("casts in a way that is not supported")
+    kind = c.attribute("to", 1)
+    if kind not in (1, 11):
+        c.refuse(f"casts to a type (number {kind}) that is neither float32 nor float64", "export the model in float32")
+    return c.value()
+
+
+def joint_shape(r: Reader, c: Call, operands: Sequence[Operand]) -> tuple[Shape, int | None]:
+    """The shape that operands broadcast to, and its batch axis."""
+    shape = tuple(np.broadcast_shapes(*(o.shape for o in operands)))
+    axes = {len(shape) - v.rank + v.batch for v in operands if isinstance(v, Value) and v.batch is not None}
+    batch = next((i for i in sorted(axes) if shape[i] == 1), None)
+    if r.symbolic and axes != {batch}:
+        c.refuse_batch()
+    return shape, batch
+
+
+def broadcast(r: Reader, c: Call, value: Value, shape: Shape, batch: int | None) -> Value:
+    return r.move(c, value, np.broadcast_to(value.positions(), shape), batch)
+
+
+def entries(r: Reader, c: Call, const: Const, shape: Shape, batch: int | None) -> np.ndarray:
+    """A constant that broadcasts to `shape`, without the batch axis."""
+    array = r.constant(c, const)
+    array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+    return array if batch is None else array.squeeze(batch)
+
+
+@handles("Neg")
+def neg(r: Reader, c: Call) -> Value:
+    return r.negate(c, c.value())
+
+
+@handles("Add", "Sub", "Sum")
+def add(r: Reader, c: Call) -> Value:
+    """Terms of the same value are merged, so that an addition has one term for each argument."""
+    operands = [c.operand(i) for i in range(len(c.inputs))]
+    shape, batch = joint_shape(r, c, operands)
+    total: dict[str, int] = {}
+    offsets: list[tuple[np.ndarray, str]] = []
+    values: dict[str, Value] = {}
+    for i, operand in enumerate(operands):
+        sign = -1 if c.op == "Sub" and i == 1 else 1
+        if isinstance(operand, Const):
+            offsets.append((sign * entries(r, c, operand, shape, batch), operand.name))
+        else:
+            wide = broadcast(r, c, operand, shape, batch)
+            values[wide.name] = wide
+            total[wide.name] = total.get(wide.name, 0) + sign
+    terms = [(_times(r, c, values[name], count), np.sign(count)) for name, count in total.items()]
+    out = terms[0][0]
+    if len(terms) > 1:
+        op = Add(tuple(-1 if sign < 0 else 1 for _, sign in terms))
+        out = r.emit(c, op, [v for v, _ in terms], shape=shape, batch=batch)
+    elif terms[0][1] < 0:
+        out = r.negate(c, out)
+    for offset, name in offsets:
+        out = r.shift(c, out, offset, name)
+    return out
+
+
+def _times(r: Reader, c: Call, value: Value, count: int) -> Value:
+    if abs(count) == 1:
+        return value
+    return r.scale(c, value, np.array(abs(count), NUMPY[r.builder.dtype]), f"{c.name}.count")
+
+
+@handles("Mul", "Div")
+def multiply(r: Reader, c: Call) -> Value:
+    value, const, right = c.value_and_const()
+    shape, batch = joint_shape(r, c, (value, const))
+    factor, name = entries(r, c, const, shape, batch), const.name
+    if c.op == "Div":
+        if not right:
+            c.refuse("divides by a tensor that depends on the input")
+        if not factor.all():
+            c.refuse("divides by zero")
+        kind = NUMPY[r.builder.dtype]
+        factor, name = np.asarray(1 / factor.astype(kind), kind), f"{c.name}.reciprocal"
+    return r.scale(c, broadcast(r, c, value, shape, batch), factor, name)
+
+
+@handles("Max", "Min")
+def extremum(r: Reader, c: Call) -> Value:
+    """A minimum is the negative of the maximum of the negatives."""
+    operands = [c.operand(i) for i in range(len(c.inputs))]
+    shape, batch = joint_shape(r, c, operands)
+    smallest = c.op == "Min"
+    values = list(dict.fromkeys(broadcast(r, c, v, shape, batch) for v in operands if isinstance(v, Value)))
+    largest = _largest(r, c, [r.negate(c, v) for v in values] if smallest else values)
+    consts = [(entries(r, c, o, shape, batch), o.name) for o in operands if isinstance(o, Const)]
+    for floor, name in consts:
+        largest = _at_least(r, c, largest, -floor if smallest else floor, name)
+    return r.negate(c, largest) if smallest else largest
+
+
+def _largest(r: Reader, c: Call, values: Sequence[Value]) -> Value:
+    """The largest of values of one shape, entry by entry."""
+    first = values[0]
+    if len(values) == 1:
+        return first
+    size = prod(first.shape)
+    flat = [r.emit(c, Reshape((size,)), (v,), shape=(size,), batch=None) for v in values]
+    row = r.emit(c, Concat(0, (size,) * len(values)), flat, batch=None)
+    groups = np.arange(size * len(values)).reshape(len(values), *ir_shape(first.shape, first.batch))
+    return r.emit(c, Max(), (row,), (r.index(c, np.moveaxis(groups, 0, -1)),), shape=first.shape, batch=first.batch)
+
+
+def _at_least(r: Reader, c: Call, value: Value, floor: np.ndarray, name: str) -> Value:
+    """max(value, floor)."""
+    return r.shift(c, r.like(c, ReLU(), r.shift(c, value, -floor, name)), floor, name)

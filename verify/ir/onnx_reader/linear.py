@@ -1,0 +1,154 @@
+"""Layers with weights: Gemm, MatMul, Conv, ConvTranspose, BatchNormalization."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from verify.ir.onnx_reader.elementwise import entries
+from verify.ir.onnx_reader.reader import NUMPY, Call, Reader, handles
+from verify.ir.onnx_reader.values import Const, Value
+from verify.ir.onnx_reader.windows import pad_lengths, spatial_attribute
+from verify.ops import BatchNorm, Conv, ConvTranspose, Linear
+
+Bias = tuple[np.ndarray, str]
+
+
+def times(r: Reader, c: Call, x: Value, weight: np.ndarray, name: str, bias: Bias | None = None) -> Value:
+    """x @ weight + bias over the last axis of x; weight (k, n) or (k,), bias (n,)."""
+    if x.rank == 0 or x.batch == x.rank - 1:
+        c.refuse_batch()
+    if weight.shape[0] != x.shape[-1]:
+        c.refuse(f"multiplies rows of {x.shape[-1]} entries with a matrix of {weight.shape[0]} rows")
+    parameters = [r.parameter(c, name, weight.reshape(len(weight), -1).T)]
+    if bias is not None:
+        parameters.append(r.parameter(c, bias[1], bias[0]))
+    out = r.emit(c, Linear(), (x,), parameters, shape=(*x.shape[:-1], weight.size // len(weight)), batch=x.batch)
+    return out if weight.ndim == 2 else r.lay(c, out, x.shape[:-1], x.batch)
+
+
+def swapped(r: Reader, c: Call, x: Value) -> Value:
+    """With its last two axes exchanged."""
+    return r.transpose(c, x, (*range(x.rank - 2), x.rank - 1, x.rank - 2))
+
+
+@handles("MatMul")
+def matmul(r: Reader, c: Call) -> Value:
+    x, const, right = c.value_and_const()
+    weight, lead = r.constant(c, const), max(0, len(const.shape) - 2)
+    if weight.ndim == 0 or any(n != 1 for n in weight.shape[:lead]):
+        c.refuse("multiplies with a stack of matrices", "write it as one matrix product, or one for each matrix")
+    weight = weight.reshape(weight.shape[lead:])
+    if lead and x.rank == 1:
+        c.refuse("multiplies a vector with a stack of matrices", "drop the leading axes of length 1 of the matrix")
+    if lead:
+        x = r.grow(c, x, set(range(lead + 2 - x.rank)))
+    if right:
+        return times(r, c, x, weight, const.name)
+    if x.rank == 1:
+        return times(r, c, x, weight.T, const.name)
+    out = times(r, c, swapped(r, c, x), weight.T, const.name)
+    return swapped(r, c, out) if weight.ndim == 2 else out
+
+
+@handles("Gemm")
+def gemm(r: Reader, c: Call) -> Value:
+    """alpha A B + beta C with one of A and B constant; a bias of one row joins the matrix product if alpha is 1."""
+    kind = NUMPY[r.builder.dtype]
+    x, const, right = c.value_and_const()  # where the constant is left, the whole product is transposed
+    flips = [bool(c.attribute(name, 0)) for name in ("transA", "transB")]
+    alpha, beta = (np.array(c.attribute(name, 1.0), kind) for name in ("alpha", "beta"))
+    weight = r.constant(c, const)
+    if x.rank != 2 or weight.ndim != 2:
+        c.refuse("needs two matrices")
+    x = swapped(r, c, x) if flips[0 if right else 1] == right else x
+    weight = weight if flips[1 if right else 0] != right else weight.T
+    offset = c.const(2) if c.has(2) else Const("", np.zeros(()), np.zeros(()))
+    added = np.asarray(beta * offset.array.astype(kind), kind)
+    if right and alpha == 1 and added.shape in (weight.shape[1:], (1, *weight.shape[1:])):
+        return times(r, c, x, weight, const.name, (added.reshape(-1), offset.name))
+    out = times(r, c, x, weight, const.name)
+    out = out if right else swapped(r, c, out)
+    if alpha != 1:
+        out = r.scale(c, out, alpha, f"{c.name}.alpha")
+    if np.broadcast_shapes(added.shape, out.shape) != out.shape:
+        c.refuse("adds a matrix that is larger than its product")
+    return r.shift(c, out, entries(r, c, Const(offset.name, added, added), out.shape, out.batch), offset.name)
+
+
+@handles("Conv")
+def conv(r: Reader, c: Call) -> Value:
+    """Uneven padding is zeros put in front; a node of zero padding before this one joins its own."""
+    x, weight = r.sample(c, c.value()), c.const(1)
+    spatial = _spatial(c, x, weight)
+    kernel = weight.shape[2:]
+    stride, dilation = (spatial_attribute(c, name, spatial) for name in ("strides", "dilations"))
+    c.attribute("kernel_shape")
+    low, high = pad_lengths(c, x.shape[2:], kernel, stride, dilation)
+    if x.name in r.padded:
+        x, more_low, more_high = r.padded[x.name]
+        low, high = low + more_low, high + more_high
+    both = np.minimum(low, high)
+    x = pad_zeros(r, c, x, low - both, high - both)
+    op = Conv(stride, tuple(int(n) for n in both), dilation, c.attribute("group", 1))
+    return r.emit(c, op, (x,), _weights(r, c, weight))
+
+
+def pad_zeros(r: Reader, c: Call, x: Value, low: np.ndarray, high: np.ndarray) -> Value:
+    """Zeros around the spatial axes of (1, channels, *spatial)."""
+    widths = [(0, 0), (0, 0), *zip(low, high, strict=True)]
+    return r.move(c, x, np.pad(x.positions(), widths, constant_values=-1), x.batch)
+
+
+@handles("ConvTranspose")
+def conv_transpose(r: Reader, c: Call) -> Value:
+    """`pads` cut the full output; what is uneven in them is cut off afterwards."""
+    x, weight = r.sample(c, c.value()), c.const(1)
+    spatial = _spatial(c, x, weight)
+    stride, dilation = (spatial_attribute(c, name, spatial) for name in ("strides", "dilations"))
+    extra = spatial_attribute(c, "output_padding", spatial, 0)
+    c.attribute("kernel_shape")
+    reach = np.multiply(dilation, np.subtract(weight.shape[2:], 1)) + 1
+    low, high = _cuts(c, x, np.multiply(stride, np.subtract(x.shape[2:], 1)) + reach + extra, stride)
+    both = np.minimum(low, high)
+    if (both < 0).any():
+        c.refuse("has an output that is larger than the transposed convolution")
+    op = ConvTranspose(stride, tuple(int(n) for n in both), extra, dilation, c.attribute("group", 1))
+    out = r.emit(c, op, (x,), _weights(r, c, weight))
+    kept = tuple(slice(int(a), n - int(b)) for n, a, b in zip(out.shape[2:], low - both, high - both, strict=True))
+    return r.move(c, out, out.positions()[(slice(None), slice(None), *kept)], out.batch)
+
+
+def _cuts(c: Call, x: Value, reach: np.ndarray, stride: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """How much of the full output is cut at each end; `reach` is its length with the output padding."""
+    mode, wanted = c.attribute("auto_pad", "NOTSET"), c.attribute("output_shape")
+    pads = np.array(c.attribute("pads") or [0, 0] * len(stride)).reshape(2, -1) * (mode == "NOTSET")
+    if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = np.multiply(x.shape[2:], stride)
+    if wanted is None:
+        return pads[0], pads[1]
+    total = reach - np.array(wanted)[-len(stride) :]
+    small = total // 2
+    return (small, total - small) if mode == "SAME_UPPER" else (total - small, small)
+
+
+@handles("BatchNormalization")
+def batch_normalization(r: Reader, c: Call) -> Value:
+    c.attribute("momentum")
+    if c.attribute("training_mode", 0) or not c.attribute("spatial", 1) or (c.opset < 14 and c.outputs > 1):
+        c.refuse("is in training mode or normalises each place by itself", "export the model in evaluation mode")
+    x = r.sample(c, c.value())
+    statistics = [c.const(i) for i in range(1, 5)]
+    op = BatchNorm(float(c.attribute("epsilon", 1e-5)), x.rank - 2)
+    return r.like(c, op, x, [r.parameter(c, s.name, s.array) for s in statistics])
+
+
+def _spatial(c: Call, x: Value, weight: Const) -> int:
+    spatial = x.rank - 2
+    if spatial not in (1, 2, 3) or len(weight.shape) != x.rank:
+        c.refuse("is a convolution over other than 1, 2 or 3 axes")
+    return spatial
+
+
+def _weights(r: Reader, c: Call, weight: Const) -> list[str]:
+    parts = [weight, c.const(2)] if c.has(2) else [weight]
+    return [r.parameter(c, part.name, part.array) for part in parts]

@@ -1,0 +1,152 @@
+"""Opens an ONNX file and walks the nodes that its output depends on."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+
+import onnx
+import torch
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper, numpy_helper
+
+from verify.errors import InputError, UnsupportedOp
+from verify.ir.builder import GraphBuilder
+from verify.ir.graph import Network
+from verify.ir.onnx_reader import elementwise, linear, moves, windows
+from verify.ir.onnx_reader.fold import fold
+from verify.ir.onnx_reader.reader import HANDLERS, Call, Operand, Reader
+from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
+
+GROUPS = (elementwise, linear, moves, windows)  # importing them fills HANDLERS
+OPSETS = range(8, 22)
+DTYPES = {int(TensorProto.FLOAT): torch.float32, int(TensorProto.DOUBLE): torch.float64}
+
+
+def read(path: Path) -> Network:
+    """See verify.ir.onnx_reader.read_onnx."""
+    model = _open(path)
+    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if opset not in OPSETS:
+        raise UnsupportedOp(f"{path} uses opset {opset}, and {OPSETS[0]} to {OPSETS[-1]} are supported; "
+                            "convert it with onnx.version_converter or export it with another opset")
+    source, output = _ends(path, model.graph)
+    shape, symbolic = _input_shape(path, source)
+    kind = source.type.tensor_type.elem_type
+    if kind not in DTYPES:
+        raise InputError(f"input {source.name} of {path} is neither float32 nor float64; export the model in float32")
+    batch = 0 if len(shape) > 1 and shape[0] == 1 else None
+    reader = Reader(GraphBuilder(source.name, ir_shape(shape, batch), DTYPES[kind]), symbolic)
+    known: dict[str, Operand] = {source.name: Value(source.name, shape, batch)}
+    walk = _Walk(path, model.graph, opset, reader, known)
+    for node in _needed(model.graph, output):
+        walk.translate(node)
+    found = walk.look_up(output, f"the output of {path}")
+    if isinstance(found, Const):
+        raise InputError(f"output {output} of {path} does not depend on its input {source.name}; check the model")
+    if symbolic and found.batch != 0:
+        raise UnsupportedOp(f"output {output} of {path} has its batch axis at place {found.batch}; export it at axis 0")
+    return reader.builder.finish(found.name)
+
+
+def _open(path: Path) -> onnx.ModelProto:
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; check the path")
+    try:
+        if path.suffix == ".gz":
+            model = onnx.load_model_from_string(gzip.decompress(path.read_bytes()))
+        else:
+            model = onnx.load(str(path))
+    except (DecodeError, EOFError, OSError, ValueError, zlib.error, onnx.checker.ValidationError) as problem:
+        raise InputError(f"{path} cannot be read as an ONNX model ({' '.join(str(problem).split())}); it is truncated, "
+                         "lacks its weights file or has another format: fetch or export it again") from None
+    if not model.graph.output:
+        raise InputError(f"{path} holds no ONNX graph with an output; fetch or export it again")
+    return model
+
+
+def _ends(path: Path, graph: onnx.GraphProto) -> tuple[onnx.ValueInfoProto, str]:
+    """The one input that is no initialiser, and the name of the one output."""
+    stored = {tensor.name for tensor in graph.initializer} | {tensor.values.name for tensor in graph.sparse_initializer}
+    inputs = [i for i in graph.input if i.name not in stored]
+    for what, names in (("inputs", [i.name for i in inputs]), ("outputs", [o.name for o in graph.output])):
+        if len(names) != 1:
+            raise InputError(f"{path} has {len(names)} {what} ({', '.join(names)}) where one is wanted; "
+                             "cut the model down to one, or join them into one tensor")
+    return inputs[0], graph.output[0].name
+
+
+def _input_shape(path: Path, source: onnx.ValueInfoProto) -> tuple[Shape, bool]:
+    """The input's shape for one sample, and whether its first axis is a batch axis of any length."""
+    if not source.type.tensor_type.HasField("shape"):
+        raise InputError(f"input {source.name} of {path} has no shape; export the model with one")
+    lengths = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None
+               for d in source.type.tensor_type.shape.dim]
+    shape = tuple(1 if n is None and i == 0 else n for i, n in enumerate(lengths))
+    known = tuple(n for n in shape if n is not None)
+    if len(known) < len(lengths) or not lengths:
+        raise InputError(f"input {source.name} of {path} has the shape {lengths}, of which only the first length may "
+                         "be open; export the model with fixed lengths")
+    return known, lengths[0] is None and len(known) > 1
+
+
+def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
+    """The nodes that the output depends on, in the file's order, which is topological."""
+    wanted, kept = {output}, []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+    return kept[::-1]
+
+
+class _Walk:
+    """Node by node from ONNX names to operands."""
+
+    def __init__(self, path: Path, graph: onnx.GraphProto, opset: int, reader: Reader, known: dict[str, Operand]):
+        self.path, self.opset, self.reader, self.known = path, opset, reader, known
+        self.stored = {tensor.name: tensor for tensor in graph.initializer}
+
+    def look_up(self, name: str, reading: str) -> Operand:
+        """Initialisers become arrays when they are first read."""
+        if name not in self.known:
+            if name not in self.stored:
+                raise UnsupportedOp(f"{reading} reads {name}, which no earlier node makes or which is a second output "
+                                    "without a translation; export the model in evaluation mode")
+            array = numpy_helper.to_array(self.stored[name])
+            self.known[name] = Const(name, array, array)
+        return self.known[name]
+
+    def translate(self, node: onnx.NodeProto) -> None:
+        name = node.name or node.output[0]
+        attributes = {a.name: _attribute(a) for a in node.attribute}
+        inputs = [self.look_up(i, f"node {name} ({node.op_type})") if i else None for i in node.input]
+        call = Call(node.op_type, name, self.opset, inputs, attributes, len(node.output))
+        if node.domain not in ("", "ai.onnx"):
+            call.refuse(f"belongs to the operator set {node.domain}", "export the model with standard operators")
+        self.known.update(zip(node.output, self._results(node, call), strict=False))
+
+    def _results(self, node: onnx.NodeProto, call: Call) -> list[Operand]:
+        constants = [i for i in call.inputs if not isinstance(i, Value)]
+        if len(constants) == len(call.inputs):
+            return list[Operand](fold(node, call.name, self.opset, constants))
+        if call.op in ("Shape", "Size"):
+            array, wide = moves.shape_of(call, call.value())
+            return [Const(node.output[0], array, wide if self.reader.symbolic else array)]
+        if call.op not in HANDLERS:
+            call.refuse("is an operator that no operator family covers")
+        try:
+            found = HANDLERS[call.op](self.reader, call)
+        except (ValueError, IndexError) as problem:
+            reason = " ".join(str(problem).split())
+            call.refuse(f"does not fit its inputs ({reason})", "check the model with onnx.checker")
+        left = call.unasked()
+        if left:
+            call.refuse(f"has the attribute {left[0]}, which is not supported here")
+        return [found] if isinstance(found, Value) else list(found)
+
+
+def _attribute(attribute: onnx.AttributeProto) -> object:
+    found = helper.get_attribute_value(attribute)
+    return found.decode() if isinstance(found, bytes) else found
