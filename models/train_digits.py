@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -129,13 +130,13 @@ def measure(module: nn.Sequential, x: Tensor, y: Tensor, seed: int) -> list[floa
     return [100 * float(hit.float().mean()) for hit in (right, *attacked, *verified)]
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Trains the named networks (all six by default), writes their weights and prints their rows of the table."""
     parser = argparse.ArgumentParser(description="Trains the bundled digit networks.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"among {', '.join(bundled())}; default all")
     parser.add_argument("--out", type=Path, required=True, help="folder for the .safetensors files")
     parser.add_argument("--seed", type=int, default=0, help="seed of initial weights, batches and attacks")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     unknown = [name for name in arguments.names if name not in bundled()]
     if unknown:
         parser.error(f"there is no bundled network {unknown[0]!r}; choose among {', '.join(bundled())}")
