@@ -113,6 +113,6 @@ def robustness(
 
 def from_vnnlib(network: Network, prop: Property) -> Problem:
     """The one problem of a VNN-LIB file: v* >= 0 iff the file is satisfiable. Raises InputError if it does not fit."""
-    inputs, spec = prop.problem_parts(network.input_shape, network.dtype)
+    inputs, spec = prop.problem_parts(network.input_shape, network.dtype, network.outputs)
     owner = torch.zeros(spec.cases, dtype=torch.long)
     return Problem(network.to("cpu"), inputs, spec, owner, 1).to(network.device)

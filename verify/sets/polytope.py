@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -80,7 +81,7 @@ class Polytope(InputSet):
         inside = self.box.contains(x)
         chosen = inside.nonzero().flatten()
         points = self.box.select(chosen).preimage(x[chosen])
-        for case, point in zip(chosen.tolist(), points.reshape(len(chosen), -1), strict=True):
+        for case, point in zip(chosen.tolist(), points.reshape(len(chosen), math.prod(self.shape)), strict=True):
             for row, bound in zip(self.rows[case], self.bounds[case], strict=True):
                 value = sum((r * p for r, p in zip(row, point, strict=True) if r), Fraction(0))
                 inside[case] &= value <= bound

@@ -1,0 +1,6 @@
+"""VNN-LIB 1.0 property files: text to normal form (parser), to input sets with rows (cases), to a Property."""
+
+from verify.vnnlib.cases import read_vnnlib
+from verify.vnnlib.property import Case, Property, Row
+
+__all__ = ["Case", "Property", "Row", "read_vnnlib"]
