@@ -12,7 +12,7 @@ from torch import Tensor
 
 from verify.ops.affine import Affine
 from verify.ops.base import Example, Parameters, register
-from verify.rationals import exact_array
+from verify.rationals import exact_array, unit_fraction
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -23,9 +23,9 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
-@register(lambda: [
-    Example(Linear(), (_random(3, 4), _random(3)), ((4,),)),
-    Example(Linear(), (_random(2, 4),), ((3, 4),)),
+@register(lambda op: [
+    Example(op(), (_random(3, 4), _random(3)), ((4,),)),
+    Example(op(), (_random(2, 4),), ((3, 4),)),
 ])
 @dataclass(frozen=True)
 class Linear(Affine):
@@ -41,11 +41,11 @@ class Linear(Affine):
         return p[1] if len(p) > 1 else None
 
 
-@register(lambda: [
-    Example(Conv((1,), (2,), (1,), 1), (_random(2, 3, 3), _random(2)), ((3, 6),)),
-    Example(Conv((2, 2), (1, 1), (1, 1), 1), (_random(4, 2, 3, 3), _random(4)), ((2, 6, 5),)),
-    Example(Conv((2, 1), (0, 1), (1, 2), 2), (_random(4, 1, 2, 2),), ((2, 6, 5),)),
-    Example(Conv((1, 1, 1), (0, 0, 0), (1, 1, 1), 1), (_random(2, 1, 2, 2, 2), _random(2)), ((1, 3, 3, 3),)),
+@register(lambda op: [
+    Example(op((1,), (2,), (1,), 1), (_random(2, 3, 3), _random(2)), ((3, 6),)),
+    Example(op((2, 2), (1, 1), (1, 1), 1), (_random(4, 2, 3, 3), _random(4)), ((2, 6, 5),)),
+    Example(op((2, 1), (0, 1), (1, 2), 2), (_random(4, 1, 2, 2),), ((2, 6, 5),)),
+    Example(op((1, 1, 1), (0, 0, 0), (1, 1, 1), 1), (_random(2, 1, 2, 2, 2), _random(2)), ((1, 3, 3, 3),)),
 ])
 @dataclass(frozen=True)
 class Conv(Affine):
@@ -60,19 +60,46 @@ class Conv(Affine):
         return _CONV[len(self.stride)](x, p[0], None, self.stride, self.padding, self.dilation, self.groups)
 
     def adjoint(self, p: Parameters, k: int, a: Tensor, shape: tuple[int, ...]) -> Tensor:
-        reach = [(n - 1) * s - 2 * q + d * (m - 1) + 1
-                 for n, s, q, d, m in zip(a.shape[2:], self.stride, self.padding, self.dilation, p[0].shape[2:], strict=True)]
-        extra = tuple(n - r for n, r in zip(shape[1:], reach, strict=True))
+        if len(self.stride) == 2:
+            return self._cropped(transposed(a, p[0], self), shape)
+        axes = zip(shape[1:], a.shape[2:], p[0].shape[2:], self.stride, self.padding, self.dilation, strict=True)
+        extra = tuple(n - ((m - 1) * s - 2 * q + d * (w - 1) + 1) for n, m, w, s, q, d in axes)
         transpose = _CONV_TRANSPOSE[len(self.stride)]
         return transpose(a, p[0], None, self.stride, self.padding, extra, self.groups, self.dilation)
+
+    def _cropped(self, out: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """All that a transposed map reaches, cut down to the input's shape, with zeros where nothing reached."""
+        (top, left), (height, width) = self.padding, shape[1:]
+        below, right = top + height - out.shape[2], left + width - out.shape[3]
+        if below > 0 or right > 0:
+            out = F.pad(out, (0, max(right, 0), 0, max(below, 0)))
+        return out[:, :, top : top + height, left : left + width]
 
     def bias(self, p: Parameters) -> Tensor | None:
         return p[1].reshape(-1, *[1] * len(self.stride)) if len(p) > 1 else None
 
 
-@register(lambda: [
-    Example(ConvTranspose((2, 2), (1, 1), (1, 1), (1, 1), 1), (_random(2, 3, 3, 3), _random(3)), ((2, 3, 3),)),
-    Example(ConvTranspose((2,), (0,), (0,), (1,), 1), (_random(2, 3, 2),), ((2, 4),)),
+def transposed(a: Tensor, weight: Tensor, op: Conv) -> Tensor:
+    """Transposed convolution without padding of maps a (n, channels, height, width): all that they reach.
+
+    Where the kernel is a multiple of the stride and the channels are few, the library's routine is several times
+    slower than one plain convolution for each phase of the stride, interleaved afterwards (Shi et al. 2016, sub-pixel
+    convolution).
+    """
+    stride, (channels, inputs, *kernel) = op.stride[0], weight.shape
+    plain = op.groups == 1 and op.dilation == (1, 1) and op.stride == (stride, stride)
+    if not plain or stride == 1 or inputs % 16 == 0 or any(k % stride or k == stride for k in kernel):
+        return F.conv_transpose2d(a, weight, None, op.stride, 0, 0, op.groups, op.dilation)
+    taps = [k // stride for k in kernel]
+    phases = weight.reshape(channels, inputs, taps[0], stride, taps[1], stride).permute(1, 3, 5, 0, 2, 4).flip(4, 5)
+    out = F.conv2d(a, phases.reshape(inputs * stride * stride, channels, *taps), padding=(taps[0] - 1, taps[1] - 1))
+    return F.pixel_shuffle(out, stride)
+
+
+@register(lambda op: [
+    Example(op((2, 2), (1, 1), (1, 1), (1, 1), 1), (_random(2, 3, 3, 3), _random(3)), ((2, 3, 3),)),
+    Example(op((2,), (0,), (0,), (1,), 1), (_random(2, 3, 2),), ((2, 4),)),
+    Example(op((1, 2), (1, 0), (1, 0), (3, 1), 2), (_random(4, 1, 2, 3), _random(2)), ((4, 3, 2),)),
 ])
 @dataclass(frozen=True)
 class ConvTranspose(Affine):
@@ -89,15 +116,18 @@ class ConvTranspose(Affine):
         return transpose(x, p[0], None, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
 
     def adjoint(self, p: Parameters, k: int, a: Tensor, shape: tuple[int, ...]) -> Tensor:
-        return _CONV[len(self.stride)](a, p[0], None, self.stride, self.padding, self.dilation, self.groups)
+        out = _CONV[len(self.stride)](a, p[0], None, self.stride, self.padding, self.dilation, self.groups)
+        for axis, n in enumerate(shape[1:], start=2):  # output padding beyond the stride makes it longer
+            out = out.narrow(axis, 0, n)
+        return out
 
     def bias(self, p: Parameters) -> Tensor | None:
         return p[1].reshape(-1, *[1] * len(self.stride)) if len(p) > 1 else None
 
 
-@register(lambda: [
-    Example(AvgPool((2, 2), (2, 2), (0, 0), False, True), (), ((2, 4, 4),)),
-    Example(AvgPool((3,), (2,), (1,), True, False), (), ((2, 6),)),
+@register(lambda op: [
+    Example(op((2, 2), (2, 2), (0, 0), False, True), (), ((2, 4, 4),)),
+    Example(op((3,), (2,), (1,), True, False), (), ((2, 6),)),
 ])
 @dataclass(frozen=True)
 class AvgPool(Affine):
@@ -114,10 +144,13 @@ class AvgPool(Affine):
         pool = _AVG_POOL[len(self.kernel)]
         return pool(x, self.kernel, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
 
+    def coefficient(self, entry: float) -> Fraction:
+        return unit_fraction(entry)
 
-@register(lambda: [
-    Example(BatchNorm(1e-5, 2), (_random(3), _random(3, seed=1), _random(3, seed=2), _random(3, seed=3).abs()), ((3, 2, 2),)),
-    Example(BatchNorm(1e-3, 0), (_random(4), _random(4, seed=1), _random(4, seed=2), _random(4, seed=3).abs()), ((4,),)),
+
+@register(lambda op: [
+    Example(op(1e-5, 2), (*(_random(3, seed=i) for i in range(3)), _random(3, seed=3).abs()), ((3, 2, 2),)),
+    Example(op(1e-3, 0), (*(_random(4, seed=i) for i in range(3)), _random(4, seed=3).abs()), ((4,),)),
 ])
 @dataclass(frozen=True)
 class BatchNorm(Affine):
@@ -148,14 +181,11 @@ class BatchNorm(Affine):
 
     def enclose(self, p: Parameters, *xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rational enclosure of relative width 2^-48 in the factor 1 / sqrt(variance + eps)."""
-        weight, bias, mean, variance = (exact_array(t) for t in p)
-        low, high = np.empty(xs[0].shape, dtype=object), np.empty(xs[0].shape, dtype=object)
-        for c, v in enumerate(variance):
-            root = Fraction(float(v + Fraction(self.eps)) ** -0.5)
-            for place, x in np.ndenumerate(xs[0][c, ...]):
-                ends = [(x - mean[c]) * weight[c] * root * (1 + side * Fraction(1, 1 << 49)) + bias[c] for side in (-1, 1)]
-                low[(c, *place)], high[(c, *place)] = min(ends), max(ends)
-        return low, high
+        weight, bias, mean, variance = (exact_array(t).reshape(-1, *[1] * self.spatial) for t in p)
+        roots = [Fraction(float(v + Fraction(self.eps)) ** -0.5) for v in variance.flat]
+        moved = (xs[0] - mean) * weight * np.array(roots, dtype=object).reshape(variance.shape)
+        width = abs(moved) / (1 << 49)
+        return moved - width + bias, moved + width + bias
 
     def _wide(self, channels: Tensor) -> Tensor:
         return channels.reshape(-1, *[1] * self.spatial)

@@ -81,16 +81,16 @@ def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification
 
 def _sweep(network: BoundGraph, inputs: InputSet) -> tuple[Backward, dict[str, Box]]:
     """Boxes of every value and a `Backward` with the lines of every nonlinear node."""
-    backward = Backward(network, inputs)
-    graph = network.graph
-    boxes = {graph.input: Box(inputs.low, inputs.high)}
+    boxes = {network.graph.input: Box(inputs.low, inputs.high)}
+    backward = Backward(network, inputs, boxes)
     exact = _exact_values(network) if inputs.is_box else set()
     for node, p in network.walk():
+        backward.visit(node)
         if not isinstance(node.op, Affine):
             source = node.inputs[0]
             if source not in exact:
                 boxes[source] = _tightened(backward, node, p, boxes[source])
-            backward.relax(node.name, _relax(node, p, boxes[source]))
+            backward.relax(node, _relax(node, p, boxes[source]))
         boxes[node.name] = node.op.interval(p, *(boxes[name] for name in node.inputs))
     return backward, boxes
 
@@ -101,10 +101,15 @@ def _tightened(backward: Backward, node: Node, p: Parameters, box: Box) -> Box:
     owner, index = mask.flatten(1).nonzero(as_tuple=True)
     if not owner.numel():
         return box
-    low, high = backward.extremes(node.inputs[0], owner, index)
+    is_open = node.op.unstable if isinstance(node.op, Piecewise) else _always
     new = Box(box.low.flatten(1).clone(), box.high.flatten(1).clone())
-    new.low[owner, index], new.high[owner, index] = low, high
+    known = Box(new.low[owner, index], new.high[owner, index])
+    new.low[owner, index], new.high[owner, index] = backward.extremes(node.inputs[0], owner, index, known, is_open)
     return box.meet(Box(new.low.reshape(box.low.shape), new.high.reshape(box.high.shape)))
+
+
+def _always(box: Box) -> Tensor:
+    return torch.ones_like(box.low, dtype=torch.bool)
 
 
 def _unstable(node: Node, p: Parameters, box: Box) -> Tensor:

@@ -8,7 +8,8 @@ feature map, which is what keeps convolutions convolutions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 import torch
@@ -17,8 +18,92 @@ from torch import Tensor
 
 from verify.ops.affine import Affine
 from verify.ops.base import Lines, Parameters
-from verify.ops.linear_ops import BatchNorm, Conv
+from verify.ops.linear_ops import BatchNorm, Conv, transposed
 from verify.ops.shape_ops import Add
+
+
+@dataclass(frozen=True)
+class Field:
+    """Numbers for every entry of a value, one set a sample, as rows meet them; values (batch, *shape)."""
+
+    values: Tensor
+    _cut: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def flat(self) -> Tensor:
+        return self.values.flatten(1)
+
+    def dense(self, owner: Tensor) -> Tensor:
+        """Each row's sample, flat; one sample is shared without a copy."""
+        return self.flat if self.flat.shape[0] == 1 else self.flat[owner]
+
+    def windows(self, rows: Window) -> Tensor:
+        """Each row's window, zero outside the map: (rows, channels, *window). All windows of one geometry are cut out
+        of the map once, since many rows share them."""
+        key = (*rows.stride, *rows.offset, *rows.a.shape[2:], *rows.reach)
+        cut = self._cut.get(key)
+        if cut is None:
+            before = [max(0, -o) for o in rows.offset]
+            ends = [(n - 1) * s + o + k for n, s, o, k in zip(rows.reach, rows.stride, rows.offset, rows.a.shape[2:], strict=True)]
+            after = [max(0, e - n) for e, n in zip(ends, rows.extent, strict=True)]
+            padded = F.pad(self.values, (before[1], after[1], before[0], after[0]))
+            start = [b + o for b, o in zip(before, rows.offset, strict=True)]
+            padded = padded[:, :, start[0] :, start[1] :]
+            views = padded.unfold(2, rows.a.shape[2], rows.stride[0]).unfold(3, rows.a.shape[3], rows.stride[1])
+            cut = views[:, :, : rows.reach[0], : rows.reach[1]].permute(0, 2, 3, 1, 4, 5).flatten(0, 2).contiguous()
+            self._cut[key] = cut
+        spot = rows.place[:, 0] * rows.reach[1] + rows.place[:, 1]
+        if self.values.shape[0] > 1:
+            spot = spot + rows.owner * (rows.reach[0] * rows.reach[1])
+        return cut[spot]
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """The lines of a nonlinear node in the form that rows multiply by, relative to a reference point.
+
+    a * middle + |a| * spread is a * upper_slope for a >= 0 and a * lower_slope for a < 0. The gaps, likewise, are the
+    values of the lines at the reference point minus that of f: bounds are of differences to the network's value at the
+    reference, so biases and intercepts vanish from the walk and only the gaps of unstable neurons are left.
+    """
+
+    lines: Lines
+    at: Tensor  # (batch, *shape) reference value that the slopes multiply: the input, or the entries a maximum reads
+    value: Tensor  # (batch, *shape) f at the reference
+
+    @cached_property
+    def middle(self) -> Field:
+        return Field((self.lines.upper_slope + self.lines.lower_slope) / 2)
+
+    @cached_property
+    def spread(self) -> Field:
+        return Field((self.lines.upper_slope - self.lines.lower_slope) / 2)
+
+    @cached_property
+    def gap_middle(self) -> Field:
+        return Field((self._gaps[0] + self._gaps[1]) / 2)
+
+    @cached_property
+    def gap_spread(self) -> Field:
+        return Field((self._gaps[0] - self._gaps[1]) / 2)
+
+    def restricted(self, columns: Tensor) -> Slopes:
+        """The same for some entries of a vector only; columns (n,) long."""
+        lines = self.lines
+        parts = (lines.lower_slope, lines.lower_intercept, lines.upper_slope, lines.upper_intercept)
+        return Slopes(Lines(*(part[:, columns] for part in parts)), self.at[:, columns], self.value[:, columns])
+
+    @cached_property
+    def _gaps(self) -> tuple[Tensor, Tensor]:
+        lines, flat = self.lines, self.at.flatten(1)
+        upper = lower = self.at
+        if lines.upper_index is not None and lines.lower_index is not None:
+            upper = flat.gather(1, lines.upper_index.flatten(1)).reshape(lines.upper_slope.shape)
+            lower = flat.gather(1, lines.lower_index.flatten(1)).reshape(lines.lower_slope.shape)
+        return (
+            lines.upper_slope * upper + lines.upper_intercept - self.value,
+            lines.lower_slope * lower + lines.lower_intercept - self.value,
+        )
 
 
 @dataclass(frozen=True)
@@ -32,27 +117,25 @@ class Dense:
         """The rows pulled back through argument k (of this shape) of an affine op."""
         return Dense(op.adjoint(p, k, self.a, shape), self.owner)
 
-    def bias(self, op: Affine, p: Parameters) -> Tensor | float:
-        """a . b for the op's bias, (rows,)."""
-        b = op.bias(p)
-        if b is None:
-            return 0.0
-        return self.a.flatten(1) @ b.expand(self.a.shape[1:]).reshape(-1)
+    def dot(self, field: Field) -> Tensor:
+        """a . field of the row's owner; (rows,)."""
+        return _dot(self.a.flatten(1), field.dense(self.owner))
 
-    def dot(self, value: Tensor) -> Tensor:
-        """a . value of the row's owner; value (batch, *shape) -> (rows,)."""
-        return _dot(self.a.flatten(1), value.flatten(1), self.owner)
+    def size_dot(self, field: Field) -> Tensor:
+        """|a| . field of the row's owner; (rows,)."""
+        return _dot(self.a.abs().flatten(1), field.dense(self.owner))
 
-    def support(self, center: Tensor, radius: Tensor) -> Tensor:
-        """max of a . x over the box center +- radius, both (batch, *shape); (rows,)."""
-        return self.dot(center) + _dot(self.a.abs().flatten(1), radius.flatten(1), self.owner)
+    def through(self, slopes: Slopes) -> tuple[Dense, Tensor]:
+        """The rows pulled back through the lines of an elementwise op, and what their gaps add; (rows,)."""
+        a = self.a.flatten(1)
+        size = a.abs()
+        added = _dot(a, slopes.gap_middle.dense(self.owner)) + _dot(size, slopes.gap_spread.dense(self.owner))
+        out = (a * slopes.middle.dense(self.owner)).addcmul_(size, slopes.spread.dense(self.owner))
+        return Dense(out.reshape(self.a.shape), self.owner), added
 
-    def through(self, middle: Tensor, spread: Tensor, offset: tuple[Tensor, Tensor]) -> tuple[Dense, Tensor]:
-        """The rows pulled back through lines with slopes middle +- spread, and what the intercepts add; see `relaxed`."""
-        size = self.a.abs()
-        added = self.dot(offset[0]) + _dot(size.flatten(1), offset[1].flatten(1), self.owner)
-        out = self.a * _pick(middle, self.owner)
-        return Dense(out.addcmul_(size, _pick(spread, self.owner)), self.owner), added
+    def take(self, index: Tensor) -> Dense:
+        """The rows at these positions."""
+        return Dense(self.a[index], self.owner[index])
 
     def plus(self, other: Rows) -> Dense:
         """Sum with rows over the same value."""
@@ -61,11 +144,13 @@ class Dense:
     def dense(self) -> Dense:
         return self
 
-    def scatter(self, lines: Lines, shape: tuple[int, ...]) -> tuple[Dense, Tensor]:
-        """The rows pulled back through the lines of a maximum, which name the input entry that they read."""
+    def scatter(self, slopes: Slopes, shape: tuple[int, ...]) -> tuple[Dense, Tensor]:
+        """The rows pulled back through the lines of a maximum, which name the entry of the input (of this shape) that
+        they read, and what their gaps add."""
+        lines = slopes.lines
         assert lines.lower_index is not None and lines.upper_index is not None
         positive, negative = self.a.clamp(min=0), self.a.clamp(max=0)
-        added = Dense(positive, self.owner).dot(lines.upper_intercept) + Dense(negative, self.owner).dot(lines.lower_intercept)
+        added = self.dot(slopes.gap_middle) + self.size_dot(slopes.gap_spread)
         out = torch.zeros((self.a.shape[0], prod(shape)), dtype=self.a.dtype, device=self.a.device)
         sides = ((positive, lines.upper_slope, lines.upper_index), (negative, lines.lower_slope, lines.lower_index))
         for part, slope, index in sides:
@@ -79,7 +164,8 @@ class Window:
     """Coefficients a (rows, channels, height, width) of a window of a feature map (channels, *extent).
 
     The window of a row starts at `place * stride + offset`, place (rows, 2) being the row's own position in the map
-    where it began; stride and offset are shared. `clean` says that coefficients outside the map are zero.
+    where it began, of extent `reach`; stride and offset are shared. `clean` says that coefficients outside the map are
+    zero.
     """
 
     a: Tensor
@@ -88,6 +174,7 @@ class Window:
     stride: tuple[int, int]
     offset: tuple[int, int]
     extent: tuple[int, int]
+    reach: tuple[int, int]
     clean: bool = True
 
     def adjoint(self, op: Affine, p: Parameters, k: int, shape: tuple[int, ...]) -> Rows:
@@ -98,33 +185,29 @@ class Window:
         if not isinstance(op, Conv) or len(op.stride) != 2:
             return self.dense().adjoint(op, p, k, shape)
         here = self.masked()
-        a = F.conv_transpose2d(here.a, p[0], None, op.stride, 0, 0, op.groups, op.dilation)
+        a = transposed(here.a, p[0], op)
         offset = tuple(o * s - q for o, s, q in zip(self.offset, op.stride, op.padding, strict=True))
         stride = tuple(m * s for m, s in zip(self.stride, op.stride, strict=True))
-        out = Window(a, self.owner, self.place, stride, offset, shape[1:], clean=False)
+        out = Window(a, self.owner, self.place, stride, offset, shape[1:], self.reach, clean=False)
         # a window about as large as the map saves nothing
         return out.dense() if prod(a.shape[2:]) >= 0.7 * prod(shape[1:]) else out
 
-    def bias(self, op: Affine, p: Parameters) -> Tensor | float:
-        b = op.bias(p)
-        if b is None:
-            return 0.0
-        if b.dim() == 3 and b.shape[1:] == (1, 1):
-            return self.masked().a.sum((2, 3)) @ b.flatten()
-        return self.dot(b.expand(self.a.shape[1], *self.extent)[None])
+    def dot(self, field: Field) -> Tensor:
+        return torch.linalg.vecdot(self.a.flatten(1), field.windows(self).flatten(1))
 
-    def dot(self, value: Tensor) -> Tensor:
-        return torch.linalg.vecdot(self.a.flatten(1), self._view(value).flatten(1))
+    def size_dot(self, field: Field) -> Tensor:
+        return torch.linalg.vecdot(self.a.abs().flatten(1), field.windows(self).flatten(1))
 
-    def support(self, center: Tensor, radius: Tensor) -> Tensor:
-        return self.dot(center) + self._with(self.a.abs()).dot(radius)
-
-    def through(self, middle: Tensor, spread: Tensor, offset: tuple[Tensor, Tensor]) -> tuple[Window, Tensor]:
-        size = self.a.abs()
-        added = self.dot(offset[0]) + self._with(size).dot(offset[1])
-        out = self.a * self._view(middle)
+    def through(self, slopes: Slopes) -> tuple[Window, Tensor]:
+        size = self._with(self.a.abs())
+        added = self.dot(slopes.gap_middle) + size.dot(slopes.gap_spread)
+        out = (self.a * slopes.middle.windows(self)).addcmul_(size.a, slopes.spread.windows(self))
         # slopes are zero outside the map, so the result is clean
-        return self._with(out.addcmul_(size, self._view(spread)), clean=True), added
+        return self._with(out, clean=True), added
+
+    def take(self, index: Tensor) -> Window:
+        picked = self.a[index], self.owner[index], self.place[index]
+        return Window(*picked, self.stride, self.offset, self.extent, self.reach, self.clean)
 
     def plus(self, other: Rows) -> Rows:
         if isinstance(other, Dense) or other.stride != self.stride:
@@ -133,52 +216,39 @@ class Window:
         ends = [[o + n for o, n in zip(w.offset, w.a.shape[2:], strict=True)] for w in (self, other)]
         far = [max(a, b) for a, b in zip(*ends, strict=True)]
         a = self._grown(corner, far) + other._grown(corner, far)
-        return Window(a, self.owner, self.place, self.stride, tuple(corner), self.extent, self.clean and other.clean)
+        return Window(
+            a, self.owner, self.place, self.stride, (corner[0], corner[1]), self.extent, self.reach, self.clean and other.clean
+        )
 
     def dense(self) -> Dense:
-        rows, channels, *window = self.a.shape
-        before, after = self._margins()
-        height, width = (n + b + e for n, b, e in zip(self.extent, before, after, strict=True))
-        top = self.place * torch.tensor(self.stride, device=self.place.device) + torch.tensor(self.offset, device=self.place.device)
-        top = top + torch.tensor(before, device=self.place.device)
-        y = top[:, 0, None] + torch.arange(window[0], device=top.device)
-        x = top[:, 1, None] + torch.arange(window[1], device=top.device)
-        spots = (y[:, :, None] * width + x[:, None, :]).reshape(rows, 1, -1).expand(-1, channels, -1)
-        out = torch.zeros((rows, channels, height * width), dtype=self.a.dtype, device=self.a.device)
-        out = out.scatter(2, spots, self.a.flatten(2)).reshape(rows, channels, height, width)
-        out = out[:, :, before[0] : before[0] + self.extent[0], before[1] : before[1] + self.extent[1]]
-        return Dense(out, self.owner)
+        here = self.masked()
+        height, width = self.extent
+        y, x = (p.clamp(0, n - 1) for p, n in zip(self._positions(), self.extent, strict=True))
+        spots = (y[:, :, None] * width + x[:, None, :]).flatten(1)
+        out = torch.zeros((*self.a.shape[:2], height * width), dtype=self.a.dtype, device=self.a.device)
+        out = out.scatter_add(2, spots[:, None].expand(-1, self.a.shape[1], -1), here.a.flatten(2))
+        return Dense(out.reshape(*self.a.shape[:2], height, width), self.owner)
 
-    def scatter(self, lines: Lines, shape: tuple[int, ...]) -> tuple[Dense, Tensor]:
-        return self.dense().scatter(lines, shape)
+    def scatter(self, slopes: Slopes, shape: tuple[int, ...]) -> tuple[Dense, Tensor]:
+        return self.dense().scatter(slopes, shape)
 
     def masked(self) -> Window:
         """The same rows without coefficients outside the map."""
         if self.clean:
             return self
-        ones = torch.ones((1, 1, *self.extent), dtype=self.a.dtype, device=self.a.device)
-        return self._with(self.a * self._view(ones), clean=True)
+        y, x = ((p >= 0) & (p < n) for p, n in zip(self._positions(), self.extent, strict=True))
+        return self._with(self.a * (y[:, None, :, None] & x[:, None, None, :]), clean=True)
+
+    def _positions(self) -> list[Tensor]:
+        """Map coordinates of the window, (rows, height) and (rows, width); outside the map for padding."""
+        return [
+            self.place[:, i, None] * self.stride[i] + self.offset[i] + torch.arange(self.a.shape[2 + i], device=self.a.device)
+            for i in (0, 1)
+        ]
 
     def _with(self, a: Tensor, clean: bool | None = None) -> Window:
         kept = self.clean if clean is None else clean
-        return Window(a, self.owner, self.place, self.stride, self.offset, self.extent, kept)
-
-    def _margins(self) -> tuple[list[int], list[int]]:
-        """How far windows may reach beyond the map, before its start and after its end, in each axis."""
-        last = self.place.amax(0).tolist() if self.place.numel() else [0, 0]
-        before = [max(0, -o) for o in self.offset]
-        ends = [q * s + o + n for q, s, o, n in zip(last, self.stride, self.offset, self.a.shape[2:], strict=True)]
-        return before, [max(0, e - n) for e, n in zip(ends, self.extent, strict=True)]
-
-    def _view(self, value: Tensor) -> Tensor:
-        """Every row's window of a map (batch or 1, channels, *extent), zero outside: (rows, channels, *window)."""
-        before, after = self._margins()
-        padded = F.pad(value, (before[1], after[1], before[0], after[0]))
-        start = [b + o for b, o in zip(before, self.offset, strict=True)]
-        padded = padded[:, :, start[0] :, start[1] :]
-        views = padded.unfold(2, self.a.shape[2], self.stride[0]).unfold(3, self.a.shape[3], self.stride[1])
-        owner = self.owner if value.shape[0] > 1 else torch.zeros_like(self.owner)
-        return views[owner, :, self.place[:, 0], self.place[:, 1]]
+        return Window(a, self.owner, self.place, self.stride, self.offset, self.extent, self.reach, kept)
 
     def _grown(self, corner: list[int], far: list[int]) -> Tensor:
         """The coefficients in the larger window [corner, far), zero where this one has none."""
@@ -194,6 +264,6 @@ def _pick(value: Tensor, owner: Tensor) -> Tensor:
     return value if value.shape[0] == 1 else value[owner]
 
 
-def _dot(a: Tensor, value: Tensor, owner: Tensor) -> Tensor:
-    """a (rows, size) with each owner's value (batch, size): (rows,)."""
-    return a @ value[0] if value.shape[0] == 1 else torch.linalg.vecdot(a, value[owner])
+def _dot(a: Tensor, values: Tensor) -> Tensor:
+    """Row by row a . values, (rows, size) with (rows, size) or a shared (1, size): (rows,)."""
+    return a @ values[0] if values.shape[0] == 1 else torch.linalg.vecdot(a, values)
