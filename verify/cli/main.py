@@ -1,0 +1,57 @@
+"""The `verify` command. Commands raise; this file alone turns what they raise into a line and an exit code.
+
+0 done, 1 and 3 as the command says, 2 bad input or usage, 4 internal error, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from verify.cli.certify import certify
+from verify.cli.doctor import doctor
+from verify.cli.inspect import inspect
+from verify.cli.vnnlib import vnnlib
+from verify.errors import Contradiction, VerifyError
+
+USAGE, INTERNAL, INTERRUPTED = 2, 4, 130
+
+app = typer.Typer(
+    help="Robustness of trained neural networks: attacks, exact solutions and certificates.",
+    add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (certify, vnnlib, inspect, doctor):
+    app.command()(command)
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command line; returns its exit code. Errors are one line on stderr."""
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="verify", standalone_mode=False) or 0
+        if code != INTERRUPTED:
+            return code
+        message = "interrupted; a run continues with the same command and --out RUN"
+    except (VerifyError, typer.TyperException) as problem:
+        usage = isinstance(problem, typer.TyperException)
+        message = f"{problem.format_message().removesuffix('.')}; see verify --help" if usage else str(problem)
+        code = INTERNAL if isinstance(problem, Contradiction) else USAGE
+    except Exception as problem:
+        if os.environ.get("VERIFY_DEBUG"):
+            traceback.print_exc()
+        what = " ".join(f"{type(problem).__name__}: {problem}".split())
+        message, code = f"internal error, please report it (VERIFY_DEBUG=1 shows where): {what}", INTERNAL
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def main() -> None:
+    """Entry point of the `verify` script. The working folder is searched last for package.module:factory."""
+    sys.path.append(os.getcwd())
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

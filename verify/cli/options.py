@@ -1,0 +1,20 @@
+"""Arguments and options that several commands share, with their help."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Argument(
+    metavar="MODEL", help=".onnx, .pt2, a bundled name, or package.module:factory", show_default=False)]
+Weights = Annotated[str | None, typer.Option(
+    metavar="FILE", help="weights for a factory or bundled name: .safetensors, or .pt of tensors only")]
+Norm = Annotated[str, typer.Option(metavar="NORM", help="linf, l2 or l1")]
+Clip = Annotated[str, typer.Option(metavar="LOW,HIGH", help="range of valid inputs, or none")]
+Normalize = Annotated[str | None, typer.Option(
+    metavar="MEAN:STD", help="normalisation that goes before the model; numbers, or comma lists with one a channel")]
+
+DATA_HELP = "a bundled name, .npz, IDX images, or package.module:dataset"
+EPS_HELP = "radius in the input's own units, for example 8/255"
+METHODS_HELP = "in order, among fgsm, pgd, interval, crown, lp, milp"

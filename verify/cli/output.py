@@ -1,0 +1,56 @@
+"""Where the commands print: results on stdout, everything else on stderr, a progress bar only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from verify.bracket import Bracket
+    from verify.runs.summary import Summary
+
+
+def show_certification(title: str, summary: Summary) -> None:
+    """Prints the tables of a run on stdout, plain where NO_COLOR is set or stdout is no terminal."""
+    from rich.console import Console
+
+    from verify.report.table import certification
+
+    plain = bool(os.environ.get("NO_COLOR"))
+    console = Console(file=sys.stdout, highlight=False, color_system=None if plain else "auto")
+    console.print(certification(title, summary), crop=False)
+
+
+def print_json(value: object) -> None:
+    """Prints one JSON document on stdout."""
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def note(text: str) -> None:
+    """Prints a line on stderr."""
+    print(text, file=sys.stderr)
+
+
+def note_bracket(name: str, bracket: Bracket) -> None:
+    """Prints what a method found for one problem on stderr, with its seconds and what an upper bound trusts."""
+    seconds, trusts = bracket.notes["seconds"], f"; trusts {bracket.above.trusts}" if bracket.above else ""
+    note(f"{name:>9}: {float(bracket.lower[0]):.6g} <= v* <= {float(bracket.upper[0]):.6g}  ({seconds:.2f} s{trusts})")
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A function that advances a progress bar on stderr, or does nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)

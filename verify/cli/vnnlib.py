@@ -1,0 +1,40 @@
+"""`verify vnnlib`: one instance of the verification competition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from verify.cli.options import METHODS_HELP
+
+
+def vnnlib(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="the network", show_default=False)],
+    prop: Annotated[Path, typer.Argument(
+        metavar="PROPERTY.vnnlib[.gz]", help="what must not happen", show_default=False)],
+    timeout: Annotated[float | None, typer.Option(metavar="S", min=0.0, help="seconds, approximately")] = None,
+    witness: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="where to write the witness of a sat, in the competition's format")] = None,
+    methods: Annotated[str, typer.Option(metavar="A,B,..", help=METHODS_HELP)] = "pgd,interval,crown,milp",
+) -> None:
+    """Decide a VNN-LIB property of an ONNX model.
+
+    The last line is sat, unsat, unknown or timeout; the exit code is 0 for sat and unsat, 3 for unknown and timeout.
+    """
+    from verify.cli import output
+    from verify.runs.decide import decide
+    from verify.runs.files import check_writable, write_whole
+    from verify.runs.options import homes_of
+    from verify.runs.replay import witness_text
+
+    if witness is not None:
+        check_writable(witness)
+    decision = decide(model, prop, homes_of(methods), timeout, output.note_bracket)
+    if decision.reason:
+        output.note(f"{decision.answer}: {decision.reason}")
+    if witness is not None and decision.witness is not None:
+        write_whole(witness, witness_text(*decision.witness))
+    print(decision.answer)
+    raise typer.Exit(decision.exit_code)

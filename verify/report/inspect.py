@@ -1,0 +1,85 @@
+"""What `verify inspect` prints: a network's nodes, and how many neurons of each are unstable around data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import torch
+from torch import Tensor
+
+from verify.ir.graph import Network, Node
+from verify.ops import Max, Piecewise
+from verify.ops.affine import Affine
+from verify.ops.base import Interval as Box
+from verify.ops.base import Parameters
+from verify.problem import Problem
+from verify.upper.interval import interval_boxes
+from verify.upper.linear import linear_boxes
+
+SAMPLES = 32  # bounded at once
+HEAD = ("name", "op", "reads", "shape", "parameters")
+BOUNDS: dict[str, Callable[[Problem], dict[str, Box]]] = {
+    "interval": lambda problem: interval_boxes(problem.network, Box(problem.inputs.low, problem.inputs.high)),
+    "crown": lambda problem: linear_boxes(problem.network, problem.inputs),
+}
+
+
+def node_lines(network: Network) -> list[str]:
+    """One line a node, aligned: name, op with its settings, what it reads, shape, parameters; totals last."""
+    graph = network.graph
+    rows = [HEAD, (graph.input, "input", "", _shape(graph.input_shape), "")]
+    for node in graph.nodes:
+        held = ", ".join(f"{name} {_shape(tuple(network.parameters[name].shape))}" for name in node.parameters)
+        rows.append((node.name, repr(node.op).removesuffix("()"), ", ".join(node.inputs), _shape(node.shape), held))
+    weights = sum(network.parameters[name].numel() for name in graph.parameter_names)
+    neurons = sum(prod(node.shape) for node in nonlinear(network))
+    counts = f"{len(graph.nodes)} nodes, {weights} parameter values, {neurons} nonlinear neurons"
+    return [*_aligned(rows), "", f"{counts}; the output is {graph.output}"]
+
+
+def unstable_lines(problem: Problem) -> list[str]:
+    """For every nonlinear node, how many of its inputs are unstable, on average over the problem's sets.
+
+    An input is unstable where its bounds hold a breakpoint inside (Piecewise), where it may or may not be the largest
+    of its group (Max), and wherever they are not a point (other families).
+    """
+    nodes, network = nonlinear(problem.network), problem.network
+    totals = {(node.name, name): 0 for node in nodes for name in BOUNDS}
+    with torch.no_grad():
+        for start in range(0, problem.cases, SAMPLES):
+            stop = min(start + SAMPLES, problem.cases)
+            part = problem.select(torch.arange(start, stop, device=problem.owner.device))
+            for name, bounds in BOUNDS.items():
+                boxes = bounds(part)
+                for node in nodes:
+                    totals[node.name, name] += int(_unstable(node, network.of(node), boxes[node.inputs[0]]).sum())
+    rows = [("unstable inputs", *BOUNDS, "of")]
+    for node in nodes:
+        means = (f"{totals[node.name, name] / problem.cases:.1f}" for name in BOUNDS)
+        rows.append((node.name, *means, str(prod(network.graph.shape_of(node.inputs[0])))))
+    return [*_aligned(rows), "", f"mean over {problem.cases} samples"]
+
+
+def nonlinear(network: Network) -> list[Node]:
+    """The nodes that are not affine."""
+    return [node for node in network.graph.nodes if not isinstance(node.op, Affine)]
+
+
+def _unstable(node: Node, p: Parameters, box: Box) -> Tensor:
+    match node.op:
+        case Piecewise():
+            return node.op.unstable(box)
+        case Max():
+            return node.op.contested(p, box)
+    return box.low < box.high
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Cells in columns, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

@@ -1,0 +1,80 @@
+"""Tables for people, drawn with Rich."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from verify.runs.summary import Summary
+
+SHOWN = 10  # undecided samples that are listed one by one
+BRACKET = "attack <= v* <= certificate"
+
+
+def certification(title: str, summary: Summary) -> Group:
+    """Accuracies, methods, what is undecided and why, and what the verdicts trust."""
+    parts: list[RenderableType] = [_line(title, "bold"), Text(), _accuracies(summary), Text(), _methods(summary)]
+    if summary.unsettled:
+        parts += [Text(), _unsettled(summary)]
+    return Group(*parts, Text(), trust_line(summary))
+
+
+def _accuracies(summary: Summary) -> Table:
+    rows = [
+        ("clean accuracy", summary.clean, ""),
+        ("accuracy under attack", summary.clean - summary.falsified, "the robust accuracy is at most this"),
+        ("verified accuracy", summary.verified, "and at least this"),
+        ("undecided", summary.undecided, ""),
+    ]
+    if summary.errors:
+        rows.append(("errors", summary.errors, "see below; please report them"))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    for justify in ("left", "right", "right", "left"):
+        table.add_column(justify=justify)
+    for name, count, remark in rows:
+        share = f"{100 * count / summary.samples:.1f} %"
+        table.add_row(name, share, f"{count} of {summary.samples}", Text(remark, style="dim"))
+    return table
+
+
+def _methods(summary: Summary) -> Table:
+    table = _headed("method")
+    for name in ("decided", "seconds"):
+        table.add_column(name, justify="right")
+    for name, seconds in summary.seconds.items():
+        table.add_row(name, str(summary.decided[name]), f"{seconds:.2f}")
+    return table
+
+
+def _unsettled(summary: Summary) -> Group:
+    """How many samples are open for which reason, and the brackets of the first ones."""
+    reasons = [_line(f"{count} undecided: {why}") for why, count in summary.reasons.items()]
+    reasons += [_line(f"{count} in error: {what}") for what, count in summary.failures.items()]
+    table = _headed("sample", "label", BRACKET)
+    for result in summary.unsettled[:SHOWN]:
+        table.add_row(str(result["index"]), str(result["label"]), bracket(result["lower"], result["upper"]))
+    more = len(summary.unsettled) - SHOWN
+    return Group(*reasons, Text(), table, *([_line(f"and {more} more in the run's store")] if more > 0 else []))
+
+
+def _headed(*columns: str) -> Table:
+    return Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
+
+
+def _line(text: str, style: str = "") -> Text:
+    """One line, however narrow the terminal."""
+    return Text(text, style=style, no_wrap=True, overflow="ignore")
+
+
+def bracket(lower: float | None, upper: float | None) -> str:
+    """One bracket; a side without a bound is infinite."""
+    low, high = "-inf" if lower is None else f"{lower:.4g}", "inf" if upper is None else f"{upper:.4g}"
+    return f"{low} <= v* <= {high}"
+
+
+def trust_line(summary: Summary) -> Text:
+    """What the verdicts trust, with the methods that it concerns."""
+    sources = [f"{what} ({', '.join(methods)})" for what, methods in summary.trusts.items()]
+    return _line(f"the verdicts trust {', '.join(sources) or 'nothing, there are none'}", "italic")

@@ -1,0 +1,105 @@
+"""Decides a VNN-LIB instance: is there an allowed input whose output the property describes?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+
+from verify.bracket import Bracket, Verdict
+from verify.errors import InputError, SolverError, UnsupportedMethod
+from verify.ir.load import load
+from verify.ir.rewrite import simplify
+from verify.problem import Problem, from_vnnlib
+from verify.runs.options import Home
+from verify.runs.replay import original_outputs, satisfies
+from verify.solving import solve
+from verify.vnnlib import Property, read_vnnlib
+
+
+class Answer(StrEnum):
+    """The words of the competition."""
+
+    SAT = "sat"
+    UNSAT = "unsat"
+    UNKNOWN = "unknown"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer, why it is not more than that, and for sat the witness: inputs and outputs, flat."""
+
+    answer: Answer
+    reason: str = ""
+    witness: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 for sat and unsat, 3 for unknown and timeout."""
+        return 0 if self.answer in (Answer.SAT, Answer.UNSAT) else 3
+
+
+def decide(
+    model: Path, prop: Path, homes: dict[str, Home], timeout: float | None = None,
+    tell: Callable[[str, Bracket], None] = lambda name, bracket: None,
+) -> Decision:
+    """Tries the methods in order until one decides.
+
+    `sat` is said only of a witness that satisfies the property with the outputs that onnxruntime computes for it on
+    the model as it is in the file; `unsat` trusts what the deciding bracket says it trusts. A Contradiction is raised.
+
+    Args:
+        model, prop: the files; an InputError says what is wrong with one.
+        homes: the methods, from `homes_of`.
+        timeout: seconds, kept between methods and given to those that take a limit.
+        tell: is told the bracket of every method.
+    """
+    start = time.perf_counter()
+    network, asked = simplify(load(str(model))), read_vnnlib(prop)
+    problem = from_vnnlib(network, asked)
+    reasons: list[str] = []
+    known: Bracket | None = None
+    for name, home in homes.items():
+        left = None if timeout is None else timeout - (time.perf_counter() - start)
+        if left is not None and left <= 0:
+            break
+        try:
+            bracket = solve(problem, home.make(left))
+        except (SolverError, UnsupportedMethod) as refusal:
+            reasons.append(f"{name}: {refusal}")
+            continue
+        tell(name, bracket)
+        known = bracket if known is None else known.meet(bracket)
+        verdict = bracket.verdicts[0]
+        if verdict is Verdict.VERIFIED:
+            return Decision(Answer.UNSAT)
+        if verdict is Verdict.FALSIFIED:
+            found = _replayed(model, asked, problem, bracket)
+            if found.answer is Answer.SAT:
+                return found
+            reasons.append(f"{name}: {found.reason}")
+        elif "stopped" in bracket.notes:
+            reasons.append(f"{name}: {bracket.notes['stopped']}")
+    late = timeout is not None and time.perf_counter() - start >= timeout
+    reason = "; ".join(reasons) or ("" if late else "the bounds leave a gap")
+    return Decision(Answer.TIMEOUT if late else Answer.UNKNOWN, reason)
+
+
+def _replayed(model: Path, asked: Property, problem: Problem, bracket: Bracket) -> Decision:
+    """sat with the witness of the bracket if it stands on the original model, else unknown with the reason."""
+    if bracket.witness is None:
+        return Decision(Answer.UNKNOWN, "a violation was reported without a witness")
+    x = bracket.witness[0].cpu().numpy().reshape(-1)
+    try:
+        y = original_outputs(model, x)
+    except InputError as refusal:
+        return Decision(Answer.UNKNOWN, str(refusal))
+    if not satisfies(asked, x, y):
+        value = float(bracket.lower[0])
+        return Decision(Answer.UNKNOWN, f"the witness (violation {value:.3g}) does not stand the replay in onnxruntime")
+    return Decision(Answer.SAT, witness=(x, y))

@@ -1,0 +1,92 @@
+"""What the command line's texts mean. Numbers stay rationals; what is not understood is an InputError."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from verify.errors import InputError
+from verify.rationals import rational
+
+if TYPE_CHECKING:
+    import torch
+
+    from verify.method import Method
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a method's class is, and whether it is solved sample by sample (dear) or in batches."""
+
+    module: str
+    name: str
+    dear: bool = False
+
+    def make(self, seconds: float | None) -> Method:
+        """The method with its default settings; a dear one gets the time limit of a sample."""
+        cls = getattr(importlib.import_module(f"verify.{self.module}"), self.name)
+        return cls(time_limit=seconds) if self.dear and seconds is not None else cls()
+
+
+METHODS = {
+    "fgsm": Home("lower.gradient", "FGSM"),
+    "pgd": Home("lower.gradient", "PGD"),
+    "interval": Home("upper.interval", "Interval"),
+    "crown": Home("upper.linear", "CROWN"),
+    "lp": Home("upper.lp", "LP", dear=True),
+    "milp": Home("exact.milp", "MILP", dear=True),
+}
+
+
+def homes_of(text: str) -> dict[str, Home]:
+    """The methods of a comma list such as "pgd,crown", in its order. Raises InputError for unknown or repeated ones."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in METHODS:
+            raise InputError(f"unknown method {name!r}; choose among {', '.join(METHODS)}")
+        if names.count(name) > 1:
+            raise InputError(f"method {name!r} is named twice; name each method once")
+    return {name: METHODS[name] for name in names}
+
+
+def clip_of(text: str) -> tuple[Fraction, Fraction] | None:
+    """ "0,1" -> (0, 1); "none" -> None."""
+    if text == "none":
+        return None
+    ends = text.split(",")
+    if len(ends) != 2:
+        raise InputError(f"clip {text!r} is not LOW,HIGH; write for example 0,1 or none")
+    low, high = (rational(end.strip(), "clip") for end in ends)
+    if low > high:
+        raise InputError(f"clip {text!r} is empty; write the lower end first")
+    return low, high
+
+
+def normalization_of(text: str) -> tuple[list[Fraction], list[Fraction]]:
+    """ "MEAN:STD", each a number or a comma list with one number a channel, as two lists of rationals."""
+    parts = text.split(":")
+    if len(parts) != 2:
+        raise InputError(f"normalize {text!r} is not MEAN:STD; write for example 0.1307:0.3081 or 0.5,0.4:0.2,0.3")
+    mean, std = ([rational(v.strip(), "normalize") for v in part.split(",")] for part in parts)
+    return mean, std
+
+
+def share_of(text: str) -> Fraction:
+    """A share of the samples, "90%" or "0.9", between 0 and 1."""
+    value = rational(text.removesuffix("%"), "share") / (100 if text.endswith("%") else 1)
+    if not 0 <= value <= 1:
+        raise InputError(f"the share {text!r} is not between 0 and 1; write for example 90% or 0.9")
+    return value
+
+
+def device_of(name: str) -> torch.device:
+    """The device "cpu" or "cuda". Raises InputError for another name and where there is no CUDA device."""
+    import torch
+
+    if name not in ("cpu", "cuda"):
+        raise InputError(f"unknown device {name!r}; choose cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("no CUDA device is available here; run with --device cpu, or see `verify doctor`")
+    return torch.device(name)

@@ -1,0 +1,193 @@
+"""The store of a run: one SQLite file that results go to one by one, and that an interrupted command resumes from.
+
+A run is a folder with `results.sqlite`. Its configuration (what was asked of which model and data) is fixed when the
+run is made; opening the run with another one is refused. A result is a JSON payload and any number of arrays under one
+text key, written in one transaction: it is there whole or not at all. Every resumable command uses this one mechanism.
+
+JSON has no infinities and no NaN: a missing bound is null, and an attempt to store a float that is not finite fails.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verify.errors import InputError
+
+FILE = "results.sqlite"
+FORMAT = 1  # PRAGMA user_version; raised when the tables change
+APPLICATION = 0x76726679  # PRAGMA application_id, "vrfy"
+WAIT = 60.0  # seconds that a writer waits for another process
+
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE sessions (started REAL NOT NULL, versions TEXT NOT NULL);
+CREATE TABLE results (number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, payload TEXT NOT NULL);
+CREATE TABLE arrays (
+    key TEXT NOT NULL REFERENCES results (key), name TEXT NOT NULL,
+    dtype TEXT NOT NULL, shape TEXT NOT NULL, data BLOB NOT NULL,
+    PRIMARY KEY (key, name)
+) WITHOUT ROWID;
+"""
+
+
+class Store:
+    """The results of one run. Made by `Store.open`; a context manager that closes the file."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection):
+        self.folder = folder
+        self._connection = connection
+
+    @classmethod
+    def open(cls, folder: Path | str, config: Mapping[str, Any], versions: Mapping[str, str]) -> Store:
+        """A new run in this folder, or the one that is there, to be continued.
+
+        Args:
+            folder: made if absent.
+            config: what fixes the results, as JSON values by name; rationals as strings.
+            versions: of the software of this session; recorded, not compared.
+
+        Raises InputError, with the differences, if the run there has another configuration.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise InputError(f"cannot make run folder {folder}: {problem.strerror}; name another one") from None
+        store = cls(folder, _connect(folder / FILE))
+        try:
+            store._begin(dict(config), versions)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def read(cls, folder: Path | str) -> Store:
+        """The run in this folder, as it is. Raises InputError if there is none."""
+        folder = Path(folder)
+        if not (folder / FILE).is_file():
+            raise InputError(f"there is no run in {folder}; name a folder that has {FILE}")
+        store = cls(folder, _connect(folder / FILE))
+        try:
+            store._check_format()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def put(self, key: str, payload: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+        """Writes one result in one transaction. Raises InputError if the key has a result already."""
+        text = json.dumps(payload, allow_nan=False)
+        rows = [
+            (key, name, a.dtype.newbyteorder("<").str, json.dumps(a.shape), _little(a).tobytes())
+            for name, a in (arrays or {}).items()
+        ]
+        try:
+            with self._connection:
+                self._connection.execute("INSERT INTO results (key, payload) VALUES (?, ?)", (key, text))
+                self._connection.executemany("INSERT INTO arrays VALUES (?, ?, ?, ?, ?)", rows)
+        except sqlite3.IntegrityError:
+            raise InputError(f"run {self.folder} has a result for {key}; does another process write to it?") from None
+
+    def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """All results, key and payload, in the order in which they were written."""
+        for key, payload in self._connection.execute("SELECT key, payload FROM results ORDER BY number"):
+            yield key, json.loads(payload)
+
+    def keys(self) -> set[str]:
+        """The keys that have a result."""
+        return {key for (key,) in self._connection.execute("SELECT key FROM results")}
+
+    def array(self, key: str, name: str) -> np.ndarray | None:
+        """An array of a result as it was written, or None if the result has none of that name."""
+        query = "SELECT dtype, shape, data FROM arrays WHERE key = ? AND name = ?"
+        row = self._connection.execute(query, (key, name)).fetchone()
+        return None if row is None else np.frombuffer(row[2], np.dtype(row[0])).reshape(json.loads(row[1]))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration that the run was made with."""
+        return {key: json.loads(value) for key, value in self._connection.execute("SELECT key, value FROM meta")}
+
+    def close(self) -> None:
+        """Closes the file; the run can be opened again."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _begin(self, config: dict[str, Any], versions: Mapping[str, str]) -> None:
+        """Writes the configuration of a new run or compares that of an old one; one session row either way."""
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                if self._pragma("application_id") == 0 and self._is_empty():
+                    self._make(config)
+                self._compare(config)
+                row = time.time(), json.dumps(dict(versions))
+                self._connection.execute("INSERT INTO sessions VALUES (?, ?)", row)
+        except sqlite3.DatabaseError as problem:
+            raise InputError(f"{self.folder / FILE} is not a readable run ({problem}); name another folder") from None
+
+    def _make(self, config: dict[str, Any]) -> None:
+        for statement in TABLES.strip().split(";\n"):
+            self._connection.execute(statement)
+        rows = [(key, json.dumps(value, allow_nan=False)) for key, value in config.items()]
+        self._connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        self._connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _check_format(self) -> None:
+        if (self._pragma("application_id"), self._pragma("user_version")) != (APPLICATION, FORMAT):
+            raise InputError(f"{self.folder / FILE} is not a run of this version of verify; name another folder")
+
+    def _compare(self, config: dict[str, Any]) -> None:
+        self._check_format()
+        old, new = self.config, json.loads(json.dumps(config))
+        changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        if changed:
+            differences = "; ".join(f"{key} was {_brief(old.get(key))}, now {_brief(new.get(key))}" for key in changed)
+            raise InputError(f"run {self.folder} asked something else: {differences}; name another folder with --out")
+
+    def _is_empty(self) -> bool:
+        return self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+
+    def _pragma(self, name: str) -> int:
+        return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection in WAL mode: a result survives the end of the process, and readers never wait."""
+    try:
+        connection = sqlite3.connect(path, timeout=WAIT)
+    except sqlite3.OperationalError as problem:
+        raise InputError(f"cannot open {path}: {problem}; name another folder") from None
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.DatabaseError as problem:
+        connection.close()
+        raise InputError(f"{path} is not a readable run ({problem}); name another folder") from None
+    return connection
+
+
+def _little(array: np.ndarray) -> np.ndarray:
+    """The same values in C order and little-endian bytes."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+def _brief(value: object) -> str:
+    """A value for a message; digests are cut to what tells them apart."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
