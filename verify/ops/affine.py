@@ -1,7 +1,8 @@
 """The affine family: y = sum over arguments k of A_k x_k + b.
 
 An op states `linear` (A_k x without the bias), `bias`, and, where a closed form beats automatic differentiation, the
-`adjoint`. From these the family derives every bound, so an affine op cannot be sound in one method and wrong in another.
+`adjoint`. From these the family derives every bound, so an affine op cannot be sound in one method and wrong in
+another.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ IDENTITY_CHUNK = 1 << 22  # floats of the identity pushed through an adjoint at 
 
 
 class Affine(Op):
-    """An op that is affine in its arguments. `is_monotone` states that all coefficients are >= 0."""
+    """An op that is affine in its arguments. `is_monotone` states that all coefficients are >= 0, `is_move` that every
+    output is one of the inputs."""
 
     is_monotone: bool = False
+    is_move: bool = False
 
     @abstractmethod
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
@@ -64,22 +67,30 @@ class Affine(Op):
         return Interval(center - radius, center + radius)
 
     def matrix(self, p: Parameters, k: int, shape: tuple[int, ...], out_shape: tuple[int, ...]) -> sp.csr_matrix:
-        """A_k as a sparse float64 matrix (outputs, inputs). Its entries are exact: the adjoint of a unit vector adds
-        nothing up, except where an op itself repeats an input."""
+        """A_k as a sparse float64 matrix (outputs, inputs). Each entry is rounded at most once: the adjoint of a unit
+        vector adds nothing up; `coefficient` undoes that rounding."""
         rows, inputs = int(np.prod(out_shape)), int(np.prod(shape))
         step = max(1, IDENTITY_CHUNK // max(1, rows, inputs))
         blocks = []
-        wide = tuple(t.detach().double() if t.is_floating_point() else t for t in p)
+        wide = _wide(p)
         for start in range(0, rows, step):
             count = min(step, rows - start)
             unit = torch.zeros((count, rows), dtype=torch.float64, device=wide[0].device if wide else None)
             unit[torch.arange(count), torch.arange(start, start + count)] = 1
             block = self.adjoint(wide, k, unit.reshape(count, *out_shape), shape)
             blocks.append(sp.csr_matrix(block.detach().reshape(count, inputs).cpu().numpy()))
-        return sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix((0, inputs))
+        return sp.csr_matrix(sp.vstack(blocks)) if blocks else sp.csr_matrix((0, inputs))
 
-    def encode(self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]) -> np.ndarray:
-        """y - sum_k A_k x_k = b."""
+    def coefficient(self, entry: float) -> Fraction:
+        """The exact coefficient whose entry in `matrix` this is."""
+        return Fraction(entry)
+
+    def encode(
+        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
+    ) -> np.ndarray:
+        """y - sum_k A_k x_k = b. What only moves values needs no columns of its own."""
+        if self.is_move:
+            return self.forward(p, *(torch.from_numpy(x)[None] for x in columns))[0].numpy()
         box = self.interval(p, *boxes)
         shape = tuple(box.low.shape[1:])
         y = model.add_columns(_array(box.low), _array(box.high))
@@ -91,26 +102,30 @@ class Affine(Op):
         return y
 
     def enclose(self, p: Parameters, *xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        zero = tuple(torch.zeros((1, *x.shape), dtype=torch.float64) for x in xs)
-        shape = tuple(self.forward(tuple(t.double() if t.is_floating_point() else t for t in p), *zero).shape[1:])
+        device = p[0].device if p else None
+        zeros = (torch.zeros((1, *x.shape), dtype=torch.float64, device=device) for x in xs)
+        shape = tuple(self.forward(_wide(p), *zeros).shape[1:])
         bias = self.bias(p)
-        flat = np.full(int(np.prod(shape)), Fraction(0), dtype=object)
-        if bias is not None:
-            flat = exact_array(bias.expand(shape)).reshape(-1)
+        start = torch.zeros(shape) if bias is None else bias.expand(shape)
+        flat = exact_array(start).reshape(-1)
         for k, x in enumerate(xs):
             matrix, values = self.matrix(p, k, x.shape, shape), x.reshape(-1)
-            for row in range(matrix.shape[0]):
-                span = slice(matrix.indptr[row], matrix.indptr[row + 1])
+            for row, span in enumerate(map(slice, matrix.indptr[:-1], matrix.indptr[1:])):
                 pairs = zip(matrix.data[span].tolist(), values[matrix.indices[span]], strict=True)
-                flat[row] = flat[row] + sum((Fraction(w) * v for w, v in pairs), Fraction(0))
+                flat[row] += sum((self.coefficient(w) * v for w, v in pairs), Fraction(0))
         exact = flat.reshape(shape)
         return exact, exact
 
     def _flat_bias(self, p: Parameters, shape: tuple[int, ...]) -> np.ndarray:
-        bias = self.bias(p)
+        bias = self.bias(_wide(p))
         if bias is None:
             return np.zeros(int(np.prod(shape)))
-        return bias.detach().double().expand(shape).reshape(-1).cpu().numpy()
+        return bias.expand(shape).reshape(-1).cpu().numpy()
+
+
+def _wide(p: Parameters) -> Parameters:
+    """The parameters in float64, which holds them exactly; indices as they are."""
+    return tuple(t.detach().double() if t.is_floating_point() else t for t in p)
 
 
 def _array(x: Tensor) -> np.ndarray:

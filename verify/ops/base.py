@@ -13,7 +13,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -64,7 +65,9 @@ class Op(ABC):
         """Elementwise bounds of the op over boxes. Sound in real arithmetic; trusts float rounding."""
 
     @abstractmethod
-    def encode(self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]) -> np.ndarray:
+    def encode(
+        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
+    ) -> np.ndarray:
         """Adds rows and columns for one sample to a linear model; returns the output's column numbers (*shape).
 
         `columns` holds the column numbers of each input, `boxes` their bounds with a batch of 1.
@@ -96,18 +99,23 @@ class Example(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
 
 
+AnyOp = TypeVar("AnyOp", bound=Op)
+
 REGISTRY: dict[str, tuple[type[Op], Callable[[], list[Example]]]] = {}
 
 
-def register(examples: Callable[[], list[Example]]) -> Callable[[type[Op]], type[Op]]:
-    """Class decorator: names an op for the law suite. An op without examples is refused."""
+def register(examples: Callable[[Callable[..., Op]], list[Example]]) -> Callable[[type[AnyOp]], type[AnyOp]]:
+    """Class decorator: names an op for the law suite. `examples` takes the class and returns instances of it.
 
-    def add(cls: type[Op]) -> type[Op]:
+    Raises TypeError where `examples` is no function, ValueError where the class's name is taken.
+    """
+
+    def add(cls: type[AnyOp]) -> type[AnyOp]:
         if not callable(examples):
-            raise TypeError(f"op {cls.__name__} needs a function that returns its examples")
+            raise TypeError(f"op {cls.__name__} needs a function that returns its examples; pass it to @register")
         if cls.__name__ in REGISTRY:
-            raise ValueError(f"op {cls.__name__} is registered twice")
-        REGISTRY[cls.__name__] = (cls, examples)
+            raise ValueError(f"op {cls.__name__} is registered twice; give one of the classes another name")
+        REGISTRY[cls.__name__] = (cls, partial(examples, cls))
         return cls
 
     return add

@@ -10,14 +10,15 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from verify.errors import UnsupportedOp
 from verify.ops.base import Encoder, Example, Interval, Lines, Op, Parameters, register
 
 
-@register(lambda: [
-    Example(Max(), (torch.tensor([[0, 1, 2], [3, 3, 4]]),), ((5,),)),
-    Example(Max(), (pool_groups((2, 4, 4), (2, 2), (2, 2), (0, 0)),), ((2, 4, 4),)),
-    Example(Max(), (pool_groups((1, 5), (3,), (1,), (1,)),), ((1, 5),)),
-    Example(Max(), (axis_groups((3, 2), (0,), False),), ((3, 2),)),
+@register(lambda op: [
+    Example(op(), (torch.tensor([[0, 1, 2], [3, 3, 4]]),), ((5,),)),
+    Example(op(), (pool_groups((2, 4, 4), (2, 2), (2, 2), (0, 0)),), ((2, 4, 4),)),
+    Example(op(), (pool_groups((1, 5), (3,), (1,), (1,)),), ((1, 5),)),
+    Example(op(), (axis_groups((3, 2), (0,), False),), ((3, 2),)),
 ])
 @dataclass(frozen=True)
 class Max(Op):
@@ -57,6 +58,7 @@ class Max(Op):
         # copies of the leader itself (a repeated member) are no rivals
         rival = torch.where(groups == index, -torch.inf, high).amax(-1)
         alone = low_i >= rival
+        rival = torch.where(alone, low_i, rival)  # keeps -inf, a group of one, out of the arithmetic and its gradient
         width = (high_i - low_i).clamp(min=torch.finfo(low.dtype).tiny)
         slope = torch.where(alone, 1.0, ((high_i - rival) / width).clamp(0, 1))
         ends = [value.maximum(rival) - slope * value for value in (low_i, high_i)]
@@ -66,12 +68,15 @@ class Max(Op):
             groups.gather(-1, below).squeeze(-1), index.squeeze(-1),
         )
 
-    def encode(self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]) -> np.ndarray:
+    def encode(
+        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
+    ) -> np.ndarray:
         """y >= x_i, and y <= x_i + (U_i - low_i)(1 - z_i) with sum z = 1 over the members that can be the largest,
         U_i the largest upper bound of the others (Tjeng, Xiao and Tedrake 2019, section 3.1)."""
         box = self.interval(p, *boxes)
         shape = tuple(box.low.shape[1:])
-        y = model.add_columns(*(v[0].detach().double().cpu().numpy() for v in box))
+        ends = [v[0].detach().double().cpu().numpy() for v in box]
+        y = model.add_columns(ends[0], ends[1])
         low, high = (v[0].detach().double().cpu().numpy().ravel() for v in boxes[0])
         x = columns[0].ravel()
         groups = p[0].reshape(y.size, -1).cpu().numpy()
@@ -117,7 +122,8 @@ def pool_groups(
 ) -> Tensor:
     """Groups of a max pooling over the trailing axes of (channels, *spatial); padding never wins.
 
-    Returns (channels, *output, prod(kernel)) long; a place outside the input is replaced by a member inside.
+    Returns (channels, *output, prod(kernel)) long; a place outside the input is replaced by a member inside. Raises
+    UnsupportedOp where a window lies in the padding alone.
     """
     dilation = dilation or (1,) * len(kernel)
     places = torch.arange(int(np.prod(shape))).reshape(shape)
@@ -134,7 +140,10 @@ def pool_groups(
         moved = out.movedim(axis, -1)[..., index.clamp(0, length - 1)]
         out = torch.where(valid, moved, fill).movedim(-2, axis)
     flat = out.reshape(*out.shape[: len(shape)], -1)
-    return torch.where(flat >= 0, flat, flat.amax(-1, keepdim=True))
+    member = flat.amax(-1, keepdim=True)
+    if bool((member < 0).any()):
+        raise UnsupportedOp(f"max pooling of shape {shape} has a window in the padding alone; its output is -inf there")
+    return torch.where(flat >= 0, flat, member)
 
 
 def axis_groups(shape: tuple[int, ...], axes: tuple[int, ...], keepdim: bool) -> Tensor:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from verify.ops.base import Encoder, Example, Interval, Lines, Op, Parameters, register
+from verify.ops.piecewise_rows import encode_piecewise
 
 
 class Piecewise(Op):
@@ -87,11 +88,12 @@ class Piecewise(Op):
         return inside
 
     def relax(self, box: Interval) -> Lines:
-        """One line on each side, of least area among the chord and the slopes of the pieces.
+        """The line of least area on each side.
 
-        The area between a line and f over the interval is fixed by the line's value at the midpoint. For ReLU this is
-        the triangle's chord above and the adaptive slope (1 if high > -low, else 0) below: Zhang et al. 2018 (CROWN),
-        section 3.2; Singh et al. 2019 (DeepPoly), section 4.
+        The area between a line and f over the interval is fixed by the line's value at the midpoint, so the best line
+        runs along the edge of the convex hull there, which joins two vertices. For ReLU this is the triangle's chord
+        above and the adaptive slope (1 if high > -low, else 0) below: Zhang et al. 2018 (CROWN), section 3.2; Singh et
+        al. 2019 (DeepPoly), section 4. Sound because `line` is; trusts float rounding.
         """
         middle = (box.low + box.high) / 2
         candidates = self._candidate_slopes(box)
@@ -109,20 +111,28 @@ class Piecewise(Op):
         return offsets.amin(0), offsets.amax(0)
 
     def _candidate_slopes(self, box: Interval) -> list[Tensor]:
-        """The slopes of the pieces, then the chord's; where f is linear on the interval the chord is that piece."""
-        low, high = self.forward((), box.low), self.forward((), box.high)
-        width = box.high - box.low
-        chord = torch.where(width > 0, (high - low) / width.clamp(min=torch.finfo(width.dtype).tiny), 0)
-        chord = chord.clamp(float(min(self.slopes)), float(max(self.slopes)))
+        """Slopes between the vertices: those of the pieces, then those from an end to a vertex further on.
+
+        Where f is linear on the interval the chord is that piece.
+        """
+        low, high, *kinks = self.vertices(box)
+        chord = self._secant(low, high)
         ends = (-torch.inf, *(float(b) for b in self.breakpoints), torch.inf)
         for (start, end), slope in zip(pairwise(ends), self.slopes, strict=True):
             chord = torch.where((box.low >= start) & (box.high <= end), float(slope), chord)
-        return [*(torch.full_like(chord, float(s)) for s in self.slopes), chord]
+        pieces = [torch.full_like(chord, float(s)) for s in self.slopes]
+        if len(kinks) == 1:
+            return [*pieces, chord]
+        return [*pieces, chord, *(self._secant(*ends) for kink in kinks for ends in ((low, kink), (kink, high)))]
 
-    def encode(self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]) -> np.ndarray:
+    def _secant(self, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> Tensor:
+        width = (right[0] - left[0]).clamp(min=torch.finfo(left[0].dtype).tiny)
+        return ((right[1] - left[1]) / width).clamp(float(min(self.slopes)), float(max(self.slopes)))
+
+    def encode(
+        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
+    ) -> np.ndarray:
         """Mixed-integer rows of the graph of f over the box; see verify.ops.piecewise_rows."""
-        from verify.ops.piecewise_rows import encode_piecewise
-
         return encode_piecewise(self, model, columns[0], boxes[0])
 
     def enclose(self, p: Parameters, *xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,41 +151,60 @@ def _best(candidates: list[Tensor], cost: list[Tensor]) -> Tensor:
     return best
 
 
-@register(lambda: [Example(ReLU(), (), ((5,),)), Example(ReLU(), (), ((2, 2, 2),))])
+@register(lambda op: [Example(op(), (), ((5,),)), Example(op(), (), ((2, 2, 2),))])
 @dataclass(frozen=True)
 class ReLU(Piecewise):
     """max(x, 0)."""
 
-    breakpoints = (Fraction(0),)
-    slopes = (Fraction(0), Fraction(1))
+    @property
+    def breakpoints(self) -> tuple[Fraction, ...]:
+        return (Fraction(0),)
+
+    @property
+    def slopes(self) -> tuple[Fraction, ...]:
+        return Fraction(0), Fraction(1)
 
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         return F.relu(xs[0])
 
 
-@register(lambda: [Example(LeakyReLU(Fraction(0.01)), (), ((5,),)), Example(LeakyReLU(Fraction(3, 2)), (), ((3,),))])
+@register(lambda op: [
+    Example(op(Fraction(float(torch.tensor(0.01)))), (), ((5,),)),
+    Example(op(Fraction(3, 2)), (), ((3,),)),
+])
 @dataclass(frozen=True)
 class LeakyReLU(Piecewise):
     """x for x > 0, else negative_slope * x; the slope is the float32 value used at run time."""
 
     negative_slope: Fraction
-    breakpoints = (Fraction(0),)
+
+    @property
+    def breakpoints(self) -> tuple[Fraction, ...]:
+        return (Fraction(0),)
 
     @property
     def slopes(self) -> tuple[Fraction, ...]:
         return self.negative_slope, Fraction(1)
 
 
-@register(lambda: [Example(Abs(), (), ((5,),))])
+@register(lambda op: [Example(op(), (), ((5,),))])
 @dataclass(frozen=True)
 class Abs(Piecewise):
     """|x|."""
 
-    breakpoints = (Fraction(0),)
-    slopes = (Fraction(-1), Fraction(1))
+    @property
+    def breakpoints(self) -> tuple[Fraction, ...]:
+        return (Fraction(0),)
+
+    @property
+    def slopes(self) -> tuple[Fraction, ...]:
+        return Fraction(-1), Fraction(1)
 
 
-@register(lambda: [Example(Clip(Fraction(-1), Fraction(1)), (), ((5,),)), Example(Clip(Fraction(0), Fraction(6)), (), ((3,),))])
+@register(lambda op: [
+    Example(op(Fraction(-1), Fraction(1)), (), ((5,),)),
+    Example(op(Fraction(0), Fraction(6)), (), ((3,),)),
+])
 @dataclass(frozen=True)
 class Clip(Piecewise):
     """min(max(x, low), high), low < high; HardTanh and ReLU6 are this op."""
@@ -195,8 +224,11 @@ class Clip(Piecewise):
     def anchor(self) -> tuple[Fraction, Fraction]:
         return self.low, self.low
 
+    def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
+        return xs[0].clamp(float(self.low), float(self.high))
 
-@register(lambda: [Example(HardSigmoid(Fraction(1, 6), Fraction(1, 2)), (), ((5,),))])
+
+@register(lambda op: [Example(op(Fraction(1, 6), Fraction(1, 2)), (), ((5,),))])
 @dataclass(frozen=True)
 class HardSigmoid(Piecewise):
     """min(max(slope * x + offset, 0), 1), slope > 0."""
@@ -211,3 +243,6 @@ class HardSigmoid(Piecewise):
     @property
     def slopes(self) -> tuple[Fraction, ...]:
         return Fraction(0), self.slope, Fraction(0)
+
+    def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
+        return (float(self.slope) * xs[0] + float(self.offset)).clamp(0, 1)

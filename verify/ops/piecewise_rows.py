@@ -26,7 +26,7 @@ def encode_piecewise(op: Piecewise, model: Encoder, x: np.ndarray, box: Interval
     """Columns of y = f(x) for the columns x, whose bounds are `box` (batch of 1)."""
     low, high = (v[0].detach().double().cpu().numpy().ravel() for v in box)
     out = op.interval((), Interval(box.low[:1].double(), box.high[:1].double()))
-    y = model.add_columns(*(v[0].cpu().numpy().ravel() for v in out))
+    y = model.add_columns(out.low[0].cpu().numpy().ravel(), out.high[0].cpu().numpy().ravel())
     x = x.ravel()
     breaks = np.array([float(b) for b in op.breakpoints])
     slopes, intercepts = (np.array([float(v) for v in facts]) for facts in (op.slopes, op.intercepts))
@@ -91,8 +91,9 @@ def _encode_many(
     values = slopes[pieces] * points + intercepts[pieces]
     for sign in (1.0, -1.0):
         for slope, offset in _hull(points, sign * values):
-            model.add_rows([(np.ones(1), np.array([y])), (-np.array([sign * slope]), np.array([x]))],
-                           *((np.array([offset]), np.array([np.inf])) if sign > 0 else (np.array([-np.inf]), np.array([-offset]))))
+            ends = (offset, np.inf) if sign > 0 else (-np.inf, -offset)
+            row = [(np.ones(1), np.array([y])), (np.array([-sign * slope]), np.array([x]))]
+            model.add_rows(row, np.array(ends[:1]), np.array(ends[1:]))
 
 
 def _hull(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 
 import torch
 from torch import Tensor
 
 from verify.ops.affine import Affine
-from verify.ops.base import Example, Parameters, register
+from verify.ops.base import Example, Interval, Parameters, register
+from verify.rationals import unit_fraction
 
 
-@register(lambda: [Example(Reshape((3, 2)), (), ((6,),)), Example(Reshape((12,)), (), ((3, 2, 2),))])
+@register(lambda op: [Example(op((3, 2)), (), ((6,),)), Example(op((12,)), (), ((3, 2, 2),))])
 @dataclass(frozen=True)
 class Reshape(Affine):
     """The same entries in another shape (batch axis excluded)."""
 
     shape: tuple[int, ...]
     is_monotone = True
+    is_move = True
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0], *self.shape)
@@ -27,13 +30,14 @@ class Reshape(Affine):
         return a.reshape(a.shape[0], *shape)
 
 
-@register(lambda: [Example(Permute((1, 0)), (), ((2, 3),)), Example(Permute((2, 0, 1)), (), ((2, 3, 4),))])
+@register(lambda op: [Example(op((1, 0)), (), ((2, 3),)), Example(op((2, 0, 1)), (), ((2, 3, 4),))])
 @dataclass(frozen=True)
 class Permute(Affine):
     """Axes in another order; order[i] is the input axis at output axis i, batch axis excluded."""
 
     order: tuple[int, ...]
     is_monotone = True
+    is_move = True
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return x.permute(0, *(i + 1 for i in self.order))
@@ -43,9 +47,9 @@ class Permute(Affine):
         return a.permute(0, *(i + 1 for i in inverse))
 
 
-@register(lambda: [
-    Example(Select(), (torch.tensor([[0, 2], [2, 5]]),), ((6,),)),
-    Example(Select(), (torch.tensor([-1, 3, 1, -1]),), ((2, 2),)),
+@register(lambda op: [
+    Example(op(), (torch.tensor([[0, 2], [2, 5]]),), ((6,),)),
+    Example(op(), (torch.tensor([-1, 3, 1, -1]),), ((2, 2),)),
 ])
 @dataclass(frozen=True)
 class Select(Affine):
@@ -68,7 +72,7 @@ class Select(Affine):
         return out.index_add(1, index.clamp(min=0), kept).reshape(a.shape[0], *shape)
 
 
-@register(lambda: [Example(Concat(0, (2, 3)), (), ((2, 2), (3, 2))), Example(Concat(1, (1, 2)), (), ((2, 1), (2, 2)))])
+@register(lambda op: [Example(op(0, (2, 3)), (), ((2, 2), (3, 2))), Example(op(1, (1, 2)), (), ((2, 1), (2, 2)))])
 @dataclass(frozen=True)
 class Concat(Affine):
     """Arguments side by side along `axis` (batch excluded); `sizes` are their lengths there."""
@@ -76,6 +80,7 @@ class Concat(Affine):
     axis: int
     sizes: tuple[int, ...]
     is_monotone = True
+    is_move = True
 
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         return torch.cat(xs, self.axis + 1)
@@ -92,9 +97,9 @@ class Concat(Affine):
         return (*x.shape[: self.axis + 1], length, *x.shape[self.axis + 2 :])
 
 
-@register(lambda: [
-    Example(Sum((1, 2), False, True), (), ((3, 2, 2),)),
-    Example(Sum((0,), True, False), (), ((3, 2),)),
+@register(lambda op: [
+    Example(op((1, 2), False, True), (), ((3, 2, 2),)),
+    Example(op((0,), True, False), (), ((3, 2),)),
 ])
 @dataclass(frozen=True)
 class Sum(Affine):
@@ -114,17 +119,16 @@ class Sum(Affine):
         spread = a.reshape(a.shape[0], *kept).expand(a.shape[0], *shape)
         return spread / prod(shape[i] for i in self.axes) if self.mean else spread
 
+    def coefficient(self, entry: float) -> Fraction:
+        return unit_fraction(entry)
 
-@register(lambda: [Example(Add((1, 1)), (), ((2, 3), (2, 3))), Example(Add((1, -1, 1)), (), ((4,), (4,), (4,)))])
+
+@register(lambda op: [Example(op((1, 1)), (), ((2, 3), (2, 3))), Example(op((1, -1, 1)), (), ((4,), (4,), (4,)))])
 @dataclass(frozen=True)
 class Add(Affine):
     """Sum of arguments of one shape, each with its sign (+1 or -1)."""
 
     signs: tuple[int, ...]
-
-    @property
-    def is_monotone(self) -> bool:  # type: ignore[override]
-        return all(sign > 0 for sign in self.signs)
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return x if self.signs[k] > 0 else -x
@@ -135,8 +139,16 @@ class Add(Affine):
     def absolute(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return x
 
+    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+        """Sound because a sum is extreme where every term is; trusts float rounding."""
+        facing = [box if sign > 0 else Interval(box.high, box.low) for sign, box in zip(self.signs, boxes, strict=True)]
+        return Interval(self.forward(p, *(b.low for b in facing)), self.forward(p, *(b.high for b in facing)))
 
-@register(lambda: [Example(Scale(), (torch.tensor([[2.0], [-0.5]]),), ((2, 3),)), Example(Scale(), (torch.tensor(-3.0),), ((4,),))])
+
+@register(lambda op: [
+    Example(op(), (torch.tensor([[2.0], [-0.5]]),), ((2, 3),)),
+    Example(op(), (torch.tensor(-3.0),), ((4,),)),
+])
 @dataclass(frozen=True)
 class Scale(Affine):
     """Entrywise product with a constant; parameter: factor, broadcastable to the input's shape."""
@@ -148,7 +160,7 @@ class Scale(Affine):
         return a * p[0]
 
 
-@register(lambda: [Example(Shift(), (torch.tensor([[1.5], [-0.5]]),), ((2, 3),))])
+@register(lambda op: [Example(op(), (torch.tensor([[1.5], [-0.5]]),), ((2, 3),))])
 @dataclass(frozen=True)
 class Shift(Affine):
     """Entrywise sum with a constant; parameter: offset, broadcastable to the input's shape."""

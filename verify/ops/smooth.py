@@ -1,15 +1,15 @@
 """The smooth family: elementwise differentiable functions with at most one inflection point.
 
 Where f is concave on an interval, every tangent lies above it and the chord below; where it is convex, the other way
-round. On an interval that holds the inflection, a line from one end that touches the curve on the far side bounds it;
-the touching point is found by bisection and taken from the side on which the tangent is still a bound
-(Zhang et al. 2018, CROWN, section 3.3). Intercepts are moved outward by a few ulps for the rounding of f itself.
+round. On an interval that holds the inflection, a line from one end that touches the curve on the far side bounds it
+(Zhang et al. 2018, CROWN, section 3.3); bisection finds the touching point. Intercepts are moved outward by a few ulps
+for the rounding of f itself.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,6 +22,8 @@ from verify.ops.base import Encoder, Example, Interval, Lines, Op, Parameters, r
 
 BISECTIONS = 40
 ULPS = 16
+
+Function = Callable[[Tensor], Tensor]  # elementwise
 
 
 class Smooth(Op):
@@ -38,7 +40,7 @@ class Smooth(Op):
         """Sound because f is increasing; the ends are moved outward for the rounding of f; trusts the library's f to
         a few ulps."""
         low, high = self.forward(p, boxes[0].low), self.forward(p, boxes[0].high)
-        return Interval(low - self._slack(low), high + self._slack(high))
+        return Interval(low - _slack(low), high + _slack(high))
 
     def unstable(self, box: Interval) -> Tensor:
         """Where the interval is more than a point; bool."""
@@ -46,52 +48,21 @@ class Smooth(Op):
 
     def relax(self, box: Interval) -> Lines:
         """Sound as the module's text says; trusts the library's f and f' to a few ulps."""
-        upper = self._upper(box.low, box.high, self.forward, self.derivative, self.inflection)
-        # the lower line is the upper one of the mirrored function -f(-x), convex below -inflection too
-        def mirrored(p: Parameters, x: Tensor) -> Tensor:
-            return -self.forward(p, -x)
+        slope, intercept = _upper_line(box, lambda x: self.forward((), x), self.derivative, self.inflection)
+        # the lower line is the upper one of -f(-x), which is convex below -inflection and concave above it too
+        mirror = Interval(-box.high, -box.low)
+        lower_slope, lower_intercept = _upper_line(
+            mirror, lambda x: -self.forward((), -x), lambda x: self.derivative(-x), -self.inflection
+        )
+        return Lines(lower_slope, -lower_intercept, slope, intercept)
 
-        def mirrored_derivative(x: Tensor) -> Tensor:
-            return self.derivative(-x)
-
-        slope, intercept = self._upper(-box.high, -box.low, mirrored, mirrored_derivative, -self.inflection)
-        return Lines(slope, -intercept, *upper)
-
-    def _upper(self, low: Tensor, high: Tensor, f, derivative, inflection: float) -> tuple[Tensor, Tensor]:  # noqa: ANN001
-        """(slope, intercept) of a line above f, convex then concave, on [low, high]."""
-        f_low, f_high = f((), low), f((), high)
-        width = high - low
-        chord = torch.where(width > 0, (f_high - f_low) / width.clamp(min=torch.finfo(low.dtype).tiny), derivative(low))
-        touch = self._touching_point(low, high, f, derivative, inflection)
-        concave = low >= inflection
-        at = torch.where(concave, (low + high) / 2, touch)
-        use_chord = ~concave & ((high <= inflection) | (touch >= high))
-        slope = torch.where(use_chord, chord, derivative(at))
-        base = torch.where(use_chord, f_low - slope * low, f((), at) - slope * at)
-        # the chord and the tangent must hold at both ends also after rounding
-        base = base.maximum(f_low - slope * low).maximum(f_high - slope * high)
-        return slope, base + self._slack(f_low) + self._slack(slope * low) + self._slack(slope * high)
-
-    def _touching_point(self, low: Tensor, high: Tensor, f, derivative, inflection: float) -> Tensor:  # noqa: ANN001
-        """d in the concave part whose tangent passes through or above (low, f(low)); from the safe side."""
-        left = torch.full_like(low, inflection).maximum(low)
-        right = high.maximum(left)
-        f_low = f((), low)
-        for _ in range(BISECTIONS):
-            middle = (left + right) / 2
-            above = f((), middle) + derivative(middle) * (low - middle) >= f_low
-            left, right = torch.where(above, left, middle), torch.where(above, middle, right)
-        return right
-
-    @staticmethod
-    def _slack(value: Tensor) -> Tensor:
-        return ULPS * torch.finfo(value.dtype).eps * value.abs()
-
-    def encode(self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]) -> np.ndarray:
+    def encode(
+        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
+    ) -> np.ndarray:
         """The relaxation's two lines; a MILP refuses this op by `is_exact`."""
         box = Interval(*(v.double() for v in boxes[0]))
         out, lines = self.interval(p, box), self.relax(box)
-        y = model.add_columns(*(v[0].cpu().numpy() for v in out))
+        y = model.add_columns(out.low[0].cpu().numpy(), out.high[0].cpu().numpy())
         x, flat = columns[0].ravel(), y.ravel()
         one, free = np.ones(flat.size), np.full(flat.size, np.inf)
         arrays = [v[0].cpu().numpy().ravel() for v in
@@ -112,7 +83,47 @@ class Smooth(Op):
         return low, high
 
 
-@register(lambda: [Example(Sigmoid(), (), ((5,),))])
+def _upper_line(box: Interval, f: Function, derivative: Function, inflection: float) -> tuple[Tensor, Tensor]:
+    """(slope, intercept) of a line above f, convex below the inflection and concave above it.
+
+    Sound because f(x) - slope x is largest at an end of the box or, in the concave part, where f' = slope: at the
+    point whose tangent is taken, wherever that lies. A chord is taken only where f' exceeds it in all of the concave
+    part.
+    """
+    low, high = box
+    f_low, f_high = f(low), f(high)
+    width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+    concave = low >= inflection
+    with torch.no_grad():  # any point gives a bound; its choice is no part of the gradient
+        touch = _touching_point(box, f, derivative, inflection)
+        at = touch.maximum((low + high) / 2)  # least area: of the tangents above f, the lowest at the midpoint
+    use_chord = ~concave & (touch >= high)
+    slope = torch.where(use_chord, (f_high - f_low) / width, derivative(at))
+    base = (f_low - slope * low).maximum(f_high - slope * high)
+    base = torch.where(use_chord, base, base.maximum(f(at) - slope * at))
+    return slope, base + _slack(f_low) + _slack(slope * low) + _slack(slope * high)
+
+
+def _touching_point(box: Interval, f: Function, derivative: Function, inflection: float) -> Tensor:
+    """The least d of the box's concave part whose tangent passes through or above (low, f(low)); high if none does."""
+    low, high = box
+    left = torch.full_like(low, inflection).maximum(low)
+    right = high.maximum(left)
+    f_low = f(low)
+    for _ in range(BISECTIONS):
+        middle = (left + right) / 2
+        above = f(middle) + derivative(middle) * (low - middle) >= f_low
+        left, right = torch.where(above, left, middle), torch.where(above, middle, right)
+    return right
+
+
+def _slack(value: Tensor) -> Tensor:
+    """A few units in the last place, and the smallest normal numbers for values that are flushed to zero."""
+    kind = torch.finfo(value.dtype)
+    return ULPS * (kind.eps * value.abs() + kind.tiny)
+
+
+@register(lambda op: [Example(op(), (), ((5,),))])
 @dataclass(frozen=True)
 class Sigmoid(Smooth):
     """1 / (1 + exp(-x))."""
@@ -125,7 +136,7 @@ class Sigmoid(Smooth):
         return y * (1 - y)
 
 
-@register(lambda: [Example(Tanh(), (), ((5,),))])
+@register(lambda op: [Example(op(), (), ((5,),))])
 @dataclass(frozen=True)
 class Tanh(Smooth):
     """Hyperbolic tangent."""

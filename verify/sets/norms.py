@@ -12,6 +12,7 @@ NEWTON_STEPS = 100
 
 
 def clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """x moved into [low, high], which may broadcast; high wins where they cross."""
     return torch.minimum(torch.maximum(x, low), high)
 
 

@@ -17,6 +17,7 @@ _PLAIN: dict[str, Op] = {"Relu": ReLU(), "Abs": Abs(), "Sigmoid": Sigmoid(), "Ta
 
 @handles(*_PLAIN)
 def plain(r: Reader, c: Call) -> Value:
+    """Ops of one argument that have an op of their own and no attributes."""
     return r.like(c, _PLAIN[c.op], c.value())
 
 
@@ -89,6 +90,7 @@ def joint_shape(r: Reader, c: Call, operands: Sequence[Operand]) -> tuple[Shape,
 
 
 def broadcast(r: Reader, c: Call, value: Value, shape: Shape, batch: int | None) -> Value:
+    """The value repeated to this shape."""
     return r.move(c, value, np.broadcast_to(value.positions(), shape), batch)
 
 

@@ -1,0 +1,222 @@
+"""What the law suites share: an independent oracle for every registered op, boundary boxes, and points inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+from torch import Tensor, nn
+
+from verify.ops import REGISTRY, Affine, BatchNorm, Example, Interval, Lines, Max, Op, Parameters, Piecewise
+
+EXAMPLES = {
+    f"{name}-{i}": example for name, (_, examples) in sorted(REGISTRY.items()) for i, example in enumerate(examples())
+}
+
+# ---- oracles: each op as torch or NumPy computes it ----
+
+
+def _module(module: nn.Module, weights: Parameters, *xs: Tensor) -> Tensor:
+    """A torch module in eval mode with these parameters and buffers, in the order of its state."""
+    module = module.eval().to(xs[0].dtype)
+    names = [name for name in module.state_dict() if "num_batches" not in name]
+    with torch.no_grad():
+        module.load_state_dict(dict(zip(names, weights, strict=True)), strict=False)
+        return module(*xs)
+
+
+def _conv(op, p: Parameters, x: Tensor) -> Tensor:
+    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(op.stride) - 1]
+    sizes = (p[0].shape[1] * op.groups, p[0].shape[0], tuple(p[0].shape[2:]))
+    return _module(kind(*sizes, op.stride, op.padding, op.dilation, op.groups, bias=len(p) > 1), p, x)
+
+
+def _conv_transpose(op, p: Parameters, x: Tensor) -> Tensor:
+    kind = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[len(op.stride) - 1]
+    sizes = (p[0].shape[0], p[0].shape[1] * op.groups, tuple(p[0].shape[2:]))
+    settings = (op.stride, op.padding, op.output_padding, op.groups, len(p) > 1, op.dilation)
+    return _module(kind(*sizes, *settings), p, x)
+
+
+def _avg_pool(op, p: Parameters, x: Tensor) -> Tensor:
+    kind = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)[len(op.kernel) - 1]
+    return kind(op.kernel, op.stride, op.padding, op.ceil_mode, op.count_include_pad)(x)
+
+
+def _batch_norm(op, p: Parameters, x: Tensor) -> Tensor:
+    kind = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[op.spatial]
+    return _module(kind(len(p[0]), op.eps), p, x)
+
+
+def _select(op, p: Parameters, x: Tensor) -> Tensor:
+    rows = [[0.0 if i < 0 else row[i] for i in p[0].flatten().tolist()] for row in x.flatten(1).tolist()]
+    return torch.tensor(rows, dtype=x.dtype).reshape(len(x), *p[0].shape)
+
+
+def _max(op, p: Parameters, x: Tensor) -> Tensor:
+    rows = [[max(row[i] for i in group) for group in p[0].flatten(0, -2).tolist()] for row in x.flatten(1).tolist()]
+    return torch.tensor(rows, dtype=x.dtype).reshape(len(x), *p[0].shape[:-1])
+
+
+def _sum(op, p: Parameters, x: Tensor) -> Tensor:
+    reduce = np.mean if op.mean else np.sum
+    return torch.from_numpy(np.asarray(reduce(x.numpy(), axis=tuple(i + 1 for i in op.axes), keepdims=op.keepdim)))
+
+
+ORACLES: dict[str, Callable[..., Tensor]] = {
+    "Linear": lambda op, p, x: torch.einsum("...i,oi->...o", x, p[0]) + (p[1] if len(p) > 1 else 0),
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "AvgPool": _avg_pool,
+    "BatchNorm": _batch_norm,
+    "Reshape": lambda op, p, x: torch.from_numpy(np.reshape(x.numpy(), (len(x), *op.shape))),
+    "Permute": lambda op, p, x: torch.from_numpy(np.transpose(x.numpy(), (0, *(i + 1 for i in op.order)))),
+    "Select": _select,
+    "Concat": lambda op, p, *xs: torch.from_numpy(np.concatenate([x.numpy() for x in xs], op.axis + 1)),
+    "Sum": _sum,
+    "Add": lambda op, p, *xs: torch.stack([s * x for s, x in zip(op.signs, xs, strict=True)]).sum(0),
+    "Scale": lambda op, p, x: torch.from_numpy(np.multiply(x.numpy(), p[0].numpy())),
+    "Shift": lambda op, p, x: torch.from_numpy(np.add(x.numpy(), p[0].numpy())),
+    "ReLU": lambda op, p, x: nn.ReLU()(x),
+    "LeakyReLU": lambda op, p, x: nn.LeakyReLU(float(op.negative_slope))(x),
+    "Abs": lambda op, p, x: torch.abs(x),
+    "Clip": lambda op, p, x: nn.Hardtanh(float(op.low), float(op.high))(x),
+    "HardSigmoid": lambda op, p, x: nn.Hardsigmoid()(x),
+    "Max": _max,
+    "Sigmoid": lambda op, p, x: torch.from_numpy(expit(x.numpy())),
+    "Tanh": lambda op, p, x: torch.from_numpy(np.tanh(x.numpy())),
+}
+
+EXACT: dict[str, Callable[[Op, Fraction], Fraction]] = {  # the piecewise ops in rationals
+    "ReLU": lambda op, x: max(x, Fraction(0)),
+    "LeakyReLU": lambda op, x: x if x > 0 else op.negative_slope * x,
+    "Abs": lambda op, x: abs(x),
+    "Clip": lambda op, x: min(max(x, op.low), op.high),
+    "HardSigmoid": lambda op, x: min(max(op.slope * x + op.offset, Fraction(0)), Fraction(1)),
+}
+
+
+# ---- boxes and points ----
+
+
+def cast(example: Example, dtype: torch.dtype) -> Parameters:
+    """The example's parameters in this float type."""
+    return tuple(t.to(dtype) if t.is_floating_point() else t for t in example.parameters)
+
+
+def boundary_pairs(op: Op, dtype: torch.dtype) -> list[tuple[float, float]]:
+    """(low, high) pairs where bounds go wrong: signs, points, kinks and their neighbours, huge, tiny, saturated."""
+    pairs = [(-2, -1), (1, 2), (-1, 2), (-2, 1), (-3, 1.2), (0, 1), (-1, 0), (0, 0), (0.3, 0.3), (-0.7, -0.7), (-1, 1)]
+    pairs += [(-1e30, 1e30), (-1e30, -1), (1, 1e30), (1e30, 1e30), (-5, 1e30), (-1e30, 5), (-1, 100), (-100, 2)]
+    pairs += [(20, 30), (-30, -20), (80, 120), (-120, -80), (-120, 80), (-9, 12), (4, 4.001), (-1e-3, 1e-3)]
+    least = float(torch.nextafter(torch.zeros((), dtype=dtype), torch.ones((), dtype=dtype)))
+    pairs += [(-least, least), (0, least), (-least, 0), (1e-40, 3e-40), (-1e-39, 1)]
+    for kink in op.breakpoints if isinstance(op, Piecewise) else (Fraction(0), Fraction(1)):
+        at = torch.tensor(float(kink), dtype=dtype)
+        below, above = (float(torch.nextafter(at, torch.full_like(at, end))) for end in (-torch.inf, torch.inf))
+        b = float(at)
+        pairs += [(below, b), (b, above), (below, above), (b, b), (b - 1, above), (below, b + 1)]
+        pairs += [(b, b + 1), (b - 1, b)]
+    return pairs
+
+
+def boundary_boxes(example: Example, dtype: torch.dtype, seed: int) -> tuple[Interval, ...]:
+    """For each argument a batch of boxes: every boundary pair in all coordinates, then pairs mixed at random."""
+    random = np.random.default_rng(seed)
+    pairs = np.array(boundary_pairs(example.op, dtype))
+    boxes = []
+    for k, shape in enumerate(example.shapes):
+        size = int(np.prod(shape))
+        picked = np.concatenate([
+            np.roll(np.repeat(np.arange(len(pairs))[:, None], size, axis=1), k, axis=0),
+            random.integers(0, len(pairs), (20, size)),
+        ])
+        low, high = (torch.tensor(pairs[picked, end]).to(dtype).reshape(-1, *shape) for end in (0, 1))
+        boxes.append(Interval(low, high))
+    return tuple(boxes)
+
+
+def plain_boxes(example: Example, dtype: torch.dtype, seed: int) -> tuple[Interval, ...]:
+    """Three boxes of moderate random size for each argument."""
+    generator = torch.Generator().manual_seed(seed)
+    boxes = []
+    for shape in example.shapes:
+        center, radius = (torch.randn((3, *shape), generator=generator, dtype=dtype) for _ in range(2))
+        boxes.append(Interval(center - radius.abs(), center + radius.abs()))
+    return tuple(boxes)
+
+
+def points(boxes: tuple[Interval, ...], count: int, seed: int) -> Iterator[tuple[Tensor, ...]]:
+    """Points of the boxes, for each argument (batch, *shape): both ends, an even grid, corners, random ones."""
+    generator = torch.Generator().manual_seed(seed)
+    for i in range(3 * count):
+        drawn = []
+        for low, high in boxes:
+            random = torch.rand(low.shape, generator=generator, dtype=low.dtype)
+            even = torch.full_like(low, i / (count - 1))
+            t = (even, random.round(), random)[i // count]
+            x = torch.where(t == 1, high, low + t * (high - low))
+            drawn.append(x.clamp(low, high))
+        yield tuple(drawn)
+
+
+def lines_of(op: Op, p: Parameters, box: Interval) -> Lines:
+    """The relaxation of an elementwise op or of a maximum."""
+    return op.relax(p, box) if isinstance(op, Max) else op.relax(box)  # pyright: ignore
+
+
+def along(lines: Lines, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values of the (lower, upper) lines at inputs x, in float64."""
+    values = []
+    for slope, intercept, index in (
+        (lines.lower_slope, lines.lower_intercept, lines.lower_index),
+        (lines.upper_slope, lines.upper_intercept, lines.upper_index),
+    ):
+        z = x if index is None else x.flatten(1).gather(1, index.flatten(1)).reshape(index.shape)
+        values.append(slope.double() * z.double() + intercept.double())
+    return values[0], values[1]
+
+
+def rational_input(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Random rationals with small denominators, object array."""
+    random = np.random.default_rng(seed)
+    out = np.empty(shape, dtype=object)
+    for place in np.ndindex(shape):
+        out[place] = Fraction(int(random.integers(-60, 60)), int(random.integers(1, 9)))
+    return out
+
+
+# ---- choosing and comparing ----
+
+DTYPES = (torch.float32, torch.float64)
+every_op = pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=("float32", "float64"))
+
+
+def of_family(*families: type, but: type | None = None) -> pytest.MarkDecorator:
+    """Parametrizes a test over the examples of these families."""
+    chosen = {name: e for name, e in EXAMPLES.items() if isinstance(e.op, families) and type(e.op) is not but}
+    return pytest.mark.parametrize("example", chosen.values(), ids=chosen)
+
+
+def magnitude(example: Example, p: tuple[Tensor, ...], *xs: Tensor) -> Tensor:
+    """What rounding errors of the op are proportional to, float64: |A| |x| + |b|, or max(|x|, |f(x)|)."""
+    op, xs = example.op, tuple(x.double().abs() for x in xs)
+    p = tuple(t.double() if t.is_floating_point() else t for t in p)
+    if not isinstance(op, Affine):
+        return op.forward(p, *xs).abs() + (xs[0] if isinstance(op, Piecewise) else 0)
+    if isinstance(op, BatchNorm):
+        p = (p[0].abs(), p[1].abs(), -p[2].abs(), p[3])
+    total = sum((op.absolute(p, k, x) for k, x in enumerate(xs)), torch.zeros(()))
+    bias = op.bias(p)
+    return total if bias is None else total + bias.abs()
+
+
+def rounding(example: Example, p: tuple[Tensor, ...], *xs: Tensor) -> Tensor:
+    """A few units in the last place of the inputs' dtype, on the scale of `magnitude`."""
+    kind = torch.finfo(xs[0].dtype)
+    return 32 * (kind.eps * magnitude(example, p, *xs) + kind.tiny)
