@@ -101,7 +101,8 @@ def _upper_line(box: Interval, f: Function, derivative: Function, inflection: fl
     slope = torch.where(use_chord, (f_high - f_low) / width, derivative(at))
     base = (f_low - slope * low).maximum(f_high - slope * high)
     base = torch.where(use_chord, base, base.maximum(f(at) - slope * at))
-    return slope, base + _slack(f_low) + _slack(slope * low) + _slack(slope * high)
+    size = f_low.abs().maximum(f_high.abs()) + (slope * low).abs().maximum((slope * high).abs())
+    return slope, base + _slack(size)
 
 
 def _touching_point(box: Interval, f: Function, derivative: Function, inflection: float) -> Tensor:
