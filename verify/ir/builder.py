@@ -44,7 +44,8 @@ class GraphBuilder:
         except (RuntimeError, IndexError) as problem:
             shapes = ", ".join(str(self.shapes[i]) for i in inputs)
             first = str(problem).splitlines()[0]
-            raise UnsupportedOp(f"node {name} ({type(op).__name__}) does not accept inputs of shape {shapes}: {first}") from None
+            raise UnsupportedOp(f"node {name} ({type(op).__name__}) does not accept inputs of shape {shapes} "
+                                f"({first}); check the shapes of its weights and of the model's input") from None
         self.nodes.append(Node(unique, op, inputs, parameters, shape))
         self.shapes[unique] = shape
         return unique

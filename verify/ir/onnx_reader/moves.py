@@ -168,10 +168,12 @@ def expand(r: Reader, c: Call) -> Value:
     x, target = c.value(), c.operand(1)
     if isinstance(target, Value):
         c.refuse("takes its shape from the network's input")
-    shape, wide = (np.broadcast_shapes(s, tuple(int(n) for n in t))
-                   for s, t in ((x.shape, target.array), (x.wide, target.wide)))
+    shape = tuple(np.broadcast_shapes(x.shape, tuple(int(n) for n in target.array)))
     batch = None if x.batch is None else x.batch + len(shape) - x.rank
-    if batch is not None and wide != tuple(WIDE if i == batch else n for i, n in enumerate(shape)):
+    if batch is not None and shape[batch] != 1:
+        c.refuse_batch()
+    wide = np.broadcast_shapes(x.wide, tuple(int(n) for n in target.wide))
+    if wide != tuple(WIDE if i == batch else n for i, n in enumerate(shape)):
         c.refuse_batch()
     return broadcast(r, c, x, shape, batch)
 

@@ -24,9 +24,10 @@ def pad_lengths(c: Call, lengths: tuple[int, ...], kernel: tuple[int, ...], stri
     """Zeros before and after each spatial axis, from `pads` or `auto_pad`."""
     mode, pads = c.attribute("auto_pad", "NOTSET"), c.attribute("pads")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
+        if any(d != 1 for d in dilation):  # onnxruntime refuses it, or does otherwise than ONNX says
+            c.refuse(f"combines auto_pad {mode} with dilation", "give its pads as numbers")
         n, s = np.array(lengths), np.array(stride)
-        reach = np.multiply(dilation, np.subtract(kernel, 1)) + 1
-        total = np.maximum((-(-n // s) - 1) * s + reach - n, 0)
+        total = np.maximum((-(-n // s) - 1) * s + kernel - n, 0)
         small = total // 2
         return (small, total - small) if mode == "SAME_UPPER" else (total - small, small)
     if mode not in ("NOTSET", "VALID"):
