@@ -50,6 +50,22 @@ class Lines:
     lower_index: Tensor | None = None
     upper_index: Tensor | None = None
 
+    def select(self, index: Tensor) -> Lines:
+        """The lines of the samples at these positions, index (n,) long."""
+        indices = (None if part is None else part[index] for part in (self.lower_index, self.upper_index))
+        slopes = (self.lower_slope, self.lower_intercept, self.upper_slope, self.upper_intercept)
+        return Lines(*(part[index] for part in slopes), *indices)
+
+    def at(self, x: Tensor, sign: Tensor) -> Tensor:
+        """The upper line at x where `sign` >= 0, else the lower one; x (batch, *input shape) -> (batch, *shape)."""
+        upper = lower = x
+        if self.upper_index is not None and self.lower_index is not None:
+            flat, shape = x.flatten(1), self.upper_slope.shape
+            upper = flat.gather(1, self.upper_index.flatten(1)).reshape(shape)
+            lower = flat.gather(1, self.lower_index.flatten(1)).reshape(shape)
+        above = self.upper_slope * upper + self.upper_intercept
+        return above.where(sign >= 0, self.lower_slope * lower + self.lower_intercept)
+
 
 class Op(ABC):
     """One operator of the IR. Subclasses are frozen dataclasses; parameters arrive as tensors, never live inside."""

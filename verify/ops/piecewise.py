@@ -87,20 +87,26 @@ class Piecewise(Op):
             inside |= (box.low < float(b)) & (box.high > float(b))
         return inside
 
-    def relax(self, box: Interval) -> Lines:
-        """The line of least area on each side.
+    def relax(self, box: Interval, at: Tensor | None = None) -> Lines:
+        """The line on each side that is closest to f at the point `at`, by default the midpoint of the interval.
 
         The area between a line and f over the interval is fixed by the line's value at the midpoint, so the best line
         runs along the edge of the convex hull there, which joins two vertices. For ReLU this is the triangle's chord
         above and the adaptive slope (1 if high > -low, else 0) below: Zhang et al. 2018 (CROWN), section 3.2; Singh et
         al. 2019 (DeepPoly), section 4. Sound because `line` is; trusts float rounding.
         """
-        middle = (box.low + box.high) / 2
+        at = (box.low + box.high) / 2 if at is None else at
         candidates = self._candidate_slopes(box)
         fits = [self.line(box, s) for s in candidates]
-        upper_slope = _best(candidates, [s * middle + high for s, (_, high) in zip(candidates, fits, strict=True)])
-        lower_slope = _best(candidates, [-(s * middle + low) for s, (low, _) in zip(candidates, fits, strict=True)])
+        upper_slope = _best(candidates, [s * at + high for s, (_, high) in zip(candidates, fits, strict=True)])
+        lower_slope = _best(candidates, [-(s * at + low) for s, (low, _) in zip(candidates, fits, strict=True)])
         return Lines(lower_slope, self.line(box, lower_slope)[0], upper_slope, self.line(box, upper_slope)[1])
+
+    def between(self, box: Interval, start: Lines, end: Lines, step: float) -> Lines:
+        """Lines over the box with slopes that lie a share `step` of the way from `start` to `end`."""
+        lower = start.lower_slope.lerp(end.lower_slope, step)
+        upper = start.upper_slope.lerp(end.upper_slope, step)
+        return Lines(lower, self.line(box, lower)[0], upper, self.line(box, upper)[1])
 
     def line(self, box: Interval, slope: Tensor) -> tuple[Tensor, Tensor]:
         """(lower, upper) intercepts that make a line of this slope a bound of f over the box.

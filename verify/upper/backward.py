@@ -26,6 +26,9 @@ KEEP = 0.8  # rows are dropped on their way where at most this share of them is 
 SPARSE = 0.75  # entries of a layer are dropped where at most this share of them is not constantly zero
 
 
+Trail = dict[str, Tensor]  # rows (rows, *shape) by the name of the value that they multiply
+
+
 class Probe:
     """Watches rows sign_i * e_i on their way to the input, and drops the entries that are decided."""
 
@@ -58,6 +61,7 @@ class Backward:
         self.boxes = boxes  # bounds of the values known so far, filled by the caller
         self._fields: dict[str, tuple[Field, Field]] = {}
         self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
+        self.lines: dict[str, Lines] = {}
         self.slopes: dict[str, Slopes] = {}
         self._columns: dict[str, Tensor] = {}  # entries that rows over a value keep; the others meet only zero slopes
         self._weights: dict[str, Tensor] = {}  # weights of linear nodes, restricted to those entries
@@ -71,6 +75,7 @@ class Backward:
     def relax(self, node: Node, lines: Lines) -> None:
         """Sets the lines of a nonlinear node, which must have been visited."""
         source = node.inputs[0]
+        self.lines[node.name] = lines
         slopes = Slopes(lines, self.reference[source], self.reference[node.name])
         before = self.network.graph.by_name.get(source)
         chained = before is not None and isinstance(before.op, Linear) and self._uses.count(source) == 1
@@ -103,22 +108,30 @@ class Backward:
             for part in entries.split(step):
                 here = Interval(bounds.low[part], bounds.high[part])
                 probe = Probe(at[part], side[part], here, is_open)
-                self._pull(*self._units(name, owner[part], index[part], side[part]), probe)
+                self._pull(dict([self._units(name, owner[part], index[part], side[part])]), probe)
                 bounds.low[part], bounds.high[part] = here
         return bounds
 
-    def maximum(self, name: str, a: Tensor, owner: Tensor) -> Tensor:
-        """Upper bounds of a . value for rows a (rows, *shape) with owner (rows,) long; (rows,).
+    def maximum(self, name: str, a: Tensor, owner: Tensor, direct: Tensor | None = None) -> tuple[Tensor, Trail]:
+        """Upper bounds of a . value + direct . input for rows a (rows, *shape), direct (rows, *input shape) or None,
+        owner (rows,) long: (rows,), and the rows at each nonlinear node and at the input.
 
         Sound because each line bounds its neuron over its box and the support function bounds the rest; trusts float
         rounding.
         """
         step = max(1, CHUNK // self._widest(name))
-        parts = []
-        for start in range(0, len(a), step):
-            rows = Dense(a[start : start + step], owner[start : start + step])
-            parts.append(rows.dot(Field(self.reference[name])) + self._pull(name, self._restricted(name, rows)))
-        return torch.cat(parts) if parts else a.new_zeros(0)
+        bounds, trails = [], []
+        source = self.network.graph.input
+        for part in torch.arange(len(owner), device=owner.device).split(step):
+            rows, trail = Dense(a[part], owner[part]), {}
+            bound = rows.dot(Field(self.reference[name]))
+            start: dict[str, Rows] = {name: self._restricted(name, rows)}
+            if direct is not None:
+                start[source] = Dense(direct[part], owner[part])
+                bound = bound + start[source].dot(Field(self.reference[source]))
+            bounds.append(bound + self._pull(start, trail=trail))
+            trails.append(trail)
+        return torch.cat(bounds), {key: torch.cat([trail[key] for trail in trails]) for key in trails[0]}
 
     def _widest(self, name: str) -> int:
         graph = self.network.graph
@@ -145,19 +158,22 @@ class Backward:
         a = a.scatter(1, index[:, None], sign[:, None])
         return name, Dense(a.reshape(-1, *shape), owner)
 
-    def _pull(self, name: str, rows: Rows, probe: Probe | None = None) -> Tensor:
-        """Upper bounds of rows over the difference of the value `name` to its reference; (rows,).
+    def _pull(self, start: dict[str, Rows], probe: Probe | None = None, trail: Trail | None = None) -> Tensor:
+        """Upper bounds of sums of rows over differences of values to their references; (rows,).
 
         A probe sees the bounds at each nonlinear node on the way and may drop rows; those that are left are returned.
+        A trail receives the rows as they arrive at each nonlinear node and at the input.
         """
-        graph = self.network.graph
-        added = torch.zeros(len(rows.owner), dtype=rows.a.dtype, device=rows.a.device)
-        pending: dict[str, Rows] = {name: rows}
+        graph, pending = self.network.graph, dict(start)
+        first = next(iter(start.values()))
+        added = torch.zeros(len(first.owner), dtype=first.a.dtype, device=first.a.device)
         crossed = 0
-        for node in reversed(self._upstream(name)):
+        for node in reversed(self._upstream(next(iter(start)))):
             here = pending.pop(node.name, None)
             if here is None:
                 continue
+            if trail is not None and not isinstance(node.op, Affine):
+                trail[node.name] = self._expanded(node.name, here)
             pulled, more = self._step(node, here)
             for source, part in pulled:
                 pending[source] = pending[source].plus(part) if source in pending else part
@@ -170,7 +186,10 @@ class Backward:
                     added, pending = added[keep], {source: part.take(keep) for source, part in pending.items()}
             if not len(added):
                 return added
-        bound = added if graph.input not in pending else added + self._over_input(pending[graph.input])
+        last = pending.get(graph.input)
+        bound = added if last is None else added + self._over_input(last)
+        if trail is not None and last is not None:
+            trail[graph.input] = last.dense().a
         if probe is not None:
             probe.see(bound)
         return bound
@@ -222,6 +241,14 @@ class Backward:
         if name not in self._columns:
             return rows
         return Dense(rows.dense().a[:, self._columns[name]], rows.owner)
+
+    def _expanded(self, name: str, rows: Rows) -> Tensor:
+        """The coefficients over all entries of a value, (rows, *shape)."""
+        a, columns = rows.dense().a, self._columns.get(name)
+        if columns is None:
+            return a
+        whole = torch.zeros((len(a), *self.network.graph.shape_of(name)), dtype=a.dtype, device=a.device)
+        return whole.index_copy(1, columns, a)
 
     def _weight(self, node: Node) -> Tensor:
         """The weight of a linear node between the entries that matter on either side, (outputs, inputs)."""

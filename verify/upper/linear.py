@@ -25,9 +25,10 @@ from verify.ops.smooth import Smooth
 from verify.problem import Problem
 from verify.sets import InputSet
 from verify.spec import Specification
-from verify.upper.backward import Backward
+from verify.upper.backward import Backward, Trail
 from verify.upper.interval import interval_boxes, row_bounds
 
+STEP = 0.5  # how far the second guess moves slopes; a whole step overshoots more often than half a one
 CASES = 256  # cases bounded together
 
 
@@ -61,22 +62,46 @@ def linear_boxes(network: BoundGraph, inputs: InputSet) -> dict[str, Box]:
 def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification) -> Tensor:
     """Upper bounds of every row of a specification, (cases, rows); -inf on padding.
 
-    The smaller of three bounds: backward rows over lines of the tight boxes, backward rows over lines whose slopes
-    were chosen on the interval boxes (CROWN-IBP; adaptive slopes are a guess, and a second guess is cheap), and the
-    interval bound of the output box.
-    Sound because each of the three is (see `Backward.maximum` and `row_bounds`); trusts float rounding.
+    The smallest of three: the interval bound of the output box, backward rows over the lines of the tight boxes, and
+    backward rows over each row's own lines, chosen where the second bound is attained (`_second_guess`).
+    Sound because each of the three is (see `row_bounds` and `Backward.maximum`); trusts float rounding.
     """
     backward, boxes = _sweep(network, inputs)
     output = network.graph.output
     owner, place = spec.mask.nonzero(as_tuple=True)
-    rows = spec.output[owner, place].reshape(-1, *network.output_shape)
-    best = row_bounds(spec, boxes[output], Box(inputs.low, inputs.high))[owner, place]
-    if spec.input is None:
-        linear = backward.maximum(output, rows, owner) - spec.offset[owner, place]
-        best = best.minimum(linear)
-    values = torch.full(spec.offset.shape, -torch.inf, dtype=best.dtype, device=best.device)
-    values[owner, place] = best
+    a = spec.output[owner, place].reshape(-1, *network.output_shape)
+    direct = None if spec.input is None else spec.input[owner, place].reshape(-1, *network.input_shape)
+    first, trail = backward.maximum(output, a, owner, direct)
+    second = _second_guess(backward, trail, a, owner, direct)
+    interval = row_bounds(spec, boxes[output], Box(inputs.low, inputs.high))[owner, place]
+    values = torch.full(spec.offset.shape, -torch.inf, dtype=a.dtype, device=a.device)
+    values[owner, place] = interval.minimum(first.minimum(second) - spec.offset[owner, place])
     return values
+
+
+def _second_guess(backward: Backward, trail: Trail, a: Tensor, owner: Tensor, direct: Tensor | None) -> Tensor:
+    """Upper bounds of output rows over lines of each row's own; (rows,).
+
+    The first bound is the value of the relaxed network at the point of the set that maximises the pulled-back row. At
+    that point each neuron takes the line that is tightest there, a step of the cutting plane method on the slopes.
+    Sound because any lines of the boxes give a bound; trusts float rounding.
+    """
+    network, inputs = backward.network, backward.inputs.select(owner)
+    boxes = {name: Box(box.low[owner], box.high[owner]) for name, box in backward.boxes.items()}
+    again = Backward(network, inputs, boxes)
+    values = {network.graph.input: inputs.maximiser(trail[network.graph.input])}
+    for node, p in network.walk():
+        again.visit(node)
+        arguments = [values[name] for name in node.inputs]
+        if isinstance(node.op, Affine):
+            values[node.name] = node.op.forward(p, *arguments)
+            continue
+        source, lines = node.inputs[0], backward.lines[node.name].select(owner)
+        values[node.name] = lines.at(arguments[0], trail[node.name])
+        if isinstance(node.op, Piecewise):
+            lines = node.op.between(boxes[source], lines, node.op.relax(boxes[source], arguments[0]), STEP)
+        again.relax(node, lines)
+    return again.maximum(network.graph.output, a, torch.arange(len(owner), device=owner.device), direct)[0]
 
 
 def _sweep(network: BoundGraph, inputs: InputSet) -> tuple[Backward, dict[str, Box]]:

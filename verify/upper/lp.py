@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from verify.problem import Problem
 from verify.solvers.encoding import Boxes
 from verify.solvers.highs import Highs
 from verify.solvers.objectives import Case, CaseModel, case_of
+from verify.solvers.repair import SafeBound
 from verify.upper.linear import linear_boxes, linear_row_bounds
 
 
@@ -36,23 +38,68 @@ class LP:
         """For each case the largest LP bound over its disjuncts, and the LP's input as a candidate point.
 
         `notes`: "lps" solved, "skipped" disjuncts whose linear bound was no larger than an LP bound of their case, so
-        that they cannot move the maximum, and "stopped" if a time limit was met. Raises UnsupportedMethod for sets
-        that are no polyhedra.
+        that they cannot move the maximum; "unsolved" and "stopped" if a time limit was met. Raises UnsupportedMethod
+        for sets that are no polyhedra.
 
         Sound because the LP relaxes the network over its boxes and each bound is rebuilt from the duals
-        (`repair.safe_upper`); trusts float64 rounding.
+        (`SafeBound`); trusts float64 rounding.
         """
         uppers, points = [], []
-        notes: dict[str, object] = {"lps": 0, "skipped": 0}
+        notes = Counter(lps=0, skipped=0)
         for index in range(problem.cases):
-            case = case_of(problem, index)
-            deadline = np.inf if self.time_limit is None else time.monotonic() + self.time_limit
-            bounds, point, counts = lp_bounds(case.model(tight_boxes(case)), cheap_bounds(case), deadline)
-            uppers.append(float(bounds.max(initial=-np.inf)))
-            middle = (problem.inputs.low[index] + problem.inputs.high[index]) / 2
-            points.append(middle if point is None else case_point(problem, index, point))
-            notes = {**notes, **{k: int(str(notes[k])) + n for k, n in counts.items()}}
-            if time.monotonic() > deadline:
-                notes["stopped"] = "time limit"
+            deadline = deadline_of(self.time_limit)
+            upper, point = self._case(case_of(problem, index), deadline, notes)
+            uppers.append(upper)
+            points.append(point)
+        stopped = {"stopped": "time limit"} if notes["unsolved"] else {}
         upper = torch.tensor(uppers, dtype=torch.float64)
-        return Answer(upper, torch.stack(points), Rigour.FLOAT, "float64 rounding", notes)
+        return Answer(upper, torch.stack(points), Rigour.FLOAT, "float64 rounding", {**notes, **stopped})
+
+    def _case(self, case: Case, deadline: float, notes: Counter[str]) -> tuple[float, Tensor]:
+        """(upper bound, candidate point) of one case."""
+        model, cheap = case.model(tight_boxes(case)), cheap_bounds(case)
+        lps, upper, point = Relaxation(model), float(-np.inf), case.middle
+        order = np.argsort(-cheap, kind="stable").tolist()
+        for done, k in enumerate(order):
+            if cheap[k] <= upper:
+                notes["skipped"] += len(order) - done
+                break
+            if time.monotonic() > deadline:
+                notes["unsolved"] += len(order) - done
+                return float(max(upper, cheap[k])), point
+            bound, x = lps.bound(k, deadline)
+            notes["lps"] += 1
+            if min(bound, cheap[k]) > upper:
+                upper = float(min(bound, cheap[k]))
+                point = point if x is None else model.point(x, point)
+        return upper, point
+
+
+class Relaxation:
+    """The LP relaxation of one case, kept in HiGHS so that each disjunct starts from the basis of the one before."""
+
+    def __init__(self, model: CaseModel):
+        self._model = model
+        self._highs = Highs(model.arrays, relaxed=True)
+        self._safe = SafeBound(model.arrays)
+
+    def bound(self, k: int, deadline: float) -> tuple[float, np.ndarray | None]:
+        """(upper bound of disjunct k, the LP's point or None). Valid whatever HiGHS answers, see `SafeBound`."""
+        solution = self._highs.maximise(self._model.cost(k), deadline - time.monotonic())
+        bound = self._safe.upper(self._model.cost(k), solution.duals) - self._model.offsets[k]
+        return float(np.nextafter(bound, np.inf)), solution.x
+
+
+def deadline_of(time_limit: float | None) -> float:
+    """The moment, on the monotonic clock, when the limit that starts now is over."""
+    return np.inf if time_limit is None else time.monotonic() + time_limit
+
+
+def tight_boxes(case: Case) -> Boxes:
+    """Bounds of every value from the tightest method at hand, batch of 1. Sound as `linear_boxes` is."""
+    return linear_boxes(case.network, case.hull)
+
+
+def cheap_bounds(case: Case) -> np.ndarray:
+    """Linear bounds of every disjunct, (disjuncts,). Sound as `linear_row_bounds` is."""
+    return case.least(linear_row_bounds(case.network, case.hull, case.spec))

@@ -95,15 +95,8 @@ class Slopes:
 
     @cached_property
     def _gaps(self) -> tuple[Tensor, Tensor]:
-        lines, flat = self.lines, self.at.flatten(1)
-        upper = lower = self.at
-        if lines.upper_index is not None and lines.lower_index is not None:
-            upper = flat.gather(1, lines.upper_index.flatten(1)).reshape(lines.upper_slope.shape)
-            lower = flat.gather(1, lines.lower_index.flatten(1)).reshape(lines.lower_slope.shape)
-        return (
-            lines.upper_slope * upper + lines.upper_intercept - self.value,
-            lines.lower_slope * lower + lines.lower_intercept - self.value,
-        )
+        one = torch.ones_like(self.value)
+        return self.lines.at(self.at, one) - self.value, self.lines.at(self.at, -one) - self.value
 
 
 @dataclass(frozen=True)
