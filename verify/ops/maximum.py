@@ -71,29 +71,28 @@ class Max(Op):
     def encode(
         self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
     ) -> np.ndarray:
-        """y >= x_i, and y <= x_i + (U_i - low_i)(1 - z_i) with sum z = 1 over the members that can be the largest,
-        U_i the largest upper bound of the others (Tjeng, Xiao and Tedrake 2019, section 3.1)."""
-        box = self.interval(p, *boxes)
-        shape = tuple(box.low.shape[1:])
-        ends = [v[0].detach().double().cpu().numpy() for v in box]
+        """y >= x_i, y <= sum of w_i, w_i <= high_i z_i, w_i <= x_i - low_i (1 - z_i), sum of z_i = 1, over the members
+        that can be the largest.
+
+        w_i is x_i where member i is the largest and 0 elsewhere. With z relaxed the rows describe the convex hull of
+        the graph over the box: they are the disjunctive form (Balas 1998) of "y is below some x_i"; see also Anderson
+        et al. 2020 ("Strong mixed-integer programming formulations for trained neural networks"), section 2.
+        """
+        ends = [v[0].detach().double().cpu().numpy() for v in self.interval(p, *boxes)]
         y = model.add_columns(ends[0], ends[1])
         low, high = (v[0].detach().double().cpu().numpy().ravel() for v in boxes[0])
+        groups = np.sort(p[0].reshape(y.size, -1).cpu().numpy(), axis=1)
+        member = np.diff(groups, axis=1, prepend=-1) != 0  # a repeated member counts once
+        member &= high[groups] >= low[groups].max(1, keepdims=True)
+        single = member.sum(1) == 1
+        owner, place = (member & single[:, None]).nonzero()
+        zeros = np.zeros(owner.size)
         x = columns[0].ravel()
-        groups = p[0].reshape(y.size, -1).cpu().numpy()
-        for out, group in zip(y.ravel(), groups, strict=True):
-            group = np.unique(group)
-            group = group[high[group] >= low[group].max()]
-            one, ys = np.ones(group.size), np.full(group.size, out)
-            if group.size == 1:
-                model.add_rows([(one, ys), (-one, x[group])], np.zeros(1), np.zeros(1))
-                continue
-            model.add_rows([(one, ys), (-one, x[group])], 0 * one, np.inf * one)
-            z = model.add_columns(0 * one, one, integer=True)
-            rest = np.array([np.delete(high[group], i).max() for i in range(group.size)])
-            room = np.maximum(rest - low[group], 0)
-            model.add_rows([(one, ys), (-one, x[group]), (room, z)], -np.inf * one, room)
-            model.add_rows([(sp.csr_matrix(one[None]), z)], np.ones(1), np.ones(1))
-        return y.reshape(shape)
+        model.add_rows([(zeros + 1, y.ravel()[owner]), (zeros - 1, x[groups[owner, place]])], zeros, zeros)
+        owner, place = (member & ~single[:, None]).nonzero()
+        chosen = groups[owner, place]
+        _open_groups(model, y.ravel(), owner, x[chosen], low[chosen], high[chosen])
+        return y
 
     def enclose(self, p: Parameters, *xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         flat, groups = xs[0].reshape(-1), p[0].cpu().numpy()
@@ -114,6 +113,25 @@ class Max(Op):
         index = groups.gather(-1, where)
         rival = torch.where(groups == index, -torch.inf, high).amax(-1)
         return best.squeeze(-1), index.squeeze(-1), rival
+
+
+def _open_groups(
+    model: Encoder, y: np.ndarray, owner: np.ndarray, x: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> None:
+    """Rows of `Max.encode` for the members x (n,) of undecided groups; owner (n,) ascending, places in y."""
+    if not owner.size:
+        return
+    one, free = np.ones(owner.size), np.full(owner.size, np.inf)
+    w = model.add_columns(np.minimum(low, 0), np.maximum(high, 0))
+    z = model.add_columns(0 * one, one, integer=True)
+    outs, group = np.unique(owner, return_inverse=True)
+    total = sp.csr_matrix((one, (group, np.arange(owner.size))), shape=(outs.size, owner.size))
+    count = np.ones(outs.size)
+    model.add_rows([(one, y[owner]), (-one, x)], 0 * one, free)
+    model.add_rows([(count, y[outs]), (-total, w)], -np.inf * count, 0 * count)
+    model.add_rows([(one, w), (-high, z)], -free, 0 * one)
+    model.add_rows([(one, w), (-one, x), (-low, z)], -free, -low)
+    model.add_rows([(total, z)], count, count)
 
 
 def pool_groups(

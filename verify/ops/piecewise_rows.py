@@ -11,7 +11,6 @@ several hinges the sum of triangles is weaker than the convex hull of the graph,
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,8 +37,11 @@ def encode_piecewise(op: Piecewise, model: Encoder, x: np.ndarray, box: Interval
         return y.reshape(box.low.shape[1:])
     single = inside.sum(1) == 1
     _encode_single(model, x, y, low, high, single, inside, breaks, slopes, intercepts)
-    for i in np.flatnonzero(~stable & ~single):
-        _encode_many(model, x[i], y[i], low[i], high[i], np.flatnonzero(inside[i]), breaks, slopes, intercepts)
+    for kinks in np.unique(inside[~stable & ~single], axis=0):
+        where = (inside == kinks).all(1)
+        _encode_many(
+            model, x[where], y[where], low[where], high[where], np.flatnonzero(kinks), breaks, slopes, intercepts
+        )
     return y.reshape(box.low.shape[1:])
 
 
@@ -60,7 +62,7 @@ def _encode_single(
     x, y, low, high, b = x[where], y[where], low[where], high[where], breaks[k]
     z = model.add_columns(np.zeros(y.size), np.ones(y.size), integer=True)
     jump, one, free = slopes[k + 1] - slopes[k], np.ones(y.size), np.full(y.size, np.inf)
-    sign = np.sign(jump)  # concave kinks are the mirror image
+    sign = np.where(jump < 0, -1.0, 1.0)  # concave kinks are the mirror image
     for piece in (k, k + 1):  # y beyond both lines
         model.add_rows([(sign, y), (-sign * slopes[piece], x)], sign * intercepts[piece], free)
     rise, drop = np.abs(jump) * (high - b), np.abs(jump) * (b - low)
@@ -69,46 +71,52 @@ def _encode_single(
 
 
 def _encode_many(
-    model: Encoder, x: int, y: int, low: float, high: float,
+    model: Encoder, x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray,
     kinks: np.ndarray, breaks: np.ndarray, slopes: np.ndarray, intercepts: np.ndarray,
 ) -> None:
-    """Several kinks of one neuron: a hinge each, ordered binaries, and the hull of the graph."""
-    start = kinks[0]
-    n = kinks.size
-    b, jump = breaks[kinks], slopes[kinks + 1] - slopes[kinks]
-    h = model.add_columns(np.zeros(n), high - b)
-    z = model.add_columns(np.zeros(n), np.ones(n), integer=True)
-    xs, one, free = np.full(n, x), np.ones(n), np.full(n, np.inf)
-    model.add_rows([(one, h), (-one, xs)], -b, free)
-    model.add_rows([(one, h), (-(high - b), z)], -free, np.zeros(n))
-    model.add_rows([(one, h), (-one, xs), (-(low - b), z)], -free, -b - (low - b))
-    model.add_rows([(one[1:], z[1:]), (-one[1:], z[:-1])], -free[1:], np.zeros(n - 1))
-    terms = [(np.ones(1), np.array([y])), (-slopes[[start]], np.array([x]))]
-    terms += [(-jump[[i]], h[[i]]) for i in range(n)]
-    model.add_rows(terms, intercepts[[start]], intercepts[[start]])
-    points = np.concatenate([[low], b, [high]])
-    pieces = np.searchsorted(breaks, points, side="left").clip(max=slopes.size - 1)
+    """The same several kinks of n neurons: a hinge each, ordered binaries, and the hull of the graph."""
+    n, start = y.size, kinks[0]
+    one, free = np.ones(n), np.full(n, np.inf)
+    terms: list[tuple[object, np.ndarray]] = [(one, y), (-slopes[start] * one, x)]
+    before = None
+    for k in kinks:
+        b = breaks[k]
+        h = model.add_columns(0 * one, high - b)
+        z = model.add_columns(0 * one, one, integer=True)
+        model.add_rows([(one, h), (-one, x)], -b * one, free)
+        model.add_rows([(one, h), (-(high - b), z)], -free, 0 * one)
+        model.add_rows([(one, h), (-one, x), (b - low, z)], -free, -low)
+        if before is not None:
+            model.add_rows([(one, z), (-one, before)], -free, 0 * one)
+        terms.append((-(slopes[k + 1] - slopes[k]) * one, h))
+        before = z
+    model.add_rows(terms, intercepts[start] * one, intercepts[start] * one)
+    points = np.stack([low, *(breaks[k] * one for k in kinks), high], 1)
+    pieces = np.searchsorted(breaks, points, side="left")
     values = slopes[pieces] * points + intercepts[pieces]
     for sign in (1.0, -1.0):
-        for slope, offset in _hull(points, sign * values):
-            ends = (offset, np.inf) if sign > 0 else (-np.inf, -offset)
-            row = [(np.ones(1), np.array([y])), (np.array([-sign * slope]), np.array([x]))]
-            model.add_rows(row, np.array(ends[:1]), np.array(ends[1:]))
+        _add_hull(model, x, sign, y, points, sign * values)
 
 
-def _hull(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
-    """(slope, intercept) of the lower convex hull of points with ascending x. The intercept is lowered until the line
-    lies below every point in floats, so that a rounded slope stays sound."""
-    chain: list[int] = []
-    for i in range(x.size):
-        while len(chain) > 1:
-            a, c = chain[-2:]
-            if (y[c] - y[a]) * (x[i] - x[a]) < (y[i] - y[a]) * (x[c] - x[a]):
-                break
-            chain.pop()
-        chain.append(i)
-    lines = []
-    for a, c in pairwise(chain):
-        slope = (y[c] - y[a]) / (x[c] - x[a])
-        lines.append((slope, float((y - slope * x).min())))
-    return lines
+def _add_hull(
+    model: Encoder, x: np.ndarray, sign: float, y: np.ndarray, points: np.ndarray, values: np.ndarray
+) -> None:
+    """Rows sign y >= line(x) for the edges of the lower hull of (points, values), (n, count) with ascending points.
+
+    The hull is walked from the left: its next vertex is the one of least slope, the farthest on ties. An intercept
+    is lowered until the line lies below every vertex in floats, so that a rounded slope stays sound.
+    """
+    every, last = np.arange(y.size), points.shape[1] - 1
+    at = np.zeros(y.size, int)
+    while every.size:
+        rise = values[every] - values[every, at][:, None]
+        run = points[every] - points[every, at][:, None]
+        ahead = np.arange(last + 1) > at[:, None]
+        steep = np.where(ahead, rise / np.where(ahead, run, 1), np.inf)
+        slope = steep.min(1)
+        intercept = (values[every] - slope[:, None] * points[every]).min(1)
+        model.add_rows(
+            [(np.full(every.size, sign), y[every]), (-slope, x[every])], intercept, np.full(every.size, np.inf)
+        )
+        at = last - (steep == slope[:, None])[:, ::-1].argmax(1)
+        every, at = every[at < last], at[at < last]

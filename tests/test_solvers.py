@@ -1,0 +1,299 @@
+"""Linear models, HiGHS behind our statuses, repaired bounds, and every operator's encoding."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from scipy.optimize import linprog
+
+from verify.errors import SolverError
+from verify.ops import REGISTRY, Abs, Affine, Clip, Concat, Interval, Linear, Max, Permute, Piecewise, ReLU, Reshape
+from verify.solvers.highs import Highs, Status
+from verify.solvers.model import LinearModel
+from verify.solvers.repair import SafeBound
+
+
+def _box(*ends: tuple[float, float]) -> Interval:
+    low, high = torch.tensor(ends, dtype=torch.float64).T
+    return Interval(low[None], high[None])
+
+
+def _encoded(op, p, boxes) -> tuple[LinearModel, list[np.ndarray], np.ndarray]:
+    """A model of the op alone: (model, columns of the inputs, columns of the output)."""
+    model = LinearModel()
+    xs = [model.add_columns(*(v[0].numpy() for v in box)) for box in boxes]
+    wide = tuple(t.double() if t.is_floating_point() else t for t in p)
+    return model, xs, op.encode(wide, model, xs, boxes)
+
+
+def _text(op, *ends: tuple[float, float], p=()) -> list[str]:
+    model = _encoded(op, p, [_box(*ends)])[0]
+    return [line.strip() for line in model.to_text().splitlines()]
+
+
+# Expected rows below are written from the formulation: x0 is the input, x1 the output, then hinges and binaries.
+
+
+def test_relu_rows() -> None:
+    """y >= 0, y >= x, y <= 3 z, y <= x + 2 (1 - z) on [-2, 3]."""
+    assert _text(ReLU(), (-2, 3)) == [
+        "rows", "0 <= +1 x1", "0 <= -1 x0 +1 x1", "+1 x1 -3 x2 <= 0", "-1 x0 +1 x1 +2 x2 <= 2",
+        "columns", "-2 <= x0 <= 3", "0 <= x1 <= 3", "0 <= x2 <= 1 integer",
+    ]
+
+
+STABLE = [((-2, -1), "+1 x1 = 0"), ((-2, 0), "+1 x1 = 0"), ((0, 2), "-1 x0 +1 x1 = 0")]
+
+
+@pytest.mark.parametrize(("ends", "row"), STABLE)
+def test_stable_relu_has_no_binary(ends: tuple[float, float], row: str) -> None:
+    text = _text(ReLU(), ends)
+    assert text[1] == row
+    assert not any("integer" in line for line in text)
+
+
+def test_abs_rows() -> None:
+    """y >= -x, y >= x, y <= -x + 2 * 3 z, y <= x + 2 * 2 (1 - z) on [-2, 3]."""
+    assert _text(Abs(), (-2, 3)) == [
+        "rows", "0 <= +1 x0 +1 x1", "0 <= -1 x0 +1 x1", "+1 x0 +1 x1 -6 x2 <= 0", "-1 x0 +1 x1 +4 x2 <= 4",
+        "columns", "-2 <= x0 <= 3", "0 <= x1 <= 3", "0 <= x2 <= 1 integer",
+    ]
+
+
+def test_concave_clip_rows() -> None:
+    """Only the upper kink of clip(x, -1, 1) lies in [0, 3]: -y >= -x, -y >= -1, -y <= -x + 2 z, -y <= -1 + (1 - z)."""
+    assert _text(Clip(Fraction(-1), Fraction(1)), (0, 3)) == [
+        "rows", "0 <= +1 x0 -1 x1", "-1 <= -1 x1", "+1 x0 -1 x1 -2 x2 <= 0", "-1 x1 +1 x2 <= 0",
+        "columns", "0 <= x0 <= 3", "0 <= x1 <= 1", "0 <= x2 <= 1 integer",
+    ]
+
+
+def test_clip_rows() -> None:
+    """y = -1 + h1 - h2 on [-3, 3], hinges at -1 and 1, z2 <= z1, and the hull y >= -1, y >= x/2 - 1/2, mirrored."""
+    assert _text(Clip(Fraction(-1), Fraction(1)), (-3, 3)) == [
+        "rows",
+        "1 <= -1 x0 +1 x2", "+1 x2 -4 x3 <= 0", "-1 x0 +1 x2 +2 x3 <= 3",
+        "-1 <= -1 x0 +1 x4", "+1 x4 -2 x5 <= 0", "-1 x0 +1 x4 +4 x5 <= 3",
+        "-1 x3 +1 x5 <= 0",
+        "+1 x1 -1 x2 +1 x4 = -1",
+        "-1 <= +1 x1", "-0.5 <= -0.5 x0 +1 x1",
+        "-0.5 <= +0.5 x0 -1 x1", "-1 <= -1 x1",
+        "columns", "-3 <= x0 <= 3", "-1 <= x1 <= 1",
+        "0 <= x2 <= 4", "0 <= x3 <= 1 integer", "0 <= x4 <= 2", "0 <= x5 <= 1 integer",
+    ]
+
+
+def test_max_rows() -> None:
+    """max of x0 in [0, 2], x1 in [-1, 3]; x2 <= -2 can never be the largest."""
+    text = _text(Max(), (0, 2), (-1, 3), (-4, -2), p=(torch.tensor([[0, 1, 2]]),))
+    assert text == [
+        "rows", "0 <= -1 x0 +1 x3", "0 <= -1 x1 +1 x3", "+1 x3 -1 x4 -1 x5 <= 0",
+        "+1 x4 -2 x6 <= 0", "+1 x5 -3 x7 <= 0", "-1 x0 +1 x4 <= 0", "-1 x1 +1 x5 +1 x7 <= 1", "+1 x6 +1 x7 = 1",
+        "columns", "0 <= x0 <= 2", "-1 <= x1 <= 3", "-4 <= x2 <= -2", "0 <= x3 <= 3",
+        "0 <= x4 <= 2", "-1 <= x5 <= 3", "0 <= x6 <= 1 integer", "0 <= x7 <= 1 integer",
+    ]
+
+
+def test_affine_rows_and_moves() -> None:
+    weight, bias = torch.tensor([[1.0, -2.0]]), torch.tensor([0.5])
+    text = _text(Linear(), (-1, 1), (0, 1), p=(weight, bias))
+    assert text[:2] == ["rows", "-1 x0 +2 x1 +1 x2 = 0.5"]
+    assert text[-1] == "-2.5 <= x2 <= 1.5"
+    box = Interval(torch.zeros(1, 2, 3, dtype=torch.float64), torch.ones(1, 2, 3, dtype=torch.float64))
+    for op, boxes in ((Reshape((6,)), [box]), (Permute((1, 0)), [box]), (Concat(0, (2, 2)), [box, box])):
+        model, xs, y = _encoded(op, (), boxes)
+        assert model.rows == 0
+        moved = op.forward((), *(torch.from_numpy(x)[None] for x in xs))[0]
+        np.testing.assert_array_equal(y, moved.numpy())
+
+
+def _examples(kind: type) -> list:
+    found = [(name, e) for name, (cls, make) in REGISTRY.items() if issubclass(cls, kind) for e in make()]
+    return [pytest.param(e, id=f"{name}-{i}") for i, (name, e) in enumerate(found)]
+
+
+def _random_boxes(shapes, seed: int) -> list[Interval]:
+    """Boxes around 0 with thin, degenerate, negative and positive entries."""
+    rng = torch.Generator().manual_seed(seed)
+    boxes = []
+    for shape in shapes:
+        center = 2 * torch.randn((1, *shape), generator=rng, dtype=torch.float64)
+        radius = 3 * torch.rand((1, *shape), generator=rng, dtype=torch.float64)
+        radius = torch.where(torch.rand(radius.shape, generator=rng) < 0.2, 0, radius)
+        boxes.append(Interval(center - radius, center + radius))
+    return boxes
+
+
+@pytest.mark.parametrize("example", [*_examples(Affine), *_examples(Piecewise), *_examples(Max)])
+def test_fixed_input_fixes_output(example) -> None:
+    """The law of encodings: with x fixed, min y = max y = f(x)."""
+    boxes = _random_boxes(example.shapes, 1)
+    model, xs, y = _encoded(example.op, example.parameters, boxes)
+    arrays = model.arrays()
+    wide = tuple(t.double() if t.is_floating_point() else t for t in example.parameters)
+    rng = torch.Generator().manual_seed(2)
+    for part in (0.0, 1.0, None):
+        highs = Highs(arrays)
+        points = []
+        for box in boxes:
+            t = torch.rand(box.low.shape, generator=rng, dtype=torch.float64) if part is None else part
+            points.append(box.low + t * (box.high - box.low))
+        for columns, point in zip(xs, points, strict=True):
+            flat = point.numpy().ravel()
+            highs.change_bounds(columns.ravel(), flat, flat)
+        expected = example.op.forward(wide, *points)[0].numpy().ravel()
+        for sign in (1.0, -1.0):
+            cost = np.zeros(model.columns)
+            np.add.at(cost, y.ravel(), sign)
+            solution = highs.maximise(cost)
+            assert solution.status is Status.OPTIMAL
+            np.testing.assert_allclose(solution.x[y.ravel()], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("example", _examples(Piecewise))
+def test_lp_of_one_piecewise_neuron_is_its_hull(example) -> None:
+    """max over the LP of s y - t x equals its maximum over the vertices of the graph, for both signs of s."""
+    for box in (*_random_boxes(example.shapes, 3), *(_box((-9, 9)), _box((-9, 0.5)), _box((-0.5, 9)))):
+        model, (x,), y = _encoded(example.op, (), [box])
+        arrays = model.arrays()
+        highs = Highs(arrays, relaxed=True)
+        vertices = [(px.numpy().ravel(), py.numpy().ravel()) for px, py in example.op.vertices(box)]
+        rng = np.random.default_rng(4)
+        for t in rng.normal(size=6):
+            for sign in (1.0, -1.0):
+                cost = np.zeros(model.columns)
+                cost[y.ravel()], cost[x.ravel()] = sign, -t
+                expected = np.max([sign * py - t * px for px, py in vertices], axis=0).sum()
+                assert highs.maximise(cost).value == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("example", _examples(Max))
+def test_lp_of_one_maximum_is_its_hull(example) -> None:
+    """Above, a convex function's envelope over a box is spanned by the corners; below it is the function itself."""
+    (full,) = _random_boxes(example.shapes, 5)
+    groups = example.parameters[0].reshape(-1, example.parameters[0].shape[-1])
+    rng = np.random.default_rng(6)
+    for group in groups[:4]:
+        members = torch.unique(group)
+        low, high = (v.flatten()[members].numpy() for v in full)
+        local = (torch.searchsorted(members, group.contiguous())[None],)
+        model, (x,), y = _encoded(Max(), local, [_box(*zip(low, high, strict=True))])
+        highs = Highs(model.arrays(), relaxed=True)
+        corners = np.array(list(product(*zip(low, high, strict=True))))
+        for _ in range(6):
+            slope = rng.random(members.numel()) / 2
+            cost = np.zeros(model.columns)
+            cost[y], cost[x] = 1, -slope
+            expected = (corners.max(1) - corners @ slope).max()
+            assert highs.maximise(cost).value == pytest.approx(expected, abs=1e-6)
+            rows = np.hstack([np.eye(members.numel()), -np.ones((members.numel(), 1))])
+            bounds = [*zip(low, high, strict=True), (None, None)]
+            below = linprog([*-slope, 1], A_ub=rows, b_ub=np.zeros(members.numel()), bounds=bounds)
+            assert highs.maximise(-cost).value == pytest.approx(-below.fun, abs=1e-6)
+
+
+def test_equal_slopes_still_fix_the_output() -> None:
+    leaky = REGISTRY["LeakyReLU"][0](Fraction(1))
+    model, xs, y = _encoded(leaky, (), [_box((-2, 3))])
+    highs = Highs(model.arrays())
+    highs.change_bounds(xs[0], np.array([-1.5]), np.array([-1.5]))
+    cost = np.zeros(model.columns)
+    cost[y] = 1
+    assert highs.maximise(cost).value == pytest.approx(-1.5)
+    assert highs.maximise(-cost).value == pytest.approx(1.5)
+
+
+def _knapsack(seed: int, size: int = 60, rows: int = 12) -> tuple[LinearModel, np.ndarray]:
+    """A maximisation that a MILP solver does not finish at once."""
+    rng = np.random.default_rng(seed)
+    model = LinearModel()
+    x = model.add_columns(np.zeros(size), np.ones(size), integer=True)
+    weights = rng.integers(5, 100, (rows, size)).astype(float)
+    model.add_rows([(sp.csr_matrix(weights), x)], np.full(rows, -np.inf), weights.sum(1) / 3)
+    return model, weights.mean(0) + rng.integers(-5, 6, size)
+
+
+def test_a_time_limit_reads_the_dual_bound_not_the_incumbent() -> None:
+    model, cost = _knapsack(0)
+    highs = Highs(model.arrays(), mip_rel_gap=0.0, mip_abs_gap=0.0)
+    stopped = highs.maximise(cost, time_limit=0.3)
+    assert stopped.status is Status.LIMIT
+    assert stopped.x is not None
+    assert stopped.value == pytest.approx(cost @ stopped.x)
+    assert stopped.upper > stopped.value + 1e-3
+    relaxed = Highs(model.arrays(), relaxed=True).maximise(cost)
+    assert stopped.upper <= relaxed.value + 1e-6
+
+
+def test_statuses() -> None:
+    model = LinearModel()
+    x = model.add_columns(np.zeros(2), np.ones(2), integer=True)
+    model.add_rows([(sp.csr_matrix(np.ones((1, 2))), x)], np.array([3.0]), np.array([np.inf]))
+    for relaxed in (True, False):
+        solution = Highs(model.arrays(), relaxed=relaxed).maximise(np.ones(2))
+        assert solution.status is Status.INFEASIBLE
+        assert solution.upper == np.inf
+    assert SafeBound(model.arrays()).upper(np.ones(2), None) >= 2
+    assert Highs(_knapsack(1)[0].arrays()).maximise(np.zeros(60), time_limit=0).upper >= 0
+    with pytest.raises(SolverError, match="no_such_option"):
+        Highs(model.arrays(), no_such_option=1)
+    with pytest.raises(SolverError, match="finite bounds"):
+        LinearModel().add_columns(np.zeros(1), np.array([np.inf]))
+
+
+def test_time_limits_count_each_call_alone() -> None:
+    model, cost = _knapsack(0)
+    highs = Highs(model.arrays(), mip_rel_gap=0.0, mip_abs_gap=0.0)
+    highs.maximise(cost, time_limit=0.4)
+    again = highs.maximise(cost[::-1].copy(), time_limit=0.4)
+    assert again.x is not None
+    lp = Highs(model.arrays(), relaxed=True)
+    for _ in range(3):
+        assert lp.maximise(cost, time_limit=0.3).status is Status.OPTIMAL
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_repaired_bound_is_above_the_optimum_and_close(seed: int) -> None:
+    """Against scipy's optimum: above it with any multipliers, within 1e-6 with HiGHS's."""
+    rng = np.random.default_rng(seed)
+    rows, size = 7, 10
+    model = LinearModel()
+    low = rng.normal(size=size)
+    x = model.add_columns(low, low + rng.random(size) * rng.integers(0, 2, size))
+    matrix, middle = rng.normal(size=(rows, size)), rng.random(rows)
+    inside = matrix @ low
+    sides = np.where(rng.random(rows) < 0.3, -np.inf, inside - middle), np.where(rng.random(rows) < 0.3, np.inf, inside)
+    model.add_rows([(sp.csr_matrix(matrix), x)], *sides)
+    a, cost = model.arrays(), rng.normal(size=size)
+    above, below = np.isfinite(sides[1]), np.isfinite(sides[0])
+    rows_ub, sides_ub = np.vstack([matrix[above], -matrix[below]]), np.append(sides[1][above], -sides[0][below])
+    best = -linprog(-cost, A_ub=rows_ub, b_ub=sides_ub, bounds=np.stack([a.low, a.high], 1)).fun
+    solution, safe = Highs(a, relaxed=True).maximise(cost), SafeBound(a)
+    assert best <= safe.upper(cost, solution.duals) <= best + 1e-6
+    for scale in (0.1, 1.0, 100.0):
+        assert safe.upper(cost, scale * rng.normal(size=rows)) >= best
+    broken = np.full(rows, np.nan)
+    broken[0] = np.inf
+    assert safe.upper(cost, broken) == safe.upper(cost, None)
+
+
+def test_repaired_bound_exceeds_the_exact_rational_one() -> None:
+    """The inequality evaluated in rationals for the same multipliers, with scales that make float64 round."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        model = LinearModel()
+        size, rows = 6, 4
+        x = model.add_columns(-np.exp(6 * rng.normal(size=size)), np.exp(6 * rng.normal(size=size)))
+        matrix = rng.normal(size=(rows, size)) * np.exp(8 * rng.normal(size=(rows, size)))
+        model.add_rows([(sp.csr_matrix(matrix), x)], np.zeros(rows), np.exp(5 * rng.normal(size=rows)))
+        a, cost, y = model.arrays(), rng.normal(size=size), rng.normal(size=rows)
+        exact = sum(Fraction(v) * Fraction(s) for v, s in zip(y, np.where(y >= 0, a.row_high, a.row_low), strict=True))
+        for j in range(size):
+            rest = Fraction(cost[j]) - sum(Fraction(matrix[i, j]) * Fraction(y[i]) for i in range(rows))
+            exact += max(rest * Fraction(a.low[j]), rest * Fraction(a.high[j]))
+        assert Fraction(SafeBound(a).upper(cost, y)) >= exact

@@ -1,0 +1,91 @@
+"""Progressive tightening of pre-activation bounds: interval and linear bounds first, then LPs where they leave doubt.
+
+Tjeng, Xiao and Tedrake 2019, section 4.2: the cheapest bound that settles a neuron is enough, and a settled neuron
+needs no binary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import numpy as np
+from torch import Tensor
+
+from verify.ir.graph import BoundGraph, Node
+from verify.ops.affine import Affine
+from verify.ops.base import Interval, Parameters
+from verify.ops.maximum import Max
+from verify.ops.piecewise import Piecewise
+from verify.solvers.encoding import Boxes, encode_network
+from verify.solvers.highs import Highs
+from verify.solvers.objectives import Case
+from verify.solvers.repair import SafeBound
+
+
+def tighten(case: Case, boxes: Boxes, deadline: float, notes: Counter[str]) -> Boxes:
+    """Boxes cut by two LPs for each entry on which a nonlinear node is undecided; (batch of 1).
+
+    Counts in `notes`: "tightening lps", "settled" entries that lost their binary, "decided before" entries that
+    needed no LP, and "not tightened" entries that the deadline left as they were. Values that are affine in a box of
+    inputs are bounded exactly already.
+
+    Sound because each new end is a bound rebuilt from LP duals, met with the old one; trusts float64 rounding.
+    """
+    boxes = dict(boxes)
+    exact = _affine_values(case.network) if case.problem.inputs.is_box else set()
+    done: set[str] = set()
+    for node, p in case.network.walk():
+        if not isinstance(node.op, Affine) and node.inputs[0] not in done | exact:
+            source = node.inputs[0]
+            done.add(source)
+            doubtful = _undecided(node, p, boxes[source])
+            notes["decided before"] += int((~doubtful).sum())
+            if doubtful.any():
+                boxes[source] = _lp_box(case, boxes, source, doubtful, deadline, notes)
+                notes["settled"] += int((doubtful & ~_undecided(node, p, boxes[source])).sum())
+        boxes[node.name] = boxes[node.name].meet(node.op.interval(p, *(boxes[name] for name in node.inputs)))
+    return boxes
+
+
+def _lp_box(
+    case: Case, boxes: Boxes, name: str, doubtful: Tensor, deadline: float, notes: Counter[str]
+) -> Interval:
+    """The box of one value, cut at its doubtful entries by LPs over one model kept in HiGHS."""
+    model, columns = encode_network(case.network, case.problem.inputs, case.index, boxes, until=name)
+    arrays, places = model.arrays(), columns[name].ravel()
+    highs, safe = Highs(arrays, relaxed=True), SafeBound(arrays)
+    low, high = (v.clone().flatten() for v in boxes[name])
+    entries = doubtful.flatten().nonzero().flatten().tolist()
+    for done, i in enumerate(entries):
+        if time.monotonic() > deadline:
+            notes["not tightened"] += len(entries) - done
+            break
+        for sign in (1.0, -1.0):
+            cost = np.zeros(len(arrays.low))
+            cost[places[i]] = sign
+            bound = safe.upper(cost, highs.maximise(cost, deadline - time.monotonic()).duals)
+            notes["tightening lps"] += 1
+            if sign > 0:
+                high[i] = min(float(high[i]), bound)
+            else:
+                low[i] = max(float(low[i]), -bound)
+    shape = boxes[name].low.shape
+    return boxes[name].meet(Interval(low.reshape(shape), high.reshape(shape)))
+
+
+def _undecided(node: Node, p: Parameters, box: Interval) -> Tensor:
+    """Entries of a node's input whose bounds leave the piece, or the largest member, open; bool (1, *shape)."""
+    if isinstance(node.op, Piecewise):
+        return node.op.unstable(box)
+    assert isinstance(node.op, Max)
+    return node.op.contested(p, box)
+
+
+def _affine_values(network: BoundGraph) -> set[str]:
+    """Values that are affine in the input: their linear bounds over a box are exact."""
+    found = {network.graph.input}
+    for node, _ in network.walk():
+        if isinstance(node.op, Affine) and found.issuperset(node.inputs):
+            found.add(node.name)
+    return found

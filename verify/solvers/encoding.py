@@ -1,0 +1,59 @@
+"""A network over a box as a linear model: one walk, in which every operator writes its own rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from verify.ir.graph import BoundGraph
+from verify.ops.base import Interval
+from verify.sets import InputSet
+from verify.solvers.model import LinearModel
+
+Boxes = dict[str, Interval]  # bounds of every value of the graph, by node name, batch of 1
+Columns = dict[str, np.ndarray]  # column numbers of every value, in its shape
+
+
+def encode_network(
+    network: BoundGraph, inputs: InputSet, case: int, boxes: Boxes, until: str | None = None
+) -> tuple[LinearModel, Columns]:
+    """The network's graph over one input set, with integer columns for undecided pieces.
+
+    Args:
+        network: in float64, so that no coefficient is rounded before the solver sees it.
+        inputs: sets of the problem; `case` is the one encoded. Its rows join the model.
+        boxes: bounds of every value over that set, from the tightest method at hand.
+        until: the last value to encode, by default the output.
+
+    Raises UnsupportedMethod for a set that is no polyhedron. Exact but for ops with `is_exact` False, which write a
+    relaxation; with integrality dropped it is a relaxation of every op.
+    """
+    wanted = _ancestors(network, until or network.graph.output)
+    model = LinearModel()
+    name = network.graph.input
+    columns: Columns = {name: model.add_columns(*_sample(boxes[name]))}
+    rows, bounds = inputs.linear_rows(case)
+    if len(bounds):
+        import scipy.sparse as sp
+
+        model.add_rows([(sp.csr_matrix(rows), columns[name].ravel())], np.full(len(bounds), -np.inf), bounds)
+    for node, p in network.walk():
+        if node.name in wanted:
+            arguments = [columns[i] for i in node.inputs]
+            columns[node.name] = node.op.encode(p, model, arguments, [boxes[i] for i in node.inputs])
+            model.tighten(columns[node.name], *_sample(boxes[node.name]))
+    return model, columns
+
+
+def _ancestors(network: BoundGraph, name: str) -> set[str]:
+    """The nodes that a value depends on, itself included."""
+    found = {name}
+    for node in reversed(network.graph.nodes):
+        if node.name in found:
+            found.update(node.inputs)
+    return found
+
+
+def _sample(box: Interval) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (v[0].detach().to(torch.float64).cpu().numpy() for v in box)
+    return low, high

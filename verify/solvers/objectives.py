@@ -1,0 +1,132 @@
+"""What a linear model of a network is maximised for: the disjuncts of one case's specification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from verify.ir.graph import BoundGraph
+from verify.problem import Problem
+from verify.sets import Box
+from verify.solvers.encoding import Boxes, encode_network
+from verify.solvers.model import Arrays, LinearModel
+from verify.spec import Specification
+
+ROOM = 1e-6  # how much farther than needed the column of a conjunction reaches, relative
+
+
+@dataclass(frozen=True)
+class CaseModel:
+    """One case as a linear model with an objective for each disjunct: violation_k = costs[k] . x - offsets[k].
+
+    Args:
+        arrays: the model.
+        inputs: (*shape) columns of the network's input.
+        costs: (disjuncts, columns).
+        offsets: (disjuncts,).
+    """
+
+    arrays: Arrays
+    inputs: np.ndarray
+    costs: sp.csr_matrix
+    offsets: np.ndarray
+
+    def cost(self, k: int) -> np.ndarray:
+        """Objective k, dense (columns,)."""
+        return self.costs[[k]].toarray().ravel()
+
+    def point(self, x: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+        """The input of a solution, (*shape), with the type of `like`."""
+        return torch.from_numpy(x[self.inputs]).to(like)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of a problem on the CPU in float64, so that nothing is rounded before the solver sees it.
+
+    Args:
+        network, hull, spec: the parts, batch of 1; `hull` is the box around the inputs.
+        problem, index: the problem and the case's place in it.
+    """
+
+    problem: Problem
+    index: int
+    network: BoundGraph
+    hull: Box
+    spec: Specification
+
+    def model(self, boxes: Boxes) -> CaseModel:
+        """The linear model over these boxes; a conjunction k adds a column t <= row for each of its rows."""
+        model, columns = encode_network(self.network, self.problem.inputs, self.index, boxes)
+        inputs, outputs = (columns[name].ravel() for name in (self.network.graph.input, self.network.graph.output))
+        rows = _over(self.spec.output[0], outputs, model.columns)
+        if self.spec.input is not None:
+            rows = rows + _over(self.spec.input[0], inputs, model.columns)
+        offset = self.spec.offset[0].numpy()
+        reach = _reach(model.arrays(), rows, offset)
+        parts, offsets = [], []
+        for members in self.disjuncts:
+            if len(members) == 1:
+                parts.append(sp.csr_matrix(rows[members]))
+                offsets.append(offset[members[0]])
+            else:
+                parts.append(_least(model, rows[members], offset[members], *(ends[members].min() for ends in reach)))
+                offsets.append(0.0)
+        for part in parts:
+            part.resize((1, model.columns))
+        costs = sp.csr_matrix(sp.vstack(parts)) if parts else sp.csr_matrix((0, model.columns))
+        return CaseModel(model.arrays(), columns[self.network.graph.input], costs, np.array(offsets))
+
+    @property
+    def middle(self) -> torch.Tensor:
+        """The middle of the hull in the problem's own type, (*shape)."""
+        inputs = self.problem.inputs
+        return (inputs.low[self.index] + inputs.high[self.index]) / 2
+
+    @property
+    def disjuncts(self) -> list[np.ndarray]:
+        """Row numbers of each disjunct that has any."""
+        owner, mask = self.spec.disjunct[0].numpy(), self.spec.mask[0].numpy()
+        return [np.flatnonzero(mask & (owner == k)) for k in np.unique(owner[mask])]
+
+    def least(self, rows: torch.Tensor) -> np.ndarray:
+        """Smallest of the row values (1, rows) in each disjunct, (disjuncts,); NaN counts as inf."""
+        values = torch.where(rows.isnan(), torch.inf, rows)[0].numpy()
+        return np.array([values[members].min() for members in self.disjuncts])
+
+
+def case_of(problem: Problem, index: int) -> Case:
+    """One case with everything in float64 on the CPU."""
+    network = problem.network.to("cpu").double()
+    low, high = (v[index : index + 1].detach().cpu().double() for v in (problem.inputs.low, problem.inputs.high))
+    spec = problem.spec.select(torch.tensor([index], device=problem.spec.mask.device)).to("cpu")
+    wide = None if spec.input is None else spec.input.double()
+    spec = replace(spec, output=spec.output.double(), offset=spec.offset.double(), input=wide)
+    return Case(problem, index, network, Box(low, high), spec)
+
+
+def _over(coefficients: torch.Tensor, columns: np.ndarray, total: int) -> sp.csr_matrix:
+    """Rows (rows, n) over n of the model's columns as (rows, total)."""
+    values = coefficients.numpy()
+    row, place = values.nonzero()
+    return sp.csr_matrix((values[row, place], (row, columns[place])), shape=(len(values), total))
+
+
+def _reach(a: Arrays, rows: sp.csr_matrix, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(low, high) of rows x - offset over the columns' bounds, widened by more than their rounding; (rows,) each."""
+    center = rows @ ((a.low + a.high) / 2) - offset
+    radius = abs(rows) @ ((a.high - a.low) / 2)
+    radius = radius + ROOM * (1 + np.abs(center) + radius)
+    return center - radius, center + radius
+
+
+def _least(model: LinearModel, rows: sp.csr_matrix, offset: np.ndarray, low: float, high: float) -> sp.csr_matrix:
+    """A column t in [low, high] with t <= rows x - offset; returns its unit cost, (1, columns)."""
+    t = model.add_columns(np.array([low]), np.array([high]))
+    count = len(offset)
+    terms = [(sp.csr_matrix(np.ones((count, 1))), t), (-rows, np.arange(rows.get_shape()[1]))]
+    model.add_rows(terms, np.full(count, -np.inf), -offset)
+    return sp.csr_matrix((np.ones(1), (np.zeros(1, int), t)), shape=(1, model.columns))
