@@ -1,0 +1,277 @@
+"""The PyTorch front-end: a module, or a program saved by torch.export, as a network of the IR.
+
+The module is exported in eval mode and decomposed to core ATen operators; aten_ops, aten_reduce and aten_shapes
+translate those one by one. Nodes that do not depend on the input are evaluated. Parameters keep their state_dict names
+wherever an operator uses the module's own tensor, so that `graph.bind` can put the live tensors in their places.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, InputSpec, OutputKind
+
+from verify.errors import InputError, UnsupportedOp
+from verify.ir import aten_ops, aten_reduce, aten_shapes
+from verify.ir.aten import OPS, Constant, Context, Value
+from verify.ir.builder import GraphBuilder
+from verify.ir.graph import Graph, Network
+from verify.ops import Reshape
+
+ANY_BATCH = 1009  # stands for a symbolic batch: a prime, so that no product of other sizes is taken for it
+KEPT = (torch.ops.aten.linear.default, torch.ops.aten.hardsigmoid.default)  # the IR has these whole
+TRANSLATIONS = (aten_ops, aten_reduce, aten_shapes)  # importing them fills OPS
+
+
+def trace(module: nn.Module, example: Tensor) -> Network:
+    """The network of a module, as the function of one sample that it is in eval mode.
+
+    example: (batch, *input shape), float32 or float64; its first sample is used. The module is left as it was. Where it
+    returns one number a sample, (batch,), the network returns (batch, 1). The network is on the CPU.
+    Raises InputError where torch.export cannot follow the module, UnsupportedOp for an operator outside the IR or one
+    that mixes samples.
+    """
+    return _translate(_export(module, example))[0]
+
+
+def trace_graph(module: nn.Module, example: Tensor) -> tuple[Graph, dict[str, Tensor]]:
+    """(graph, constants) of a module, for bounds that follow its training:
+
+        graph.bind(constants | dict(module.named_parameters()) | dict(module.named_buffers()))
+
+    `constants` are what the module does not train: index maps, numbers, values computed from buffers, on the example's
+    device. Raises UnsupportedOp also where a parameter enters only through a computed copy of it, as that copy would
+    not follow the training.
+    """
+    network, copies = _translate(_export(module, example))
+    state = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+    for name in network.graph.parameter_names:
+        if name in copies:
+            raise UnsupportedOp(
+                f"node {copies[name]} uses a parameter of the module through a computed copy, which would not follow "
+                "training; store the parameter in the shape and orientation in which it is used, as nn.Linear does"
+            )
+    constants = {name: t.to(example.device) for name, t in network.parameters.items() if name not in state}
+    return network.graph, constants
+
+
+def read_pt2(path: str | Path) -> Network:
+    """The network of a program saved by torch.export.save, with a static or symbolic batch axis.
+
+    Raises InputError for a file that is missing or no such program, UnsupportedOp as `trace` does.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no model file {path}; check the path")
+    try:
+        with _quiet():
+            program = torch.export.load(path)
+    except Exception as problem:  # a damaged archive fails in many ways, none of them ours to tell apart
+        raise InputError(f"{path} is not a readable torch.export program ({_first_line(problem)}); "
+                         "write it again with torch.export.save") from None
+    return _translate(program)[0]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides the notices that torch.export causes by itself, inside torch."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.filterwarnings("ignore", category=category, module=r"torch\.(export|_export|_dynamo|fx|utils)\b")
+        yield
+
+
+def _first_line(problem: Exception) -> str:
+    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)
+
+
+def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
+    if example.ndim < 2 or example.shape[0] == 0:
+        raise InputError(f"the example input has shape {tuple(example.shape)}; give (batch, *input shape), batch >= 1")
+    training = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        with _quiet():
+            return torch.export.export(module, (example[:1].detach().clone(),))
+    except Exception as problem:  # torch.export raises whatever the module's own code does
+        raise InputError(f"torch.export cannot follow {type(module).__name__} on an input of shape "
+                         f"{(1, *example.shape[1:])}: {_first_line(problem)}") from problem
+    finally:
+        for part, mode in training.items():
+            part.training = mode
+
+
+def _translate(program: ExportedProgram) -> tuple[Network, dict[str, str]]:
+    """The network, and the IR parameters that are copies of trained ones with the node that uses each."""
+    with _quiet():
+        table = torch.export.default_decompositions()
+        for kept in KEPT:
+            table.pop(kept, None)
+        program = program.run_decompositions(table)
+    source = _input(program)
+    batch, shape = _batch_and_shape(source)
+    builder = GraphBuilder(source.name, shape, source.meta["val"].dtype)
+    context = Context(builder, batch)
+    values = _constants(program, builder)
+    values[source.name] = Value(source.name, shape, True)
+    for node in program.graph.nodes:
+        if node.op == "call_function" and node.users:  # what nothing reads (assertions on types) has no effect
+            context.node = node
+            values[node.name] = _value(context, node, values)
+    result = _output(program, values, batch)
+    if not result.ir:
+        return builder.finish(builder.add("output", Reshape((1,)), (result.name,))), context.copies
+    return builder.finish(result.name), context.copies
+
+
+def _input(program: ExportedProgram) -> fx.Node:
+    """The placeholder of the one input."""
+    names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind == InputKind.USER_INPUT]
+    nodes = [node for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    if len(nodes) != 1 or not isinstance(nodes[0].meta.get("val"), Tensor):
+        raise InputError(f"the model takes {len(nodes)} inputs ({', '.join(names)}); wrap it as a module of one tensor")
+    kind = nodes[0].meta["val"].dtype
+    if kind not in (torch.float32, torch.float64):
+        raise InputError(f"the model's input {names[0]} has type {kind}; export it with float32 or float64 inputs")
+    return nodes[0]
+
+
+def _batch_and_shape(source: fx.Node) -> tuple[int, tuple[int, ...]]:
+    """(batch size, shape of one sample); a symbolic batch is given a size that nothing else has."""
+    sizes = source.meta["val"].shape
+    if len(sizes) < 2:
+        raise InputError(f"the model's input {source.name} has shape {tuple(sizes)}; it needs a batch axis and others")
+    for axis, size in enumerate(sizes[1:], start=1):
+        if not isinstance(size, int):
+            raise InputError(f"axis {axis} of the model's input {source.name} is symbolic ({size}); export it fixed")
+    return sizes[0] if isinstance(sizes[0], int) else ANY_BATCH, tuple(sizes[1:])
+
+
+def _constants(program: ExportedProgram, builder: GraphBuilder) -> dict[str, Any]:
+    """Values of the placeholders other than the input; the builder is given the module's own tensors by name."""
+    values: dict[str, Any] = {}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind == InputKind.USER_INPUT:
+            continue
+        tensor = _stored(program, spec).detach().cpu()
+        builder.parameters[str(spec.target)] = tensor
+        values[spec.arg.name] = Constant(tensor, spec.target, spec.kind == InputKind.PARAMETER)
+    return values
+
+
+def _stored(program: ExportedProgram, spec: InputSpec) -> Tensor:
+    held = program.state_dict.get(str(spec.target), program.constants.get(str(spec.target)))
+    if not isinstance(held, Tensor):
+        raise InputError(f"the model holds {spec.target}, which is not a tensor; remove it before exporting")
+    return held
+
+
+def _value(c: Context, node: fx.Node, values: dict[str, Any]) -> Any:
+    """The translation of one node: a Value, a Constant, a number, or a list of these."""
+    given = fx.map_arg((node.args, node.kwargs), lambda n: values[n.name])
+    args: list[Any] = list(given[0])
+    kwargs: dict[str, Any] = dict(given[1])
+    if node.target is operator.getitem and isinstance(args[0], list):
+        result = operator.getitem(*args)
+        if result is None:
+            raise c.refuse(f"is output {args[1]} of {node.args[0]}, which has no place in the IR; use output 0")
+    elif any(isinstance(x, Value) for x in _leaves((args, kwargs))):
+        result = _translated(c, node, args, kwargs)
+    else:
+        return _evaluated(c, node, args, kwargs)
+    _check(c, node, result)
+    return result
+
+
+def _translated(c: Context, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    handler = OPS.get(str(node.target))
+    if handler is None or not isinstance(node.target, torch._ops.OpOverload):
+        raise c.refuse("is outside the operator families of the IR; replace it by supported operators, "
+                       "or export the module in eval mode if it is a training operator")
+    declared = node.target._schema.arguments
+    filled = [args[i] if i < len(args) else kwargs.get(a.name, a.default_value) for i, a in enumerate(declared)]
+    try:
+        return handler(c, *filled)
+    except (RuntimeError, IndexError, ValueError) as problem:
+        raise c.refuse(f"does not fit the IR ({_first_line(problem)}); write it in other operators") from problem
+
+
+def _evaluated(c: Context, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """A node that does not depend on the input, by running it."""
+    target = node.target
+    name = str(target)
+    random = isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
+    if random or not callable(target) or "empty" in name:
+        raise c.refuse("makes values that differ from run to run; make them once, in the module's constructor")
+    if "device" in kwargs:  # constants are made where the network is, on the CPU
+        kwargs["device"] = torch.device("cpu")
+    with torch.no_grad():
+        result = target(*_stripped(args), **_stripped(kwargs))
+    trained = any(isinstance(x, Constant) and x.trained for x in _leaves((args, kwargs)))
+    if isinstance(result, (list, tuple)):
+        return [Constant(t, None, trained) if isinstance(t, Tensor) else t for t in result]
+    if not isinstance(result, Tensor):
+        return result
+    first = args[0] if args and isinstance(args[0], Constant) else None
+    if first is not None and OPS.get(name) is aten_shapes.same and result.dtype == first.tensor.dtype:
+        return first
+    turned = name == "aten.permute.default" and list(args[1]) in ([1, 0], [-1, -2])
+    return Constant(result, None, trained, first if turned else None)
+
+
+def _leaves(tree: Any) -> Iterator[Any]:
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    if isinstance(tree, (list, tuple)):
+        for part in tree:
+            yield from _leaves(part)
+    else:
+        yield tree
+
+
+def _stripped(tree: Any) -> Any:
+    """The same with tensors in place of constants."""
+    if isinstance(tree, dict):
+        return {key: _stripped(part) for key, part in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_stripped(part) for part in tree]
+    return tree.tensor if isinstance(tree, Constant) else tree
+
+
+def _check(c: Context, node: fx.Node, result: Any) -> None:
+    """Compares type and shape with what torch.export recorded: a translation that disagrees is refused."""
+    known = node.meta.get("val")
+    if not isinstance(known, Tensor) or not isinstance(result, Value):
+        return
+    if known.dtype != c.builder.dtype:
+        raise c.refuse(f"makes {known.dtype} of a network in {c.builder.dtype}; keep one floating type")
+    shape = c.full(result)
+    fixed = tuple(m if not isinstance(n, int) else n for n, m in zip(known.shape, shape, strict=False))
+    if len(shape) != known.ndim or fixed != shape:
+        raise c.refuse(f"would have shape {shape} in the IR; export the model with a batch of 1")
+
+
+def _output(program: ExportedProgram, values: dict[str, Any], batch: int) -> Value:
+    """The one output."""
+    specs = program.graph_signature.output_specs
+    harmless = (OutputKind.USER_OUTPUT, OutputKind.USER_INPUT_MUTATION)  # a first layer in place writes to the input
+    changed = [spec.target for spec in specs if spec.kind not in harmless]
+    if changed:
+        raise InputError(f"the model changes {changed[0]} when it is called; export it in eval mode, free of updates")
+    results = [values.get(spec.arg.name) for spec in specs if spec.kind == OutputKind.USER_OUTPUT]
+    if len(results) != 1:
+        raise InputError(f"the model returns {len(results)} results; wrap it as a module that returns one tensor")
+    if not isinstance(results[0], Value):
+        raise InputError("the model's result does not depend on its input; check what the module returns")
+    if batch > 1 and not results[0].lead and results[0].ir not in ((), (1,)):
+        raise InputError("axis 0 of the model's result is not its batch axis; export it with a batch of 1")
+    return results[0]
