@@ -16,7 +16,7 @@ STAMP := .venv/installed
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
-	@$(BIN)/verify certify digits-conv-adversarial --data digits --eps 0.1 --limit 100
+	@$(BIN)/verify certify digits-conv-interval --data digits --eps 0.1 --limit 100
 
 test: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --timeout 300 $(TESTS)
@@ -42,6 +42,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c '$(SUITS)' || { echo "error: $(PYTHON) is not Python 3.11 to 3.13; name one with PYTHON=..." >&2; exit 2; }
 	@test -x $(BIN)/python || { echo "creating .venv with $(PYTHON)"; $(PYTHON) -m venv .venv; }
 	@echo "installing, which takes some minutes the first time"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt \
 		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
 	@touch $@
