@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.helpers import SHARED, needs_shared
 from verify.bracket import Verdict
 from verify.cli.main import run
 from verify.errors import Contradiction, UnsupportedMethod
@@ -241,7 +243,7 @@ def test_normalization_keeps_eps_in_the_units_of_the_input(here: Path, capsys: p
 
 def test_other_norms_have_their_own_default_methods(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["certify", "net.onnx", "--data", "data.npz", "--eps", "0.01", "--norm", "l2", "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)["config"]["methods"]) == ["pgd", "interval", "crown"]
+    assert list(json.loads(capsys.readouterr().out)["config"]["methods"]) == ["interval", "pgd", "crown"]
 
 
 BAD_CERTIFY = {
@@ -426,6 +428,15 @@ def test_a_witness_that_fails_its_replay_is_unknown(
     assert last == "unknown"
     assert "does not stand the replay" in err
     assert not Path("w").exists()
+
+
+@needs_shared
+def test_published_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = SHARED / "vnncomp" / "test"
+    with (folder / "expected.csv").open() as file:
+        for row in csv.DictReader(file):
+            assert run(["vnnlib", str(folder / row["onnx"]), str(folder / row["vnnlib"])]) == 0
+            assert verdict_of(capsys)[0] == row["verdict"]
 
 
 @pytest.mark.parametrize(("text", "message"), [

@@ -17,7 +17,7 @@ def vnnlib(
     timeout: Annotated[float | None, typer.Option(metavar="S", min=0.0, help="seconds, approximately")] = None,
     witness: Annotated[Path | None, typer.Option(
         metavar="FILE", help="where to write the witness of a sat, in the competition's format")] = None,
-    methods: Annotated[str, typer.Option(metavar="A,B,..", help=METHODS_HELP)] = "pgd,interval,crown,milp",
+    methods: Annotated[str, typer.Option(metavar="A,B,..", help=METHODS_HELP)] = "interval,pgd,crown,milp",
 ) -> None:
     """Decide a VNN-LIB property of an ONNX model.
 
