@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -41,7 +42,7 @@ class Piecewise(Op):
         """A point on the graph; by default the first breakpoint is a zero of f."""
         return self.breakpoints[0], Fraction(0)
 
-    @property
+    @cached_property
     def intercepts(self) -> tuple[Fraction, ...]:
         """c_i with f(x) = slopes[i] x + c_i on piece i, from continuity and the anchor."""
         at, value = self.anchor
@@ -65,19 +66,18 @@ class Piecewise(Op):
             out = torch.where(x > float(b), float(s) * x + float(c), out)
         return out
 
-    def vertices(self, box: Interval) -> list[tuple[Tensor, Tensor]]:
-        """(x, f(x)) at the ends and at each breakpoint, the latter clamped into the interval."""
-        ends = [(x, self.forward((), x)) for x in box]
-        for b in self.breakpoints:
-            x = box.low.maximum(torch.minimum(box.high, torch.full_like(box.low, float(b))))
-            ends.append((x, self.forward((), x)))
-        return ends
+    def vertices(self, box: Interval) -> tuple[Tensor, Tensor]:
+        """x and f(x) at the ends and at each breakpoint, the latter clamped into the interval; both are
+        (2 + breakpoints, batch, *shape)."""
+        kinks = (torch.full_like(box.low, float(b)).clamp(box.low, box.high) for b in self.breakpoints)
+        x = torch.stack([*box, *kinks])
+        return x, self.forward((), x)
 
     def interval(self, p: Parameters, *boxes: Interval) -> Interval:
         """Sound because the extremes of f lie at vertices; trusts float rounding."""
         if all(s >= 0 for s in self.slopes):
             return Interval(self.forward(p, boxes[0].low), self.forward(p, boxes[0].high))
-        values = torch.stack([y for _, y in self.vertices(boxes[0])])
+        values = self.vertices(boxes[0])[1]
         return Interval(values.amin(0), values.amax(0))
 
     def unstable(self, box: Interval) -> Tensor:
@@ -96,11 +96,13 @@ class Piecewise(Op):
         al. 2019 (DeepPoly), section 4. Sound because `line` is; trusts float rounding.
         """
         at = (box.low + box.high) / 2 if at is None else at
-        candidates = self._candidate_slopes(box)
-        fits = [self.line(box, s) for s in candidates]
-        upper_slope = _best(candidates, [s * at + high for s, (_, high) in zip(candidates, fits, strict=True)])
-        lower_slope = _best(candidates, [-(s * at + low) for s, (low, _) in zip(candidates, fits, strict=True)])
-        return Lines(lower_slope, self.line(box, lower_slope)[0], upper_slope, self.line(box, upper_slope)[1])
+        vertices = self.vertices(box)
+        slopes = self._candidate_slopes(box, *vertices)
+        offsets = vertices[1][:, None] - slopes * vertices[0][:, None]
+        low, high = offsets.amin(0), offsets.amax(0)
+        best_low, best_high = ((slopes * at + low).argmax(0, keepdim=True), (slopes * at + high).argmin(0, keepdim=True))
+        chosen = ((slopes, best_low), (low, best_low), (slopes, best_high), (high, best_high))
+        return Lines(*(part.gather(0, place).squeeze(0) for part, place in chosen))
 
     def between(self, box: Interval, start: Lines, end: Lines, step: float) -> Lines:
         """Lines over the box with slopes that lie a share `step` of the way from `start` to `end`."""
@@ -113,27 +115,26 @@ class Piecewise(Op):
 
         Sound because f(x) - slope x is extreme at a vertex; trusts float rounding.
         """
-        offsets = torch.stack([y - slope * x for x, y in self.vertices(box)])
+        x, y = self.vertices(box)
+        offsets = y - slope * x
         return offsets.amin(0), offsets.amax(0)
 
-    def _candidate_slopes(self, box: Interval) -> list[Tensor]:
-        """Slopes between the vertices: those of the pieces, then those from an end to a vertex further on.
+    def _candidate_slopes(self, box: Interval, x: Tensor, y: Tensor) -> Tensor:
+        """Slopes between the vertices: those of the pieces, then those from an end to a vertex further on, stacked.
 
         Where f is linear on the interval the chord is that piece.
         """
-        low, high, *kinks = self.vertices(box)
-        chord = self._secant(low, high)
+        chord = self._secant(x, y, 0, 1)
         ends = (-torch.inf, *(float(b) for b in self.breakpoints), torch.inf)
         for (start, end), slope in zip(pairwise(ends), self.slopes, strict=True):
             chord = torch.where((box.low >= start) & (box.high <= end), float(slope), chord)
         pieces = [torch.full_like(chord, float(s)) for s in self.slopes]
-        if len(kinks) == 1:
-            return [*pieces, chord]
-        return [*pieces, chord, *(self._secant(*ends) for kink in kinks for ends in ((low, kink), (kink, high)))]
+        kinks = range(2, len(x)) if len(x) > 3 else ()
+        return torch.stack([*pieces, chord, *(self._secant(x, y, *ends) for k in kinks for ends in ((0, k), (k, 1)))])
 
-    def _secant(self, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> Tensor:
-        width = (right[0] - left[0]).clamp(min=torch.finfo(left[0].dtype).tiny)
-        return ((right[1] - left[1]) / width).clamp(float(min(self.slopes)), float(max(self.slopes)))
+    def _secant(self, x: Tensor, y: Tensor, left: int, right: int) -> Tensor:
+        width = (x[right] - x[left]).clamp(min=torch.finfo(x.dtype).tiny)
+        return ((y[right] - y[left]) / width).clamp(float(min(self.slopes)), float(max(self.slopes)))
 
     def encode(
         self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
@@ -146,15 +147,6 @@ class Piecewise(Op):
         for place, x in np.ndenumerate(xs[0]):
             out[place] = self.exact(x)
         return out, out
-
-
-def _best(candidates: list[Tensor], cost: list[Tensor]) -> Tensor:
-    """The candidate of least cost at each place, the first one on ties."""
-    best, least = candidates[0], cost[0]
-    for candidate, value in zip(candidates[1:], cost[1:], strict=True):
-        better = value < least
-        best, least = torch.where(better, candidate, best), torch.where(better, value, least)
-    return best
 
 
 @register(lambda op: [Example(op(), (), ((5,),)), Example(op(), (), ((2, 2, 2),))])
