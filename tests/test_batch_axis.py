@@ -78,8 +78,10 @@ PER_SAMPLE = (
 )
 
 
-@pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("name", PER_SAMPLE)
+SYMBOLIC = ("matmul over rows", "bmm", "cat with constants", "view", "expand", "split", "broadcast a value", "like")
+
+
+@pytest.mark.parametrize(("name", "dynamic"), [*((n, False) for n in PER_SAMPLE), *((n, True) for n in SYMBOLIC)])
 def test_pt2_with_a_batch(name: str, dynamic: bool, tmp_path: Path) -> None:
     module, x = make(name)
     network = read_pt2(_saved(module, x[:3], tmp_path / "m.pt2", dynamic))
