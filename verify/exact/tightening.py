@@ -33,7 +33,7 @@ def tighten(case: Case, boxes: Boxes, deadline: float, notes: Counter[str]) -> B
     Sound because each new end is a bound rebuilt from LP duals, met with the old one; trusts float64 rounding.
     """
     boxes = dict(boxes)
-    exact = _affine_values(case.network) if case.problem.inputs.is_box else set()
+    exact = _affine_values(case.network) if case.inputs.is_box else set()
     done: set[str] = set()
     for node, p in case.network.walk():
         if not isinstance(node.op, Affine) and node.inputs[0] not in done | exact:
@@ -52,7 +52,7 @@ def _lp_box(
     case: Case, boxes: Boxes, name: str, doubtful: Tensor, deadline: float, notes: Counter[str]
 ) -> Interval:
     """The box of one value, cut at its doubtful entries by LPs over one model kept in HiGHS."""
-    model, columns = encode_network(case.network, case.problem.inputs, case.index, boxes, until=name)
+    model, columns = encode_network(case.network, case.inputs, boxes, until=name)
     arrays, places = model.arrays(), columns[name].ravel()
     highs, safe = Highs(arrays, relaxed=True), SafeBound(arrays)
     low, high = (v.clone().flatten() for v in boxes[name])

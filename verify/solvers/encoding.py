@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
 from verify.ir.graph import BoundGraph
@@ -15,13 +16,13 @@ Columns = dict[str, np.ndarray]  # column numbers of every value, in its shape
 
 
 def encode_network(
-    network: BoundGraph, inputs: InputSet, case: int, boxes: Boxes, until: str | None = None
+    network: BoundGraph, inputs: InputSet, boxes: Boxes, until: str | None = None
 ) -> tuple[LinearModel, Columns]:
     """The network's graph over one input set, with integer columns for undecided pieces.
 
     Args:
         network: in float64, so that no coefficient is rounded before the solver sees it.
-        inputs: sets of the problem; `case` is the one encoded. Its rows join the model.
+        inputs: the set, batch of 1. Its rows join the model.
         boxes: bounds of every value over that set, from the tightest method at hand.
         until: the last value to encode, by default the output.
 
@@ -32,10 +33,8 @@ def encode_network(
     model = LinearModel()
     name = network.graph.input
     columns: Columns = {name: model.add_columns(*_sample(boxes[name]))}
-    rows, bounds = inputs.linear_rows(case)
+    rows, bounds = inputs.linear_rows(0)
     if len(bounds):
-        import scipy.sparse as sp
-
         model.add_rows([(sp.csr_matrix(rows), columns[name].ravel())], np.full(len(bounds), -np.inf), bounds)
     for node, p in network.walk():
         if node.name in wanted:

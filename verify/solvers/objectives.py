@@ -10,7 +10,8 @@ import torch
 
 from verify.ir.graph import BoundGraph
 from verify.problem import Problem
-from verify.sets import Box
+from verify.rationals import exact_array
+from verify.sets import Box, InputSet, Polytope
 from verify.solvers.encoding import Boxes, encode_network
 from verify.solvers.model import Arrays, LinearModel
 from verify.spec import Specification
@@ -48,19 +49,18 @@ class Case:
     """One case of a problem on the CPU in float64, so that nothing is rounded before the solver sees it.
 
     Args:
-        network, hull, spec: the parts, batch of 1; `hull` is the box around the inputs.
-        problem, index: the problem and the case's place in it.
+        network, inputs, spec: the parts, batch of 1; `inputs` is a Box or a Polytope.
+        middle: (*shape) a point of the hull in the problem's own type and on its device.
     """
 
-    problem: Problem
-    index: int
     network: BoundGraph
-    hull: Box
+    inputs: InputSet
     spec: Specification
+    middle: torch.Tensor
 
     def model(self, boxes: Boxes) -> CaseModel:
         """The linear model over these boxes; a conjunction k adds a column t <= row for each of its rows."""
-        model, columns = encode_network(self.network, self.problem.inputs, self.index, boxes)
+        model, columns = encode_network(self.network, self.inputs, boxes)
         inputs, outputs = (columns[name].ravel() for name in (self.network.graph.input, self.network.graph.output))
         rows = _over(self.spec.output[0], outputs, model.columns)
         if self.spec.input is not None:
@@ -81,12 +81,6 @@ class Case:
         return CaseModel(model.arrays(), columns[self.network.graph.input], costs, np.array(offsets))
 
     @property
-    def middle(self) -> torch.Tensor:
-        """The middle of the hull in the problem's own type, (*shape)."""
-        inputs = self.problem.inputs
-        return (inputs.low[self.index] + inputs.high[self.index]) / 2
-
-    @property
     def disjuncts(self) -> list[np.ndarray]:
         """Row numbers of each disjunct that has any."""
         owner, mask = self.spec.disjunct[0].numpy(), self.spec.mask[0].numpy()
@@ -99,13 +93,16 @@ class Case:
 
 
 def case_of(problem: Problem, index: int) -> Case:
-    """One case with everything in float64 on the CPU."""
-    network = problem.network.to("cpu").double()
-    low, high = (v[index : index + 1].detach().cpu().double() for v in (problem.inputs.low, problem.inputs.high))
+    """One case with everything in float64 on the CPU. Raises UnsupportedMethod for a set that is no polyhedron."""
+    low, high = (v[index : index + 1] for v in (problem.inputs.low, problem.inputs.high))
+    inputs: InputSet = Box(low.detach().cpu().double(), high.detach().cpu().double())
+    rows, bounds = (exact_array(torch.from_numpy(v))[None] for v in problem.inputs.linear_rows(index))
+    if bounds.size:
+        inputs = Polytope(inputs, rows, bounds)
     spec = problem.spec.select(torch.tensor([index], device=problem.spec.mask.device)).to("cpu")
     wide = None if spec.input is None else spec.input.double()
     spec = replace(spec, output=spec.output.double(), offset=spec.offset.double(), input=wide)
-    return Case(problem, index, network, Box(low, high), spec)
+    return Case(problem.network.to("cpu").double(), inputs, spec, ((low + high) / 2)[0])
 
 
 def _over(coefficients: torch.Tensor, columns: np.ndarray, total: int) -> sp.csr_matrix:

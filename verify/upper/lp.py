@@ -97,9 +97,9 @@ def deadline_of(time_limit: float | None) -> float:
 
 def tight_boxes(case: Case) -> Boxes:
     """Bounds of every value from the tightest method at hand, batch of 1. Sound as `linear_boxes` is."""
-    return linear_boxes(case.network, case.hull)
+    return linear_boxes(case.network, case.inputs)
 
 
 def cheap_bounds(case: Case) -> np.ndarray:
     """Linear bounds of every disjunct, (disjuncts,). Sound as `linear_row_bounds` is."""
-    return case.least(linear_row_bounds(case.network, case.hull, case.spec))
+    return case.least(linear_row_bounds(case.network, case.inputs, case.spec))
