@@ -29,7 +29,7 @@ from tests.laws import (
     rational_input,
     rounding,
 )
-from verify.ops import REGISTRY, Affine, Example, Interval, Max, Piecewise, ReLU, Sigmoid, Smooth, Tanh, register
+from verify.ops import REGISTRY, Affine, Example, Interval, Lines, Max, Piecewise, ReLU, Sigmoid, Smooth, Tanh, register
 
 
 def test_every_op_has_an_oracle_and_examples():
@@ -105,13 +105,41 @@ def extremes(example: Example, p: tuple[Tensor, ...], boxes: tuple[Interval, ...
     return values.amin(0), values.amax(0)
 
 
+def test_interval_of_an_affine_op_with_signs_in_several_arguments():
+    class Blend(Affine):
+        """(x1 - 2 x2) + (y2 - y1)."""
+
+        def linear(self, p: tuple[Tensor, ...], k: int, x: Tensor) -> Tensor:
+            return x @ p[k]
+
+    p = (torch.tensor([[1.0], [-2]]), torch.tensor([[-1.0], [1]]))
+    box = Interval(torch.tensor([[0.0, -1]]), torch.tensor([[1.0, 3]]))
+    assert [end.item() for end in Blend().interval(p, box, box)] == [-8, 6]
+
+
 @every_dtype
 @of_family(Piecewise, Smooth, Max)
 def test_lines_bracket_the_function(example: Example, dtype: torch.dtype):
-    p, op = cast(example, dtype), example.op
-    wide = cast(example, torch.float64)
+    p = cast(example, dtype)
     (box,) = boundary_boxes(example, dtype, 6)
-    lines = lines_of(op, p, box)
+    check_bracket(example, box, lines_of(example.op, p, box))
+
+
+@every_dtype
+@of_family(Piecewise)
+def test_lines_for_any_point_and_between_bracket_too(example: Example, dtype: torch.dtype):
+    op = example.op
+    assert isinstance(op, Piecewise)
+    (box,) = boundary_boxes(example, dtype, 22)
+    share = torch.rand(box.low.shape, generator=torch.Generator().manual_seed(23), dtype=dtype)
+    start, end = op.relax(box), op.relax(box, box.low + share * (box.high - box.low))
+    check_bracket(example, box, end)
+    check_bracket(example, box, op.between(box, start, end, 0.3))
+
+
+def check_bracket(example: Example, box: Interval, lines: Lines) -> None:
+    """Lower line <= f <= upper line at points of the box, within the rounding of an intercept (Smooth: rounded out)."""
+    op, p, wide = example.op, cast(example, box.low.dtype), cast(example, torch.float64)
     ends = torch.maximum(box.low.abs(), box.high.abs())
     slack = 0 if isinstance(op, Smooth) else rounding(example, p, ends)
     for (x,) in points((box,), 31, 7):

@@ -162,7 +162,7 @@ def test_lp_of_one_piecewise_neuron_is_its_hull(example) -> None:
         model, (x,), y = _encoded(example.op, (), [box])
         arrays = model.arrays()
         highs = Highs(arrays, relaxed=True)
-        vertices = [(px.numpy().ravel(), py.numpy().ravel()) for px, py in example.op.vertices(box)]
+        vertices = [(px.numpy().ravel(), py.numpy().ravel()) for px, py in zip(*example.op.vertices(box), strict=True)]
         rng = np.random.default_rng(4)
         for t in rng.normal(size=6):
             for sign in (1.0, -1.0):

@@ -15,7 +15,7 @@ from verify.ops.base import Encoder, Example, Interval, Lines, Op, Parameters, r
 
 
 @register(lambda op: [
-    Example(op(), (torch.tensor([[0, 1, 2], [3, 3, 4]]),), ((5,),)),
+    Example(op(), (torch.tensor([[0, 1, 2], [3, 3, 4], [2, 2, 2]]),), ((5,),)),
     Example(op(), (pool_groups((2, 4, 4), (2, 2), (2, 2), (0, 0)),), ((2, 4, 4),)),
     Example(op(), (pool_groups((1, 5), (3,), (1,), (1,)),), ((1, 5),)),
     Example(op(), (axis_groups((3, 2), (0,), False),), ((3, 2),)),
