@@ -19,7 +19,8 @@ from verify.solvers.highs import Highs, Status
 from verify.solvers.objectives import Case, CaseModel, case_of
 from verify.upper.lp import Relaxation, cheap_bounds, deadline_of, tight_boxes
 
-# Sub-MIPs and cuts below the root cost more than they give on networks: see benchmarks/tutorial_minima.py.
+# HiGHS's sub-MIPs (RINS, RENS) and its cuts below the root cost more than they give on networks: the nine MILPs of
+# benchmarks/tutorial_minima.py take a quarter of the time without them.
 OPTIONS = {
     "mip_heuristic_effort": 0.0,
     "mip_heuristic_run_rins": False,
