@@ -64,8 +64,8 @@ class Highs:
             self._set(name, value)
         self._pass(arrays)
 
-    def maximise(self, cost: np.ndarray, time_limit: float | None = None, start: np.ndarray | None = None) -> Solution:
-        """Maximum of cost . x; cost (columns,). `start` (columns,) is a first feasible point for a MILP.
+    def maximise(self, cost: np.ndarray, time_limit: float | None = None) -> Solution:
+        """Maximum of cost . x; cost (columns,); the time limit in seconds is for this call alone.
 
         Raises SolverError where HiGHS itself fails or calls a model unbounded, which boxed columns cannot be.
         """
@@ -73,8 +73,6 @@ class Highs:
         self._set("time_limit", np.inf if time_limit is None else max(time_limit, 0.0))
         every = np.arange(self._columns, dtype=np.int32)
         self._demand(highs.changeColsCost(self._columns, every, -np.asarray(cost, dtype=np.float64)), "objective")
-        if start is not None:
-            self._start(start)
         if highs.run() == self._api.HighsStatus.kError:
             return Solution(Status.ERROR, np.inf, -np.inf)
         return self._read()
@@ -97,12 +95,6 @@ class Highs:
             kinds = (self._api.HighsVarType.kContinuous, self._api.HighsVarType.kInteger)
             lp.integrality_ = [kinds[i] for i in a.integer.astype(int).tolist()]
         self._demand(self._highs.passModel(lp), "model")
-
-    def _start(self, x: np.ndarray) -> None:
-        solution = self._api.HighsSolution()
-        solution.col_value = x.tolist()
-        solution.value_valid = True
-        self._demand(self._highs.setSolution(solution), "start")
 
     def _read(self) -> Solution:
         highs, states = self._highs, self._api.HighsModelStatus
