@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -59,24 +59,26 @@ class Specification:
             rows = rows + torch.einsum("cri,ci->cr", self.input, x.flatten(1))
         return rows - self.offset
 
+    def by_disjunct(self, rows: Tensor) -> Tensor:
+        """The least row of each disjunct from row values (cases, rows): (cases, disjuncts), -inf where a case has none.
+
+        A NaN row is kept NaN.
+        """
+        filled = torch.where(self.mask, rows, torch.inf)
+        least = rows.new_full((rows.shape[0], max(self.disjuncts, 1)), torch.inf)
+        least = least.scatter_reduce(1, self.disjunct, filled, "amin")
+        return torch.where(self._counts == 0, -torch.inf, least)
+
     def aggregate(self, rows: Tensor) -> Tensor:
         """The violation from row values (cases, rows): max over disjuncts of min over rows; (cases,).
 
         Monotone in every row, so upper bounds on the rows give an upper bound on the violation. A NaN row is kept NaN.
         """
-        filled = torch.where(self.mask, rows, torch.inf)
-        shape = (rows.shape[0], max(self.disjuncts, 1))
-        least = torch.full(shape, torch.inf, dtype=rows.dtype, device=rows.device)
-        least = least.scatter_reduce(1, self.disjunct, filled, "amin")
-        return torch.where(self._counts == 0, -torch.inf, least).amax(1)
+        return self.by_disjunct(rows).amax(1)
 
     def violation(self, x: Tensor, y: Tensor) -> Tensor:
         """The violation at points x (cases, *shape) with outputs y; (cases,)."""
         return self.aggregate(self.values(x, y))
-
-    def only(self, disjunct: Tensor) -> Specification:
-        """The violation of one disjunct of each case alone, disjunct (cases,) long; -inf where a case lacks it."""
-        return replace(self, mask=self.mask & (self.disjunct == disjunct[:, None]))
 
     def select(self, index: Tensor) -> Specification:
         """The cases at these positions, index (n,) long."""

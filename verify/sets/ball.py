@@ -15,7 +15,6 @@ from verify.sets.base import InputSet, box_support
 from verify.sets.norms import clamp, knapsack, scaled, support_l2, threshold
 
 NORMS = ("linf", "l2", "l1")
-SPARSITY = 20  # an L1 step moves one coordinate in so many
 
 
 class Ball(InputSet):
@@ -113,22 +112,23 @@ class Ball(InputSet):
         near = clamp((self.center + delta.reshape(x.shape)).to(x.dtype), *self._inner)
         return torch.where(_spread(outside, x), self._retreat(near), inside)
 
-    def steepest(self, x: Tensor, a: Tensor) -> Tensor:
-        """L2: the gradient, normalised. L1: the signs of its largest entries (SLIDE, Tramer and Boneh 2019).
+    def nominal(self) -> Tensor:
+        return self.center
 
-        Coordinates that cannot move, for being at the end of their range, are left out first (Croce and Hein 2021).
+    def steepest(self, x: Tensor, a: Tensor) -> Tensor:
+        """L2: the gradient without the coordinates that are at the end of their range, normalised.
+
+        L1: toward the maximiser (Frank and Wolfe 1956; Jaggi 2013). Steps along the largest entries of the gradient
+        (SLIDE, Tramer and Boneh 2019) need the right sparsity and still find less in the same number of steps.
         """
         if self.norm == "linf":
             return super().steepest(x, a)
+        if self.norm == "l1":
+            return (self.maximiser(a) - x) / 2
         stuck = ((x <= self._inner[0]) & (a < 0)) | ((x >= self._inner[1]) & (a > 0))
         flat = torch.where(stuck, 0, a).flatten(1)
-        if self.norm == "l1":
-            count = max(1, flat.shape[1] // SPARSITY)
-            top = flat.abs().topk(count, dim=1).indices
-            flat = torch.zeros_like(flat).scatter(1, top, flat.gather(1, top).sign() / count)
-        else:
-            flat = flat / flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-            flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=1)
+        flat = flat / flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
+        flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=1)
         return self._eps(x) * flat.reshape(x.shape)
 
     def contains(self, x: Tensor) -> Tensor:

@@ -68,10 +68,14 @@ class InputSet(ABC):
         Raises UnsupportedMethod where the set is no polyhedron.
         """
 
-    def steepest(self, x: Tensor, a: Tensor) -> Tensor:
-        """The direction in which a . x grows fastest from the members x, as long as the set is wide.
+    def nominal(self) -> Tensor:
+        """The point that each set surrounds: the data point of a ball, else the middle; (batch, *shape)."""
+        return self.project((self.low + self.high) / 2)
 
-        By default every coordinate goes the same share of its range (Madry et al. 2018 for the Linf norm);
+    def steepest(self, x: Tensor, a: Tensor) -> Tensor:
+        """A step from the members x along which a . x grows fast, about half as long as the set is wide.
+
+        By default every coordinate goes half its range, by the sign of a (Madry et al. 2018 for Linf balls);
         x, a (batch, *shape) -> (batch, *shape).
         """
         return a.sign() * ((self.high - self.low) / 2)

@@ -67,13 +67,14 @@ class Polytope(InputSet):
     def project(self, x: Tensor) -> Tensor:
         """Dykstra's alternating projections (Boyle and Dykstra 1986) over the halfspaces and the box.
 
-        They aim slightly inside; what is still outside after the last sweep is pulled toward an inner point.
+        They aim slightly inside; what is still outside after the last sweep is pulled toward an inner point. Rows that
+        are nearly parallel converge slowly: there the answer is a member, but need not be the nearest one.
         """
         start = x.detach().flatten(1).cpu().double()
         point = self._pulled_inside(self._dykstra(start))
         near = self.box.project(point.to(x).reshape(x.shape))
-        rows, bounds, reserve = self._floats
-        fits = ((rows @ start[..., None]).squeeze(2) <= bounds - 1e-6 * reserve).all(1).to(x.device)
+        rows, bounds, error, _ = self._floats
+        fits = ((rows @ start[..., None]).squeeze(2) <= bounds - error).all(1).to(x.device)
         fits &= (self.box.project(x) == x).flatten(1).all(1)
         return torch.where(fits.reshape(-1, *[1] * (x.dim() - 1)), x, near)
 
@@ -98,15 +99,17 @@ class Polytope(InputSet):
         return self.rows[case].astype(np.float64), self.bounds[case].astype(np.float64)
 
     @cached_property
-    def _floats(self) -> tuple[Tensor, Tensor, Tensor]:
-        """rows (batch, count, size), bounds (batch, count), and how much rounding x to floats can add to each row."""
+    def _floats(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """rows (batch, count, size) and bounds (batch, count) in float64; the error of a row's value there, and the
+        distance at which to keep a point that is yet to be rounded to floats, (batch, count)."""
         rows, bounds = (torch.from_numpy(v.astype(np.float64)) for v in (self.rows, self.bounds))
         largest = torch.maximum(self.low.abs(), self.high.abs()).flatten(1).cpu().double()
-        reserve = 4 * torch.finfo(self.low.dtype).eps * (rows.abs() @ largest[..., None]).squeeze(2)
-        return rows, bounds, reserve
+        scale = (rows.abs() @ largest[..., None]).squeeze(2) + bounds.abs()
+        error = (rows.shape[2] + 8) * torch.finfo(torch.float64).eps * scale
+        return rows, bounds, error, 4 * torch.finfo(self.low.dtype).eps * scale + 8 * error
 
     def _dykstra(self, point: Tensor) -> Tensor:
-        rows, bounds, reserve = self._floats
+        rows, bounds, _, reserve = self._floats
         low, high = (end.flatten(1).cpu().double() for end in self.box.inner)
         squares = rows.square().sum(2).clamp(min=torch.finfo(torch.float64).tiny)
         corrections = point.new_zeros((rows.shape[1] + 1, *point.shape))
@@ -127,7 +130,7 @@ class Polytope(InputSet):
 
     def _pulled_inside(self, point: Tensor) -> Tensor:
         """The first point on the way to the inner point that meets the rows."""
-        rows, bounds, reserve = self._floats
+        rows, bounds, _, reserve = self._floats
         here, there = (rows @ point[..., None]).squeeze(2), (rows @ self._inner_point[..., None]).squeeze(2)
         excess = (here - bounds + reserve / 2).clamp(min=0)
         share = torch.where(excess > 0, excess / (here - there).clamp(min=torch.finfo(torch.float64).tiny), 0)

@@ -1,0 +1,312 @@
+"""Laws of the input sets: support, maximiser, projection, membership, hull, against LP, QP and rational oracles."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linprog, minimize
+
+from verify.errors import InputError, UnsupportedMethod
+from verify.sets import Ball, Box, InputSet, Polytope
+
+EPS = st.sampled_from([0, "1e-6", "1/255", "0.3", 1, 5])
+
+
+def rationals(values: np.ndarray) -> np.ndarray:
+    out = np.empty(values.shape, dtype=object)
+    for place, v in np.ndenumerate(values):
+        out[place] = Fraction(int(v), 10)
+    return out
+
+
+@st.composite
+def balls(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Ball:
+    batch, size = draw(st.integers(1, 3)), draw(st.integers(1, 6))
+    entries = st.sampled_from([0.0, 1.0, 0.5, 0.1, 0.9, 0.3333, 1e-7])
+    flat = draw(st.lists(entries, min_size=batch * size, max_size=batch * size))
+    clip = draw(st.sampled_from([None, (0, 1), (-1, "3/2")]))
+    center = torch.tensor(flat, dtype=dtype).reshape(batch, 1, size)
+    return Ball(center, draw(EPS), draw(st.sampled_from(["linf", "l2", "l1"])), clip)
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> Box:
+    shape = (draw(st.integers(1, 3)), draw(st.integers(1, 5)))
+    tenths = st.integers(-30, 30)
+    low = np.array(draw(st.lists(tenths, min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]))).reshape(shape)
+    width = st.sampled_from([0, 0, 1, 7, 40])
+    wide = np.array(draw(st.lists(width, min_size=shape[0] * shape[1], max_size=shape[0] * shape[1]))).reshape(shape)
+    return Box(rationals(low), rationals(low + wide))
+
+
+@st.composite
+def polytopes(draw: st.DrawFn) -> Polytope:
+    """A box with rows that a point well inside it satisfies with room to spare."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    batch, size, count = rng.integers(1, 3), rng.integers(1, 5), rng.integers(0, 4)
+    low = rng.integers(-20, 20, (batch, size))
+    high = low + rng.integers(5, 30, (batch, size))
+    rows = rng.integers(-9, 10, (batch, count, size))
+    inner = (rows * (low + high)[:, None] / 2).sum(2)
+    bounds = np.ceil(inner + 0.3 * np.abs(rows).sum(2)).astype(int)  # over the tenths of rows and of x
+    rational_bounds = np.empty(bounds.shape, dtype=object)
+    for place, v in np.ndenumerate(bounds):
+        rational_bounds[place] = Fraction(int(v), 100)
+    return Polytope(Box(rationals(low), rationals(high)), rationals(rows), rational_bounds)
+
+
+SETS = st.one_of(balls(), balls(dtype=torch.float64), boxes(), polytopes())
+
+
+def noise(sets: InputSet, seed: int, rows: int | None = None) -> torch.Tensor:
+    shape = sets.low.shape if rows is None else (sets.batch, rows, *sets.shape)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=sets.low.dtype)
+
+
+def tolerance(sets: InputSet, a: torch.Tensor) -> torch.Tensor:
+    """What float32 rounding of the points can cost a . x, generously."""
+    scale = torch.maximum(sets.low.abs(), sets.high.abs()).flatten(1).double()
+    return 1e-5 * (1 + (a.abs().flatten(1).double() * scale).sum(1))
+
+
+@settings(deadline=None, max_examples=150)
+@given(SETS, st.integers(0, 1000))
+def test_members_stay_below_the_support_and_the_maximiser_attains_it(sets: InputSet, seed: int) -> None:
+    a = noise(sets, seed)
+    bound = sets.support(a.unsqueeze(1))[:, 0].double()
+    best = sets.maximiser(a)
+    assert bool(sets.contains(best).all())
+    slack = tolerance(sets, a)
+    assert bool(((a * best).flatten(1).double().sum(1) >= bound - slack).all())
+    for k in range(3):
+        x = sets.sample(torch.Generator().manual_seed(seed + k))
+        assert bool(sets.contains(x).all())
+        assert bool(((a * x).flatten(1).double().sum(1) <= bound + slack / 10).all())
+        assert bool(((x >= sets.low) & (x <= sets.high)).all())
+
+
+@settings(deadline=None, max_examples=150)
+@given(SETS, st.integers(0, 1000), st.sampled_from([1e-3, 1.0, 1e4]))
+def test_projection_is_an_exact_member_and_idempotent(sets: InputSet, seed: int, size: float) -> None:
+    x = sets.project(size * noise(sets, seed))
+    assert bool(sets.contains(x).all())
+    assert torch.equal(sets.project(x), x)
+    assert bool(sets.contains(sets.nominal()).all())
+
+
+@settings(deadline=None, max_examples=60)
+@given(balls(dtype=torch.float64), st.integers(0, 1000))
+def test_projection_satisfies_the_variational_inequality(sets: InputSet, seed: int) -> None:
+    """p is nearest to z iff (z - p) . (x - p) <= 0 for all members x: the support of z - p is attained at p."""
+    z = noise(sets, seed) * 2
+    p = sets.project(z)
+    normal = (z - p).unsqueeze(1)
+    excess = sets.support(normal)[:, 0] - (normal * p.unsqueeze(1)).flatten(1).sum(1)
+    assert bool((excess <= 1e-6 * (1 + normal.flatten(1).square().sum(1))).all())
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+@pytest.mark.parametrize("clip", [None, (0, 1)])
+def test_projection_agrees_with_scipy(norm: str, clip: tuple[int, int] | None) -> None:
+    center = np.array([0.0, 0.2, 0.9, 1.0, 0.5])
+    ball = Ball(torch.tensor(center)[None], "0.6", norm, clip)
+    for seed in range(4):
+        z = np.random.default_rng(seed).normal(size=5) * 1.5
+        if norm == "l2":
+            inside = {"type": "ineq", "fun": lambda x: 0.36 - ((x - center) ** 2).sum()}
+            near = minimize(
+                lambda x, z=z: ((x - z) ** 2).sum(), center, constraints=inside, bounds=[clip or (None, None)] * 5,
+                method="SLSQP", options={"maxiter": 500, "ftol": 1e-14},
+            ).x
+        else:  # x = center + up - down with up, down >= 0 makes the problem smooth
+            inside = {"type": "ineq", "fun": lambda s: 0.6 - s.sum()}
+            room = [(0, 1 - c) for c in center] + [(0, c) for c in center] if clip else [(0, None)] * 10
+            parts = minimize(
+                lambda s, z=z: ((center + s[:5] - s[5:] - z) ** 2).sum(), np.full(10, 0.01), constraints=inside,
+                bounds=room, method="SLSQP", options={"maxiter": 500, "ftol": 1e-14},
+            ).x
+            near = center + parts[:5] - parts[5:]
+        assert np.abs(ball.project(torch.tensor(z)[None])[0].numpy() - near).max() < 1e-5
+
+
+def test_projection_of_a_polytope_agrees_with_scipy() -> None:
+    rows, bounds = rationals(np.array([[[10, 10, 0], [-10, 20, 5]]])), rationals(np.array([[5, 3]]))
+    box = Box(torch.zeros(1, 3, dtype=torch.float64), torch.ones(1, 3, dtype=torch.float64))
+    sets = Polytope(box, rows, bounds)
+    a, b = sets.linear_rows(0)
+    for seed in range(4):
+        z = np.random.default_rng(seed).normal(size=3) * 2
+        near = minimize(
+            lambda x, z=z: ((x - z) ** 2).sum(), np.zeros(3), constraints={"type": "ineq", "fun": lambda x: b - a @ x},
+            bounds=[(0, 1)] * 3, method="SLSQP", options={"ftol": 1e-14},
+        ).x
+        assert np.abs(sets.project(torch.tensor(z)[None])[0].numpy() - near).max() < 1e-5
+
+
+def ball_oracle(ball: Ball, a: np.ndarray) -> float:
+    """max of a . x over one ball of dtype float64: an LP for L1, the dual's minimum over a fine grid for L2."""
+    center, eps = ball.center[0].flatten().numpy(), float(ball.eps)
+    low, high = (np.full(a.size, -np.inf), np.full(a.size, np.inf))
+    if ball.clip is not None:
+        low, high = np.full(a.size, float(ball.clip[0])) - center, np.full(a.size, float(ball.clip[1])) - center
+    if ball.norm == "linf":
+        return float(a @ center + np.maximum(a * np.minimum(high, eps), a * np.maximum(low, -eps)).sum())
+    if ball.norm == "l1":
+        room = [(0, None if np.isinf(h) else h) for h in [*high, *-low]]
+        answer = linprog(np.concatenate([-a, a]), A_ub=np.ones((1, 2 * a.size)), b_ub=[eps], bounds=room)
+        return float(a @ center - answer.fun)
+    best = np.inf
+    for m in np.geomspace(1e-9, 1e9, 40001):
+        d = np.clip(a / m, low, high)
+        best = min(best, float(a @ d - m * (d @ d) / 2 + m * eps**2 / 2))
+    return float(a @ center) + best
+
+
+@settings(deadline=None, max_examples=60)
+@given(balls(dtype=torch.float64), st.integers(0, 1000))
+def test_support_of_balls_equals_the_oracle(ball: Ball, seed: int) -> None:
+    a = noise(ball, seed)
+    if seed % 5 == 0:
+        a[..., 0] = 0
+    one = ball.select(torch.tensor([0]))
+    value = float(one.support(a[:1].unsqueeze(1)))
+    oracle = ball_oracle(one, a[0].flatten().numpy())
+    assert value == pytest.approx(oracle, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize(("norm", "dual"), [("linf", 1), ("l2", 2), ("l1", torch.inf)])
+def test_support_of_unclipped_balls_is_the_dual_norm(norm: str, dual: float) -> None:
+    center, a = torch.randn(4, 30, dtype=torch.float64), torch.randn(4, 3, 30, dtype=torch.float64)
+    value = Ball(center, "7/255", norm, None).support(a)
+    expected = (a * center[:, None]).sum(2) + 7 / 255 * a.norm(p=dual, dim=2)
+    assert torch.allclose(value, expected, rtol=1e-12)
+
+
+def test_support_of_zero_rows_and_of_huge_and_tiny_rows() -> None:
+    for norm in ("linf", "l2", "l1"):
+        for eps in (0, "1e-30", 1, "1e12"):
+            ball = Ball(torch.rand(2, 5), eps, norm)
+            assert torch.equal(ball.support(torch.zeros(2, 3, 5)), torch.zeros(2, 3))
+            for size in (1e-30, 1e30):
+                a = torch.full((2, 1, 5), size)
+                assert bool((ball.support(a) >= (a * ball.center[:, None]).sum(2) * (1 - 1e-5)).all())
+
+
+@settings(deadline=None, max_examples=40)
+@given(polytopes(), st.integers(0, 1000))
+def test_support_of_polytopes_equals_the_lp(sets: Polytope, seed: int) -> None:
+    a = noise(sets, seed, rows=2).double()
+    value = sets.support(a)
+    for case in range(sets.batch):
+        rows, bounds = sets.linear_rows(case)
+        ends = np.stack([sets.low[case].numpy(), sets.high[case].numpy()], 1).astype(float)
+        for r in range(2):
+            answer = linprog(-a[case, r].numpy(), A_ub=rows, b_ub=bounds, bounds=ends)
+            assert float(value[case, r]) == pytest.approx(-answer.fun, rel=1e-6, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=150)
+@given(balls(), st.integers(0, 1000), st.integers(-3, 3))
+def test_membership_of_balls_agrees_with_rationals(ball: Ball, seed: int, ulps: int) -> None:
+    """Points on the sphere and a few floats beside it."""
+    x = ball.maximiser(noise(ball, seed))
+    x = x + ulps * torch.finfo(x.dtype).eps * x
+    for case in range(ball.batch):
+        point = [Fraction(v) for v in x[case].double().flatten().tolist()]
+        away = [abs(p - Fraction(c)) for p, c in zip(point, ball.center[case].double().flatten().tolist(), strict=True)]
+        size = {"linf": max(away), "l1": sum(away), "l2": sum(d * d for d in away)}[ball.norm]
+        inside = size <= (ball.eps**2 if ball.norm == "l2" else ball.eps)
+        if ball.clip is not None:
+            inside = inside and all(ball.clip[0] <= p <= ball.clip[1] for p in point)
+        assert bool(ball.contains(x)[case]) == inside
+
+
+@settings(deadline=None, max_examples=60)
+@given(polytopes(), st.integers(0, 1000))
+def test_membership_of_polytopes_agrees_with_rationals(sets: Polytope, seed: int) -> None:
+    x = sets.low + torch.rand(sets.low.shape, generator=torch.Generator().manual_seed(seed)) * (sets.high - sets.low)
+    for case in range(sets.batch):
+        point = np.array([Fraction(v) for v in x[case].tolist()], dtype=object)
+        low, high = sets.box.exact
+        inside = bool((point >= low[case]).all() and (point <= high[case]).all())
+        inside = inside and bool((sets.rows[case] @ point <= sets.bounds[case]).all())
+        assert bool(sets.contains(x)[case]) == inside
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_is_no_member(bad: float) -> None:
+    box = Box(torch.zeros(2, 3), torch.ones(2, 3))
+    cut = Polytope(box, rationals(np.ones((2, 1, 3), dtype=int)), rationals(np.full((2, 1), 2)))
+    x = torch.full((2, 3), 0.1)
+    x[1, 2] = bad
+    for sets in (box, cut, *(Ball(torch.full((2, 3), 0.5), 2, norm) for norm in ("linf", "l2", "l1"))):
+        assert sets.contains(x).tolist() == [True, False]
+
+
+def test_a_coordinate_between_two_floats_is_represented_by_its_rounding() -> None:
+    tenth = rationals(np.array([[1, 3]]))
+    box = Box(tenth, tenth)
+    x = box.project(torch.zeros(1, 2))
+    assert torch.equal(x, torch.tensor([[0.1, 0.3]]))
+    assert bool(box.contains(x).all())
+    assert not bool(box.contains(torch.nextafter(x, torch.ones(1, 2))).any())
+    assert box.preimage(x).tolist() == [[Fraction(1, 10), Fraction(3, 10)]]
+    assert bool(((box.low < x) | (box.high > x)).all())
+    cut = Polytope(box, rationals(np.array([[[10, 10]]])), rationals(np.array([[4]])))  # 0.1 + 0.3 <= 0.4
+    assert bool(cut.contains(x).all())
+
+
+def test_boxes_of_floats_are_their_own_members() -> None:
+    box = Box(torch.tensor([[0.1, -2.0]]), torch.tensor([[0.1, 3.0]]))
+    assert torch.equal(box.maximiser(torch.tensor([[1.0, 1.0]])), box.high)
+    assert bool(box.contains(box.low).all())
+    assert bool(box.contains(box.high).all())
+
+
+@settings(deadline=None, max_examples=40)
+@given(SETS, st.integers(0, 1000))
+def test_selection_commutes_with_everything(sets: InputSet, seed: int) -> None:
+    index = torch.randint(0, sets.batch, (5,), generator=torch.Generator().manual_seed(seed))
+    picked, a, z = sets.select(index), noise(sets, seed), 2 * noise(sets, seed + 1)
+    assert torch.equal(picked.low, sets.low[index])
+    bounds = sets.support(a.unsqueeze(1))[index]
+    assert torch.allclose(picked.support(a[index].unsqueeze(1)), bounds, rtol=1e-6, atol=1e-6)
+    x = sets.project(z)
+    assert torch.allclose(picked.project(z[index]), x[index], rtol=1e-6, atol=1e-7)
+    assert torch.equal(picked.contains(x[index]), sets.contains(x)[index])
+    step = sets.steepest(x, a)
+    assert torch.allclose(picked.steepest(x[index], a[index]), step[index], rtol=1e-6, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(balls(), st.integers(0, 1000))
+def test_steepest_directions_ascend(ball: Ball, seed: int) -> None:
+    x, a = ball.sample(torch.Generator().manual_seed(seed)), noise(ball, seed)
+    assert bool(((ball.steepest(x, a) * a).flatten(1).sum(1) >= -1e-5).all())
+
+
+def test_errors_say_what_is_wrong() -> None:
+    x = torch.full((1, 2), 0.5)
+    with pytest.raises(InputError, match="unknown norm"):
+        Ball(x, 1, "l3")
+    with pytest.raises(InputError, match="at least 0"):
+        Ball(x, -1)
+    with pytest.raises(InputError, match="outside the clip"):
+        Ball(x + 1, 1)
+    with pytest.raises(InputError, match="not finite"):
+        Ball(x * torch.nan, 1)
+    with pytest.raises(InputError, match=r"empty: low > high at position \[0, 1\]"):
+        Box(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 0.5]]))
+    with pytest.raises(InputError, match="not finite"):
+        Box(x, x * torch.inf)
+    with pytest.raises(InputError, match="equal shapes"):
+        Box(x, torch.ones(1, 3))
+    with pytest.raises(InputError, match="rows of shape"):
+        Polytope(Box(x, x), rationals(np.ones((1, 1, 3), dtype=int)), rationals(np.ones((1, 1), dtype=int)))
+    with pytest.raises(UnsupportedMethod, match="polytopes"):
+        Ball(x, 1, "l2").linear_rows(0)
