@@ -2,7 +2,7 @@
 # make test    creates .venv, installs, runs the whole test suite
 #
 # PYTHON        an interpreter of version 3.11 to 3.13; the first that is found, if not given
-# TORCH_INDEX   another index to take torch from, for example https://download.pytorch.org/whl/cpu
+# TORCH_INDEX   another package index to take torch from, such as the one of CPU-only builds
 # TESTS         what `make test` runs; by default everything
 
 SUITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from verify.errors import InputError
 from verify.ir.graph import Network
+from verify.ir.rewrite import simplify
 from verify.rationals import Number
 from verify.sets import Ball, InputSet
 from verify.spec import Specification, margins
@@ -41,17 +43,20 @@ class Problem:
         if self.inputs.batch != self.spec.cases or len(self.owner) != self.spec.cases:
             raise InputError(f"a problem has {self.inputs.batch} input sets but {self.spec.cases} specifications")
         if self.inputs.shape != self.network.input_shape:
-            raise InputError(
-                f"inputs have shape {self.inputs.shape} but the network takes {self.network.input_shape}; reshape the data"
-            )
+            takes = self.network.input_shape
+            raise InputError(f"inputs have shape {self.inputs.shape} but the network takes {takes}; reshape the data")
         if self.spec.output.shape[2] != self.network.outputs:
-            raise InputError(
-                f"the specification speaks of {self.spec.output.shape[2]} outputs but the network has {self.network.outputs}"
-            )
+            speaks, has = self.spec.output.shape[2], self.network.outputs
+            raise InputError(f"the specification speaks of {speaks} outputs but the network has {has}; check the file")
 
     @property
     def cases(self) -> int:
         return len(self.owner)
+
+    @cached_property
+    def merged(self) -> Problem:
+        """The same problem over the network with constants folded into layers, which is what methods search on."""
+        return self if self.network.unmerged is not None else replace(self, network=simplify(self.network))
 
     def violation(self, x: Tensor) -> Tensor:
         """violation_i(x_i, h(x_i)) of one point for each case; x (cases, *shape) -> (cases,)."""

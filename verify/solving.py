@@ -1,7 +1,7 @@
 """`solve`: the shell around every method. It asks for candidates and bounds, and believes neither.
 
-Points are projected into their set, checked for exact membership and evaluated by the network itself; bounds that
-are not numbers count as no bound; the two sides must not cross.
+Methods search on the merged network; points are projected into their set, checked for exact membership and evaluated
+by the network as it was read. Bounds that are not numbers count as no bound; the two sides must not cross.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def solve(problem: Problem, method: Method) -> Bracket:
         if problem.cases == 0:
             nothing = torch.full((problem.batch,), -torch.inf, dtype=problem.network.dtype)
             return Bracket(nothing, nothing, above=Side(method.name, Rigour.PROVED), notes={"seconds": 0.0})
-        answer = method.answer(problem)
+        answer = method.answer(problem.merged)
         lower, witness = _replay(problem, answer.points)
-        upper = torch.full_like(lower, torch.inf) if answer.upper is None else problem.reduce(answer.upper.to(lower))
+        upper = torch.full_like(lower, torch.inf) if answer.upper is None else _up(problem.reduce(answer.upper), lower)
     bracket = Bracket(
         lower,
         upper,
@@ -40,13 +40,19 @@ def solve(problem: Problem, method: Method) -> Bracket:
     return bracket.check({"problem": problem, "method": method})
 
 
+def _up(upper: Tensor, like: Tensor) -> Tensor:
+    """Upper bounds in the dtype of `like`, rounded up."""
+    near = upper.to(like)
+    return torch.where(near.to(upper) < upper, torch.nextafter(near, torch.full_like(near, torch.inf)), near)
+
+
 def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """(lower (batch,), witness (batch, *shape)): the best member of each problem's sets among the candidates.
 
     A point counts only if it is exactly a member after projection; without one, lower is -inf.
     """
     if points is None:
-        return torch.full((problem.batch,), -torch.inf, dtype=problem.network.dtype, device=problem.network.device), None
+        return torch.full_like(problem.reduce(problem.owner.to(problem.network.dtype)), -torch.inf), None
     if points.dim() == len(problem.inputs.shape) + 1:
         points = points.unsqueeze(1)
     value = torch.full((problem.cases,), -torch.inf, dtype=problem.network.dtype, device=problem.network.device)

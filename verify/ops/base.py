@@ -50,11 +50,15 @@ class Lines:
     lower_index: Tensor | None = None
     upper_index: Tensor | None = None
 
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(lower slope, lower intercept, upper slope, upper intercept)."""
+        return self.lower_slope, self.lower_intercept, self.upper_slope, self.upper_intercept
+
     def select(self, index: Tensor) -> Lines:
         """The lines of the samples at these positions, index (n,) long."""
         indices = (None if part is None else part[index] for part in (self.lower_index, self.upper_index))
-        slopes = (self.lower_slope, self.lower_intercept, self.upper_slope, self.upper_intercept)
-        return Lines(*(part[index] for part in slopes), *indices)
+        return Lines(*(part[index] for part in self.parts), *indices)
 
     def at(self, x: Tensor, sign: Tensor) -> Tensor:
         """The upper line at x where `sign` >= 0, else the lower one; x (batch, *input shape) -> (batch, *shape)."""

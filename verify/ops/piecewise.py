@@ -97,12 +97,14 @@ class Piecewise(Op):
         """
         at = (box.low + box.high) / 2 if at is None else at
         vertices = self.vertices(box)
-        slopes = self._candidate_slopes(box, *vertices)
-        offsets = vertices[1][:, None] - slopes * vertices[0][:, None]
-        low, high = offsets.amin(0), offsets.amax(0)
-        best_low, best_high = ((slopes * at + low).argmax(0, keepdim=True), (slopes * at + high).argmin(0, keepdim=True))
-        chosen = ((slopes, best_low), (low, best_low), (slopes, best_high), (high, best_high))
-        return Lines(*(part.gather(0, place).squeeze(0) for part, place in chosen))
+        sides: list[list[Tensor]] = []
+        for slope in self._candidate_slopes(box, *vertices):
+            offsets = vertices[1] - slope * vertices[0]
+            found = [(slope, offset, sign * (slope * at + offset)) for sign, offset in
+                     ((-1, offsets.amin(0)), (1, offsets.amax(0)))]
+            sides = [_better(*pair) for pair in zip(sides, found, strict=True)] if sides else [list(f) for f in found]
+        (lower_slope, lower, _), (upper_slope, upper, _) = sides
+        return Lines(lower_slope, lower, upper_slope, upper)
 
     def between(self, box: Interval, start: Lines, end: Lines, step: float) -> Lines:
         """Lines over the box with slopes that lie a share `step` of the way from `start` to `end`."""
@@ -119,8 +121,8 @@ class Piecewise(Op):
         offsets = y - slope * x
         return offsets.amin(0), offsets.amax(0)
 
-    def _candidate_slopes(self, box: Interval, x: Tensor, y: Tensor) -> Tensor:
-        """Slopes between the vertices: those of the pieces, then those from an end to a vertex further on, stacked.
+    def _candidate_slopes(self, box: Interval, x: Tensor, y: Tensor) -> list[Tensor]:
+        """Slopes between the vertices: those of the pieces, then those from an end to a vertex further on.
 
         Where f is linear on the interval the chord is that piece.
         """
@@ -130,7 +132,7 @@ class Piecewise(Op):
             chord = torch.where((box.low >= start) & (box.high <= end), float(slope), chord)
         pieces = [torch.full_like(chord, float(s)) for s in self.slopes]
         kinks = range(2, len(x)) if len(x) > 3 else ()
-        return torch.stack([*pieces, chord, *(self._secant(x, y, *ends) for k in kinks for ends in ((0, k), (k, 1)))])
+        return [*pieces, chord, *(self._secant(x, y, *ends) for k in kinks for ends in ((0, k), (k, 1)))]
 
     def _secant(self, x: Tensor, y: Tensor, left: int, right: int) -> Tensor:
         width = (x[right] - x[left]).clamp(min=torch.finfo(x.dtype).tiny)
@@ -147,6 +149,12 @@ class Piecewise(Op):
         for place, x in np.ndenumerate(xs[0]):
             out[place] = self.exact(x)
         return out, out
+
+
+def _better(best: Sequence[Tensor], other: Sequence[Tensor]) -> list[Tensor]:
+    """Of two (slope, intercept, cost), at each place the one of less cost, `best` on ties; NaN wins, to stay seen."""
+    worse = best[2] <= other[2]
+    return [mine.where(worse, new) for mine, new in zip(best, other, strict=True)]
 
 
 @register(lambda op: [Example(op(), (), ((5,),)), Example(op(), (), ((2, 2, 2),))])

@@ -26,7 +26,7 @@ from verify.problem import Problem
 from verify.sets import InputSet
 from verify.spec import Specification
 from verify.upper.backward import Backward, Trail
-from verify.upper.interval import interval_boxes, row_bounds
+from verify.upper.interval import row_bounds
 
 STEP = 0.5  # how far the second guess moves slopes; a whole step overshoots more often than half a one
 CASES = 256  # cases bounded together
@@ -87,8 +87,7 @@ def _second_guess(backward: Backward, trail: Trail, a: Tensor, owner: Tensor, di
     Sound because any lines of the boxes give a bound; trusts float rounding.
     """
     network, inputs = backward.network, backward.inputs.select(owner)
-    boxes = {name: Box(box.low[owner], box.high[owner]) for name, box in backward.boxes.items()}
-    again = Backward(network, inputs, boxes)
+    again = Backward(network, inputs, {network.graph.input: Box(inputs.low, inputs.high)})
     values = {network.graph.input: inputs.maximiser(trail[network.graph.input])}
     for node, p in network.walk():
         again.visit(node)
@@ -96,12 +95,25 @@ def _second_guess(backward: Backward, trail: Trail, a: Tensor, owner: Tensor, di
         if isinstance(node.op, Affine):
             values[node.name] = node.op.forward(p, *arguments)
             continue
-        source, lines = node.inputs[0], backward.lines[node.name].select(owner)
+        lines = backward.lines[node.name].select(owner)
         values[node.name] = lines.at(arguments[0], trail[node.name])
         if isinstance(node.op, Piecewise):
-            lines = node.op.between(boxes[source], lines, node.op.relax(boxes[source], arguments[0]), STEP)
+            lines = _moved(node.op, lines, backward.boxes[node.inputs[0]], owner, arguments[0])
         again.relax(node, lines)
     return again.maximum(network.graph.output, a, torch.arange(len(owner), device=owner.device), direct)[0]
+
+
+def _moved(op: Piecewise, lines: Lines, box: Box, owner: Tensor, at: Tensor) -> Lines:
+    """Each row's lines (rows, *shape), their slopes moved a STEP toward those of the lines closest to f at the points
+    `at` (rows, *shape); entries on which the op is linear for every sample stay as they are."""
+    where = op.unstable(box).any(0).flatten().nonzero().flatten()
+    start = Lines(*(part.flatten(1)[:, where] for part in lines.parts))
+    here = Box(box.low.flatten(1)[owner][:, where], box.high.flatten(1)[owner][:, where])
+    new = op.between(here, start, op.relax(here, at.flatten(1)[:, where]), STEP)
+    open_here = op.unstable(here)
+    moved = (part.where(open_here, old) for part, old in zip(new.parts, start.parts, strict=True))
+    pairs = zip(lines.parts, moved, strict=True)
+    return Lines(*(old.flatten(1).index_copy(1, where, part).reshape(old.shape) for old, part in pairs))
 
 
 def _sweep(network: BoundGraph, inputs: InputSet) -> tuple[Backward, dict[str, Box]]:

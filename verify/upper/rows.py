@@ -44,7 +44,8 @@ class Field:
         cut = self._cut.get(key)
         if cut is None:
             before = [max(0, -o) for o in rows.offset]
-            ends = [(n - 1) * s + o + k for n, s, o, k in zip(rows.reach, rows.stride, rows.offset, rows.a.shape[2:], strict=True)]
+            geometry = zip(rows.reach, rows.stride, rows.offset, rows.a.shape[2:], strict=True)
+            ends = [(n - 1) * s + o + k for n, s, o, k in geometry]
             after = [max(0, e - n) for e, n in zip(ends, rows.extent, strict=True)]
             padded = F.pad(self.values, (before[1], after[1], before[0], after[0]))
             start = [b + o for b, o in zip(before, rows.offset, strict=True)]
@@ -89,9 +90,8 @@ class Slopes:
 
     def restricted(self, columns: Tensor) -> Slopes:
         """The same for some entries of a vector only; columns (n,) long."""
-        lines = self.lines
-        parts = (lines.lower_slope, lines.lower_intercept, lines.upper_slope, lines.upper_intercept)
-        return Slopes(Lines(*(part[:, columns] for part in parts)), self.at[:, columns], self.value[:, columns])
+        lines = Lines(*(part[:, columns] for part in self.lines.parts))
+        return Slopes(lines, self.at[:, columns], self.value[:, columns])
 
     @cached_property
     def _gaps(self) -> tuple[Tensor, Tensor]:
@@ -141,7 +141,8 @@ class Dense:
         """The rows pulled back through the lines of a maximum, which name the entry of the input (of this shape) that
         they read, and what their gaps add."""
         lines = slopes.lines
-        assert lines.lower_index is not None and lines.upper_index is not None
+        assert lines.lower_index is not None
+        assert lines.upper_index is not None
         positive, negative = self.a.clamp(min=0), self.a.clamp(max=0)
         added = self.dot(slopes.gap_middle) + self.size_dot(slopes.gap_spread)
         out = torch.zeros((self.a.shape[0], prod(shape)), dtype=self.a.dtype, device=self.a.device)
@@ -210,7 +211,8 @@ class Window:
         far = [max(a, b) for a, b in zip(*ends, strict=True)]
         a = self._grown(corner, far) + other._grown(corner, far)
         return Window(
-            a, self.owner, self.place, self.stride, (corner[0], corner[1]), self.extent, self.reach, self.clean and other.clean
+            a, self.owner, self.place, self.stride, (corner[0], corner[1]), self.extent, self.reach,
+            self.clean and other.clean,
         )
 
     def dense(self) -> Dense:
@@ -234,10 +236,9 @@ class Window:
 
     def _positions(self) -> list[Tensor]:
         """Map coordinates of the window, (rows, height) and (rows, width); outside the map for padding."""
-        return [
-            self.place[:, i, None] * self.stride[i] + self.offset[i] + torch.arange(self.a.shape[2 + i], device=self.a.device)
-            for i in (0, 1)
-        ]
+        steps = (torch.arange(n, device=self.a.device) for n in self.a.shape[2:])
+        starts = (self.place[:, i, None] * self.stride[i] + self.offset[i] for i in (0, 1))
+        return [start + step for start, step in zip(starts, steps, strict=True)]
 
     def _with(self, a: Tensor, clean: bool | None = None) -> Window:
         kept = self.clean if clean is None else clean
