@@ -32,24 +32,31 @@ Trail = dict[str, Tensor]  # rows (rows, *shape) by the name of the value that t
 class Probe:
     """Watches rows sign_i * e_i on their way to the input, and drops the entries that are decided."""
 
-    def __init__(self, at: Tensor, sign: Tensor, bounds: Interval, is_open: Callable[[Interval], Tensor]):
-        self.at = at  # (n,) reference values of the entries
-        self.sign = sign  # (n,) 1 where the upper bound is sought, -1 for the lower
-        self.bounds = bounds  # (n,) what is known, updated in place
+    def __init__(self, at: Tensor, sign: Tensor, known: Interval, is_open: Callable[[Interval], Tensor]):
+        self.bounds = Interval(known.low.clone(), known.high.clone())  # (n,) the result
         self.is_open = is_open
-        self.left = torch.arange(len(at), device=at.device)  # entries still on their way
+        self.left = torch.arange(len(at), device=at.device)  # entries still on their way, and of these:
+        self.at, self.sign, self.up = at, sign, sign > 0  # reference values; 1 for an upper bound, -1 for a lower one
+        self.here = known
 
     def see(self, bound: Tensor) -> Tensor | None:
         """Notes the bounds (left,) of the rows on their way; the rows to keep, or None for all."""
-        low, high = (side[self.left] for side in self.bounds)
-        reached, up = self.at[self.left] + self.sign[self.left] * bound, self.sign[self.left] > 0
-        new = Interval(torch.where(up, low, low.maximum(reached)), torch.where(up, high.minimum(reached), high))
-        self.bounds.low[self.left], self.bounds.high[self.left] = new
-        keep = self.is_open(new).nonzero().flatten()
+        reached, (low, high) = self.at + self.sign * bound, self.here
+        self.here = Interval(
+            torch.where(self.up, low, low.maximum(reached)), torch.where(self.up, high.minimum(reached), high)
+        )
+        keep = self.is_open(self.here).nonzero().flatten()
         if len(keep) > KEEP * len(self.left):
             return None
-        self.left = self.left[keep]
+        self.settle()
+        self.left, self.at, self.sign, self.up = (part[keep] for part in (self.left, self.at, self.sign, self.up))
+        self.here = Interval(self.here.low[keep], self.here.high[keep])
         return keep
+
+    def settle(self) -> Interval:
+        """Writes what is known of the entries on their way into the result."""
+        self.bounds.low[self.left], self.bounds.high[self.left] = self.here
+        return self.bounds
 
 
 class Backward:
@@ -66,6 +73,14 @@ class Backward:
         self._columns: dict[str, Tensor] = {}  # entries that rows over a value keep; the others meet only zero slopes
         self._weights: dict[str, Tensor] = {}  # weights of linear nodes, restricted to those entries
         self._uses = [name for node in network.graph.nodes for name in node.inputs] + [network.graph.output]
+
+    def spread(self, owner: Tensor) -> Backward:
+        """The same network with one sample for each row, owner (rows,) long, without lines."""
+        again = Backward(self.network, self.inputs.select(owner), {})
+        again.reference = {name: value[owner] for name, value in self.reference.items()}
+        source = self.network.graph.input
+        again.boxes[source] = Interval(again.inputs.low, again.inputs.high)
+        return again
 
     def visit(self, node: Node) -> None:
         """Computes the reference value of a node; its arguments must have been visited."""
@@ -106,10 +121,9 @@ class Backward:
             entries = is_open(bounds).nonzero().flatten() if entries is None else entries
             step = max(1, CHUNK // self._widest(name))
             for part in entries.split(step):
-                here = Interval(bounds.low[part], bounds.high[part])
-                probe = Probe(at[part], side[part], here, is_open)
+                probe = Probe(at[part], side[part], Interval(bounds.low[part], bounds.high[part]), is_open)
                 self._pull(dict([self._units(name, owner[part], index[part], side[part])]), probe)
-                bounds.low[part], bounds.high[part] = here
+                bounds.low[part], bounds.high[part] = probe.settle()
         return bounds
 
     def maximum(self, name: str, a: Tensor, owner: Tensor, direct: Tensor | None = None) -> tuple[Tensor, Trail]:

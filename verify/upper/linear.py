@@ -62,8 +62,9 @@ def linear_boxes(network: BoundGraph, inputs: InputSet) -> dict[str, Box]:
 def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification) -> Tensor:
     """Upper bounds of every row of a specification, (cases, rows); -inf on padding.
 
-    The smallest of three: the interval bound of the output box, backward rows over the lines of the tight boxes, and
-    backward rows over each row's own lines, chosen where the second bound is attained (`_second_guess`).
+    The smallest of three: the interval bound of the output box, backward rows over the lines of the tight boxes, and,
+    for rows that these leave undecided, backward rows over each row's own lines, chosen where the second bound is
+    attained (`_second_guess`).
     Sound because each of the three is (see `row_bounds` and `Backward.maximum`); trusts float rounding.
     """
     backward, boxes = _sweep(network, inputs)
@@ -71,11 +72,16 @@ def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification
     owner, place = spec.mask.nonzero(as_tuple=True)
     a = spec.output[owner, place].reshape(-1, *network.output_shape)
     direct = None if spec.input is None else spec.input[owner, place].reshape(-1, *network.input_shape)
-    first, trail = backward.maximum(output, a, owner, direct)
-    second = _second_guess(backward, trail, a, owner, direct)
-    interval = row_bounds(spec, boxes[output], Box(inputs.low, inputs.high))[owner, place]
+    bounds, trail = backward.maximum(output, a, owner, direct)
+    bounds = bounds - spec.offset[owner, place]
+    bounds = bounds.minimum(row_bounds(spec, boxes[output], Box(inputs.low, inputs.high))[owner, place])
+    rest = (bounds >= 0).nonzero().flatten()
+    if len(rest):
+        trail, direct = {name: rows[rest] for name, rows in trail.items()}, None if direct is None else direct[rest]
+        second = _second_guess(backward, trail, a[rest], owner[rest], direct) - spec.offset[owner, place][rest]
+        bounds[rest] = bounds[rest].minimum(second)
     values = torch.full(spec.offset.shape, -torch.inf, dtype=a.dtype, device=a.device)
-    values[owner, place] = interval.minimum(first.minimum(second) - spec.offset[owner, place])
+    values[owner, place] = bounds
     return values
 
 
@@ -86,11 +92,9 @@ def _second_guess(backward: Backward, trail: Trail, a: Tensor, owner: Tensor, di
     that point each neuron takes the line that is tightest there, a step of the cutting plane method on the slopes.
     Sound because any lines of the boxes give a bound; trusts float rounding.
     """
-    network, inputs = backward.network, backward.inputs.select(owner)
-    again = Backward(network, inputs, {network.graph.input: Box(inputs.low, inputs.high)})
-    values = {network.graph.input: inputs.maximiser(trail[network.graph.input])}
+    network, again = backward.network, backward.spread(owner)
+    values = {network.graph.input: again.inputs.maximiser(trail[network.graph.input])}
     for node, p in network.walk():
-        again.visit(node)
         arguments = [values[name] for name in node.inputs]
         if isinstance(node.op, Affine):
             values[node.name] = node.op.forward(p, *arguments)

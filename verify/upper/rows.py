@@ -1,7 +1,7 @@
 """Rows of linear coefficients over one value of the graph, as backward linear bounds carry them.
 
 A row is a linear functional of a node's value for one sample of the batch; `owner` says which sample. Rows of all
-samples lie flat in one tensor, so that nothing is padded when samples need different numbers of rows. There are two
+samples lie flat in one tensor, so that nothing is padded when samples need different numbers of rows, in the order of their samples. There are two
 layouts with one interface: `Dense` holds a coefficient for every entry, `Window` only those of a receptive field in a
 feature map, which is what keeps convolutions convolutions.
 """
@@ -22,6 +22,9 @@ from verify.ops.linear_ops import BatchNorm, Conv, transposed
 from verify.ops.shape_ops import Add
 
 
+MANY = 24  # samples up to which a product with all of them is cheaper than a copy for each row
+
+
 @dataclass(frozen=True)
 class Field:
     """Numbers for every entry of a value, one set a sample, as rows meet them; values (batch, *shape)."""
@@ -36,6 +39,20 @@ class Field:
     def dense(self, owner: Tensor) -> Tensor:
         """Each row's sample, flat; one sample is shared without a copy."""
         return self.flat if self.flat.shape[0] == 1 else self.flat[owner]
+
+    def dot(self, a: Tensor, owner: Tensor) -> Tensor:
+        """Each row of a (rows, size) with its sample; owner ascending; (rows,).
+
+        Where the rows belong to few samples, one matrix product beats a copy of a sample for each row.
+        """
+        if not len(owner):
+            return a.new_zeros(0)
+        first, last = int(owner[0]), int(owner[-1])
+        if first == last:
+            return a @ self.flat[first]
+        if last - first < MANY and last - first < len(owner) // 2:
+            return (a @ self.flat[first : last + 1].T).gather(1, (owner - first)[:, None]).squeeze(1)
+        return torch.linalg.vecdot(a, self.flat[owner])
 
     def windows(self, rows: Window) -> Tensor:
         """Each row's window, zero outside the map: (rows, channels, *window). All windows of one geometry are cut out
@@ -112,17 +129,17 @@ class Dense:
 
     def dot(self, field: Field) -> Tensor:
         """a . field of the row's owner; (rows,)."""
-        return _dot(self.a.flatten(1), field.dense(self.owner))
+        return field.dot(self.a.flatten(1), self.owner)
 
     def size_dot(self, field: Field) -> Tensor:
         """|a| . field of the row's owner; (rows,)."""
-        return _dot(self.a.abs().flatten(1), field.dense(self.owner))
+        return field.dot(self.a.abs().flatten(1), self.owner)
 
     def through(self, slopes: Slopes) -> tuple[Dense, Tensor]:
         """The rows pulled back through the lines of an elementwise op, and what their gaps add; (rows,)."""
         a = self.a.flatten(1)
         size = a.abs()
-        added = _dot(a, slopes.gap_middle.dense(self.owner)) + _dot(size, slopes.gap_spread.dense(self.owner))
+        added = slopes.gap_middle.dot(a, self.owner) + slopes.gap_spread.dot(size, self.owner)
         out = (a * slopes.middle.dense(self.owner)).addcmul_(size, slopes.spread.dense(self.owner))
         return Dense(out.reshape(self.a.shape), self.owner), added
 
@@ -257,7 +274,3 @@ def _pick(value: Tensor, owner: Tensor) -> Tensor:
     """The entry of each row's owner; one sample is shared without a copy."""
     return value if value.shape[0] == 1 else value[owner]
 
-
-def _dot(a: Tensor, values: Tensor) -> Tensor:
-    """Row by row a . values, (rows, size) with (rows, size) or a shared (1, size): (rows,)."""
-    return a @ values[0] if values.shape[0] == 1 else torch.linalg.vecdot(a, values)
