@@ -21,7 +21,7 @@ from verify.ops.linear_ops import Conv, Linear
 from verify.sets import InputSet
 from verify.upper.rows import Dense, Field, Rows, Slopes, Window
 
-CHUNK = 1 << 21  # floats of one layer's coefficients at a time: small enough to stay in cache, large enough for BLAS
+CHUNK = 1 << 20  # floats of one layer's coefficients at a time: small enough to stay in cache, large enough for BLAS
 KEEP = 0.8  # rows are dropped on their way where at most this share of them is left
 SPARSE = 0.75  # entries of a layer are dropped where at most this share of them is not constantly zero
 
