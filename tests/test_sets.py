@@ -187,6 +187,13 @@ def test_support_of_unclipped_balls_is_the_dual_norm(norm: str, dual: float) -> 
     assert torch.allclose(value, expected, rtol=1e-12)
 
 
+@settings(deadline=None, max_examples=20)
+@given(SETS)
+def test_no_sets_have_no_support_values(sets: InputSet) -> None:
+    none = sets.select(torch.tensor([], dtype=torch.long))
+    assert none.support(noise(none, 0, rows=2)).shape == (0, 2)
+
+
 def test_support_of_zero_rows_and_of_huge_and_tiny_rows() -> None:
     for norm in ("linf", "l2", "l1"):
         for eps in (0, "1e-30", 1, "1e12"):

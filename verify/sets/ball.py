@@ -83,7 +83,7 @@ class Ball(InputSet):
         if self.norm == "linf":
             return box_support(self.low, self.high, a)
         flat = a.flatten(2)
-        centers = torch.bmm(flat, self.center.reshape(self.batch, -1, 1)).squeeze(2)
+        centers = torch.bmm(flat, self.center.flatten(1).unsqueeze(2)).squeeze(2)
         down, up = (d.unsqueeze(1) for d in self._room())
         if self.norm == "l1":
             return centers + (flat * knapsack(flat, down, up, self._eps(a))).sum(2)

@@ -92,8 +92,7 @@ class InputSet(ABC):
 
 def box_support(low: Tensor, high: Tensor, a: Tensor) -> Tensor:
     """max of a_br . x over the boxes [low_b, high_b]; a (batch, rows, *shape) -> (batch, rows)."""
-    batch, rows = a.shape[:2]
-    flat = a.reshape(batch, rows, -1)
-    center = ((low + high) / 2).reshape(batch, -1, 1)
-    radius = ((high - low) / 2).reshape(batch, -1, 1)
+    flat = a.flatten(2)
+    center = ((low + high) / 2).flatten(1).unsqueeze(2)
+    radius = ((high - low) / 2).flatten(1).unsqueeze(2)
     return (torch.bmm(flat, center) + torch.bmm(flat.abs(), radius)).squeeze(2)
