@@ -55,7 +55,8 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=2.0, help="seconds an instance")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    fine = [run(options.shared / "vnncomp" / family, homes_of(options.methods), options.timeout) for family in options.families]
+    homes, folder = homes_of(options.methods), options.shared / "vnncomp"
+    fine = [run(folder / family, homes, options.timeout) for family in options.families]
     raise SystemExit(0 if all(fine) else 1)
 
 

@@ -61,39 +61,49 @@ class Conv(Affine):
 
     def adjoint(self, p: Parameters, k: int, a: Tensor, shape: tuple[int, ...]) -> Tensor:
         if len(self.stride) == 2:
-            return self._cropped(transposed(a, p[0], self), shape)
+            return transposed(a, p[0], self, self.padding, shape[1:])
         axes = zip(shape[1:], a.shape[2:], p[0].shape[2:], self.stride, self.padding, self.dilation, strict=True)
         extra = tuple(n - ((m - 1) * s - 2 * q + d * (w - 1) + 1) for n, m, w, s, q, d in axes)
         transpose = _CONV_TRANSPOSE[len(self.stride)]
         return transpose(a, p[0], None, self.stride, self.padding, extra, self.groups, self.dilation)
 
-    def _cropped(self, out: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """All that a transposed map reaches, cut down to the input's shape, with zeros where nothing reached."""
-        (top, left), (height, width) = self.padding, shape[1:]
-        below, right = top + height - out.shape[2], left + width - out.shape[3]
-        if below > 0 or right > 0:
-            out = F.pad(out, (0, max(right, 0), 0, max(below, 0)))
-        return out[:, :, top : top + height, left : left + width]
-
     def bias(self, p: Parameters) -> Tensor | None:
         return p[1].reshape(-1, *[1] * len(self.stride)) if len(p) > 1 else None
 
 
-def transposed(a: Tensor, weight: Tensor, op: Conv) -> Tensor:
-    """Transposed convolution without padding of maps a (n, channels, height, width): all that they reach.
+def transposed(a: Tensor, weight: Tensor, op: Conv, start: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
+    """Transposed 2-d convolution of maps a (n, channels, height, width), cut out at `start` of all that they reach:
+    (n, inputs, *size), zero where nothing reaches.
 
-    Where the kernel is a multiple of the stride and the channels are few, the library's routine is several times
+    Where the kernel is a multiple of the stride, the library's routine is up to several times
     slower than one plain convolution for each phase of the stride, interleaved afterwards (Shi et al. 2016, sub-pixel
     convolution).
     """
     stride, (channels, inputs, *kernel) = op.stride[0], weight.shape
     plain = op.groups == 1 and op.dilation == (1, 1) and op.stride == (stride, stride)
-    if not plain or stride == 1 or inputs % 16 == 0 or any(k % stride or k == stride for k in kernel):
-        return F.conv_transpose2d(a, weight, None, op.stride, 0, 0, op.groups, op.dilation)
+    if not plain or stride == 1 or any(k % stride or k == stride for k in kernel):
+        out = F.conv_transpose2d(a, weight, None, op.stride, 0, 0, op.groups, op.dilation)
+        missing = [max(0, s + n - reached) for s, n, reached in zip(start, size, out.shape[2:], strict=True)]
+        out = F.pad(out, (0, missing[1], 0, missing[0])) if any(missing) else out
+        return out[:, :, start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
     taps = [k // stride for k in kernel]
     phases = weight.reshape(channels, inputs, taps[0], stride, taps[1], stride).permute(1, 3, 5, 0, 2, 4).flip(4, 5)
-    out = F.conv2d(a, phases.reshape(inputs * stride * stride, channels, *taps), padding=(taps[0] - 1, taps[1] - 1))
-    return F.pixel_shuffle(out, stride)
+    parts = F.conv2d(a, phases.reshape(inputs * stride * stride, channels, *taps), padding=(taps[0] - 1, taps[1] - 1))
+    parts = parts.unflatten(1, (inputs, stride, stride))
+    out = a.new_zeros((len(a), inputs, *size))
+    for y in range(stride):
+        for x in range(stride):
+            (first, to), (left, across) = (_phase(r, s, stride) for r, s in zip((y, x), start, strict=True))
+            place = out[:, :, to::stride, across::stride]
+            part = parts[:, :, y, x, first : first + place.shape[2], left : left + place.shape[3]]
+            place[:, :, : part.shape[2], : part.shape[3]] = part
+    return out
+
+
+def _phase(phase: int, start: int, stride: int) -> tuple[int, int]:
+    """The first entry of a phase at or after `start`, and its place behind `start`."""
+    first = max(0, -(-(start - phase) // stride))
+    return first, first * stride + phase - start
 
 
 @register(lambda op: [

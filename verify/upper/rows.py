@@ -1,9 +1,9 @@
 """Rows of linear coefficients over one value of the graph, as backward linear bounds carry them.
 
 A row is a linear functional of a node's value for one sample of the batch; `owner` says which sample. Rows of all
-samples lie flat in one tensor, so that nothing is padded when samples need different numbers of rows, in the order of their samples. There are two
-layouts with one interface: `Dense` holds a coefficient for every entry, `Window` only those of a receptive field in a
-feature map, which is what keeps convolutions convolutions.
+samples lie flat in one tensor, in the order of their samples, so that nothing is padded when samples need different
+numbers of rows. There are two layouts with one interface: `Dense` holds a coefficient for every entry, `Window` only
+those of a receptive field in a feature map, which is what keeps convolutions convolutions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from verify.ops.affine import Affine
 from verify.ops.base import Lines, Parameters
 from verify.ops.linear_ops import BatchNorm, Conv, transposed
 from verify.ops.shape_ops import Add
-
 
 MANY = 24  # samples up to which a product with all of them is cheaper than a copy for each row
 
@@ -182,10 +181,10 @@ class Window:
     a: Tensor
     owner: Tensor
     place: Tensor
-    stride: tuple[int, int]
-    offset: tuple[int, int]
-    extent: tuple[int, int]
-    reach: tuple[int, int]
+    stride: tuple[int, ...]  # two numbers each
+    offset: tuple[int, ...]
+    extent: tuple[int, ...]
+    reach: tuple[int, ...]
     clean: bool = True
 
     def adjoint(self, op: Affine, p: Parameters, k: int, shape: tuple[int, ...]) -> Rows:
@@ -196,7 +195,8 @@ class Window:
         if not isinstance(op, Conv) or len(op.stride) != 2:
             return self.dense().adjoint(op, p, k, shape)
         here = self.masked()
-        a = transposed(here.a, p[0], op)
+        axes = zip(here.a.shape[2:], p[0].shape[2:], op.stride, op.dilation, strict=True)
+        a = transposed(here.a, p[0], op, (0, 0), tuple((n - 1) * s + d * (k - 1) + 1 for n, k, s, d in axes))
         offset = tuple(o * s - q for o, s, q in zip(self.offset, op.stride, op.padding, strict=True))
         stride = tuple(m * s for m, s in zip(self.stride, op.stride, strict=True))
         out = Window(a, self.owner, self.place, stride, offset, shape[1:], self.reach, clean=False)
