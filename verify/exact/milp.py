@@ -51,7 +51,7 @@ class MILP:
 
     @property
     def name(self) -> str:
-        return "milp"
+        return "MILP"
 
     def answer(self, problem: Problem) -> Answer:
         """For each case HiGHS's dual bound and the incumbent's input as a candidate point.

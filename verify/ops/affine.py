@@ -10,14 +10,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
 from verify.ops.base import Encoder, Interval, Op, Parameters
 from verify.rationals import exact_array
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 IDENTITY_CHUNK = 1 << 22  # floats of the identity pushed through an adjoint at once
 
@@ -69,6 +72,8 @@ class Affine(Op):
     def matrix(self, p: Parameters, k: int, shape: tuple[int, ...], out_shape: tuple[int, ...]) -> sp.csr_matrix:
         """A_k as a sparse float64 matrix (outputs, inputs). Each entry is rounded at most once: the adjoint of a unit
         vector adds nothing up; `coefficient` undoes that rounding."""
+        import scipy.sparse as sp  # a tenth of a second that only LP and MILP need
+
         rows, inputs = int(np.prod(out_shape)), int(np.prod(shape))
         step = max(1, IDENTITY_CHUNK // max(1, rows, inputs))
         blocks = []

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -119,6 +118,8 @@ def _open_groups(
     model: Encoder, y: np.ndarray, owner: np.ndarray, x: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> None:
     """Rows of `Max.encode` for the members x (n,) of undecided groups; owner (n,) ascending, places in y."""
+    import scipy.sparse as sp
+
     if not owner.size:
         return
     one, free = np.ones(owner.size), np.full(owner.size, np.inf)

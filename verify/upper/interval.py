@@ -46,7 +46,7 @@ class Interval:
 
     @property
     def name(self) -> str:
-        return "interval"
+        return "Interval"
 
     def answer(self, problem: Problem) -> Answer:
         """Sound because `interval_boxes` and `row_bounds` are; trusts float rounding."""

@@ -38,7 +38,7 @@ class CROWN:
 
     @property
     def name(self) -> str:
-        return "crown"
+        return "CROWN"
 
     def answer(self, problem: Problem) -> Answer:
         """Sound because `linear_row_bounds` is; trusts float rounding."""

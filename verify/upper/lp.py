@@ -32,7 +32,7 @@ class LP:
 
     @property
     def name(self) -> str:
-        return "lp"
+        return "LP"
 
     def answer(self, problem: Problem) -> Answer:
         """For each case the largest LP bound over its disjuncts, and the LP's input as a candidate point.
