@@ -1,6 +1,6 @@
 """Linear bounds beside auto_LiRPA, on the same instances in the same process: tightness and throughput.
 
-    python benchmarks/bounds.py --shared ../shared [--auto-lirpa FOLDER] [--seconds 2] [--nets 256x2 base ...]
+    python benchmarks/bounds.py [../shared] [--auto-lirpa FOLDER] [--seconds 2] [--nets 256x2 base ...]
 
 One thread, all intermediate layers, all nine rows. Both tools run one by one and on batches of jittered boxes; the
 throughput ratio compares the best mode of each. Without auto_LiRPA, the stored figures of the baselines stand in.
@@ -157,7 +157,7 @@ def load(folder: Path, onnx: str, vnnlib: str) -> Problem:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, required=True, help="folder with vnncomp/ and baselines/")
+    parser.add_argument("shared", type=Path, nargs="?", default=Path("../shared"), help="vnncomp/ and baselines/")
     parser.add_argument("--auto-lirpa", type=Path, help="folder that holds the package auto_LiRPA")
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each measurement")
     parser.add_argument("--nets", nargs="*", default=[], help="parts of network names; default all")

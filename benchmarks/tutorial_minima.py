@@ -1,6 +1,6 @@
 """The nine published minima of (logit 7 - logit t) for a small MNIST network, by MILP.
 
-    python benchmarks/tutorial_minima.py ../shared
+    python benchmarks/tutorial_minima.py [../shared]
 
 Network and image are those of the tutorial "Adversarial Robustness: Theory and Practice" (Kolter and Madry), chapter
 on combinatorial verification: Linf radius 0.05 around test image 0. The published figures are those of the ball met
@@ -40,7 +40,7 @@ def first_image(shared: Path) -> torch.Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The nine published minima of a small MNIST network, by MILP.")
-    parser.add_argument("shared", type=Path, help="the folder that holds data/tutorial and data/mnist")
+    parser.add_argument("shared", type=Path, nargs="?", default=Path("../shared"), help="data/tutorial and data/mnist")
     shared = parser.parse_args().shared
     net, x = network(shared), first_image(shared)
     total = 0.0

@@ -1,6 +1,6 @@
 """Verdicts of `verify vnnlib` on published instances beside the known ones, in one warm process.
 
-    python benchmarks/verdicts.py ../shared [--families test acasxu ...] [--timeout 2]
+    python benchmarks/verdicts.py [../shared] [--families test acasxu ...] [--timeout 2]
 
 A verdict is wrong where `sat` meets a known `unsat` or the other way round. `sat` was replayed in onnxruntime.
 """
@@ -49,7 +49,7 @@ def run(folder: Path, homes: dict[str, Home], timeout: float) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shared", type=Path, help="folder with vnncomp/")
+    parser.add_argument("shared", type=Path, nargs="?", default=Path("../shared"), help="folder with vnncomp/")
     parser.add_argument("--families", nargs="*", default=FAMILIES)
     parser.add_argument("--methods", default="pgd,interval,crown,milp")
     parser.add_argument("--timeout", type=float, default=2.0, help="seconds an instance")

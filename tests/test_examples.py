@@ -91,7 +91,7 @@ def test_compare_gaps(tmp_path: Path) -> None:
         verdict = "falsified" if lower >= 0 else "verified" if upper < 0 else "unknown"
         assert row["verdict"] == verdict
         gaps.setdefault(row["method"], []).append(gap)
-    means = [sum(gaps[name]) / 4 for name in ("interval", "crown", "lp", "milp")]
+    means = [sum(gaps[name]) / 4 for name in ("Interval", "CROWN", "LP", "MILP")]
     assert means == sorted(means, reverse=True)
     assert means[0] > means[1] > means[3]
     assert (tmp_path / "result/gaps.png").read_bytes().startswith(b"\x89PNG")
@@ -102,7 +102,7 @@ def test_custom_op(tmp_path: Path) -> None:
     best = float(re.findall(rf"samples +({NUMBER}) <= v\*", out)[0])
     pairs = re.findall(rf"^(\S+) +({NUMBER}) <= v\* <= ({NUMBER})$", out, re.MULTILINE)
     upper = {name: float(value) for name, _, value in pairs}
-    assert upper["interval"] >= upper["crown"] >= upper["lp"] - 1e-5
-    assert upper["lp"] >= upper["milp"] - 1e-5
-    assert upper["milp"] >= best - 1e-5
-    assert all(float(lower) <= upper["milp"] + 1e-5 for _, lower, _ in pairs)
+    assert upper["Interval"] >= upper["CROWN"] >= upper["LP"] - 1e-5
+    assert upper["LP"] >= upper["MILP"] - 1e-5
+    assert upper["MILP"] >= best - 1e-5
+    assert all(float(lower) <= upper["MILP"] + 1e-5 for _, lower, _ in pairs)

@@ -1,0 +1,29 @@
+"""Published verdicts: never a wrong one. Long; run by `make conformance`."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from tests.helpers import SHARED, needs_shared
+from verify.runs.decide import decide
+from verify.runs.options import homes_of
+
+FAMILIES = ("test", "rl_benchmarks", "reach_prob_density", "collins_rul_cnn", "mnist_fc", "safenlp", "acasxu")
+
+
+@needs_shared
+@pytest.mark.conformance
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_verdict_is_wrong(family: str) -> None:
+    folder = SHARED / "vnncomp" / family
+    with (folder / "expected.csv").open() as file:
+        instances = list(csv.DictReader(file))
+    wrong = []
+    for row in instances:
+        homes = homes_of("pgd,interval,crown,milp")
+        answer = str(decide(folder / row["onnx"], folder / row["vnnlib"], homes, timeout=2.0).answer)
+        if {answer, row["verdict"]} == {"sat", "unsat"}:
+            wrong.append((row["onnx"], row["vnnlib"], answer))
+    assert not wrong
