@@ -11,7 +11,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor, nn
 
-from verify.ops import REGISTRY, Affine, BatchNorm, Example, Interval, Lines, Max, Op, Parameters, Piecewise
+from verify.ops import REGISTRY, Affine, BatchNorm, Example, Interval, Lines, Nonlinear, Op, Parameters, Piecewise
 
 EXAMPLES = {
     f"{name}-{i}": example for name, (_, examples) in sorted(REGISTRY.items()) for i, example in enumerate(examples())
@@ -166,7 +166,8 @@ def points(boxes: tuple[Interval, ...], count: int, seed: int) -> Iterator[tuple
 
 def lines_of(op: Op, p: Parameters, box: Interval) -> Lines:
     """The relaxation of an elementwise op or of a maximum."""
-    return op.relax(p, box) if isinstance(op, Max) else op.relax(box)  # pyright: ignore
+    assert isinstance(op, Nonlinear)
+    return op.relax(p, box)
 
 
 def along(lines: Lines, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -132,7 +132,7 @@ def test_lines_for_any_point_and_between_bracket_too(example: Example, dtype: to
     assert isinstance(op, Piecewise)
     (box,) = boundary_boxes(example, dtype, 22)
     share = torch.rand(box.low.shape, generator=torch.Generator().manual_seed(23), dtype=dtype)
-    start, end = op.relax(box), op.relax(box, box.low + share * (box.high - box.low))
+    start, end = op.relax((), box), op.relax((), box, box.low + share * (box.high - box.low))
     check_bracket(example, box, end)
     check_bracket(example, box, op.between(box, start, end, 0.3))
 
@@ -192,7 +192,7 @@ def test_lines_have_the_least_area(example: Example, dtype: torch.dtype):
 def test_relu_lines_are_the_textbook_ones(dtype: torch.dtype):
     low = torch.tensor([[-2.0, -1, -1, -1, 1, -1, 0, -1]], dtype=dtype)
     high = torch.tensor([[-1.0, 2, 0.5, 1, 2, 0, 1, 3]], dtype=dtype)
-    lines = ReLU().relax(Interval(low, high))
+    lines = ReLU().relax((), Interval(low, high))
     chord = torch.where(high <= 0, 0, torch.where(low >= 0, 1, high / (high - low)))
     torch.testing.assert_close(lines.upper_slope, chord)
     torch.testing.assert_close(lines.upper_intercept, torch.where((low < 0) & (high > 0), -low * chord, 0))
@@ -206,7 +206,7 @@ def test_relu_lines_are_the_textbook_ones(dtype: torch.dtype):
 def test_smooth_lines_hold_densely(op: Smooth, start: float, width: float, dtype: torch.dtype):
     low = torch.tensor([[start]], dtype=dtype)
     high = torch.maximum(low, torch.tensor([[start + width]], dtype=dtype))
-    lines = op.relax(Interval(low, high))
+    lines = op.relax((), Interval(low, high))
     x = torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None] * (high - low).double() + low.double()
     x = torch.cat([x, low.double(), high.double()])
     y = op.forward((), x)

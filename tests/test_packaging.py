@@ -91,10 +91,7 @@ def test_the_wheel_works_outside_of_the_repository(python: Path, tmp_path: Path)
 
 
 def test_the_wheel_runs_the_example_of_the_readme(python: Path, tmp_path: Path) -> None:
-    readme = ROOT / "README.md"
-    if not readme.is_file():
-        pytest.skip("README.md is not written yet")
-    example = re.search(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
+    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert example, "README.md has no ```python block"
     output_of(python, example[1], tmp_path)
 

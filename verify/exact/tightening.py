@@ -12,11 +12,9 @@ from collections import Counter
 import numpy as np
 from torch import Tensor
 
-from verify.ir.graph import BoundGraph, Node
+from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
-from verify.ops.base import Interval, Parameters
-from verify.ops.maximum import Max
-from verify.ops.piecewise import Piecewise
+from verify.ops.base import Interval, Nonlinear
 from verify.solvers.encoding import Boxes, encode_network
 from verify.solvers.highs import Highs
 from verify.solvers.objectives import Case
@@ -36,14 +34,14 @@ def tighten(case: Case, boxes: Boxes, deadline: float, notes: Counter[str]) -> B
     exact = _affine_values(case.network) if case.inputs.is_box else set()
     done: set[str] = set()
     for node, p in case.network.walk():
-        if not isinstance(node.op, Affine) and node.inputs[0] not in done | exact:
+        if isinstance(node.op, Nonlinear) and node.inputs[0] not in done | exact:
             source = node.inputs[0]
             done.add(source)
-            doubtful = _undecided(node, p, boxes[source])
+            doubtful = node.op.unstable(p, boxes[source])
             notes["decided before"] += int((~doubtful).sum())
             if doubtful.any():
                 boxes[source] = _lp_box(case, boxes, source, doubtful, deadline, notes)
-                notes["settled"] += int((doubtful & ~_undecided(node, p, boxes[source])).sum())
+                notes["settled"] += int((doubtful & ~node.op.unstable(p, boxes[source])).sum())
         boxes[node.name] = boxes[node.name].meet(node.op.interval(p, *(boxes[name] for name in node.inputs)))
     return boxes
 
@@ -72,14 +70,6 @@ def _lp_box(
                 low[i] = max(float(low[i]), -bound)
     shape = boxes[name].low.shape
     return boxes[name].meet(Interval(low.reshape(shape), high.reshape(shape)))
-
-
-def _undecided(node: Node, p: Parameters, box: Interval) -> Tensor:
-    """Entries of a node's input whose bounds leave the piece, or the largest member, open; bool (1, *shape)."""
-    if isinstance(node.op, Piecewise):
-        return node.op.unstable(box)
-    assert isinstance(node.op, Max)
-    return node.op.contested(p, box)
 
 
 def _affine_values(network: BoundGraph) -> set[str]:

@@ -1,7 +1,7 @@
 """Operators: an op states facts, its family states semantics, a method walks the graph."""
 
 from verify.ops.affine import Affine
-from verify.ops.base import REGISTRY, Encoder, Example, Interval, Lines, Op, Parameters, register
+from verify.ops.base import REGISTRY, Encoder, Example, Interval, Lines, Nonlinear, Op, Parameters, register
 from verify.ops.linear_ops import AvgPool, BatchNorm, Conv, ConvTranspose, Linear
 from verify.ops.maximum import Max, axis_groups, pool_groups
 from verify.ops.piecewise import Abs, Clip, HardSigmoid, LeakyReLU, Piecewise, ReLU
@@ -10,7 +10,7 @@ from verify.ops.smooth import Sigmoid, Smooth, Tanh
 
 __all__ = [
     "REGISTRY", "Abs", "Add", "Affine", "AvgPool", "BatchNorm", "Clip", "Concat", "Conv", "ConvTranspose", "Encoder",
-    "Example", "HardSigmoid", "Interval", "LeakyReLU", "Linear", "Lines", "Max", "Op", "Parameters", "Permute",
-    "Piecewise", "ReLU", "Reshape", "Scale", "Select", "Shift", "Sigmoid", "Smooth", "Sum", "Tanh", "axis_groups",
-    "pool_groups", "register",
+    "Example", "HardSigmoid", "Interval", "LeakyReLU", "Linear", "Lines", "Max", "Nonlinear", "Op", "Parameters",
+    "Permute", "Piecewise", "ReLU", "Reshape", "Scale", "Select", "Shift", "Sigmoid", "Smooth", "Sum", "Tanh",
+    "axis_groups", "pool_groups", "register",
 ]

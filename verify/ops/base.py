@@ -98,6 +98,18 @@ class Op(ABC):
         """Exact rational evaluation of one sample: object arrays (*input shape) -> (low, high) of (*shape)."""
 
 
+class Nonlinear(Op):
+    """An op of one argument that linear bounds replace by a line on each side."""
+
+    @abstractmethod
+    def relax(self, p: Parameters, box: Interval) -> Lines:
+        """Lines that bound the op over boxes (batch, *input shape)."""
+
+    @abstractmethod
+    def unstable(self, p: Parameters, box: Interval) -> Tensor:
+        """The entries of the input on whose bounds the lines depend, all others being decided; bool, box's shape."""
+
+
 class Encoder(ABC):
     """What `encode` writes to: a linear model with columns and two-sided rows (see verify.solvers.model)."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedOp
-from verify.ops.base import Encoder, Example, Interval, Lines, Op, Parameters, register
+from verify.ops.base import Encoder, Example, Interval, Lines, Nonlinear, Parameters, register
 
 
 @register(lambda op: [
@@ -20,7 +20,7 @@ from verify.ops.base import Encoder, Example, Interval, Lines, Op, Parameters, r
     Example(op(), (axis_groups((3, 2), (0,), False),), ((3, 2),)),
 ])
 @dataclass(frozen=True)
-class Max(Op):
+class Max(Nonlinear):
     """max over the flattened input at groups; parameter: groups (*output shape, size) long. A shorter group repeats
     one of its members."""
 
@@ -31,7 +31,7 @@ class Max(Op):
         """Sound because max is monotone in every input; trusts nothing (no rounding occurs)."""
         return Interval(self.forward(p, boxes[0].low), self.forward(p, boxes[0].high))
 
-    def contested(self, p: Parameters, box: Interval) -> Tensor:
+    def unstable(self, p: Parameters, box: Interval) -> Tensor:
         """Inputs that may be the largest of a group with no sure winner; bool (batch, *input shape)."""
         best, _, rival = self._leader(p, box)
         high = self._gather(p, box.high)

@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from verify.ops.base import Encoder, Example, Interval, Lines, Op, Parameters, register
+from verify.ops.base import Encoder, Example, Interval, Lines, Nonlinear, Parameters, register
 from verify.ops.piecewise_rows import encode_piecewise
 
 
-class Piecewise(Op):
+class Piecewise(Nonlinear):
     """Elementwise f with `slopes` (m + 1) on the pieces between `breakpoints` (m), through `anchor` (x, f(x))."""
 
     @property
@@ -80,14 +80,14 @@ class Piecewise(Op):
         values = self.vertices(boxes[0])[1]
         return Interval(values.amin(0), values.amax(0))
 
-    def unstable(self, box: Interval) -> Tensor:
+    def unstable(self, p: Parameters, box: Interval) -> Tensor:
         """Where a breakpoint lies strictly inside the interval, so that f is not linear on it; bool."""
         inside = torch.zeros_like(box.low, dtype=torch.bool)
         for b in self.breakpoints:
             inside |= (box.low < float(b)) & (box.high > float(b))
         return inside
 
-    def relax(self, box: Interval, at: Tensor | None = None) -> Lines:
+    def relax(self, p: Parameters, box: Interval, at: Tensor | None = None) -> Lines:
         """The line on each side that is closest to f at the point `at`, by default the midpoint of the interval.
 
         The area between a line and f over the interval is fixed by the line's value at the midpoint, so the best line

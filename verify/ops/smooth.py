@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedMethod
-from verify.ops.base import Encoder, Example, Interval, Lines, Op, Parameters, register
+from verify.ops.base import Encoder, Example, Interval, Lines, Nonlinear, Op, Parameters, register
 
 BISECTIONS = 40
 ULPS = 16
@@ -26,7 +26,7 @@ ULPS = 16
 Function = Callable[[Tensor], Tensor]  # elementwise
 
 
-class Smooth(Op):
+class Smooth(Nonlinear):
     """Increasing f, convex below `inflection` and concave above it."""
 
     is_exact = False
@@ -42,11 +42,11 @@ class Smooth(Op):
         low, high = self.forward(p, boxes[0].low), self.forward(p, boxes[0].high)
         return Interval(low - _slack(low), high + _slack(high))
 
-    def unstable(self, box: Interval) -> Tensor:
+    def unstable(self, p: Parameters, box: Interval) -> Tensor:
         """Where the interval is more than a point; bool."""
         return box.high > box.low
 
-    def relax(self, box: Interval) -> Lines:
+    def relax(self, p: Parameters, box: Interval) -> Lines:
         """Sound as the module's text says; trusts the library's f and f' to a few ulps."""
         slope, intercept = _upper_line(box, lambda x: self.forward((), x), self.derivative, self.inflection)
         # the lower line is the upper one of -f(-x), which is convex below -inflection and concave above it too
@@ -61,7 +61,7 @@ class Smooth(Op):
     ) -> np.ndarray:
         """The relaxation's two lines; a MILP refuses this op by `is_exact`."""
         box = Interval(*(v.double() for v in boxes[0]))
-        out, lines = self.interval(p, box), self.relax(box)
+        out, lines = self.interval(p, box), self.relax(p, box)
         y = model.add_columns(out.low[0].cpu().numpy(), out.high[0].cpu().numpy())
         x, flat = columns[0].ravel(), y.ravel()
         one, free = np.ones(flat.size), np.full(flat.size, np.inf)

@@ -6,13 +6,10 @@ from collections.abc import Callable
 from math import prod
 
 import torch
-from torch import Tensor
 
 from verify.ir.graph import Network, Node
-from verify.ops import Max, Piecewise
-from verify.ops.affine import Affine
 from verify.ops.base import Interval as Box
-from verify.ops.base import Parameters
+from verify.ops.base import Nonlinear
 from verify.problem import Problem
 from verify.upper.interval import interval_boxes
 from verify.upper.linear import linear_boxes
@@ -33,7 +30,7 @@ def node_lines(network: Network) -> list[str]:
         held = ", ".join(f"{name} {_shape(tuple(network.parameters[name].shape))}" for name in node.parameters)
         rows.append((node.name, repr(node.op).removesuffix("()"), ", ".join(node.inputs), _shape(node.shape), held))
     weights = sum(network.parameters[name].numel() for name in graph.parameter_names)
-    neurons = sum(prod(node.shape) for node in nonlinear(network))
+    neurons = sum(prod(node.shape) for node, _ in nonlinear(network))
     counts = f"{len(graph.nodes)} nodes, {weights} parameter values, {neurons} nonlinear neurons"
     return [*_aligned(rows), "", f"{counts}; the output is {graph.output}"]
 
@@ -45,34 +42,25 @@ def unstable_lines(problem: Problem) -> list[str]:
     of its group (Max), and wherever they are not a point (other families).
     """
     nodes, network = nonlinear(problem.network), problem.network
-    totals = {(node.name, name): 0 for node in nodes for name in BOUNDS}
+    totals = {(node.name, name): 0 for node, _ in nodes for name in BOUNDS}
     with torch.no_grad():
         for start in range(0, problem.cases, SAMPLES):
             stop = min(start + SAMPLES, problem.cases)
             part = problem.select(torch.arange(start, stop, device=problem.owner.device))
             for name, bounds in BOUNDS.items():
                 boxes = bounds(part)
-                for node in nodes:
-                    totals[node.name, name] += int(_unstable(node, network.of(node), boxes[node.inputs[0]]).sum())
+                for node, op in nodes:
+                    totals[node.name, name] += int(op.unstable(network.of(node), boxes[node.inputs[0]]).sum())
     rows = [("unstable inputs", *BOUNDS, "of")]
-    for node in nodes:
+    for node, _ in nodes:
         means = (f"{totals[node.name, name] / problem.cases:.1f}" for name in BOUNDS)
         rows.append((node.name, *means, str(prod(network.graph.shape_of(node.inputs[0])))))
     return [*_aligned(rows), "", f"mean over {problem.cases} samples"]
 
 
-def nonlinear(network: Network) -> list[Node]:
-    """The nodes that are not affine."""
-    return [node for node in network.graph.nodes if not isinstance(node.op, Affine)]
-
-
-def _unstable(node: Node, p: Parameters, box: Box) -> Tensor:
-    match node.op:
-        case Piecewise():
-            return node.op.unstable(box)
-        case Max():
-            return node.op.contested(p, box)
-    return box.low < box.high
+def nonlinear(network: Network) -> list[tuple[Node, Nonlinear]]:
+    """The nonlinear nodes with their ops."""
+    return [(node, node.op) for node in network.graph.nodes if isinstance(node.op, Nonlinear)]
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:

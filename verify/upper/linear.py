@@ -8,20 +8,19 @@ bound is never bounded again, and every box is the intersection of all that is k
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
-from verify.ir.graph import BoundGraph, Node
+from verify.ir.graph import BoundGraph
 from verify.method import Answer
 from verify.ops.affine import Affine
 from verify.ops.base import Interval as Box
-from verify.ops.base import Lines, Parameters
-from verify.ops.maximum import Max
+from verify.ops.base import Lines, Nonlinear, Parameters
 from verify.ops.piecewise import Piecewise
 from verify.ops.shape_ops import Permute, Reshape, Scale, Shift
-from verify.ops.smooth import Smooth
 from verify.problem import Problem
 from verify.sets import InputSet
 from verify.spec import Specification
@@ -110,11 +109,11 @@ def _second_guess(backward: Backward, trail: Trail, a: Tensor, owner: Tensor, di
 def _moved(op: Piecewise, lines: Lines, box: Box, owner: Tensor, at: Tensor) -> Lines:
     """Each row's lines (rows, *shape), their slopes moved a STEP toward those of the lines closest to f at the points
     `at` (rows, *shape); entries on which the op is linear for every sample stay as they are."""
-    where = op.unstable(box).any(0).flatten().nonzero().flatten()
+    where = op.unstable((), box).any(0).flatten().nonzero().flatten()
     start = Lines(*(part.flatten(1)[:, where] for part in lines.parts))
     here = Box(box.low.flatten(1)[owner][:, where], box.high.flatten(1)[owner][:, where])
-    new = op.between(here, start, op.relax(here, at.flatten(1)[:, where]), STEP)
-    open_here = op.unstable(here)
+    new = op.between(here, start, op.relax((), here, at.flatten(1)[:, where]), STEP)
+    open_here = op.unstable((), here)
     moved = (part.where(open_here, old) for part, old in zip(new.parts, start.parts, strict=True))
     pairs = zip(lines.parts, moved, strict=True)
     return Lines(*(old.flatten(1).index_copy(1, where, part).reshape(old.shape) for old, part in pairs))
@@ -127,45 +126,30 @@ def _sweep(network: BoundGraph, inputs: InputSet) -> tuple[Backward, dict[str, B
     exact = _exact_values(network) if inputs.is_box else set()
     for node, p in network.walk():
         backward.visit(node)
-        if not isinstance(node.op, Affine):
+        if isinstance(node.op, Nonlinear):
             source = node.inputs[0]
             if source not in exact:
-                boxes[source] = _tightened(backward, node, p, boxes[source])
-            backward.relax(node, _relax(node, p, boxes[source]))
+                boxes[source] = _tightened(backward, node.op, p, source)
+            backward.relax(node, node.op.relax(p, boxes[source]))
         boxes[node.name] = node.op.interval(p, *(boxes[name] for name in node.inputs))
     return backward, boxes
 
 
-def _tightened(backward: Backward, node: Node, p: Parameters, box: Box) -> Box:
-    """The box of a node's input, met with backward bounds of the entries on which the node is not linear."""
-    mask = _unstable(node, p, box)
-    owner, index = mask.flatten(1).nonzero(as_tuple=True)
+def _tightened(backward: Backward, op: Nonlinear, p: Parameters, name: str) -> Box:
+    """The box of an op's input `name`, met with backward bounds of the entries on which its lines depend."""
+    box = backward.boxes[name]
+    owner, index = op.unstable(p, box).flatten(1).nonzero(as_tuple=True)
     if not owner.numel():
         return box
-    is_open = node.op.unstable if isinstance(node.op, Piecewise) else _always
+    is_open = partial(op.unstable, p) if isinstance(op, Piecewise) else _always
     new = Box(box.low.flatten(1).clone(), box.high.flatten(1).clone())
     known = Box(new.low[owner, index], new.high[owner, index])
-    new.low[owner, index], new.high[owner, index] = backward.extremes(node.inputs[0], owner, index, known, is_open)
+    new.low[owner, index], new.high[owner, index] = backward.extremes(name, owner, index, known, is_open)
     return box.meet(Box(new.low.reshape(box.low.shape), new.high.reshape(box.high.shape)))
 
 
 def _always(box: Box) -> Tensor:
     return torch.ones_like(box.low, dtype=torch.bool)
-
-
-def _unstable(node: Node, p: Parameters, box: Box) -> Tensor:
-    """Entries of a node's input on whose bounds its lines depend; bool (batch, *shape)."""
-    if isinstance(node.op, (Piecewise, Smooth)):
-        return node.op.unstable(box)
-    assert isinstance(node.op, Max)
-    return node.op.contested(p, box)
-
-
-def _relax(node: Node, p: Parameters, box: Box) -> Lines:
-    if isinstance(node.op, (Piecewise, Smooth)):
-        return node.op.relax(box)
-    assert isinstance(node.op, Max)
-    return node.op.relax(p, box)
 
 
 def _exact_values(network: BoundGraph) -> set[str]:
