@@ -226,10 +226,35 @@ def test_cold_weights_are_a_subgradient_and_warm_ones_a_softmax() -> None:
     assert torch.allclose(smooth_weights(flat, values, free[:1], 0.6), torch.softmax(values / 0.5, 1))
 
 
+X = torch.full((2, 3), 0.5)
+
+
+@pytest.mark.parametrize(("x", "y", "message"), [
+    (X, None, "y is None, which is no tensor; pass a tensor"),
+    (X, ["1", "2"], r"y is \['1', '2'\], which is no tensor; pass a tensor"),
+    (X, torch.tensor([True, False]), "labels are booleans; pass class numbers"),
+    (X, X[:, 0] + 0j, "labels are torch.complex64 but must be integer class numbers"),
+    (X + 0j, [0, 1], "x has type torch.complex64 but must be float; pass real floats"),
+    ((X * 255).to(torch.uint8), [0, 1], r"x has type torch.uint8 .* divide pixels by 255, or convert with x.float\(\)"),
+    (None, [0, 1], "x is None, which is no tensor"),
+])
+def test_samples_and_labels_of_another_kind_are_refused(x: Tensor, y: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        robustness(dense(3, 2), x, y, "0.1")  # pyright: ignore
+
+
+def test_labels_of_every_integer_type_are_class_numbers() -> None:
+    for kind in (np.uint8, np.uint16, np.int64):
+        assert robustness(dense(3, 2), X, np.array([0, 1], dtype=kind), "0.1").cases == 2  # pyright: ignore
+
+
 def test_settings_out_of_range_are_refused() -> None:
     for bad in ({"steps": 0}, {"restarts": 0}, {"step": 0.0}, {"step": torch.inf}, {"step": torch.nan}):
         with pytest.raises(InputError, match="must be"):
             PGD(**bad)
+    for bad in ({"steps": "3"}, {"steps": True}, {"restarts": 1.5}, {"seed": None}, {"step": "1"}, {"step": True}):
+        with pytest.raises(InputError, match=r"must be an? (integer|number)$"):
+            PGD(**bad)  # pyright: ignore
     assert PGD(20, 3).name == "PGD-20x3"
 
 

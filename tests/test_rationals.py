@@ -31,7 +31,7 @@ def test_numbers_are_read_as_written(written: object, meant: Fraction):
 
 @pytest.mark.parametrize("written", [
     "1/0", "0/0", "nan", "inf", "-inf", "", " ", "/", "1/", "1/2/3", "eps", "0x10", "1,5", "nan/2", "1/inf",
-    float("nan"), float("inf"), None, [1],
+    float("nan"), float("inf"), None, [1], True, False, np.True_,
 ])
 def test_what_is_no_finite_number_is_refused(written: object):
     with pytest.raises(InputError, match=r"clip .* is not a finite number; write for example"):

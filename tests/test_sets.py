@@ -307,6 +307,13 @@ def test_errors_say_what_is_wrong() -> None:
         Ball(x + 1, 1)
     with pytest.raises(InputError, match="not finite"):
         Ball(x * torch.nan, 1)
+    with pytest.raises(InputError, match="eps True is not a finite number"):
+        Ball(x, True)
+    for clip in ((0,), (), 0, (0, 1, 2), (1, 0), "01", {0, 1}):
+        with pytest.raises(InputError, match=r"clip is .* must be \(low, high\) with low <= high, or None"):
+            Ball(x, 1, clip=clip)  # pyright: ignore
+    with pytest.raises(InputError, match="clip None is not a finite number"):
+        Ball(x, 1, clip=(None, 1))  # pyright: ignore
     with pytest.raises(InputError, match=r"empty: low > high at position \[0, 1\]"):
         Box(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 0.5]]))
     with pytest.raises(InputError, match="not finite"):

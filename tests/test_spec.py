@@ -81,7 +81,6 @@ def test_a_case_without_rows_is_never_violated() -> None:
     shape = (1, 2)
     spec = Specification(torch.zeros(1, 2, 3), torch.zeros(shape), torch.zeros(shape).long(), torch.zeros(shape) > 0)
     assert float(spec.violation(torch.zeros(1, 1), torch.ones(1, 3))) == -math.inf
-    assert float(margins(torch.tensor([0]), 1).violation(torch.zeros(1, 1), torch.ones(1, 1))) == -math.inf
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
@@ -108,6 +107,10 @@ def test_errors_say_what_is_wrong() -> None:
         margins(torch.tensor([-1, 0]), 3)
     with pytest.raises(InputError, match="must be integer"):
         margins(torch.tensor([0.0]), 3)
+    with pytest.raises(InputError, match="labels are booleans; pass class numbers"):
+        margins(torch.tensor([True, False]), 3)
+    with pytest.raises(InputError, match=r"1 output has no wrong class; .* linear rows, or VNN-LIB"):
+        margins(torch.tensor([0]), 1)
     with pytest.raises(InputError, match="target 7"):
         margins(labels, 3, 7)
     with pytest.raises(InputError, match="equals the label"):

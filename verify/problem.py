@@ -104,16 +104,26 @@ def robustness(
 
     Raises InputError for shapes, labels or values that do not fit.
     """
-    x = torch.as_tensor(x)
+    x, labels = _tensor(x, "x"), _tensor(y, "y").to(network.device)
+    if not x.is_floating_point():
+        remedy = "pass real floats" if x.is_complex() else "divide pixels by 255, or convert with x.float()"
+        raise InputError(f"x has type {x.dtype} but must be float; {remedy}")
     if x.dim() == len(network.input_shape):
         raise InputError(f"x has shape {tuple(x.shape)}, one sample; add a batch axis with x[None]")
     x = x.to(device=network.device, dtype=network.dtype)
-    labels = torch.as_tensor(y, device=network.device)
     if labels.dim() != 1 or len(labels) != len(x):
         raise InputError(f"y has shape {tuple(labels.shape)}; expected ({len(x)},), one label for each sample of x")
-    spec = margins(labels.long() if not labels.is_floating_point() else labels, network.outputs, target, network.dtype)
+    aims = None if target is None else _tensor(target, "target").to(network.device)
+    spec = margins(labels, network.outputs, aims, network.dtype)
     owner = torch.arange(len(x), device=network.device)
     return Problem(network, Ball(x, eps, norm, clip), spec, owner, len(x))
+
+
+def _tensor(values: object, what: str) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{what} is {values!r:.60}, which is no tensor; pass a tensor or array of numbers") from None
 
 
 def from_vnnlib(network: Network, prop: Property) -> Problem:

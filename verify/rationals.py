@@ -20,9 +20,11 @@ def rational(value: Number, what: str = "number") -> Fraction:
 
     A float is taken as the decimal that Python prints for it, so 0.1 is 1/10 and 8/255 (a float) is the
     shortest decimal that reads back as that float; pass "8/255" to mean the fraction itself.
-    Raises InputError for anything that is not a finite number.
+    Raises InputError for anything that is not a finite number, True and False included.
     """
     try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
         if isinstance(value, float | np.floating):
             return Fraction(str(value))
         if isinstance(value, np.integer):

@@ -114,8 +114,13 @@ def margins(
         outputs: number of classes.
         target: None for untargeted, or a class (int or (batch,) integers) for the targeted margin.
 
-    Raises InputError for a class that is out of range and for a target that equals its label.
+    Raises InputError for a network with fewer than two outputs, for a class that is out of range and for a target that
+    equals its label.
     """
+    if outputs < 2:
+        raise InputError(
+            f"a network with {outputs} output has no wrong class; use a Specification with linear rows, or VNN-LIB"
+        )
     labels = _classes(labels, outputs, "label")
     identity = torch.eye(outputs, dtype=dtype, device=labels.device)
     if target is None:
@@ -136,13 +141,16 @@ def margins(
 
 def _classes(numbers: Tensor, outputs: int, what: str) -> Tensor:
     """The class numbers as long, in range."""
-    if numbers.dtype not in (torch.int64, torch.int32, torch.uint8, torch.int16, torch.int8):
+    if numbers.dtype == torch.bool:
+        raise InputError(f"{what}s are booleans; pass class numbers")
+    if numbers.is_floating_point() or numbers.is_complex():
         raise InputError(f"{what}s are {numbers.dtype} but must be integer class numbers")
     if numbers.dim() > 1:
         raise InputError(f"{what}s have shape {tuple(numbers.shape)}; give one class number a sample")
+    numbers = numbers.long()
     bad = ((numbers < 0) | (numbers >= outputs)).flatten().nonzero().flatten()
     if len(bad):
         first = int(bad[0])
         given = int(numbers.flatten()[first])
         raise InputError(f"{what} {given} of sample {first} is out of range; the network has {outputs} classes")
-    return numbers.long()
+    return numbers

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -61,6 +62,10 @@ class PGD:
     stop_when_falsified: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("steps", "restarts", "seed", "step"):
+            value, noun = getattr(self, name), "a number" if name == "step" else "an integer"
+            if isinstance(value, bool) or not isinstance(value, Real if name == "step" else Integral):
+                raise InputError(f"PGD has {name}={value!r}; it must be {noun}")
         if self.steps < 1 or self.restarts < 1:
             raise InputError(f"PGD has steps={self.steps}, restarts={self.restarts}; both must be at least 1")
         if not 0 < self.step < float("inf"):

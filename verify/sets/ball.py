@@ -24,14 +24,14 @@ class Ball(InputSet):
         center: (batch, *shape) float tensor, inside the clip.
         eps: radius, a rational >= 0 in the input's own units.
         norm: "linf", "l2" or "l1".
-        clip: (low, high) range of valid inputs, or None.
+        clip: (low, high) range of valid inputs, low <= high, or None.
     """
 
     def __init__(self, center: Tensor, eps: Number, norm: str = "linf", clip: tuple[Number, Number] | None = (0, 1)):
         self.center = center
         self.eps = rational(eps, "eps")
         self.norm = norm
-        self.clip = None if clip is None else (rational(clip[0], "clip"), rational(clip[1], "clip"))
+        self.clip = None if clip is None else _range(clip)
         if self.norm not in NORMS:
             raise InputError(f"unknown norm {norm!r}; choose one of {', '.join(NORMS)}")
         if self.eps < 0:
@@ -198,6 +198,15 @@ class Ball(InputSet):
         factor = ((eps - reserve) / self._size(x).clamp(min=torch.finfo(torch.float64).tiny)).clamp(0, 1)
         center = self.center.double()
         return (center + (x.double() - center) * _spread(factor, x)).to(x.dtype)
+
+
+def _range(clip: tuple[Number, Number]) -> tuple[Fraction, Fraction]:
+    """The ends of the clip as rationals."""
+    if isinstance(clip, tuple | list) and len(clip) == 2:
+        low, high = (rational(end, "clip") for end in clip)
+        if low <= high:
+            return low, high
+    raise InputError(f"clip is {clip!r} but must be (low, high) with low <= high, or None for no clip")
 
 
 def _spread(values: Tensor, like: Tensor) -> Tensor:
