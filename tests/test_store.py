@@ -57,6 +57,10 @@ def test_a_changed_configuration_is_refused_with_the_difference(tmp_path: Path) 
         Store.open(tmp_path, {**CONFIG, "eps": str(Fraction("0.1")), "clip": ["0", "1"]}, VERSIONS)
     with pytest.raises(InputError, match=r"model was aaaaaaaaaaaa\.\.\., now bbbbbbbbbbbb\.\.\.;"):
         Store.open(tmp_path, {**CONFIG, "model": "b" * 64}, VERSIONS)
+    with pytest.raises(InputError, match=r"model was \.\.\.a{16}a{12}\.\.\., now \.\.\.a{16}b{12}\.\.\.;"):
+        Store.open(tmp_path, {**CONFIG, "model": "a" * 30 + "b" * 34}, VERSIONS)
+    with pytest.raises(InputError, match=r"model was \.\.\.a{16}, now \.\.\.a{16}bb;"):
+        Store.open(tmp_path, {**CONFIG, "model": "a" * 64 + "bb"}, VERSIONS)
     Store.open(tmp_path, CONFIG, {"verify": "9"}).close()  # versions are recorded, not compared
 
 

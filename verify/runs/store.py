@@ -156,7 +156,7 @@ class Store:
         old, new = self.config, json.loads(json.dumps(config))
         changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
         if changed:
-            differences = "; ".join(f"{key} was {_brief(old.get(key))}, now {_brief(new.get(key))}" for key in changed)
+            differences = "; ".join(_difference(key, old.get(key), new.get(key)) for key in changed)
             raise InputError(f"run {self.folder} asked something else: {differences}; name another folder with --out")
 
     def _is_empty(self) -> bool:
@@ -187,7 +187,15 @@ def _little(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
-def _brief(value: object) -> str:
-    """A value for a message; digests are cut to what tells them apart."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:12]}..."
+def _difference(key: str, old: object, new: object) -> str:
+    """The two values for a message; long ones, such as digests, are cut to where they part."""
+    texts = [value if isinstance(value, str) else json.dumps(value) for value in (old, new)]
+    parting = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), min(map(len, texts)))
+    return "{} was {}, now {}".format(key, *(_brief(text, parting) for text in texts))
+
+
+def _brief(text: str, parting: int) -> str:
+    if len(text) <= 40:
+        return text
+    start, end = max(0, parting - 16), parting + 12
+    return ("..." if start else "") + text[start:end] + ("..." if end < len(text) else "")
