@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 from tests.resnet import BasicBlock, Bottleneck, resnet
 from tests.torch_cases import CASES, Function, agree, make, small
 from verify.errors import InputError, UnsupportedOp
-from verify.ir.torch_export import trace, trace_graph
+from verify.ir.torch_export import read_pt2, trace, trace_graph
 from verify.ops import BatchNorm, Conv, HardSigmoid, Linear, Max, ReLU, Reshape
 
 
@@ -112,6 +115,33 @@ def test_no_warning_reaches_the_user() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trace(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.rand(2, 3))
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_torch_prints_nothing_beside_our_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "small.pt2"
+    torch.export.save(torch.export.export(nn.Linear(3, 2), (torch.rand(1, 3),)), path)
+    capsys.readouterr()
+    heard = StringIO()
+    loggers = [logging.getLogger(name) for name in ("torch.export", "torch.fx.experimental.symbolic_shapes")]
+    handler = logging.StreamHandler(heard)
+    for logger in loggers:
+        logger.addHandler(handler)
+    for content in (path.read_bytes()[:1000], b"garbage"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"is not a readable torch\.export program"):
+            read_pt2(path)
+    with pytest.raises(InputError, match="cannot follow Branching"):
+        trace(Branching(), torch.rand(1, 3))
+    assert capsys.readouterr() == ("", "")
+    assert heard.getvalue() == ""
+    for logger in loggers:
+        assert not logger.disabled
+        logger.removeHandler(handler)
 
 
 # what is refused, in one sentence

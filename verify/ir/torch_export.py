@@ -7,10 +7,13 @@ wherever an operator uses the module's own tensor, so that `graph.bind` can put 
 
 from __future__ import annotations
 
+import logging
 import operator
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +85,21 @@ def read_pt2(path: str | Path) -> Network:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hides the notices that torch.export causes by itself, inside torch."""
+    """Hides the notices that torch.export causes by itself, inside torch, and its logging of what we raise anyway."""
+    loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict) if name.startswith("torch.")]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:  # each has a handler of its own, so that silencing their parent would not do
+        logger.disabled = True
+    try:
+        with _ignored_warnings():
+            yield
+    finally:
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
+
+
+@contextmanager
+def _ignored_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
         for category in (DeprecationWarning, FutureWarning):
@@ -100,8 +117,11 @@ def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
     training = {part: part.training for part in module.modules()}
     module.eval()
     try:
-        with _quiet():
-            return torch.export.export(module, (example[:1].detach().clone(),))
+        # on failure torch prints the graph so far to stderr; what the module prints is passed on when it succeeds
+        with _quiet(), redirect_stderr(StringIO()) as printed:
+            program = torch.export.export(module, (example[:1].detach().clone(),))
+        sys.stderr.write(printed.getvalue())
+        return program
     except Exception as problem:  # torch.export raises whatever the module's own code does
         raise InputError(f"torch.export cannot follow {type(module).__name__} on an input of shape "
                          f"{(1, *example.shape[1:])}: {_first_line(problem)}") from problem
