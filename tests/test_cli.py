@@ -20,10 +20,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import verify
 from tests.helpers import SHARED, needs_shared
 from verify.bracket import Verdict
 from verify.cli.main import run
-from verify.errors import Contradiction, UnsupportedMethod
+from verify.errors import Contradiction, InputError, UnsupportedMethod
+from verify.ir.normalize import normalized
 from verify.method import Answer
 from verify.problem import Problem
 from verify.runs import options
@@ -239,6 +241,13 @@ def test_normalization_keeps_eps_in_the_units_of_the_input(here: Path, capsys: p
     assert (found["clean"], found["verified"]) == (3, 2)
     (gap,) = found["unsettled"]
     assert (gap["lower"], gap["upper"]) == pytest.approx((-0.05, 0.35), abs=1e-6)
+
+
+@pytest.mark.parametrize(("channels", "counts"), [(1, "1"), (3, "1 or 3")])
+def test_a_normalization_of_another_length_names_the_lengths(channels: int, counts: str) -> None:
+    network = verify.trace(torch.nn.Flatten(), torch.zeros(1, channels, 2, 2))
+    with pytest.raises(InputError, match=f"give {counts}$"):
+        normalized(network, [Fraction(0)] * 2, [Fraction(1)])
 
 
 def test_other_norms_have_their_own_default_methods(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -227,6 +227,11 @@ def test_npz_with_pickled_objects_runs_no_code(tmp_path: Path) -> None:
     refuses(tmp_path / "a.npz", "a.npz", "not a whole .npz")
 
 
+def test_a_folder_named_like_an_npz_file(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").mkdir()
+    refuses(tmp_path / "a.npz", str(tmp_path / "a.npz"), "is a folder")
+
+
 def test_npz_that_is_something_else(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     path.write_bytes(b"")

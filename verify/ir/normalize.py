@@ -23,8 +23,9 @@ def normalized(network: Network, mean: Sequence[Fraction], std: Sequence[Fractio
     shape = network.input_shape
     for name, values in (("mean", mean), ("std", std)):
         if len(values) not in (1, shape[0]):
+            counts = "1" if shape[0] == 1 else f"1 or {shape[0]}"
             raise InputError(
-                f"--normalize has {len(values)} values of {name} for inputs of shape {shape}; give 1 or {shape[0]}"
+                f"--normalize has {len(values)} values of {name} for inputs of shape {shape}; give {counts}"
             )
     if any(s <= 0 for s in std):
         raise InputError("the normalisation has a deviation that is not positive; write MEAN:STD, such as 0.5:0.25")

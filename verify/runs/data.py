@@ -111,6 +111,8 @@ def _read(source: str) -> tuple[str, np.ndarray, np.ndarray]:
 
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not an .npz file; give the file")
     if not path.is_file():
         raise InputError(f"there is no file {path}; check the path")
     try:
