@@ -58,6 +58,12 @@ class Problem:
         """The same problem over the network with constants folded into layers, which is what methods search on."""
         return self if self.network.unmerged is not None else replace(self, network=simplify(self.network))
 
+    @cached_property
+    def wide(self) -> Problem:
+        """The same problem over the network as it was read, all in float64."""
+        network = (self.network.unmerged or self.network).double()
+        return Problem(network, self.inputs.double(), self.spec.double(), self.owner, self.batch)
+
     def violation(self, x: Tensor) -> Tensor:
         """violation_i(x_i, h(x_i)) of one point for each case; x (cases, *shape) -> (cases,)."""
         return self.spec.violation(x, self.network(x))

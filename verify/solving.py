@@ -1,7 +1,8 @@
 """`solve`: the shell around every method. It asks for candidates and bounds, and believes neither.
 
 Methods search on the merged network; points are projected into their set, checked for exact membership and evaluated
-by the network as it was read. Bounds that are not numbers count as no bound; the two sides must not cross.
+by the network as it was read, in its own precision and in float64. Bounds that are not numbers count as no bound; the
+two sides must not cross.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from verify.bracket import Bracket, Rigour, Side
+from verify.errors import InputError
 from verify.method import Method
 from verify.problem import Problem
 
@@ -19,8 +21,13 @@ from verify.problem import Problem
 def solve(problem: Problem, method: Method) -> Bracket:
     """The bracket lower <= v* <= upper that one method gives, one entry a problem of the batch.
 
-    Raises Contradiction where the method's own two sides cross. `notes["seconds"]` is the wall time.
+    Raises Contradiction where the method's own two sides cross, InputError for anything but a problem and a method's
+    value. `notes["seconds"]` is the wall time.
     """
+    if not isinstance(problem, Problem):
+        raise InputError(f"solve takes a problem, not a {type(problem).__name__}; make one with verify.robustness")
+    if isinstance(method, type) or not isinstance(method, Method):
+        raise InputError(f"solve takes a method's value, not {method!r:.60}; write for example verify.CROWN()")
     start = time.perf_counter()
     with torch.no_grad():
         if problem.cases == 0:
@@ -49,7 +56,8 @@ def _up(upper: Tensor, like: Tensor) -> Tensor:
 def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """(lower (batch,), witness (batch, *shape)): the best member of each problem's sets among the candidates.
 
-    A point counts only if it is exactly a member after projection; without one, lower is -inf.
+    A point counts only if it is exactly a member after projection; without one, lower is -inf. Its value is the smaller
+    of two, in the network's precision and in float64: a violation that one of them does not see falsifies nothing.
     """
     if points is None:
         return torch.full_like(problem.reduce(problem.owner.to(problem.network.dtype)), -torch.inf), None
@@ -59,7 +67,7 @@ def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | N
     best = points[:, 0].clone()
     for i in range(points.shape[1]):
         x = problem.inputs.project(points[:, i].to(best.dtype))
-        found = problem.violation(x)
+        found = problem.violation(x).minimum(problem.wide.violation(x.double()).to(x.dtype))
         found = torch.where(found.isnan() | ~problem.inputs.contains(x), -torch.inf, found)
         better = found > value
         value = torch.where(better, found, value)

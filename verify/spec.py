@@ -90,6 +90,11 @@ class Specification:
             None if self.input is None else self.input[index],
         )
 
+    def double(self) -> Specification:
+        """The same specification in float64."""
+        moved = None if self.input is None else self.input.double()
+        return Specification(self.output.double(), self.offset.double(), self.disjunct, self.mask, moved)
+
     def to(self, device: torch.device | str) -> Specification:
         """The same specification with its tensors on another device."""
         moved = None if self.input is None else self.input.to(device)

@@ -13,8 +13,10 @@ from torch import Tensor
 from verify.bracket import Rigour
 from verify.exact.tightening import tighten
 from verify.method import Answer
+from verify.ops.base import Nonlinear
 from verify.ops.smooth import refuse_inexact
 from verify.problem import Problem
+from verify.solvers.encoding import Boxes
 from verify.solvers.highs import Highs, Status
 from verify.solvers.objectives import Case, CaseModel, case_of
 from verify.upper.lp import Relaxation, cheap_bounds, deadline_of, tight_boxes
@@ -29,10 +31,13 @@ OPTIONS = {
     "mip_heuristic_run_feasibility_jump": False,
     "mip_allow_cut_separation_at_nodes": False,
 }
+NARROW = "narrow"
+NARROWEST = 1e-5  # range of an unstable neuron below which rows that hold to 1e-6 say little about it
 REASONS = {
-    Status.LIMIT: "time limit",
-    Status.INFEASIBLE: "HiGHS calls a model infeasible, which proves nothing",
-    Status.ERROR: "HiGHS stopped with an error",
+    Status.LIMIT.value: "time limit",
+    Status.INFEASIBLE.value: "HiGHS calls a model infeasible, which proves nothing",
+    Status.ERROR.value: "HiGHS stopped with an error",
+    NARROW: f"an unstable neuron varies by less than {NARROWEST:g}, near HiGHS's tolerance; the bound is the LP's",
 }
 TIGHTENING_SHARE = 0.3  # of the time limit
 
@@ -69,7 +74,7 @@ class MILP:
         notes: Counter[str] = Counter(milps=0, nodes=0, skipped=0)
         parts = [self._case(case_of(problem, index), notes) for index in range(problem.cases)]
         upper = torch.tensor([upper for upper, _ in parts], dtype=torch.float64)
-        reasons = [text for status, text in REASONS.items() if notes[status.value]]
+        reasons = [text for key, text in REASONS.items() if notes[key]]
         stopped = {"stopped": "; ".join(reasons)} if reasons else {}
         points = torch.stack([point for _, point in parts])
         return Answer(upper, points, Rigour.SOLVER, "HiGHS's dual bound to 1e-6", {**notes, **stopped})
@@ -78,9 +83,13 @@ class MILP:
         """(upper bound, candidate point) of one case, disjuncts in the order of their LP bounds."""
         deadline = deadline_of(self.time_limit)
         share = deadline_of(None if self.time_limit is None else TIGHTENING_SHARE * self.time_limit)
-        model = case.model(tighten(case, tight_boxes(case), share, notes))
+        boxes = tighten(case, tight_boxes(case), share, notes)
+        model = case.model(boxes)
         relaxation = Relaxation(model)
         bounds = np.array([min(b, relaxation.bound(k, deadline)[0]) for k, b in enumerate(cheap_bounds(case))])
+        if _is_too_narrow(case, boxes):
+            notes[NARROW] += 1
+            return float(bounds.max(initial=-np.inf)), case.middle
         upper, best, point = -np.inf, -np.inf, case.middle
         order = np.argsort(-bounds, kind="stable").tolist()
         for done, k in enumerate(order):
@@ -106,3 +115,13 @@ class MILP:
         notes["nodes"] += solution.nodes
         notes[solution.status.value] += 1
         return solution.upper - model.offsets[k], solution.value - model.offsets[k], solution.x
+
+
+def _is_too_narrow(case: Case, boxes: Boxes) -> bool:
+    """Whether some unstable neuron's range is of the order of the solver's tolerances, which weights may amplify."""
+    for node, p in case.network.walk():
+        if isinstance(node.op, Nonlinear):
+            low, high = boxes[node.inputs[0]]
+            if bool(((high - low < NARROWEST) & node.op.unstable(p, boxes[node.inputs[0]])).any()):
+                return True
+    return False

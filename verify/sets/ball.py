@@ -163,6 +163,9 @@ class Ball(InputSet):
         out.eps, out.norm, out.clip = self.eps, self.norm, self.clip
         return out
 
+    def double(self) -> Ball:
+        return Ball(self.center.double(), self.eps, self.norm, self.clip)
+
     def linear_rows(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         if self.norm != "linf":
             raise UnsupportedMethod(f"LP and MILP take boxes and polytopes, not {self.norm} balls; use CROWN or PGD")

@@ -62,6 +62,10 @@ class InputSet(ABC):
         """The same set with its tensors on another device."""
 
     @abstractmethod
+    def double(self) -> InputSet:
+        """The same set, its hull rounded to float64 instead."""
+
+    @abstractmethod
     def linear_rows(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows A x <= b (float64, over the flattened input) that with the hull describe X_case exactly.
 

@@ -86,6 +86,11 @@ class Box(InputSet):
         out.inner = (self.inner[0].to(device), self.inner[1].to(device))
         return out
 
+    def double(self) -> Box:
+        if self._exact is None:
+            return Box(self.low.double(), self.high.double())
+        return Box(*self._exact, dtype=torch.float64).to(self.low.device)
+
     def linear_rows(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         size = self.low[0].numel()
         return np.zeros((0, size)), np.zeros(0)

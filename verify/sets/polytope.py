@@ -95,6 +95,9 @@ class Polytope(InputSet):
     def to(self, device: torch.device | str) -> Polytope:
         return Polytope(self.box.to(device), self.rows, self.bounds)
 
+    def double(self) -> Polytope:
+        return Polytope(self.box.double(), self.rows, self.bounds)
+
     def linear_rows(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         return self.rows[case].astype(np.float64), self.bounds[case].astype(np.float64)
 
