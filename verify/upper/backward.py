@@ -107,7 +107,7 @@ class Backward:
     ) -> Interval:
         """Bounds of single entries of a value: owner (n,), flat index (n,) long, known (n,) -> Interval of (n,).
 
-        A neuron can only be stable on the side where its reference value lies, so that side is bounded first. An entry
+        A ReLU can only be stable on the side where its reference value lies, so that side is bounded first. An entry
         that is then no longer open, by `is_open` of an Interval of (m,) entries, is pulled no further, already on its
         way: the bound that it has by then, over the boxes of the layers in between, is valid and decides it.
         Sound because each line bounds its neuron over its box and a support function bounds the rest; trusts float
