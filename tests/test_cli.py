@@ -107,6 +107,18 @@ def test_a_witness_that_fails_its_replay_is_unknown(
     assert not Path("w").exists()
 
 
+def test_an_easy_unsat_loads_nothing_that_it_does_not_need(here: Path) -> None:
+    """Each of these takes 0.1 s or more to import; torch itself takes 1 s."""
+    property_file(here / "p.vnnlib", "(>= Y_0 2.1)")
+    script = (
+        "import sys; from verify.cli.main import run; code = run(sys.argv[1:])\n"
+        "print({'sympy', 'onnxruntime', 'scipy', 'highspy', 'rich.table', 'torch._dynamo'} & set(sys.modules), code)"
+    )
+    command = [sys.executable, "-c", script, "vnnlib", "net.onnx", "p.vnnlib", "--methods", "pgd,crown"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "unsat\nset() 0\n", done.stderr
+
+
 @needs_shared
 def test_published_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
     folder = SHARED / "vnncomp" / "test"
@@ -191,7 +203,7 @@ def test_help_is_quick_and_loads_no_torch() -> None:
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         seconds.append(time.perf_counter() - start)
         assert done.returncode == 0, done.stderr
-        for command in ("certify", "vnnlib", "inspect", "doctor"):
+        for command in ("certify", "vnnlib", "vnncomp", "inspect", "doctor"):
             assert command in done.stdout
     assert min(seconds) < 0.5
 

@@ -36,6 +36,7 @@ def certify(
     folder; the same command with --out RUN continues a run that was interrupted.
     """
     from verify.cli import output
+    from verify.report.table import certification
     from verify.runs.options import share_of
     from verify.runs.session import Request, prepare
 
@@ -46,7 +47,7 @@ def certify(
     if json:
         output.print_json({"title": session.title, "run": str(folder), "config": session.config, **summary.as_json()})
     else:
-        output.show_certification(session.title, summary)
+        output.show(certification(session.title, summary))
     output.note(f"run kept in {folder}")
     if summary.errors:
         output.note(f"error: {summary.errors} samples met an error, which is no verdict; please report it with the run")

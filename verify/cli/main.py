@@ -15,6 +15,7 @@ import typer
 from verify.cli.certify import certify
 from verify.cli.doctor import doctor
 from verify.cli.inspect import inspect
+from verify.cli.vnncomp import vnncomp
 from verify.cli.vnnlib import vnnlib
 from verify.errors import Contradiction, VerifyError
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     help="Robustness of trained neural networks: attacks, exact solutions and certificates.",
     add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (certify, vnnlib, inspect, doctor):
+for command in (certify, vnnlib, vnncomp, inspect, doctor):
     app.command()(command)
 
 

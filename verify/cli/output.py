@@ -10,19 +10,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from verify.bracket import Bracket
-    from verify.runs.summary import Summary
 
 
-def show_certification(title: str, summary: Summary) -> None:
-    """Prints the tables of a run on stdout, plain where NO_COLOR is set or stdout is no terminal."""
+def show(tables: RenderableType) -> None:
+    """Prints tables on stdout, plain where NO_COLOR is set or stdout is no terminal."""
     from rich.console import Console
-
-    from verify.report.table import certification
 
     plain = bool(os.environ.get("NO_COLOR"))
     console = Console(file=sys.stdout, highlight=False, color_system=None if plain else "auto")
-    console.print(certification(title, summary), crop=False)
+    console.print(tables, crop=False)
 
 
 def print_json(value: object) -> None:

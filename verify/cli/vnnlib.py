@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from verify.cli.options import METHODS_HELP
+from verify.cli.options import DECIDERS, METHODS_HELP
 
 
 def vnnlib(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="the network", show_default=False)],
     prop: Annotated[Path, typer.Argument(
         metavar="PROPERTY.vnnlib[.gz]", help="what must not happen", show_default=False)],
-    timeout: Annotated[float | None, typer.Option(metavar="S", min=0.0, help="seconds, approximately")] = None,
+    timeout: Annotated[float | None, typer.Option(
+        metavar="S", min=0.0, help="seconds from the start of the command, approximately")] = None,
     witness: Annotated[Path | None, typer.Option(
         metavar="FILE", help="where to write the witness of a sat, in the competition's format")] = None,
-    methods: Annotated[str, typer.Option(metavar="A,B,..", help=METHODS_HELP)] = "interval,pgd,crown,milp",
+    methods: Annotated[str, typer.Option(metavar="A,B,..", help=METHODS_HELP)] = DECIDERS,
 ) -> None:
     """Decide a VNN-LIB property of an ONNX model.
 
     The last line is sat, unsat, unknown or timeout; the exit code is 0 for sat and unsat, 3 for unknown and timeout.
     """
+    start = time.perf_counter()
     from verify.cli import output
     from verify.runs.decide import decide
     from verify.runs.files import check_writable, write_whole
@@ -31,7 +34,9 @@ def vnnlib(
 
     if witness is not None:
         check_writable(witness)
-    decision = decide(model, prop, homes_of(methods), timeout, output.note_bracket)
+    homes = homes_of(methods)
+    left = None if timeout is None else timeout - (time.perf_counter() - start)
+    decision = decide(model, prop, homes, left, output.note_bracket)
     if decision.reason:
         output.note(f"{decision.answer}: {decision.reason}")
     if witness is not None and decision.witness is not None:

@@ -15,7 +15,7 @@ BRACKET = "attack <= v* <= certificate"
 
 def certification(title: str, summary: Summary) -> Group:
     """Accuracies, methods, what is undecided and why, and what the verdicts trust."""
-    parts: list[RenderableType] = [_line(title, "bold"), Text(), _accuracies(summary), Text(), _methods(summary)]
+    parts: list[RenderableType] = [line(title, "bold"), Text(), _accuracies(summary), Text(), _methods(summary)]
     if summary.unsettled:
         parts += [Text(), _unsettled(summary)]
     return Group(*parts, Text(), trust_line(summary))
@@ -40,7 +40,7 @@ def _accuracies(summary: Summary) -> Table:
 
 
 def _methods(summary: Summary) -> Table:
-    table = _headed("method")
+    table = headed("method")
     for name in ("decided", "seconds"):
         table.add_column(name, justify="right")
     for name, seconds in summary.seconds.items():
@@ -50,20 +50,21 @@ def _methods(summary: Summary) -> Table:
 
 def _unsettled(summary: Summary) -> Group:
     """How many samples are open for which reason, and the brackets of the first ones."""
-    reasons = [_line(f"{count} undecided: {why}") for why, count in summary.reasons.items()]
-    reasons += [_line(f"{count} in error: {what}") for what, count in summary.failures.items()]
-    table = _headed("sample", "label", BRACKET)
+    reasons = [line(f"{count} undecided: {why}") for why, count in summary.reasons.items()]
+    reasons += [line(f"{count} in error: {what}") for what, count in summary.failures.items()]
+    table = headed("sample", "label", BRACKET)
     for result in summary.unsettled[:SHOWN]:
         table.add_row(str(result["index"]), str(result["label"]), bracket(result["lower"], result["upper"]))
     more = len(summary.unsettled) - SHOWN
-    return Group(*reasons, Text(), table, *([_line(f"and {more} more in the run's store")] if more > 0 else []))
+    return Group(*reasons, Text(), table, *([line(f"and {more} more in the run's store")] if more > 0 else []))
 
 
-def _headed(*columns: str) -> Table:
+def headed(*columns: str) -> Table:
+    """A table with these first columns and a rule below its head."""
     return Table(*columns, box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
 
 
-def _line(text: str, style: str = "") -> Text:
+def line(text: str, style: str = "") -> Text:
     """One line, however narrow the terminal."""
     return Text(text, style=style, no_wrap=True, overflow="ignore")
 
@@ -77,4 +78,4 @@ def bracket(lower: float | None, upper: float | None) -> str:
 def trust_line(summary: Summary) -> Text:
     """What the verdicts trust, with the methods that it concerns."""
     sources = [f"{what} ({', '.join(methods)})" for what, methods in summary.trusts.items()]
-    return _line(f"the verdicts trust {', '.join(sources) or 'nothing, there are none'}", "italic")
+    return line(f"the verdicts trust {', '.join(sources) or 'nothing, there are none'}", "italic")

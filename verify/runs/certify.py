@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from verify.bracket import Bracket, Rigour, Side, Verdict
 from verify.errors import Contradiction, SolverError, UnsupportedMethod
 from verify.method import Method
 from verify.problem import Problem
-from verify.runs.store import Store
+from verify.runs.store import Store, json_bounds
 from verify.solving import solve
 
 CHUNK = 128  # samples of a batch
@@ -67,8 +66,10 @@ class Outcome:
 
     def payload(self) -> dict[str, Any]:
         """As JSON; a missing bound is null."""
-        bounds = _bounds(float(self.bracket.lower[0]), float(self.bracket.upper[0]))
-        tried = {name: {**_bounds(low, high), "seconds": seconds} for name, (low, high, seconds) in self.tried.items()}
+        bounds = json_bounds(float(self.bracket.lower[0]), float(self.bracket.upper[0]))
+        tried = {
+            name: {**json_bounds(low, high), "seconds": seconds} for name, (low, high, seconds) in self.tried.items()
+        }
         reason = "" if self.verdict in (Verdict.VERIFIED, Verdict.FALSIFIED) else "; ".join(self.reasons)
         if self.verdict is Verdict.UNKNOWN and not reason:
             reason = "the bounds leave a gap"
@@ -204,11 +205,6 @@ def _trusts(bracket: Bracket) -> str:
     """What the side that decides rests on."""
     side = bracket.above if bracket.verdicts[0] is Verdict.VERIFIED else bracket.below
     return "" if side is None else side.trusts
-
-
-def _bounds(lower: float, upper: float) -> dict[str, float | None]:
-    """Bounds as JSON: null where there is none."""
-    return {"lower": lower if isfinite(lower) else None, "upper": upper if isfinite(upper) else None}
 
 
 def _key(index: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from verify.bracket import Bracket, Verdict
 from verify.errors import InputError, SolverError, UnsupportedMethod
+from verify.ir.graph import Network
 from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, from_vnnlib
@@ -32,11 +33,13 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer, why it is not more than that, and for sat the witness: inputs and outputs, flat."""
+    """The answer, why it is not more than that, the method that decided, and for sat the witness: inputs and outputs,
+    flat."""
 
     answer: Answer
     reason: str = ""
     witness: tuple[np.ndarray, np.ndarray] | None = None
+    method: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -44,23 +47,31 @@ class Decision:
         return 0 if self.answer in (Answer.SAT, Answer.UNSAT) else 3
 
 
+def read_network(model: Path) -> Network:
+    """The network of a model file, simplified for the search. Raises InputError or UnsupportedOp."""
+    return simplify(load(model))
+
+
 def decide(
     model: Path, prop: Path, homes: dict[str, Home], timeout: float | None = None,
     tell: Callable[[str, Bracket], None] = lambda name, bracket: None,
+    read: Callable[[Path], Network] = read_network,
 ) -> Decision:
     """Tries the methods in order until one decides.
 
     `sat` is said only of a witness that satisfies the property with the outputs that onnxruntime computes for it on
-    the model as it is in the file; `unsat` trusts what the deciding bracket says it trusts. A Contradiction is raised.
+    the model as it is in the file; `unsat` trusts what the deciding bracket says it trusts. A Contradiction is raised,
+    and KeyboardInterrupt where Ctrl-C ended a method that was told about before.
 
     Args:
         model, prop: the files; an InputError says what is wrong with one.
         homes: the methods, from `homes_of`.
         timeout: seconds, kept between methods and given to those that take a limit.
         tell: is told the bracket of every method.
+        read: gives the network of the model file, for callers that keep networks.
     """
     start = time.perf_counter()
-    network, asked = simplify(load(str(model))), read_vnnlib(prop)
+    network, asked = read(model), read_vnnlib(prop)
     problem = from_vnnlib(network, asked)
     reasons: list[str] = []
     known: Bracket | None = None
@@ -77,12 +88,14 @@ def decide(
         known = bracket if known is None else known.meet(bracket)
         verdict = bracket.verdicts[0]
         if verdict is Verdict.VERIFIED:
-            return Decision(Answer.UNSAT)
+            return Decision(Answer.UNSAT, method=name)
         if verdict is Verdict.FALSIFIED:
             found = _replayed(model, asked, problem, bracket)
             if found.answer is Answer.SAT:
-                return found
+                return replace(found, method=name)
             reasons.append(f"{name}: {found.reason}")
+        elif bracket.notes.get("stopped") == "interrupted":
+            raise KeyboardInterrupt
         elif "stopped" in bracket.notes:
             reasons.append(f"{name}: {bracket.notes['stopped']}")
     late = timeout is not None and time.perf_counter() - start >= timeout

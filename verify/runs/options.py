@@ -51,6 +51,14 @@ def homes_of(text: str) -> dict[str, Home]:
     return {name: METHODS[name] for name in names}
 
 
+def shard_of(text: str) -> tuple[int, int]:
+    """"I/N" -> (I, N) with 1 <= I <= N."""
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise InputError(f"shard {text!r} is not I/N with I from 1 to N; write for example 1/4")
+    return int(part), int(parts)
+
+
 def clip_of(text: str) -> tuple[Fraction, Fraction] | None:
     """ "0,1" -> (0, 1); "none" -> None."""
     if text == "none":

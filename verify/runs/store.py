@@ -10,6 +10,7 @@ JSON has no infinities and no NaN: a missing bound is null, and an attempt to st
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -164,6 +165,11 @@ class Store:
 
     def _pragma(self, name: str) -> int:
         return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def json_bounds(lower: float, upper: float) -> dict[str, float | None]:
+    """The two sides of a bracket for a payload: null where there is no bound."""
+    return {"lower": lower if math.isfinite(lower) else None, "upper": upper if math.isfinite(upper) else None}
 
 
 def _connect(path: Path) -> sqlite3.Connection:

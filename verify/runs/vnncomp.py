@@ -1,0 +1,134 @@
+"""Runs benchmark families of the verification competition in one process, one instance after the other.
+
+Every instance has its own time limit and ends as one result in the store: an answer, or an error with its reason. An
+interrupted run continues where it stopped. Processes that take different shards may share one run folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verify.bracket import Bracket
+from verify.errors import VerifyError
+from verify.runs.decide import decide, read_network
+from verify.runs.files import write_whole
+from verify.runs.instances import Instance, digest, read_families
+from verify.runs.options import Home, homes_of
+from verify.runs.session import versions
+from verify.runs.store import Store, json_bounds
+
+ERROR = "error"
+NETWORKS = 64  # of the last models, kept between instances
+CSV = "results.csv"
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Benchmark families and how they are to be run.
+
+    Args:
+        families: the instances by family.
+        homes: the methods, in the order in which they are tried.
+        timeout: seconds for every instance, or None for those of the list.
+        shard: (i, n): every n-th instance from the i-th, counted from 1.
+    """
+
+    families: dict[str, list[Instance]]
+    homes: dict[str, Home]
+    timeout: float | None = None
+    shard: tuple[int, int] = (1, 1)
+
+    @property
+    def instances(self) -> list[Instance]:
+        """Those of this shard."""
+        part, parts = self.shard
+        return [instance for family in self.families.values() for instance in family][part - 1 :: parts]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What fixes the results, whichever shard they belong to."""
+        return {
+            "command": "vnncomp",
+            "families": {name: digest(instances) for name, instances in self.families.items()},
+            "methods": {name: repr(home.make(None)) for name, home in self.homes.items()},
+            "timeout": self.timeout,
+        }
+
+    def run(self, out: Path, advance: Callable[[int], None] = lambda count: None) -> dict[str, dict[str, Any]]:
+        """Runs what the run folder lacks; all results of this shard by key, in the order of the list.
+
+        `out/results.csv`, in the competition's format, holds whatever the run folder has at the end, also where the
+        run was interrupted. `advance` is told how many instances have become final.
+        """
+        read = lru_cache(NETWORKS)(read_network)
+        with Store.open(out, self.config, versions()) as store:
+            try:
+                done = store.keys()
+                for instance in self.instances:
+                    if instance.key not in done:
+                        limit = instance.limit if self.timeout is None else self.timeout
+                        store.put(instance.key, *_result(instance, self.homes, limit, read))
+                    advance(1)
+            finally:
+                write_whole(out / CSV, results_csv(store))
+            results = dict(store.items())
+        return {instance.key: results[instance.key] for instance in self.instances}
+
+
+def plan(
+    folder: Path, chosen: list[str], methods: str, timeout: float | None = None, shard: tuple[int, int] = (1, 1)
+) -> Campaign:
+    """The campaign over the chosen families of a folder, or over all. Raises InputError in one sentence."""
+    return Campaign(read_families(folder, chosen), homes_of(methods), timeout, shard)
+
+
+def results_csv(store: Store) -> str:
+    """The results in the competition's format (VNN-COMP 2022), sorted, without a header.
+
+    Columns: category, onnx, vnnlib, seconds to prepare (0: nothing is prepared), result, seconds to run.
+    """
+    rows = sorted((payload for _, payload in store.items()), key=lambda r: (r["family"], r["number"]))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows((r["family"], r["onnx"], r["vnnlib"], 0, r["answer"], f"{r['seconds']:.6f}") for r in rows)
+    return text.getvalue()
+
+
+def _result(
+    instance: Instance, homes: dict[str, Home], limit: float, read: Callable[[Path], Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(payload, arrays) for the store; the witness of a sat is `x` and `y`, flat."""
+    start = time.perf_counter()
+    tried: dict[str, dict[str, Any]] = {}
+
+    def tell(name: str, bracket: Bracket) -> None:
+        numbers = {key: value for key, value in bracket.notes.items() if _is_json(value)}
+        tried[name] = {**json_bounds(float(bracket.lower[0]), float(bracket.upper[0])), **numbers}
+
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        decision = decide(*instance.files, homes, limit, tell, read)
+        outcome = {"answer": str(decision.answer), "method": decision.method, "reason": decision.reason}
+        if decision.witness is not None:
+            arrays = dict(zip("xy", decision.witness, strict=True))
+    except Exception as problem:  # an instance that fails must not end the run
+        kind = type(problem).__name__
+        reason = str(problem) if isinstance(problem, VerifyError) else f"{kind}: {problem}"
+        outcome = {"answer": ERROR, "method": "", "reason": " ".join(reason.split()), "kind": kind}
+    seconds = time.perf_counter() - start
+    head = {"family": instance.family, "number": instance.number, "onnx": instance.onnx, "vnnlib": instance.vnnlib}
+    return {**head, **outcome, "limit": limit, "seconds": seconds, "methods": tried}, arrays
+
+
+def _is_json(value: object) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
