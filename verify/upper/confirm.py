@@ -15,14 +15,21 @@ SHARE = 2.0**-20  # of the change from float32 to float64 that is added; float64
 def confirmed(problem: Problem, bound: Callable[[Problem], Tensor]) -> Tensor:
     """Upper bounds of every case by `bound`, the negative ones computed again in float64; float64 (cases,).
 
-    The second computation takes the network as it was read, in float64 throughout. Its difference to the first measures
-    float32's rounding error on this very problem, cancellation included; a share of it that is 500 times what float64
-    leaves of that error is added. A NaN is kept and verifies nothing.
+    The second computation takes the network as it was read, in float64 throughout, and is `guarded`. A NaN is kept and
+    verifies nothing.
     """
     upper = bound(problem).double()
     claimed = (upper < 0).nonzero().flatten()
     if problem.network.dtype == torch.float64 or not len(claimed):
         return upper
-    again = bound(problem.select(claimed).wide.merged)
-    upper[claimed] = again + SHARE * (again - upper[claimed]).abs()
+    upper[claimed] = guarded(upper[claimed], bound(problem.select(claimed).wide.merged))
     return upper
+
+
+def guarded(first: Tensor, again: Tensor) -> Tensor:
+    """A bound computed `again` in float64, moved up by what float64's rounding may have cost.
+
+    Its difference to the first computation, in float32, measures float32's rounding error on this very problem,
+    cancellation included; a share of it that is 500 times what float64 leaves of that error is added.
+    """
+    return again + SHARE * (again - first).abs()

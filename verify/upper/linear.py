@@ -127,7 +127,7 @@ def _sweep(network: BoundGraph, inputs: InputSet) -> tuple[Backward, dict[str, B
     """Boxes of every value and a `Backward` with the lines of every nonlinear node."""
     boxes = {network.graph.input: Box(inputs.low, inputs.high)}
     backward = Backward(network, inputs, boxes)
-    exact = _exact_values(network) if inputs.is_box else set()
+    exact = exact_values(network) if inputs.is_box else set()
     for node, p in network.walk():
         backward.visit(node)
         if isinstance(node.op, Nonlinear):
@@ -156,7 +156,7 @@ def _always(box: Box) -> Tensor:
     return torch.ones_like(box.low, dtype=torch.bool)
 
 
-def _exact_values(network: BoundGraph) -> set[str]:
+def exact_values(network: BoundGraph) -> set[str]:
     """Values whose interval over a box of inputs is attained entry by entry: one affine map of independent entries.
 
     The input's entries vary independently, and so do reordered or rescaled ones; one further affine node is bounded

@@ -1,0 +1,91 @@
+"""Linear bounds with optimised slopes (Xu et al. 2021, alpha-CROWN), each row with slopes of its own.
+
+The first sweep is CROWN's. Then, layer by layer, every neuron that is still undecided gets its two bounds again by a
+descent on its own slopes, over the ranges of the layers before, which are by then as tight as they will be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verify.ops.base import Interval
+from verify.problem import Problem
+from verify.upper.dual import Domains, Dual, Objective
+from verify.upper.improve import improve
+from verify.upper.linear import exact_values, linear_boxes
+from verify.upper.replay import outward, replayed
+from verify.upper.site import Site
+
+STEPS = 10  # bounds of a neuron, its first included
+FLOATS = 1 << 22  # of one layer's coefficients at a time
+
+
+@dataclass(frozen=True)
+class Root:
+    """The cases of a problem, bounded as they are, for all that is to be asked of them.
+
+    Args:
+        dual: in the network's precision, for descents.
+        wide: in float64, for what they are to prove; the same columns.
+        low, high: (cases, U) float64 ranges of the columns.
+    """
+
+    dual: Dual
+    wide: Dual
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, problem: Problem, steps: int = STEPS) -> Root:
+        """CROWN's ranges in float64, refined by descents of this many steps each."""
+        broad = problem.wide.merged
+        boxes = linear_boxes(broad.network, broad.inputs)
+        rounded = {name: outward(box, problem.network.dtype) for name, box in boxes.items()}
+        dual = Dual(problem.network, problem.inputs, rounded)
+        wide = Dual(broad.network, broad.inputs, boxes, like=dual)
+        return cls(dual, wide, *refine(dual, wide, wide.low, wide.high, steps))
+
+
+def refine(dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int) -> Interval:
+    """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones.
+
+    Sound because `replayed` is and a range is the intersection of two that hold; trusts float64 rounding.
+    """
+    ranges = Interval(low.clone(), high.clone())
+    exact = exact_values(dual.network) if dual.inputs.is_box else set()
+    for site in dual.sites.values():
+        if site.source in exact or not len(site.columns):
+            continue
+        open_here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
+        owner, index = open_here.nonzero(as_tuple=True)
+        step = max(1, FLOATS // max(1, dual.widest(site.source)))
+        for part in torch.arange(len(owner), device=owner.device).split(step):
+            _refine(dual, wide, site, owner[part], index[part], ranges, steps)
+    return ranges
+
+
+def _refine(dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ranges: Interval, steps: int) -> None:
+    """Tightens the ranges in place at these columns (n,) of a site."""
+    column = site.span.start + index
+    middle = ranges.low[owner, column] + ranges.high[owner, column]
+    side = torch.where(middle < 0, 1.0, -1.0).to(dual.low)  # where the neuron may become stable comes first
+    rest = torch.arange(len(owner), device=owner.device)
+    for sign in (side, -side):
+        sign, here, at = sign[rest], owner[rest], column[rest]
+        a = torch.zeros((len(rest), *dual.network.graph.shape_of(site.source)), dtype=sign.dtype, device=sign.device)
+        a.flatten(1)[torch.arange(len(rest), device=a.device), site.columns[index[rest]]] = sign
+        objective, exact = Objective(site.source, a), Interval(ranges.low[here], ranges.high[here])
+        low, high = outward(exact, dual.low.dtype)
+        domains = Domains(here, low, high, dual.usual_slopes(low, high), torch.zeros_like(low))
+        found = improve(dual, objective, domains, steps, torch.zeros_like(sign))
+        bound = replayed(wide, objective, exact, found.domains, found.bound)
+        up, infinity = sign > 0, torch.full_like(bound, torch.inf)
+        old = Interval(ranges.low[here, at], ranges.high[here, at])
+        new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
+        ranges.low[here, at], ranges.high[here, at] = new
+        rest = rest[~(bound < 0)]
+        if not len(rest):
+            return

@@ -1,0 +1,294 @@
+"""The dual of the linear relaxation, for many domains at once: slopes and multipliers that a row may choose for itself.
+
+A domain restricts the inputs of some neurons to parts of their ranges. Any slope of the free line of a hinge (a
+function with one kink, such as ReLU) and any multiplier of `low <= z <= high` give a valid bound on a row, so both may
+be optimised by whatever means: Xu et al. 2021 (alpha-CROWN) for the slopes, Wang et al. 2021 (beta-CROWN) for the
+multipliers of split neurons. Gradients need no autograd: by Danskin's theorem they are read off the primal point at
+which the bound is attained, which one forward walk through the lines finds.
+
+Everything is relative to the network's value at the center of each set, as in `backward`. Only the neurons that are
+not linear on their whole range, the *columns*, carry numbers of their own; a domain is a few vectors over them.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from verify.ir.graph import BoundGraph
+from verify.ops.affine import Affine
+from verify.ops.base import Interval, Nonlinear
+from verify.ops.piecewise import Piecewise
+from verify.sets import InputSet
+from verify.upper.rows import Dense, Field, Slopes
+from verify.upper.site import Site, site_of
+
+
+class Domains(NamedTuple):
+    """Domains with their duals, one a row; U columns.
+
+    Args:
+        owner: (rows,) long, the sample whose set the row's inputs lie in.
+        low, high: (rows, U) ranges of the columns' inputs.
+        slope: (rows, U) slopes of the free lines; no meaning where there is none.
+        multiplier: (rows, U) of low <= z <= high: what is added to z's coefficient; positive presses z up to low.
+    """
+
+    owner: Tensor
+    low: Tensor
+    high: Tensor
+    slope: Tensor
+    multiplier: Tensor
+
+    def take(self, index: Tensor) -> Domains:
+        """The rows at these positions."""
+        return Domains(*(part[index] for part in self))
+
+
+class Objective(NamedTuple):
+    """What the rows are: a value of the graph, and coefficients a (rows, *its shape) and direct (rows, *input shape)
+    or None, over it and over the input."""
+
+    name: str
+    a: Tensor
+    direct: Tensor | None = None
+
+    def take(self, index: Tensor) -> Objective:
+        """The rows at these positions."""
+        return Objective(self.name, self.a[index], None if self.direct is None else self.direct[index])
+
+
+class Pulled(NamedTuple):
+    """Rows that have reached the input: bounds (rows,), coefficients of f at the columns (rows, U), of the other
+    nonlinear nodes by name, and of the input."""
+
+    bound: Tensor
+    a: Tensor
+    pools: dict[str, Tensor]
+    input: Tensor
+
+    def take(self, index: Tensor) -> Pulled:
+        """The rows at these positions."""
+        pools = {name: rows[index] for name, rows in self.pools.items()}
+        return Pulled(self.bound[index], self.a[index], pools, self.input[index])
+
+
+class Primal(NamedTuple):
+    """Where a bound is attained in the relaxed network: the columns' inputs relative to the reference (rows, U), and
+    the network's input and the objective's value themselves, (rows, *shape)."""
+
+    z: Tensor
+    x: Tensor
+    value: Tensor
+
+    def take(self, index: Tensor) -> Primal:
+        """The rows at these positions."""
+        return Primal(*(part[index] for part in self))
+
+
+class Dual:
+    """A network over a batch of sets with known boxes: what all domains of these sets share."""
+
+    def __init__(self, network: BoundGraph, inputs: InputSet, boxes: dict[str, Interval], like: Dual | None = None):
+        """boxes: of every nonlinear node's argument, each (batch, *shape). like: a dual of the same graph over boxes
+        that contain these, whose columns are taken."""
+        self.network, self.inputs = network, inputs
+        self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
+        self.radius = (inputs.high - inputs.low) / 2
+        self.sites: dict[str, Site] = {}
+        self.pools: dict[str, Slopes] = {}
+        self.columns = 0
+        for node, p in network.walk():
+            arguments = [self.reference[name] for name in node.inputs]
+            self.reference[node.name] = node.op.forward(p, *arguments)
+            if isinstance(node.op, Nonlinear):
+                box = boxes[node.inputs[0]]
+                lines = node.op.relax(p, box)
+                if lines.lower_index is not None:
+                    self.pools[node.name] = Slopes(lines, arguments[0], self.reference[node.name])
+                else:
+                    columns = None if like is None else like.sites[node.name].columns
+                    self.sites[node.name] = site_of(node.op, p, node.inputs[0], box, self.columns, columns)
+                    self.columns = self.sites[node.name].span.stop
+        self.low = self._gathered({name: box.low for name, box in boxes.items()})
+        self.high = self._gathered({name: box.high for name, box in boxes.items()})
+        self.at = self._gathered(self.reference)
+        self.value = self._gathered(self.reference, outputs=True)
+
+    def _gathered(self, values: dict[str, Tensor], outputs: bool = False) -> Tensor:
+        """The columns' entries of the sites' inputs, or of their outputs; (batch, U)."""
+        parts = [self.radius.flatten(1)[:, :0]]
+        for name, site in self.sites.items():
+            parts.append(values[name if outputs else site.source].flatten(1)[:, site.columns])
+        return torch.cat(parts, 1)
+
+    def whole(self, owner: Tensor) -> Domains:
+        """Whole sets as domains, with the slopes of `relax` and no multipliers; owner (rows,)."""
+        low, high = self.low[owner], self.high[owner]
+        return Domains(owner, low, high, self.usual_slopes(low, high), torch.zeros_like(low))
+
+    def widest(self, name: str) -> int:
+        """The largest number of entries among the values up to this one."""
+        graph, size = self.network.graph, prod(self.network.input_shape)
+        for node in graph.nodes:
+            size = max(size, prod(node.shape))
+            if node.name == name:
+                break
+        return size
+
+    def usual_slopes(self, low: Tensor, high: Tensor) -> Tensor:
+        """The free slopes that `relax` takes on these ranges, (rows, U)."""
+        slope = torch.zeros_like(low)
+        for site in self.sites.values():
+            slope[:, site.span] = site.free(site.relax(Interval(low[:, site.span], high[:, site.span])))
+        return slope
+
+    def unstable(self, low: Tensor, high: Tensor) -> Tensor:
+        """The columns on whose ranges f is not linear; bool (rows, U)."""
+        parts = [torch.zeros_like(low[:, :0], dtype=torch.bool)]
+        for site in self.sites.values():
+            parts.append(site.unstable(Interval(low[:, site.span], high[:, site.span])))
+        return torch.cat(parts, 1)
+
+
+class Prepared:
+    """Domains of a `Dual` with their fixed lines, ready for any slopes and multipliers."""
+
+    def __init__(self, dual: Dual, domains: Domains):
+        self.dual, self.owner = dual, domains.owner
+        at, value = _pick(dual.at, domains.owner), _pick(dual.value, domains.owner)
+        self.low, self.high = domains.low - at, domains.high - at
+        # the line on the other side of the free one: its slope, and how far it lies above f at the reference
+        self.slope, self.gap = torch.empty_like(self.low), torch.empty_like(self.low)
+        # a free line of slope s lies base - s * knot above f at the reference
+        self.knot, self.base = torch.empty_like(self.low), torch.empty_like(self.low)
+        self.least, self.most = torch.empty_like(self.low), torch.empty_like(self.low)  # range of the free slope
+        for site in dual.sites.values():
+            span = site.span
+            self._fix(site, Interval(domains.low[:, span], domains.high[:, span]), at[:, span], value[:, span])
+
+    def _fix(self, site: Site, box: Interval, at: Tensor, value: Tensor) -> None:
+        op, span, lines = site.op, site.span, site.relax(box)
+        lower = lines.lower_slope, lines.lower_slope * at + lines.lower_intercept - value
+        upper = lines.upper_slope, lines.upper_slope * at + lines.upper_intercept - value
+        self.slope[:, span], self.gap[:, span] = lower if site.convex is False else upper
+        if site.convex is None:
+            self.knot[:, span], self.base[:, span] = 0, lower[1]
+            self.least[:, span] = self.most[:, span] = lower[0]
+            return
+        assert isinstance(op, Piecewise)
+        knot = torch.full_like(box.low, float(op.breakpoints[0])).clamp(box.low, box.high)
+        self.knot[:, span], self.base[:, span] = knot - at, op.forward((), knot) - value
+        ends, free, fixed = sorted(map(float, op.slopes)), op.unstable((), box), site.free(lines)
+        self.least[:, span] = torch.where(free, ends[0], fixed)
+        self.most[:, span] = torch.where(free, ends[1], fixed)
+
+    def take(self, index: Tensor) -> Prepared:
+        """The rows at these positions."""
+        out = object.__new__(Prepared)
+        out.dual = self.dual
+        for name in ("owner", "low", "high", "slope", "gap", "knot", "base", "least", "most"):
+            setattr(out, name, getattr(self, name)[index])
+        return out
+
+    def pull(self, objective: Objective, slope: Tensor, multiplier: Tensor) -> Pulled:
+        """Upper bounds of the rows for slopes within [least, most] and any multipliers, both (rows, U).
+
+        Sound because each line bounds its neuron over its range in the domain, `multiplier * z` is at least its minimum
+        over that range, which is subtracted, and the support function bounds the rest; trusts float rounding.
+        """
+        dual, graph = self.dual, self.dual.network.graph
+        least = torch.where(multiplier > 0, multiplier * self.low, multiplier * self.high)
+        bound = self._constant(objective) - least.sum(1)
+        pending = {objective.name: objective.a}
+        if objective.direct is not None:
+            pending[graph.input] = objective.direct + pending.get(graph.input, 0)
+        coefficients, pools = torch.zeros_like(slope), {}
+        gap = self.base - slope * self.knot
+        for node in reversed(graph.nodes):
+            here = pending.pop(node.name, None)
+            if here is None:
+                continue
+            p, source = dual.network.of(node), node.inputs[0]
+            if isinstance(node.op, Affine):
+                parts = [(s, node.op.adjoint(p, k, here, graph.shape_of(s))) for k, s in enumerate(node.inputs)]
+            elif node.name in dual.pools:
+                pools[node.name] = here
+                rows, more = Dense(here, self.owner).scatter(dual.pools[node.name], graph.shape_of(source))
+                bound, parts = bound + more, [(source, rows.a)]
+            else:
+                site, flat = dual.sites[node.name], here.flatten(1)
+                span, a = site.span, flat.index_select(1, site.columns)
+                coefficients[:, span] = a
+                free = a.clamp(min=0) if site.convex is False else a.clamp(max=0)
+                fixed = a - free
+                bound = bound + torch.linalg.vecdot(fixed, self.gap[:, span]) + torch.linalg.vecdot(free, gap[:, span])
+                new = multiplier[:, span].addcmul(fixed, self.slope[:, span]).addcmul_(free, slope[:, span])
+                whole = (flat * site.slope).index_copy_(1, site.columns, new)
+                parts = [(source, whole.reshape(-1, *graph.shape_of(source)))]
+            for name, part in parts:
+                pending[name] = pending[name] + part if name in pending else part
+        last = pending[graph.input]
+        return Pulled(bound + self._support(last), coefficients, pools, last)
+
+    def primal(self, objective: Objective, slope: Tensor, pulled: Pulled) -> Primal:
+        """The point of the relaxed network at which the rows attain their bounds."""
+        dual, graph = self.dual, self.dual.network.graph
+        x = self._maximiser(pulled.input)
+        values, z, gap = {graph.input: x}, torch.zeros_like(slope), self.base - slope * self.knot
+        for node, p in dual.network.walk():
+            if objective.name in values:
+                break
+            here = values[node.inputs[0]]
+            if isinstance(node.op, Affine):
+                total = node.op.linear(p, 0, here)
+                for k, name in enumerate(node.inputs[1:], 1):
+                    total = total + node.op.linear(p, k, values[name])
+                values[node.name] = total
+            elif node.name in dual.pools:
+                at = dual.pools[node.name]
+                lines, sign = at.lines.select(self.owner), pulled.pools.get(node.name, at.value[self.owner])
+                values[node.name] = lines.at(here + at.at[self.owner], sign) - at.value[self.owner]
+            else:
+                site, flat = dual.sites[node.name], here.flatten(1)
+                span, here = site.span, flat.index_select(1, site.columns)
+                z[:, span] = here
+                a = pulled.a[:, span]
+                free = a > 0 if site.convex is False else a < 0
+                new = torch.where(free, slope[:, span], self.slope[:, span]) * here
+                new += torch.where(free, gap[:, span], self.gap[:, span])
+                values[node.name] = (flat * site.slope).index_copy_(1, site.columns, new).reshape(-1, *node.shape)
+        value = values[objective.name] + _pick(dual.reference[objective.name], self.owner)
+        return Primal(z, x + _pick(dual.reference[graph.input], self.owner), value)
+
+    def _constant(self, objective: Objective) -> Tensor:
+        """The rows at the reference, (rows,)."""
+        constant = Dense(objective.a, self.owner).dot(Field(self.dual.reference[objective.name]))
+        if objective.direct is not None:
+            center = self.dual.reference[self.dual.network.graph.input]
+            constant = constant + Dense(objective.direct, self.owner).dot(Field(center))
+        return constant
+
+    def _support(self, a: Tensor) -> Tensor:
+        """max of rows a (rows, *input shape) over their sets, relative to the centers; (rows,)."""
+        dual = self.dual
+        if dual.inputs.is_box:
+            return torch.linalg.vecdot(a.flatten(1).abs(), _pick(dual.radius.flatten(1), self.owner))
+        support = dual.inputs.select(self.owner).support(a.unsqueeze(1)).squeeze(1)
+        return support - Dense(a, self.owner).dot(Field(dual.reference[dual.network.graph.input]))
+
+    def _maximiser(self, a: Tensor) -> Tensor:
+        """Where the rows a attain `_support`, relative to the centers; (rows, *input shape)."""
+        dual = self.dual
+        if dual.inputs.is_box:
+            return a.sign() * _pick(dual.radius, self.owner)
+        center = dual.reference[dual.network.graph.input]
+        return dual.inputs.select(self.owner).maximiser(a) - center[self.owner]
+
+
+def _pick(values: Tensor, owner: Tensor) -> Tensor:
+    """Each row's sample; one sample is shared without a copy."""
+    return values if values.shape[0] == 1 else values[owner]

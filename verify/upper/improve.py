@@ -1,0 +1,147 @@
+"""Descends the dual: slopes and multipliers that make upper bounds small."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from verify.upper.dual import Domains, Dual, Objective, Prepared, Primal, Pulled
+
+STEP = 0.3  # first step of a slope, in units of its own range
+PRESS = 0.3  # first step of a multiplier, in units of the coefficients that it adds to
+FADE = 0.1  # share of the first step that is left at the last
+INERTIA, MEMORY = 0.5, 0.95  # of the mean gradient and of the mean square, as in Adam (Kingma and Ba 2015)
+SPARSE = 0.7  # rows leave the batch once at most this share of them is undecided
+
+
+class Improved(NamedTuple):
+    """The least bounds that were met (rows,), the domains with the duals that give them, and the relaxation at the last
+    duals that were tried: coefficients of f at the columns (rows, U), and where the bound is attained."""
+
+    bound: Tensor
+    domains: Domains
+    a: Tensor
+    primal: Primal
+
+
+def improve(
+    dual: Dual, objective: Objective, domains: Domains, steps: int,
+    cutoff: Tensor | None = None, split: Tensor | None = None,
+) -> Improved:
+    """Bounds the rows of an objective on domains, then descends for some steps, at least 1 bound in all.
+
+    Args:
+        cutoff: (rows,) a row leaves as soon as its bound is below; None to use all steps.
+        split: bool (rows, U), the columns whose multipliers are free; None to keep them as they are.
+
+    Sound because `Prepared.pull` is for any duals; trusts float rounding.
+    """
+    prepared = Prepared(dual, domains)
+    best = Best(objective, domains)
+    descent = Descent(prepared, objective, domains, split)
+    left = torch.arange(len(domains.owner), device=domains.owner.device)
+    for k in range(steps):
+        pulled = descent.prepared.pull(descent.objective, descent.slope, descent.multiplier)
+        primal = descent.prepared.primal(descent.objective, descent.slope, pulled)
+        best.see(left, pulled, primal, descent.slope, descent.multiplier)
+        if k + 1 == steps:
+            break
+        if cutoff is not None:
+            keep = (~(best.bound[left] < cutoff[left])).nonzero().flatten()
+            if not len(keep):
+                break
+            if len(keep) <= SPARSE * len(left):
+                left = left[keep]
+                pulled, primal = pulled.take(keep), primal.take(keep)
+                descent.keep(keep)
+        descent.step(pulled, primal, k, 1 - (1 - FADE) * k / (steps - 1))
+    return best.result()
+
+
+class Best:
+    """The least bound of every row so far with its duals, and the last relaxation."""
+
+    def __init__(self, objective: Objective, domains: Domains):
+        self.domains = domains
+        self.slope, self.multiplier = domains.slope.clone(), domains.multiplier.clone()
+        self.bound = domains.low.new_full((len(domains.owner),), torch.inf)
+        self.a, self.z = torch.zeros_like(self.slope), torch.zeros_like(self.slope)
+        self.x: Tensor | None = None
+        self.value = torch.zeros_like(objective.a)
+
+    def see(self, left: Tensor, pulled: Pulled, primal: Primal, slope: Tensor, multiplier: Tensor) -> None:
+        """Notes what the rows at these positions have reached; a bound that is NaN is never the least."""
+        if self.x is None:
+            self.x = torch.empty_like(primal.x)
+        if len(left) == len(self.bound):
+            better = (pulled.bound < self.bound)[:, None]
+            self.bound = torch.where(better[:, 0], pulled.bound, self.bound)
+            self.slope = torch.where(better, slope, self.slope)
+            self.multiplier = torch.where(better, multiplier, self.multiplier)
+            self.a, (self.z, self.x, self.value) = pulled.a, primal
+            return
+        better = (pulled.bound < self.bound[left]).nonzero().flatten()
+        into = left[better]
+        self.bound[into] = pulled.bound[better]
+        self.slope[into], self.multiplier[into] = slope[better], multiplier[better]
+        self.a[left], self.z[left], self.x[left], self.value[left] = pulled.a, *primal
+
+    def result(self) -> Improved:
+        assert self.x is not None
+        domains = self.domains._replace(slope=self.slope, multiplier=self.multiplier)
+        return Improved(self.bound, domains, self.a, Primal(self.z, self.x, self.value))
+
+
+class Descent:
+    """State of Adam for slopes and multipliers of the rows that are left."""
+
+    def __init__(self, prepared: Prepared, objective: Objective, domains: Domains, split: Tensor | None):
+        self.prepared, self.objective = prepared, objective
+        self.slope = domains.slope.clamp(prepared.least, prepared.most)
+        self.multiplier = domains.multiplier
+        self.split = split  # (rows, U) columns whose multipliers are free, or None for no multipliers
+        self.moments = [torch.zeros_like(self.slope) for _ in range(2 if split is None else 4)]
+        self.unit: Tensor | None = None  # (rows, U) scale of the multipliers
+
+    def step(self, pulled: Pulled, primal: Primal, k: int, rest: float) -> None:
+        """One step down from the point where the bound is attained; rest is the share of the step length."""
+        prepared = self.prepared
+        free = torch.empty_like(pulled.a)
+        for site in prepared.dual.sites.values():
+            a = pulled.a[:, site.span]
+            free[:, site.span] = a.clamp(min=0) if site.convex is False else a.clamp(max=0)
+        move = self._adam(0, free * (primal.z - prepared.knot), k)
+        span = prepared.most - prepared.least
+        self.slope = (self.slope - STEP * rest * span * move).clamp(prepared.least, prepared.most)
+        if self.split is None:
+            return
+        if self.unit is None:
+            self.unit = torch.empty_like(pulled.a)
+            for site in prepared.dual.sites.values():
+                a = pulled.a[:, site.span]
+                self.unit[:, site.span] = a.square().mean(1, keepdim=True).sqrt()
+        m, z = self.multiplier, primal.z
+        below, above = z - prepared.low, z - prepared.high
+        # at zero the subdifferential is [above, below], and nothing moves where that holds 0
+        gradient = torch.where(m > 0, below, torch.where(m < 0, above, below.clamp(max=0) + above.clamp(min=0)))
+        move = self._adam(2, gradient * self.split, k)
+        new = m - PRESS * rest * self.unit * move
+        # a multiplier stops at zero, where the other end of the range takes over
+        self.multiplier = torch.where(new * m < 0, 0.0, new)
+
+    def keep(self, index: Tensor) -> None:
+        """Goes on with the rows at these positions only."""
+        self.prepared, self.objective = self.prepared.take(index), self.objective.take(index)
+        self.slope, self.multiplier = self.slope[index], self.multiplier[index]
+        self.split = None if self.split is None else self.split[index]
+        self.unit = None if self.unit is None else self.unit[index]
+        self.moments = [part[index] for part in self.moments]
+
+    def _adam(self, at: int, gradient: Tensor, k: int) -> Tensor:
+        mean, square = self.moments[at], self.moments[at + 1]
+        mean.mul_(INERTIA).add_(gradient, alpha=1 - INERTIA)
+        square.mul_(MEMORY).addcmul_(gradient, gradient, value=1 - MEMORY)
+        root = (square / (1 - MEMORY ** (k + 1))).sqrt_().add_(torch.finfo(gradient.dtype).tiny)
+        return (mean / (1 - INERTIA ** (k + 1))).div_(root)

@@ -1,0 +1,40 @@
+"""A descent in float32 finds duals; one pull in float64 turns them into a bound."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from verify.ops.base import Interval
+from verify.upper.confirm import guarded
+from verify.upper.dual import Domains, Dual, Objective, Prepared
+
+
+def outward(box: Interval, dtype: torch.dtype) -> Interval:
+    """The smallest intervals of this type that contain the given ones."""
+    low, high = box.low.to(dtype), box.high.to(dtype)
+    infinity = torch.full_like(low, torch.inf)
+    return Interval(
+        torch.where(low.to(box.low) > box.low, torch.nextafter(low, -infinity), low),
+        torch.where(high.to(box.high) < box.high, torch.nextafter(high, infinity), high),
+    )
+
+
+def replayed(wide: Dual, objective: Objective, ranges: Interval, duals: Domains, bound: Tensor) -> Tensor:
+    """Upper bounds of rows in float64 with duals that gave `bound` (rows,) in the search's own precision; (rows,).
+
+    Args:
+        wide: the dual of the network in float64, with the columns of the one that was searched.
+        objective: the rows, in any precision.
+        ranges: (rows, U) of the columns, float64.
+        duals: owners, slopes and multipliers; its ranges are not used.
+
+    Slopes that the ranges do not allow are clamped; the result is `guarded`.
+    Sound because `Prepared.pull` is for any duals; trusts float64 rounding.
+    """
+    domains = Domains(duals.owner, *ranges, duals.slope.double(), duals.multiplier.double())
+    prepared = Prepared(wide, domains)
+    direct = None if objective.direct is None else objective.direct.double()
+    rows = Objective(objective.name, objective.a.double(), direct)
+    again = prepared.pull(rows, domains.slope.clamp(prepared.least, prepared.most), domains.multiplier).bound
+    return guarded(bound.double(), again)

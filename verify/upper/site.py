@@ -1,0 +1,56 @@
+"""The elementwise nonlinear nodes of a network as linear bounds see them: few entries are open, the others linear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verify.ops.base import Interval, Lines, Nonlinear, Parameters
+from verify.ops.piecewise import Piecewise
+
+
+@dataclass(frozen=True)
+class Site:
+    """An elementwise nonlinear node: the flat entries that are columns, and the slope of f at all others."""
+
+    op: Nonlinear
+    parameters: Parameters
+    source: str  # the node's argument
+    columns: Tensor  # (n,) long
+    span: slice  # where these columns lie among those of all sites
+    slope: Tensor  # (entries,), 0 at columns
+    convex: bool | None  # for a hinge: whether its lower line is the free one; None where no line is free
+
+    def relax(self, box: Interval) -> Lines:
+        """The usual lines over boxes of the columns, (rows, n)."""
+        return self.op.relax(self.parameters, box)
+
+    def free(self, lines: Lines) -> Tensor:
+        """The slope of the line that is free."""
+        return lines.upper_slope if self.convex is False else lines.lower_slope
+
+    def unstable(self, box: Interval) -> Tensor:
+        """Where f is not linear over boxes of the columns; bool (rows, n)."""
+        return self.op.unstable(self.parameters, box)
+
+
+def site_of(
+    op: Nonlinear, p: Parameters, source: str, box: Interval, start: int, columns: Tensor | None = None
+) -> Site:
+    """A node with its columns: the entries that are not one and the same linear piece on every sample's range, or the
+    entries given, which must contain those. Raises ValueError where they do not."""
+    slope, same = torch.zeros_like(box.low[0]).flatten(), torch.zeros_like(box.low[0], dtype=torch.bool).flatten()
+    if isinstance(op, Piecewise):
+        piece = sum((box.high > float(b)).long() for b in op.breakpoints)
+        same = (~op.unstable(p, box) & (piece == piece[:1])).all(0).flatten()
+        slope = torch.tensor([float(s) for s in op.slopes]).to(slope)[piece[0].flatten()]
+    if columns is None:
+        columns = (~same).nonzero().flatten()
+    elif not bool(same.index_fill(0, columns, True).all()):
+        raise ValueError(f"an entry of {source} is not linear and no column; its box must lie in that of the columns")
+    is_hinge = isinstance(op, Piecewise) and len(op.breakpoints) == 1
+    convex = op.slopes[0] < op.slopes[1] if isinstance(op, Piecewise) and is_hinge else None
+    span = slice(start, start + len(columns))
+    return Site(op, p, source, columns, span, slope.index_fill(0, columns, 0), convex)
