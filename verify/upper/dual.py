@@ -12,6 +12,7 @@ not linear on their whole range, the *columns*, carry numbers of their own; a do
 
 from __future__ import annotations
 
+from copy import copy
 from math import prod
 from typing import NamedTuple
 
@@ -124,6 +125,14 @@ class Dual:
         for name, site in self.sites.items():
             parts.append(values[name if outputs else site.source].flatten(1)[:, site.columns])
         return torch.cat(parts, 1)
+
+    def first(self, count: int) -> Dual:
+        """The same without the sites behind the first `count` columns, for rows over values that come before these."""
+        out = copy(self)
+        out.sites = {name: site for name, site in self.sites.items() if site.span.stop <= count}
+        out.low, out.high, out.at, out.value = (part[:, :count] for part in (self.low, self.high, self.at, self.value))
+        out.columns = count
+        return out
 
     def whole(self, owner: Tensor) -> Domains:
         """Whole sets as domains, with the slopes of `relax` and no multipliers; owner (rows,)."""

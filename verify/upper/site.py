@@ -21,6 +21,7 @@ class Site:
     columns: Tensor  # (n,) long
     span: slice  # where these columns lie among those of all sites
     slope: Tensor  # (entries,), 0 at columns
+    kink: float | None  # for a hinge: its breakpoint
     convex: bool | None  # for a hinge: whether its lower line is the free one; None where no line is free
 
     def relax(self, box: Interval) -> Lines:
@@ -50,7 +51,8 @@ def site_of(
         columns = (~same).nonzero().flatten()
     elif not bool(same.index_fill(0, columns, True).all()):
         raise ValueError(f"an entry of {source} is not linear and no column; its box must lie in that of the columns")
-    is_hinge = isinstance(op, Piecewise) and len(op.breakpoints) == 1
-    convex = op.slopes[0] < op.slopes[1] if isinstance(op, Piecewise) and is_hinge else None
     span = slice(start, start + len(columns))
-    return Site(op, p, source, columns, span, slope.index_fill(0, columns, 0), convex)
+    kink = convex = None
+    if isinstance(op, Piecewise) and len(op.breakpoints) == 1:
+        kink, convex = float(op.breakpoints[0]), op.slopes[0] < op.slopes[1]
+    return Site(op, p, source, columns, span, slope.index_fill(0, columns, 0), kink, convex)

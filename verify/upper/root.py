@@ -1,7 +1,8 @@
-"""Linear bounds with optimised slopes (Xu et al. 2021, alpha-CROWN), each row with slopes of its own.
+"""What a search starts from: the relaxation of whole sets in two precisions, with ranges of optimised slopes.
 
 The first sweep is CROWN's. Then, layer by layer, every neuron that is still undecided gets its two bounds again by a
-descent on its own slopes, over the ranges of the layers before, which are by then as tight as they will be.
+descent on slopes of its own (Xu et al. 2021, alpha-CROWN), over the ranges of the layers before, which are by then as
+tight as they will be.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from verify.upper.replay import outward, replayed
 from verify.upper.site import Site
 
 STEPS = 10  # bounds of a neuron, its first included
-FLOATS = 1 << 22  # of one layer's coefficients at a time
+FLOATS = 1 << 20  # of one layer's coefficients at a time
 
 
 @dataclass(frozen=True)
@@ -59,33 +60,36 @@ def refine(dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int) -> Int
     for site in dual.sites.values():
         if site.source in exact or not len(site.columns):
             continue
+        before = dual.first(site.span.start), wide.first(site.span.start)
         open_here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
         owner, index = open_here.nonzero(as_tuple=True)
         step = max(1, FLOATS // max(1, dual.widest(site.source)))
         for part in torch.arange(len(owner), device=owner.device).split(step):
-            _refine(dual, wide, site, owner[part], index[part], ranges, steps)
+            _refine(*before, site, owner[part], index[part], ranges, steps)
     return ranges
 
 
 def _refine(dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ranges: Interval, steps: int) -> None:
-    """Tightens the ranges in place at these columns (n,) of a site."""
-    column = site.span.start + index
-    middle = ranges.low[owner, column] + ranges.high[owner, column]
-    side = torch.where(middle < 0, 1.0, -1.0).to(dual.low)  # where the neuron may become stable comes first
+    """Tightens the ranges in place at these columns (n,) of a site; the duals end before it."""
+    column, kink = site.span.start + index, site.kink
+    middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
+    # where the neuron may become linear comes first
+    side = torch.where(middle < (0 if kink is None else kink), 1.0, -1.0).to(dual.low)
     rest = torch.arange(len(owner), device=owner.device)
     for sign in (side, -side):
         sign, here, at = sign[rest], owner[rest], column[rest]
         a = torch.zeros((len(rest), *dual.network.graph.shape_of(site.source)), dtype=sign.dtype, device=sign.device)
         a.flatten(1)[torch.arange(len(rest), device=a.device), site.columns[index[rest]]] = sign
-        objective, exact = Objective(site.source, a), Interval(ranges.low[here], ranges.high[here])
+        objective = Objective(site.source, a)
+        exact = Interval(ranges.low[here, : dual.columns], ranges.high[here, : dual.columns])
         low, high = outward(exact, dual.low.dtype)
         domains = Domains(here, low, high, dual.usual_slopes(low, high), torch.zeros_like(low))
-        found = improve(dual, objective, domains, steps, torch.zeros_like(sign))
+        found = improve(dual, objective, domains, steps, None if kink is None else sign * kink)
         bound = replayed(wide, objective, exact, found.domains, found.bound)
         up, infinity = sign > 0, torch.full_like(bound, torch.inf)
         old = Interval(ranges.low[here, at], ranges.high[here, at])
         new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
         ranges.low[here, at], ranges.high[here, at] = new
-        rest = rest[~(bound < 0)]
+        rest = rest[site.unstable(new)]
         if not len(rest):
             return
