@@ -63,18 +63,22 @@ class Objective(NamedTuple):
 
 
 class Pulled(NamedTuple):
-    """Rows that have reached the input: bounds (rows,), coefficients of f at the columns (rows, U), of the other
-    nonlinear nodes by name, and of the input."""
+    """Rows that have reached the input: bounds (rows,); (rows, U) coefficients of f at the columns, slopes and gaps of
+    the lines that they chose, and whether these are free ones; coefficients of other nonlinear nodes and of the input.
+    """
 
     bound: Tensor
     a: Tensor
+    slope: Tensor
+    gap: Tensor
+    free: Tensor
     pools: dict[str, Tensor]
     input: Tensor
 
     def take(self, index: Tensor) -> Pulled:
         """The rows at these positions."""
         pools = {name: rows[index] for name, rows in self.pools.items()}
-        return Pulled(self.bound[index], self.a[index], pools, self.input[index])
+        return Pulled(*(part[index] for part in self[:5]), pools, self.input[index])
 
 
 class Primal(NamedTuple):
@@ -196,58 +200,64 @@ class Prepared:
         self.most[:, span] = torch.where(free, ends[1], fixed)
 
     def take(self, index: Tensor) -> Prepared:
-        """The rows at these positions."""
-        out = object.__new__(Prepared)
-        out.dual = self.dual
-        for name in ("owner", "low", "high", "slope", "gap", "knot", "base", "least", "most"):
-            setattr(out, name, getattr(self, name)[index])
+        """The rows at these positions; copies of one row are shared."""
+        out = copy(self)
+        out.owner = self.owner[index]
+        for name in ("low", "high", "slope", "gap", "knot", "base", "least", "most"):
+            part = getattr(self, name)
+            is_shared = len(part) == 1 or part.stride(0) == 0
+            setattr(out, name, part[:1].expand(len(index), -1) if is_shared else part[index])
         return out
 
-    def pull(self, objective: Objective, slope: Tensor, multiplier: Tensor) -> Pulled:
-        """Upper bounds of the rows for slopes within [least, most] and any multipliers, both (rows, U).
+    def pull(self, objective: Objective, slope: Tensor, multiplier: Tensor | None) -> Pulled:
+        """Upper bounds of the rows for slopes within [least, most] and any multipliers, both (rows, U); None for zero.
 
         Sound because each line bounds its neuron over its range in the domain, `multiplier * z` is at least its minimum
         over that range, which is subtracted, and the support function bounds the rest; trusts float rounding.
         """
         dual, graph = self.dual, self.dual.network.graph
-        least = torch.where(multiplier > 0, multiplier * self.low, multiplier * self.high)
-        bound = self._constant(objective) - least.sum(1)
+        bound = self._constant(objective)
+        if multiplier is not None:
+            bound = bound - torch.where(multiplier > 0, multiplier * self.low, multiplier * self.high).sum(1)
         pending = {objective.name: objective.a}
         if objective.direct is not None:
             pending[graph.input] = objective.direct + pending.get(graph.input, 0)
-        coefficients, pools = torch.zeros_like(slope), {}
-        gap = self.base - slope * self.knot
+        gap = torch.addcmul(self.base, slope, self.knot, value=-1)
+        a, chosen, height = (torch.zeros_like(slope) for _ in range(3))
+        is_free = torch.zeros_like(slope, dtype=torch.bool)
+        pools: dict[str, Tensor] = {}
         for node in reversed(graph.nodes):
-            here = pending.pop(node.name, None)
-            if here is None:
+            rows = pending.pop(node.name, None)
+            if rows is None:
                 continue
             p, source = dual.network.of(node), node.inputs[0]
             if isinstance(node.op, Affine):
-                parts = [(s, node.op.adjoint(p, k, here, graph.shape_of(s))) for k, s in enumerate(node.inputs)]
+                parts = [(s, node.op.adjoint(p, k, rows, graph.shape_of(s))) for k, s in enumerate(node.inputs)]
             elif node.name in dual.pools:
-                pools[node.name] = here
-                rows, more = Dense(here, self.owner).scatter(dual.pools[node.name], graph.shape_of(source))
-                bound, parts = bound + more, [(source, rows.a)]
+                pools[node.name] = rows
+                spread, more = Dense(rows, self.owner).scatter(dual.pools[node.name], graph.shape_of(source))
+                bound, parts = bound + more, [(source, spread.a)]
             else:
-                site, flat = dual.sites[node.name], here.flatten(1)
-                span, a = site.span, flat.index_select(1, site.columns)
-                coefficients[:, span] = a
-                free = a.clamp(min=0) if site.convex is False else a.clamp(max=0)
-                fixed = a - free
-                bound = bound + torch.linalg.vecdot(fixed, self.gap[:, span]) + torch.linalg.vecdot(free, gap[:, span])
-                new = multiplier[:, span].addcmul(fixed, self.slope[:, span]).addcmul_(free, slope[:, span])
+                site, flat = dual.sites[node.name], rows.flatten(1)
+                span = site.span
+                a[:, span] = here = flat.index_select(1, site.columns)
+                is_free[:, span] = free = here > 0 if site.convex is False else here < 0
+                chosen[:, span] = line = torch.where(free, slope[:, span], self.slope[:, span])
+                height[:, span] = above = torch.where(free, gap[:, span], self.gap[:, span])
+                bound = bound + torch.linalg.vecdot(here, above)
+                new = here * line if multiplier is None else torch.addcmul(multiplier[:, span], here, line)
                 whole = (flat * site.slope).index_copy_(1, site.columns, new)
                 parts = [(source, whole.reshape(-1, *graph.shape_of(source)))]
             for name, part in parts:
                 pending[name] = pending[name] + part if name in pending else part
         last = pending[graph.input]
-        return Pulled(bound + self._support(last), coefficients, pools, last)
+        return Pulled(bound + self.support(last), a, chosen, height, is_free, pools, last)
 
-    def primal(self, objective: Objective, slope: Tensor, pulled: Pulled) -> Primal:
+    def primal(self, objective: Objective, pulled: Pulled) -> Primal:
         """The point of the relaxed network at which the rows attain their bounds."""
         dual, graph = self.dual, self.dual.network.graph
-        x = self._maximiser(pulled.input)
-        values, z, gap = {graph.input: x}, torch.zeros_like(slope), self.base - slope * self.knot
+        x, z = self._maximiser(pulled.input), torch.zeros_like(pulled.a)
+        values = {graph.input: x}
         for node, p in dual.network.walk():
             if objective.name in values:
                 break
@@ -263,12 +273,9 @@ class Prepared:
                 values[node.name] = lines.at(here + at.at[self.owner], sign) - at.value[self.owner]
             else:
                 site, flat = dual.sites[node.name], here.flatten(1)
-                span, here = site.span, flat.index_select(1, site.columns)
-                z[:, span] = here
-                a = pulled.a[:, span]
-                free = a > 0 if site.convex is False else a < 0
-                new = torch.where(free, slope[:, span], self.slope[:, span]) * here
-                new += torch.where(free, gap[:, span], self.gap[:, span])
+                span = site.span
+                z[:, span] = here = flat.index_select(1, site.columns)
+                new = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], here)
                 values[node.name] = (flat * site.slope).index_copy_(1, site.columns, new).reshape(-1, *node.shape)
         value = values[objective.name] + _pick(dual.reference[objective.name], self.owner)
         return Primal(z, x + _pick(dual.reference[graph.input], self.owner), value)
@@ -281,7 +288,7 @@ class Prepared:
             constant = constant + Dense(objective.direct, self.owner).dot(Field(center))
         return constant
 
-    def _support(self, a: Tensor) -> Tensor:
+    def support(self, a: Tensor) -> Tensor:
         """max of rows a (rows, *input shape) over their sets, relative to the centers; (rows,)."""
         dual = self.dual
         if dual.inputs.is_box:
@@ -290,7 +297,7 @@ class Prepared:
         return support - Dense(a, self.owner).dot(Field(dual.reference[dual.network.graph.input]))
 
     def _maximiser(self, a: Tensor) -> Tensor:
-        """Where the rows a attain `_support`, relative to the centers; (rows, *input shape)."""
+        """Where the rows a attain `support`, relative to the centers; (rows, *input shape)."""
         dual = self.dual
         if dual.inputs.is_box:
             return a.sign() * _pick(dual.radius, self.owner)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from verify.upper.dual import Domains, Dual, Objective, Prepared, Primal, Pulled
 
-STEP = 0.3  # first step of a slope, in units of its own range
+STEP = 0.5  # first step of a slope, in units of its own range
 PRESS = 0.3  # first step of a multiplier, in units of the coefficients that it adds to
 FADE = 0.1  # share of the first step that is left at the last
-INERTIA, MEMORY = 0.5, 0.95  # of the mean gradient and of the mean square, as in Adam (Kingma and Ba 2015)
+INERTIA, MEMORY = 0.3, 0.95  # of the mean gradient and of the mean square, as in Adam (Kingma and Ba 2015)
 SPARSE = 0.7  # rows leave the batch once at most this share of them is undecided
 
 
@@ -25,26 +25,31 @@ class Improved(NamedTuple):
     a: Tensor
     primal: Primal
 
+    def take(self, index: Tensor) -> Improved:
+        """The rows at these positions."""
+        return Improved(self.bound[index], self.domains.take(index), self.a[index], self.primal.take(index))
+
 
 def improve(
     dual: Dual, objective: Objective, domains: Domains, steps: int,
-    cutoff: Tensor | None = None, split: Tensor | None = None,
+    cutoff: Tensor | None = None, split: Tensor | None = None, prepared: Prepared | None = None,
 ) -> Improved:
     """Bounds the rows of an objective on domains, then descends for some steps, at least 1 bound in all.
 
     Args:
         cutoff: (rows,) a row leaves as soon as its bound is below; None to use all steps.
         split: bool (rows, U), the columns whose multipliers are free; None to keep them as they are.
+        prepared: of the domains, where it is known already.
 
     Sound because `Prepared.pull` is for any duals; trusts float rounding.
     """
-    prepared = Prepared(dual, domains)
+    prepared = Prepared(dual, domains) if prepared is None else prepared
     best = Best(objective, domains)
     descent = Descent(prepared, objective, domains, split)
     left = torch.arange(len(domains.owner), device=domains.owner.device)
     for k in range(steps):
         pulled = descent.prepared.pull(descent.objective, descent.slope, descent.multiplier)
-        primal = descent.prepared.primal(descent.objective, descent.slope, pulled)
+        primal = descent.prepared.primal(descent.objective, pulled)
         best.see(left, pulled, primal, descent.slope, descent.multiplier)
         if k + 1 == steps:
             break
@@ -71,7 +76,7 @@ class Best:
         self.x: Tensor | None = None
         self.value = torch.zeros_like(objective.a)
 
-    def see(self, left: Tensor, pulled: Pulled, primal: Primal, slope: Tensor, multiplier: Tensor) -> None:
+    def see(self, left: Tensor, pulled: Pulled, primal: Primal, slope: Tensor, multiplier: Tensor | None) -> None:
         """Notes what the rows at these positions have reached; a bound that is NaN is never the least."""
         if self.x is None:
             self.x = torch.empty_like(primal.x)
@@ -79,13 +84,16 @@ class Best:
             better = (pulled.bound < self.bound)[:, None]
             self.bound = torch.where(better[:, 0], pulled.bound, self.bound)
             self.slope = torch.where(better, slope, self.slope)
-            self.multiplier = torch.where(better, multiplier, self.multiplier)
+            if multiplier is not None:
+                self.multiplier = torch.where(better, multiplier, self.multiplier)
             self.a, (self.z, self.x, self.value) = pulled.a, primal
             return
         better = (pulled.bound < self.bound[left]).nonzero().flatten()
         into = left[better]
         self.bound[into] = pulled.bound[better]
-        self.slope[into], self.multiplier[into] = slope[better], multiplier[better]
+        self.slope[into] = slope[better]
+        if multiplier is not None:
+            self.multiplier[into] = multiplier[better]
         self.a[left], self.z[left], self.x[left], self.value[left] = pulled.a, *primal
 
     def result(self) -> Improved:
@@ -95,53 +103,58 @@ class Best:
 
 
 class Descent:
-    """State of Adam for slopes and multipliers of the rows that are left."""
+    """State of Adam for the slopes, as shares of their ranges, and the multipliers of the rows that are left."""
 
     def __init__(self, prepared: Prepared, objective: Objective, domains: Domains, split: Tensor | None):
         self.prepared, self.objective = prepared, objective
         self.slope = domains.slope.clamp(prepared.least, prepared.most)
-        self.multiplier = domains.multiplier
-        self.split = split  # (rows, U) columns whose multipliers are free, or None for no multipliers
+        self.span = prepared.most - prepared.least
+        self.share = (self.slope - prepared.least) / self.span.clamp(min=torch.finfo(self.span.dtype).tiny)
+        self.split = split  # (rows, U) columns whose multipliers are free, or None for no change of multipliers
+        self.multiplier = None if split is None and not bool(domains.multiplier.any()) else domains.multiplier
         self.moments = [torch.zeros_like(self.slope) for _ in range(2 if split is None else 4)]
         self.unit: Tensor | None = None  # (rows, U) scale of the multipliers
 
     def step(self, pulled: Pulled, primal: Primal, k: int, rest: float) -> None:
         """One step down from the point where the bound is attained; rest is the share of the step length."""
         prepared = self.prepared
-        free = torch.empty_like(pulled.a)
-        for site in prepared.dual.sites.values():
-            a = pulled.a[:, site.span]
-            free[:, site.span] = a.clamp(min=0) if site.convex is False else a.clamp(max=0)
-        move = self._adam(0, free * (primal.z - prepared.knot), k)
-        span = prepared.most - prepared.least
-        self.slope = (self.slope - STEP * rest * span * move).clamp(prepared.least, prepared.most)
-        if self.split is None:
-            return
+        gradient = (primal.z - prepared.knot).mul_(pulled.a).mul_(self.span).mul_(pulled.free)
+        mean, root, length = self._adam(0, gradient, k)
+        self.share.addcdiv_(mean, root, value=-STEP * rest * length).clamp_(0, 1)
+        self.slope = torch.addcmul(prepared.least, self.share, self.span)
+        if self.split is not None:
+            self._press(pulled, primal, k, rest)
+
+    def _press(self, pulled: Pulled, primal: Primal, k: int, rest: float) -> None:
+        """The step of the multipliers."""
+        assert self.multiplier is not None
         if self.unit is None:
             self.unit = torch.empty_like(pulled.a)
-            for site in prepared.dual.sites.values():
+            for site in self.prepared.dual.sites.values():
                 a = pulled.a[:, site.span]
                 self.unit[:, site.span] = a.square().mean(1, keepdim=True).sqrt()
         m, z = self.multiplier, primal.z
-        below, above = z - prepared.low, z - prepared.high
+        below, above = z - self.prepared.low, z - self.prepared.high
         # at zero the subdifferential is [above, below], and nothing moves where that holds 0
         gradient = torch.where(m > 0, below, torch.where(m < 0, above, below.clamp(max=0) + above.clamp(min=0)))
-        move = self._adam(2, gradient * self.split, k)
-        new = m - PRESS * rest * self.unit * move
+        mean, root, length = self._adam(2, gradient * self.split, k)
+        new = m - (PRESS * rest * length) * self.unit * mean / root
         # a multiplier stops at zero, where the other end of the range takes over
         self.multiplier = torch.where(new * m < 0, 0.0, new)
 
     def keep(self, index: Tensor) -> None:
         """Goes on with the rows at these positions only."""
         self.prepared, self.objective = self.prepared.take(index), self.objective.take(index)
-        self.slope, self.multiplier = self.slope[index], self.multiplier[index]
+        self.slope, self.share, self.span = self.slope[index], self.share[index], self.span[index]
+        self.multiplier = None if self.multiplier is None else self.multiplier[index]
         self.split = None if self.split is None else self.split[index]
         self.unit = None if self.unit is None else self.unit[index]
         self.moments = [part[index] for part in self.moments]
 
-    def _adam(self, at: int, gradient: Tensor, k: int) -> Tensor:
+    def _adam(self, at: int, gradient: Tensor, k: int) -> tuple[Tensor, Tensor, float]:
+        """(mean, root mean square, factor that corrects their bias) of the gradients so far."""
         mean, square = self.moments[at], self.moments[at + 1]
-        mean.mul_(INERTIA).add_(gradient, alpha=1 - INERTIA)
+        mean.lerp_(gradient, 1 - INERTIA)
         square.mul_(MEMORY).addcmul_(gradient, gradient, value=1 - MEMORY)
-        root = (square / (1 - MEMORY ** (k + 1))).sqrt_().add_(torch.finfo(gradient.dtype).tiny)
-        return (mean / (1 - INERTIA ** (k + 1))).div_(root)
+        factor = (1 - MEMORY ** (k + 1)) ** 0.5 / (1 - INERTIA ** (k + 1))
+        return mean, square.sqrt().add_(torch.finfo(gradient.dtype).tiny ** 0.5), factor

@@ -33,8 +33,13 @@ def replayed(wide: Dual, objective: Objective, ranges: Interval, duals: Domains,
     Sound because `Prepared.pull` is for any duals; trusts float64 rounding.
     """
     domains = Domains(duals.owner, *ranges, duals.slope.double(), duals.multiplier.double())
-    prepared = Prepared(wide, domains)
-    direct = None if objective.direct is None else objective.direct.double()
-    rows = Objective(objective.name, objective.a.double(), direct)
-    again = prepared.pull(rows, domains.slope.clamp(prepared.least, prepared.most), domains.multiplier).bound
-    return guarded(bound.double(), again)
+    return replayed_on(Prepared(wide, domains), objective, duals, bound)
+
+
+def replayed_on(prepared: Prepared, objective: Objective, duals: Domains, bound: Tensor) -> Tensor:
+    """`replayed` on domains that are prepared already."""
+    name, a, direct = objective
+    rows = Objective(name, a.double(), None if direct is None else direct.double())
+    slope = duals.slope.double().clamp(prepared.least, prepared.most)
+    multiplier = duals.multiplier.double() if bool(duals.multiplier.any()) else None
+    return guarded(bound.double(), prepared.pull(rows, slope, multiplier).bound)

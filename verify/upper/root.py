@@ -14,10 +14,10 @@ from torch import Tensor
 
 from verify.ops.base import Interval
 from verify.problem import Problem
-from verify.upper.dual import Domains, Dual, Objective
+from verify.upper.dual import Domains, Dual, Objective, Prepared
 from verify.upper.improve import improve
 from verify.upper.linear import exact_values, linear_boxes
-from verify.upper.replay import outward, replayed
+from verify.upper.replay import outward, replayed_on
 from verify.upper.site import Site
 
 STEPS = 10  # bounds of a neuron, its first included
@@ -60,36 +60,53 @@ def refine(dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int) -> Int
     for site in dual.sites.values():
         if site.source in exact or not len(site.columns):
             continue
-        before = dual.first(site.span.start), wide.first(site.span.start)
         open_here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
         owner, index = open_here.nonzero(as_tuple=True)
+        before = _Before(dual, wide, site, ranges)
         step = max(1, FLOATS // max(1, dual.widest(site.source)))
         for part in torch.arange(len(owner), device=owner.device).split(step):
-            _refine(*before, site, owner[part], index[part], ranges, steps)
+            before.refine(ranges, owner[part], index[part], steps)
     return ranges
 
 
-def _refine(dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ranges: Interval, steps: int) -> None:
-    """Tightens the ranges in place at these columns (n,) of a site; the duals end before it."""
-    column, kink = site.span.start + index, site.kink
-    middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
-    # where the neuron may become linear comes first
-    side = torch.where(middle < (0 if kink is None else kink), 1.0, -1.0).to(dual.low)
-    rest = torch.arange(len(owner), device=owner.device)
-    for sign in (side, -side):
-        sign, here, at = sign[rest], owner[rest], column[rest]
-        a = torch.zeros((len(rest), *dual.network.graph.shape_of(site.source)), dtype=sign.dtype, device=sign.device)
-        a.flatten(1)[torch.arange(len(rest), device=a.device), site.columns[index[rest]]] = sign
-        objective = Objective(site.source, a)
-        exact = Interval(ranges.low[here, : dual.columns], ranges.high[here, : dual.columns])
+class _Before:
+    """What lies before a site, with ranges that are final."""
+
+    def __init__(self, dual: Dual, wide: Dual, site: Site, ranges: Interval):
+        count = site.span.start
+        self.site, self.dual = site, dual.first(count)
+        whole = torch.arange(dual.inputs.batch, device=ranges.low.device)
+        exact = Interval(ranges.low[:, :count], ranges.high[:, :count])
         low, high = outward(exact, dual.low.dtype)
-        domains = Domains(here, low, high, dual.usual_slopes(low, high), torch.zeros_like(low))
-        found = improve(dual, objective, domains, steps, None if kink is None else sign * kink)
-        bound = replayed(wide, objective, exact, found.domains, found.bound)
-        up, infinity = sign > 0, torch.full_like(bound, torch.inf)
-        old = Interval(ranges.low[here, at], ranges.high[here, at])
-        new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
-        ranges.low[here, at], ranges.high[here, at] = new
-        rest = rest[site.unstable(new)]
-        if not len(rest):
-            return
+        slope, none = self.dual.usual_slopes(low, high), torch.zeros_like(low)
+        self.domains = Domains(whole, low, high, slope, none)
+        self.near = Prepared(self.dual, self.domains)
+        self.far = Prepared(wide.first(count), Domains(whole, *exact, slope.double(), none.double()))
+
+    def refine(self, ranges: Interval, owner: Tensor, index: Tensor, steps: int) -> None:
+        """Tightens the ranges in place at these columns (n,) of the site."""
+        site, column, kink = self.site, self.site.span.start + index, self.site.kink
+        middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
+        # where the neuron may become linear comes first
+        side = torch.where(middle < (0 if kink is None else kink), 1.0, -1.0).to(self.domains.low)
+        rest = torch.arange(len(owner), device=owner.device)
+        for sign in (side, -side):
+            if not len(rest):
+                break
+            sign, here, at = sign[rest], owner[rest], column[rest]
+            bound = self._maxima(site.columns[index[rest]], sign, here, steps)
+            up, infinity = sign > 0, torch.full_like(bound, torch.inf)
+            old = Interval(ranges.low[here, at], ranges.high[here, at])
+            new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
+            ranges.low[here, at], ranges.high[here, at] = new
+            rest = rest[site.unstable(new)]
+
+    def _maxima(self, place: Tensor, sign: Tensor, owner: Tensor, steps: int) -> Tensor:
+        """Upper bounds of sign * z at single entries of the site's argument; all (n,), float64."""
+        shape = self.dual.network.graph.shape_of(self.site.source)
+        a = torch.zeros((len(place), *shape), dtype=sign.dtype, device=sign.device)
+        a.flatten(1).scatter_(1, place[:, None], sign[:, None])
+        objective, domains = Objective(self.site.source, a), self.domains.take(owner)
+        cutoff = None if self.site.kink is None else sign * self.site.kink
+        found = improve(self.dual, objective, domains, steps, cutoff, prepared=self.near.take(owner))
+        return replayed_on(self.far.take(owner), objective, found.domains, found.bound)
