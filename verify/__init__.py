@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from verify.lower.gradient import FGSM, PGD
     from verify.problem import Problem, from_vnnlib, robustness
     from verify.solving import solve
+    from verify.upper.alpha import AlphaCROWN
     from verify.upper.interval import Interval
     from verify.upper.linear import CROWN
     from verify.upper.lp import LP
@@ -33,14 +34,14 @@ _HOMES = {
     "Problem": "problem", "robustness": "problem", "from_vnnlib": "problem",
     "read_vnnlib": "vnnlib", "solve": "solving",
     "FGSM": "lower.gradient", "PGD": "lower.gradient",
-    "Interval": "upper.interval", "CROWN": "upper.linear", "LP": "upper.lp",
+    "Interval": "upper.interval", "CROWN": "upper.linear", "AlphaCROWN": "upper.alpha", "LP": "upper.lp",
     "MILP": "exact.milp",
 }
 
 __all__ = [
-    "CROWN", "FGSM", "LP", "MILP", "PGD", "Bracket", "Contradiction", "Graph", "InputError", "Interval", "Network",
-    "Problem", "Rigour", "UnsupportedMethod", "UnsupportedOp", "Verdict", "VerifyError", "__version__", "from_vnnlib",
-    "load", "read_vnnlib", "robustness", "solve", "trace",
+    "CROWN", "FGSM", "LP", "MILP", "PGD", "AlphaCROWN", "Bracket", "Contradiction", "Graph", "InputError", "Interval",
+    "Network", "Problem", "Rigour", "UnsupportedMethod", "UnsupportedOp", "Verdict", "VerifyError", "__version__",
+    "from_vnnlib", "load", "read_vnnlib", "robustness", "solve", "trace",
 ]
 
 

@@ -35,6 +35,7 @@ METHODS = {
     "pgd": Home("lower.gradient", "PGD"),
     "interval": Home("upper.interval", "Interval"),
     "crown": Home("upper.linear", "CROWN"),
+    "alpha": Home("upper.alpha", "AlphaCROWN"),
     "lp": Home("upper.lp", "LP", dear=True),
     "milp": Home("exact.milp", "MILP", dear=True),
 }

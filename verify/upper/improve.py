@@ -46,6 +46,7 @@ def improve(
     prepared = Prepared(dual, domains) if prepared is None else prepared
     best = Best(objective, domains)
     descent = Descent(prepared, objective, domains, split)
+    steps = steps if descent.may_move else 1
     left = torch.arange(len(domains.owner), device=domains.owner.device)
     for k in range(steps):
         pulled = descent.prepared.pull(descent.objective, descent.slope, descent.multiplier)
@@ -114,6 +115,11 @@ class Descent:
         self.multiplier = None if split is None and not bool(domains.multiplier.any()) else domains.multiplier
         self.moments = [torch.zeros_like(self.slope) for _ in range(2 if split is None else 4)]
         self.unit: Tensor | None = None  # (rows, U) scale of the multipliers
+
+    @property
+    def may_move(self) -> bool:
+        """Whether there is anything to choose."""
+        return self.split is not None or bool((self.span > 0).any())
 
     def step(self, pulled: Pulled, primal: Primal, k: int, rest: float) -> None:
         """One step down from the point where the bound is attained; rest is the share of the step length."""

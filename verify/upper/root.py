@@ -20,7 +20,7 @@ from verify.upper.linear import exact_values, linear_boxes
 from verify.upper.replay import outward, replayed_on
 from verify.upper.site import Site
 
-STEPS = 10  # bounds of a neuron, its first included
+STEPS = 8  # bounds of a neuron, its first included
 FLOATS = 1 << 20  # of one layer's coefficients at a time
 
 
@@ -50,31 +50,17 @@ class Root:
         return cls(dual, wide, *refine(dual, wide, wide.low, wide.high, steps))
 
 
-def refine(dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int) -> Interval:
-    """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones.
-
-    Sound because `replayed` is and a range is the intersection of two that hold; trusts float64 rounding.
-    """
-    ranges = Interval(low.clone(), high.clone())
-    exact = exact_values(dual.network) if dual.inputs.is_box else set()
-    for site in dual.sites.values():
-        if site.source in exact or not len(site.columns):
-            continue
-        open_here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
-        owner, index = open_here.nonzero(as_tuple=True)
-        before = _Before(dual, wide, site, ranges)
-        step = max(1, FLOATS // max(1, dual.widest(site.source)))
-        for part in torch.arange(len(owner), device=owner.device).split(step):
-            before.refine(ranges, owner[part], index[part], steps)
-    return ranges
+    @property
+    def stage(self) -> Stage:
+        """The whole sets with their ranges, for rows over any value."""
+        return Stage(self.dual, self.wide, Interval(self.low, self.high), self.dual.columns)
 
 
-class _Before:
-    """What lies before a site, with ranges that are final."""
+class Stage:
+    """Whole sets whose first `count` columns have final ranges, for rows over values that come before the others."""
 
-    def __init__(self, dual: Dual, wide: Dual, site: Site, ranges: Interval):
-        count = site.span.start
-        self.site, self.dual = site, dual.first(count)
+    def __init__(self, dual: Dual, wide: Dual, ranges: Interval, count: int):
+        self.dual = dual.first(count)
         whole = torch.arange(dual.inputs.batch, device=ranges.low.device)
         exact = Interval(ranges.low[:, :count], ranges.high[:, :count])
         low, high = outward(exact, dual.low.dtype)
@@ -83,30 +69,56 @@ class _Before:
         self.near = Prepared(self.dual, self.domains)
         self.far = Prepared(wide.first(count), Domains(whole, *exact, slope.double(), none.double()))
 
-    def refine(self, ranges: Interval, owner: Tensor, index: Tensor, steps: int) -> None:
-        """Tightens the ranges in place at these columns (n,) of the site."""
-        site, column, kink = self.site, self.site.span.start + index, self.site.kink
-        middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
-        # where the neuron may become linear comes first
-        side = torch.where(middle < (0 if kink is None else kink), 1.0, -1.0).to(self.domains.low)
-        rest = torch.arange(len(owner), device=owner.device)
-        for sign in (side, -side):
-            if not len(rest):
-                break
-            sign, here, at = sign[rest], owner[rest], column[rest]
-            bound = self._maxima(site.columns[index[rest]], sign, here, steps)
-            up, infinity = sign > 0, torch.full_like(bound, torch.inf)
-            old = Interval(ranges.low[here, at], ranges.high[here, at])
-            new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
-            ranges.low[here, at], ranges.high[here, at] = new
-            rest = rest[site.unstable(new)]
+    def maxima(self, objective: Objective, owner: Tensor, steps: int, cutoff: Tensor | None = None) -> Tensor:
+        """Upper bounds of rows on the sets that own them by `improve`, `replayed`; float64 (rows,).
 
-    def _maxima(self, place: Tensor, sign: Tensor, owner: Tensor, steps: int) -> Tensor:
-        """Upper bounds of sign * z at single entries of the site's argument; all (n,), float64."""
-        shape = self.dual.network.graph.shape_of(self.site.source)
-        a = torch.zeros((len(place), *shape), dtype=sign.dtype, device=sign.device)
-        a.flatten(1).scatter_(1, place[:, None], sign[:, None])
-        objective, domains = Objective(self.site.source, a), self.domains.take(owner)
-        cutoff = None if self.site.kink is None else sign * self.site.kink
-        found = improve(self.dual, objective, domains, steps, cutoff, prepared=self.near.take(owner))
+        Sound because `replayed` is; trusts float64 rounding.
+        """
+        near, domains = self.near.take(owner), self.domains.take(owner)
+        found = improve(self.dual, objective, domains, steps, cutoff, prepared=near)
         return replayed_on(self.far.take(owner), objective, found.domains, found.bound)
+
+
+def refine(dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int) -> Interval:
+    """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones.
+
+    Sound because `Stage.maxima` is and a range is the intersection of two that hold; trusts float64 rounding.
+    """
+    ranges = Interval(low.clone(), high.clone())
+    exact = exact_values(dual.network) if dual.inputs.is_box else set()
+    for site in dual.sites.values():
+        if site.source in exact or not len(site.columns):
+            continue
+        stage = Stage(dual, wide, ranges, site.span.start)
+        open_here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
+        owner, index = open_here.nonzero(as_tuple=True)
+        for part in torch.arange(len(owner), device=owner.device).split(rows_at_once(dual, site.source)):
+            _tighten(stage, site, ranges, owner[part], index[part], steps)
+    return ranges
+
+
+def rows_at_once(dual: Dual, name: str) -> int:
+    """How many rows over a value are best treated together."""
+    return max(1, FLOATS // max(1, dual.widest(name)))
+
+
+def _tighten(stage: Stage, site: Site, ranges: Interval, owner: Tensor, index: Tensor, steps: int) -> None:
+    """Tightens the ranges in place at these columns (n,) of the site that the stage ends at."""
+    column, kink = site.span.start + index, site.kink
+    middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
+    # where the neuron may become linear comes first
+    side = torch.where(middle < (0 if kink is None else kink), 1.0, -1.0).to(stage.domains.low)
+    rest = torch.arange(len(owner), device=owner.device)
+    for sign in (side, -side):
+        if not len(rest):
+            break
+        sign, here, at = sign[rest], owner[rest], column[rest]
+        a = torch.zeros((len(rest), *stage.dual.network.graph.shape_of(site.source))).to(sign)
+        a.flatten(1).scatter_(1, site.columns[index[rest], None], sign[:, None])
+        cutoff = None if kink is None else sign * kink
+        bound = stage.maxima(Objective(site.source, a), here, steps, cutoff)
+        up, infinity = sign > 0, torch.full_like(bound, torch.inf)
+        old = Interval(ranges.low[here, at], ranges.high[here, at])
+        new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
+        ranges.low[here, at], ranges.high[here, at] = new
+        rest = rest[site.unstable(new)]

@@ -1,0 +1,83 @@
+"""Linear bounds with optimised slopes (Xu et al. 2021, alpha-CROWN), those of each row and of each neuron its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from verify.bracket import Rigour
+from verify.errors import InputError
+from verify.method import Answer
+from verify.problem import Problem
+from verify.upper import root
+from verify.upper.dual import Objective
+from verify.upper.linear import CROWN
+
+STEPS = 20  # bounds of a row, its first included
+FLOATS = 1 << 13  # of the widest layer, in cases bounded together: the columns of one are carried by all
+
+
+@dataclass(frozen=True)
+class AlphaCROWN:
+    """Upper bounds by backward linear relaxation whose slopes are optimised, for every row and every undecided neuron.
+
+    Args:
+        steps: bounds that each row of the specification gets, the first included.
+        neuron_steps: the same for each side of each undecided neuron.
+
+    Raises InputError for steps below 1.
+    """
+
+    steps: int = STEPS
+    neuron_steps: int = root.STEPS
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "neuron_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"AlphaCROWN has {name}={getattr(self, name)}; it must be at least 1")
+
+    @property
+    def name(self) -> str:
+        return "AlphaCROWN"
+
+    def answer(self, problem: Problem) -> Answer:
+        """Cases that CROWN verifies keep its bound.
+
+        Sound because CROWN and `alpha_row_bounds` are; trusts float64 rounding where it verifies.
+        """
+        upper = CROWN().answer(problem).upper
+        assert upper is not None
+        rest = (~(upper < 0)).nonzero().flatten()
+        widest = max([prod(problem.network.input_shape), *(prod(node.shape) for node in problem.network.graph.nodes)])
+        for cases in rest.split(max(1, FLOATS // widest)):
+            part = problem.select(cases)
+            # a row below the violation of some point cannot be the largest
+            floor = part.violation(part.inputs.nominal())
+            rows = alpha_row_bounds(part, self.steps, self.neuron_steps, floor)
+            upper[cases] = upper[cases].fmin(part.spec.aggregate(rows))
+        return Answer(upper=upper, rigour=Rigour.FLOAT)
+
+
+def alpha_row_bounds(problem: Problem, steps: int, neuron_steps: int, floor: Tensor | None = None) -> Tensor:
+    """Upper bounds of every row of every case, float64 (cases, rows); -inf on padding.
+
+    Rows whose bound falls below the floor (cases,) of their case are left as they are.
+    Sound because `Root.of` and `Stage.maxima` are; trusts float64 rounding.
+    """
+    spec, network = problem.spec, problem.network
+    owner, place = spec.mask.nonzero(as_tuple=True)
+    start = root.Root.of(problem, neuron_steps)
+    stage, output = start.stage, network.graph.output
+    bounds = []
+    for part in torch.arange(len(owner), device=owner.device).split(root.rows_at_once(start.dual, output)):
+        here, at = owner[part], place[part]
+        a = spec.output[here, at].reshape(-1, *network.output_shape)
+        direct = None if spec.input is None else spec.input[here, at].reshape(-1, *network.input_shape)
+        cutoff = None if floor is None else floor[here] + spec.offset[here, at]
+        bounds.append(stage.maxima(Objective(output, a, direct), here, steps, cutoff))
+    values = torch.full(spec.offset.shape, -torch.inf, dtype=torch.float64, device=owner.device)
+    values[owner, place] = torch.cat(bounds) - spec.offset[owner, place]
+    return values
