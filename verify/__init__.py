@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from verify.bracket import Bracket, Rigour, Verdict
     from verify.errors import Contradiction, InputError, UnsupportedMethod, UnsupportedOp, VerifyError
+    from verify.exact.branch_and_bound import BranchAndBound
     from verify.exact.milp import MILP
     from verify.ir.graph import Graph, Network
     from verify.ir.load import load
@@ -35,13 +36,13 @@ _HOMES = {
     "read_vnnlib": "vnnlib", "solve": "solving",
     "FGSM": "lower.gradient", "PGD": "lower.gradient",
     "Interval": "upper.interval", "CROWN": "upper.linear", "AlphaCROWN": "upper.alpha", "LP": "upper.lp",
-    "MILP": "exact.milp",
+    "BranchAndBound": "exact.branch_and_bound", "MILP": "exact.milp",
 }
 
 __all__ = [
-    "CROWN", "FGSM", "LP", "MILP", "PGD", "AlphaCROWN", "Bracket", "Contradiction", "Graph", "InputError", "Interval",
-    "Network", "Problem", "Rigour", "UnsupportedMethod", "UnsupportedOp", "Verdict", "VerifyError", "__version__",
-    "from_vnnlib", "load", "read_vnnlib", "robustness", "solve", "trace",
+    "CROWN", "FGSM", "LP", "MILP", "PGD", "AlphaCROWN", "Bracket", "BranchAndBound", "Contradiction", "Graph",
+    "InputError", "Interval", "Network", "Problem", "Rigour", "UnsupportedMethod", "UnsupportedOp", "Verdict",
+    "VerifyError", "__version__", "from_vnnlib", "load", "read_vnnlib", "robustness", "solve", "trace",
 ]
 
 

@@ -37,6 +37,7 @@ METHODS = {
     "crown": Home("upper.linear", "CROWN"),
     "alpha": Home("upper.alpha", "AlphaCROWN"),
     "lp": Home("upper.lp", "LP", dear=True),
+    "bab": Home("exact.branch_and_bound", "BranchAndBound", dear=True),
     "milp": Home("exact.milp", "MILP", dear=True),
 }
 

@@ -1,0 +1,131 @@
+"""Branch and bound: v* from both sides at once, at any time.
+
+An attack raises the lower end, the bounds of a splitting cover of the set sink the upper end, and each helps the other:
+the relaxation's maximisers are points to try, and a domain whose bound lies below the best known point is closed. What
+is split, inputs or neurons, is the business of a `Frontier`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from verify.bracket import Rigour
+from verify.errors import InputError
+from verify.exact.choice import frontier_of
+from verify.exact.incumbent import Incumbent
+from verify.exact.limits import Limits
+from verify.lower.gradient import PGD
+from verify.method import Answer
+from verify.problem import Problem
+from verify.upper.linear import CROWN
+
+Goal = Literal["decide", "optimum"]
+BATCH = 64  # cases searched together
+
+
+@dataclass(frozen=True)
+class BranchAndBound:
+    """The bracket of every case, closed as far as the limits allow.
+
+    Args:
+        goal: "decide" stops at the sign of a case's maximum; "optimum" at `gap` between the two sides.
+        gap: absolute distance of the two sides at which "optimum" is content.
+        time_limit: seconds for the whole problem, or None.
+        domains: number of bounded domains after which to stop, or None.
+        seed: of the attack's random starts.
+
+    Raises InputError for settings out of range.
+    """
+
+    goal: Goal = "decide"
+    gap: float = 1e-3
+    time_limit: float | None = None
+    domains: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.goal not in get_args(Goal):
+            raise InputError(f"BranchAndBound has goal={self.goal!r}; choose among {', '.join(get_args(Goal))}")
+        if not self.gap > 0:
+            raise InputError(f"BranchAndBound has gap={self.gap}; it must be positive")
+        Limits.starting_now(self.time_limit, self.domains)
+
+    @property
+    def name(self) -> str:
+        return "BaB" if self.goal == "decide" else "BaB-optimum"
+
+    def answer(self, problem: Problem) -> Answer:
+        """Upper bounds and the best point of every case.
+
+        `notes`: "domains" bounded, and "stopped" with the reason where a limit, or Ctrl-C, ended the search early.
+
+        Sound because the domains of a case cover its set and the largest of their bounds bounds the case (see
+        `Frontier`); trusts float64 rounding where it verifies.
+        """
+        limits = Limits.starting_now(self.time_limit, self.domains)
+        search = Search(problem, self, limits)
+        search.run()
+        notes: dict[str, object] = {"domains": search.domains}
+        if search.stopped:
+            notes["stopped"] = search.stopped
+        return Answer(search.upper, search.incumbent.points, Rigour.FLOAT, notes=notes)
+
+
+class Search:
+    """One run over the cases of a problem: `upper` (cases,) and `incumbent` are the bracket so far."""
+
+    def __init__(self, problem: Problem, settings: BranchAndBound, limits: Limits):
+        self.problem, self.settings, self.limits = problem, settings, limits
+        self.decides = settings.goal == "decide"
+        self.incumbent = Incumbent(problem, stop_when_falsified=self.decides)
+        self.upper = torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
+        self.domains = 0
+        self.stopped = ""
+
+    def run(self) -> None:
+        """Attacks, bounds all cases once, then splits what is open; a limit or Ctrl-C ends it with what is known."""
+        try:
+            self.incumbent.attack(PGD(seed=self.settings.seed, stop_when_falsified=self.decides))
+            self._bound(self._unsettled())
+            for cases in self._unsettled().split(BATCH):
+                if len(cases):
+                    self._split(cases)
+        except KeyboardInterrupt:
+            self.stopped = "interrupted"
+
+    def _bound(self, cases: Tensor) -> None:
+        if len(cases):
+            answer = CROWN().answer(self.problem.select(cases))
+            assert answer.upper is not None
+            self.upper[cases] = answer.upper
+
+    def _split(self, cases: Tensor) -> None:
+        """Searches these cases until they are settled or a limit is reached."""
+        frontier = frontier_of(self.problem.select(cases), self._cutoff(cases))
+        done = self.domains
+        while bool(frontier.is_open().any()):
+            self.stopped = self.limits.reached(self.domains) or ""
+            if self.stopped:
+                break
+            proposals = frontier.step(self._cutoff(cases), self.limits)
+            self.incumbent.consider(proposals._replace(cases=cases[proposals.cases]))
+            self.domains = done + frontier.domains
+        self.upper[cases] = self.upper[cases].minimum(frontier.upper())
+
+    def _cutoff(self, cases: Tensor) -> Tensor:
+        """The bound below which a domain of each case needs no further look; inf for settled cases."""
+        value = self.incumbent.values[cases].double()
+        if self.decides:
+            return torch.where(value >= 0, torch.inf, 0.0)
+        return value + self.settings.gap
+
+    def _unsettled(self) -> Tensor:
+        """The cases whose bracket is not closed far enough, (n,) long."""
+        value = self.incumbent.values.double()
+        if self.decides:
+            return ((value < 0) & (self.upper >= 0)).nonzero().flatten()
+        return (self.upper > value + self.settings.gap).nonzero().flatten()

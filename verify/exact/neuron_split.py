@@ -1,0 +1,219 @@
+"""Splits the ranges of neurons: a ReLU that is on here and off there (Bunel et al. 2020; Wang et al. 2021, beta-CROWN).
+
+A domain is a disjunct of a case with a range for every column (see `verify.upper.dual`). Ranges of other neurons are
+inherited; what a split says about the row itself enters through the multiplier of the split range. Which neuron to
+split is looked up ahead: the most promising ones are bounded once on both sides (filtered smart branching, De Palma et
+al. 2021).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from verify.exact.branching import candidates, split_points
+from verify.exact.frontier import Frontier, Proposals
+from verify.exact.leaf import solve_leaf
+from verify.exact.limits import Limits
+from verify.exact.narrowing import narrowed, narrowing_work
+from verify.exact.pool import Pool
+from verify.exact.tasks import Tasks
+from verify.ir.unfold import has_maxima, unfold_maxima
+from verify.ops.base import Interval
+from verify.problem import Problem
+from verify.upper.dual import Domains, Objective, Prepared
+from verify.upper.improve import Improved, improve
+from verify.upper.replay import outward, replayed
+from verify.upper.root import Root
+
+ROOT_STEPS = 20
+STEPS = 6  # bounds of a child, its first included
+AHEAD = 4  # candidates that are bounded on both sides before one is split
+FLOATS = {"cpu": 1 << 20, "cuda": 1 << 28}  # of the widest layer, in the rows of one batch
+PROPOSED = 16  # points proposed in a step
+PATIENCE = 0.3  # work of a search after which ranges are narrowed, as a share of the work that this takes
+NARROWINGS = (7, 31, 127)  # splits for each bound of each undecided neuron, one round after the other
+
+
+class Batch(NamedTuple):
+    """Domains with their tasks and the shares of the rows of the task's disjunct; one row a domain."""
+
+    task: Tensor  # (n,) long
+    share: Tensor  # (n, width), on the simplex
+    domains: Domains
+
+    def take(self, index: Tensor) -> Batch:
+        """The domains at these positions."""
+        return Batch(self.task[index], self.share[index], self.domains.take(index))
+
+
+class NeuronSplit(Frontier):
+    """Domains made by splitting the ranges of neurons, for all disjuncts of all cases of a problem.
+
+    A search that has cost as much as narrowing all ranges would is likely to go on for long: then the ranges are
+    narrowed and the search starts again from the whole sets, with more splits for every neuron each time.
+    """
+
+    def __init__(self, problem: Problem, cutoff: Tensor):
+        if has_maxima(problem.network):
+            problem = replace(problem, network=unfold_maxima(problem.network))
+        self.root = Root.of(problem)
+        self.tasks = Tasks(problem)
+        self.closed = torch.full((problem.cases,), -torch.inf, dtype=torch.float64, device=problem.owner.device)
+        widest = max([prod(problem.network.input_shape), *(prod(node.shape) for node in problem.network.graph.nodes)])
+        self.batch = max(1, FLOATS[problem.network.device.type] // (2 * widest))
+        self.narrowings = list(NARROWINGS)
+        self.work = 0.0  # since the last start, in rows pulled through the network
+        everything = torch.arange(len(self.tasks.case), device=problem.owner.device)
+        self._restart(everything, torch.full_like(everything, torch.inf, dtype=torch.float64), cutoff)
+
+    def is_open(self) -> Tensor:
+        out = torch.zeros_like(self.closed, dtype=torch.bool)
+        out[self._cases_of(self.pool.filled())] = True
+        return out
+
+    def upper(self) -> Tensor:
+        here = self.pool.filled()
+        return self.closed.scatter_reduce(0, self._cases_of(here), self.pool.bounds[here], "amax")
+
+    def step(self, cutoff: Tensor, limits: Limits) -> Proposals:
+        self._settle(cutoff)
+        if self.narrowings and self.work > PATIENCE * narrowing_work(self.root, self.narrowings[0]):
+            self._narrow(cutoff, limits)
+        if self.proposals is not None:  # those of the start
+            first, self.proposals = self.proposals, None
+            return first
+        places = self.pool.worst(self.batch)
+        if not len(places):
+            return Proposals(places, self.root.dual.radius[:0])
+        above = self.pool.bounds[places]
+        task, share, low, high, slope, multiplier, columns = self.pool.take(places)
+        batch = Batch(task, share, Domains(self.tasks.case[task], low, high, slope, multiplier))
+        return self._split(batch, above, columns, cutoff)
+
+    def _restart(self, task: Tensor, above: Tensor, cutoff: Tensor) -> None:
+        """Throws the pool away and bounds these tasks (n,), known to lie below `above`, on the whole sets."""
+        self.range = outward(Interval(self.root.low, self.root.high), self.root.dual.low.dtype)
+        owner, self.work = self.tasks.case[task], 0.0
+        low, high = self.range.low[owner], self.range.high[owner]
+        whole = Domains(owner, low, high, self.root.dual.usual_slopes(low, high), torch.zeros_like(low))
+        batch = Batch(task, self.tasks.equal_shares()[task], whole)
+        self.pool = Pool([task, batch.share, *whole[1:], task[:, None].expand(-1, AHEAD)])
+        self.proposals: Proposals | None = self._bound(batch, above, cutoff, ROOT_STEPS)
+
+    def _narrow(self, cutoff: Tensor, limits: Limits) -> None:
+        """Narrows the ranges and starts again with the tasks that are open."""
+        here = self.pool.filled()
+        open_tasks, which = self.pool.parts[0][here].unique(return_inverse=True)
+        above = torch.full(open_tasks.shape, -torch.inf, dtype=torch.float64, device=here.device)
+        above = above.scatter_reduce(0, which, self.pool.bounds[here], "amax")
+        self.root = narrowed(self.root, self.narrowings.pop(0), limits)
+        self._restart(open_tasks, above, cutoff)
+
+    def _cases_of(self, places: Tensor) -> Tensor:
+        return self.tasks.case[self.pool.parts[0][places]]
+
+    def _settle(self, cutoff: Tensor) -> None:
+        """Removes the domains whose bounds lie below the cutoffs of their cases, which may have risen."""
+        here = self.pool.filled()
+        cases, bounds = self._cases_of(here), self.pool.bounds[here]
+        gone = bounds < cutoff[cases]
+        self._close(cases[gone], bounds[gone])
+        self.pool.take(here[gone])
+
+    def _close(self, cases: Tensor, bounds: Tensor) -> None:
+        self.closed.scatter_reduce_(0, cases, bounds, "amax")
+
+    def _split(self, batch: Batch, above: Tensor, columns: Tensor, cutoff: Tensor) -> Proposals:
+        """Splits every domain (n,) at the best of its candidate columns (n, AHEAD) and bounds both parts."""
+        n, ahead = columns.shape
+        parents = torch.arange(n, device=columns.device)
+        choice = columns[:, 0]
+        if ahead > 1:
+            tried = self._children(batch, parents.repeat_interleave(ahead), columns.clamp(min=0).flatten())
+            bounds = self._once(tried).reshape(2, n, ahead)
+            # the worse side decides, the better one breaks ties; what is below the cutoff anyway counts as there
+            bounds = (bounds - cutoff[self.tasks.case[batch.task]][None, :, None]).clamp(min=0)
+            cost = (bounds.amax(0) + 0.1 * bounds.amin(0)).masked_fill(columns < 0, torch.inf)
+            choice = columns.gather(1, cost.argmin(1, keepdim=True))[:, 0]
+        return self._bound(self._children(batch, parents, choice), above.repeat(2), cutoff, STEPS)
+
+    def _children(self, batch: Batch, parents: Tensor, columns: Tensor) -> Batch:
+        """The lower parts, then the upper parts, of these parents (m,) split at these columns (m,)."""
+        children = batch.take(parents.repeat(2))
+        low, high = children.domains.low, children.domains.high
+        lower = torch.arange(len(parents), device=parents.device)
+        upper = lower + len(parents)
+        point = split_points(self.root.dual, columns, low[lower, columns], high[lower, columns])
+        high[lower, columns] = point
+        low[upper, columns] = point
+        return children
+
+    def _once(self, batch: Batch) -> Tensor:
+        """Bounds with the inherited duals, (n,) float64."""
+        self.work += len(batch.task)
+        objective, offset = self.tasks.objective(batch.task, batch.share)
+        prepared = Prepared(self.root.dual, batch.domains)
+        slope = batch.domains.slope.clamp(prepared.least, prepared.most)
+        return (prepared.pull(objective, slope, batch.domains.multiplier).bound - offset).double()
+
+    def _bound(self, batch: Batch, above: Tensor, cutoff: Tensor, steps: int) -> Proposals:
+        """Bounds domains (n,) whose parents' bounds are `above`, and puts those that stay open into the pool."""
+        cases = self.tasks.case[batch.task]
+        objective, offset = self.tasks.objective(batch.task, batch.share)
+        goal = (cutoff[cases] + offset).to(offset)
+        improved = improve(self.root.dual, objective, batch.domains, steps, goal, self._narrowed(batch.domains))
+        self.domains += len(cases)
+        self.work += len(cases) * steps
+        bounds = self._confirmed(improved, batch, offset, cutoff[cases]).minimum(above)
+        done = bounds < cutoff[cases]
+        self._close(cases[done], bounds[done])
+        left = (~done).nonzero().flatten()
+        solved = self._keep(batch.take(left), improved.take(left), bounds[left])
+        best = (improved.bound - offset).topk(min(PROPOSED, len(cases))).indices
+        return Proposals(torch.cat([cases[best], solved.cases]), torch.cat([improved.primal.x[best], solved.points]))
+
+    def _narrowed(self, domains: Domains) -> Tensor:
+        """The columns whose ranges in these domains are not those of the whole set; bool (n, U)."""
+        return (domains.low > self.range.low[domains.owner]) | (domains.high < self.range.high[domains.owner])
+
+    def _confirmed(self, improved: Improved, batch: Batch, offset: Tensor, cutoff: Tensor) -> Tensor:
+        """The bounds in float64; where they close a domain they are computed again in float64. NaN is inf."""
+        bounds = (improved.bound - offset).double()
+        closing = (bounds < cutoff).nonzero().flatten()
+        if len(closing):
+            objective, offset = self.tasks.objective(batch.task[closing], batch.share[closing].double())
+            domains = improved.domains.take(closing)
+            ranges = Interval(domains.low.double(), domains.high.double())
+            bounds[closing] = replayed(self.root.wide, objective, ranges, domains, improved.bound[closing]) - offset
+        return torch.where(bounds.isnan(), torch.inf, bounds)
+
+    def _keep(self, batch: Batch, improved: Improved, bounds: Tensor) -> Proposals:
+        """Puts domains (n,) into the pool with the columns at which they may be split next. Those that have none are
+        linear and solved here; returns where they attain their bounds."""
+        columns = candidates(self.root.dual, improved, AHEAD)
+        index = (columns[:, 0] >= 0).nonzero().flatten()
+        primal, task = improved.primal, batch.task[index]
+        share = self.tasks.shifted(task, batch.share[index], primal.x[index], primal.value[index])
+        self.pool.put(bounds[index], [task, share, *improved.domains.take(index)[1:], columns[index]])
+        linear = batch._replace(domains=improved.domains)
+        rest = (columns[:, 0] < 0).nonzero()
+        points = torch.cat([primal.x[:0], *(self._solve(linear.take(place), bounds[place]) for place in rest)])
+        return Proposals(self.tasks.case[batch.task[rest[:, 0]]], points)
+
+    def _solve(self, leaf: Batch, above: Tensor) -> Tensor:
+        """Closes one linear domain for good; returns where its bound is attained, (1, *input shape)."""
+        rows, offset = self.tasks.terms(int(leaf.task))
+        domain = Domains(leaf.domains.owner, *(part.double() for part in leaf.domains[1:]))
+        best = solve_leaf(self.root.wide, rows, offset, domain, self._narrowed(leaf.domains)[0])
+        a = torch.einsum("k,k...->...", best.share, rows.a)[None]
+        direct = None if rows.direct is None else torch.einsum("k,k...->...", best.share, rows.direct)[None]
+        objective, ranges = Objective(rows.name, a, direct), Interval(domain.low, domain.high)
+        bound = replayed(self.root.wide, objective, ranges, domain._replace(multiplier=best.multiplier), above)
+        bound = bound - best.share @ offset
+        self._close(self.tasks.case[leaf.task], torch.where(bound.isnan(), torch.inf, bound).minimum(above))
+        return best.x.to(leaf.domains.low)

@@ -1,0 +1,73 @@
+"""The disjuncts of a problem's cases, each a task of its own: is the least of its rows anywhere above the cutoff?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from verify.problem import Problem
+from verify.upper.dual import Objective
+
+HASTE = 0.5  # of the shares' multiplicative updates
+
+
+class Tasks:
+    """One entry for each disjunct of each case, its rows padded to the longest.
+
+    A disjunct is bounded by any convex combination of its rows; the combination is a dual variable, the *share*.
+    """
+
+    def __init__(self, problem: Problem):
+        self.spec, self.wide, self.network = problem.spec, problem.wide.spec, problem.network
+        spec = problem.spec
+        owner, row = spec.mask.nonzero(as_tuple=True)
+        key = owner * max(spec.disjuncts, 1) + spec.disjunct[owner, row]
+        keys, task = key.unique(return_inverse=True)
+        self.case = keys // max(spec.disjuncts, 1)  # (tasks,) long
+        counts = torch.bincount(task, minlength=len(keys))
+        order = task.argsort(stable=True)
+        place = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[task[order]]
+        width = int(counts.max()) if len(keys) else 1
+        self.rows = torch.zeros((len(keys), width), dtype=torch.long, device=owner.device)
+        self.rows[task[order], place] = row[order]
+        self.mask = torch.arange(width, device=owner.device) < counts[:, None]
+
+    def equal_shares(self) -> Tensor:
+        """The uniform combination of every task, (tasks, width)."""
+        return self.mask.to(self.spec.offset) / self.mask.sum(1, keepdim=True)
+
+    def objective(self, task: Tensor, share: Tensor) -> tuple[Objective, Tensor]:
+        """(rows to bound, what is subtracted from their bounds), in the precision of the shares: task (n,) long, share
+        (n, width)."""
+        case, rows = self.case[task][:, None], self.rows[task]
+        spec = self.wide if share.dtype == torch.float64 else self.spec
+        a = torch.einsum("nt,nto->no", share, spec.output[case, rows]).reshape(-1, *self.network.output_shape)
+        direct = None
+        if spec.input is not None:
+            direct = torch.einsum("nt,nti->ni", share, spec.input[case, rows]).reshape(-1, *self.network.input_shape)
+        return Objective(self.network.graph.output, a, direct), (share * spec.offset[case, rows]).sum(1)
+
+    def terms(self, task: int) -> tuple[Objective, Tensor]:
+        """The rows of one task and what is subtracted from each, in float64."""
+        case, rows = int(self.case[task]), self.rows[task][self.mask[task]]
+        a = self.wide.output[case, rows].reshape(-1, *self.network.output_shape)
+        direct = None
+        if self.wide.input is not None:
+            direct = self.wide.input[case, rows].reshape(-1, *self.network.input_shape)
+        return Objective(self.network.graph.output, a, direct), self.wide.offset[case, rows]
+
+    def shifted(self, task: Tensor, share: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Shares moved toward the rows that are least at these points x and outputs y of the relaxation.
+
+        A step of the multiplicative weights method: the gradient of the bound in the share is the row's value there.
+        """
+        if share.shape[1] == 1:
+            return share
+        case, rows, spec = self.case[task][:, None], self.rows[task], self.spec
+        value = torch.einsum("nto,no->nt", spec.output[case, rows], y.flatten(1)) - spec.offset[case, rows]
+        if spec.input is not None:
+            value = value + torch.einsum("nti,ni->nt", spec.input[case, rows], x.flatten(1))
+        mask = self.mask[task]
+        scale = value.abs().masked_fill(~mask, 0).amax(1, keepdim=True) + torch.finfo(value.dtype).tiny
+        new = share.clamp(min=1e-4) * torch.exp(-HASTE * value / scale) * mask
+        return new / new.sum(1, keepdim=True)
