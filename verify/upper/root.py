@@ -17,6 +17,7 @@ from verify.problem import Problem
 from verify.upper.dual import Domains, Dual, Objective, Prepared
 from verify.upper.improve import improve
 from verify.upper.linear import exact_values, linear_boxes
+from verify.upper.prune import live_entries, pruned
 from verify.upper.replay import outward, replayed_on
 from verify.upper.site import Site
 
@@ -45,8 +46,11 @@ class Root:
         broad = problem.wide.merged
         boxes = linear_boxes(broad.network, broad.inputs)
         rounded = {name: outward(box, problem.network.dtype) for name, box in boxes.items()}
-        dual = Dual(problem.network, problem.inputs, rounded)
-        wide = Dual(broad.network, broad.inputs, boxes, like=dual)
+        live = live_entries(problem.network, rounded)
+        network, near = pruned(problem.network, rounded, live)
+        dual = Dual(network, problem.inputs, near)
+        network, far = pruned(broad.network, boxes, live)
+        wide = Dual(network, broad.inputs, far, like=dual)
         return cls(dual, wide, *refine(dual, wide, wide.low, wide.high, steps))
 
 
