@@ -223,8 +223,8 @@ class Prepared:
         if objective.direct is not None:
             pending[graph.input] = objective.direct + pending.get(graph.input, 0)
         gap = torch.addcmul(self.base, slope, self.knot, value=-1)
-        a, chosen, height = (torch.zeros_like(slope) for _ in range(3))
-        is_free = torch.zeros_like(slope, dtype=torch.bool)
+        a, chosen, height = (torch.empty_like(slope) for _ in range(3))
+        is_free, left = torch.empty_like(slope, dtype=torch.bool), dict(dual.sites)
         pools: dict[str, Tensor] = {}
         for node in reversed(graph.nodes):
             rows = pending.pop(node.name, None)
@@ -238,18 +238,21 @@ class Prepared:
                 spread, more = Dense(rows, self.owner).scatter(dual.pools[node.name], graph.shape_of(source))
                 bound, parts = bound + more, [(source, spread.a)]
             else:
-                site, flat = dual.sites[node.name], rows.flatten(1)
-                span = site.span
-                a[:, span] = here = flat.index_select(1, site.columns)
-                is_free[:, span] = free = here > 0 if site.convex is False else here < 0
-                chosen[:, span] = line = torch.where(free, slope[:, span], self.slope[:, span])
-                height[:, span] = above = torch.where(free, gap[:, span], self.gap[:, span])
+                site, flat = left.pop(node.name), rows.flatten(1)
+                span, here = site.span, site.pick(flat)
+                a[:, span] = here
+                compare = torch.gt if site.convex is False else torch.lt
+                free = compare(here, 0, out=is_free[:, span])
+                line = torch.where(free, slope[:, span], self.slope[:, span], out=chosen[:, span])
+                above = torch.where(free, gap[:, span], self.gap[:, span], out=height[:, span])
                 bound = bound + torch.linalg.vecdot(here, above)
                 new = here * line if multiplier is None else torch.addcmul(multiplier[:, span], here, line)
-                whole = (flat * site.slope).index_copy_(1, site.columns, new)
-                parts = [(source, whole.reshape(-1, *graph.shape_of(source)))]
+                parts = [(source, site.spread(flat, new).reshape(-1, *graph.shape_of(source)))]
             for name, part in parts:
                 pending[name] = pending[name] + part if name in pending else part
+        for site in left.values():  # rows do not reach them
+            for part in (a, chosen, height, is_free):
+                part[:, site.span] = 0
         last = pending[graph.input]
         return Pulled(bound + self.support(last), a, chosen, height, is_free, pools, last)
 
@@ -274,9 +277,9 @@ class Prepared:
             else:
                 site, flat = dual.sites[node.name], here.flatten(1)
                 span = site.span
-                z[:, span] = here = flat.index_select(1, site.columns)
+                z[:, span] = here = site.pick(flat)
                 new = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], here)
-                values[node.name] = (flat * site.slope).index_copy_(1, site.columns, new).reshape(-1, *node.shape)
+                values[node.name] = site.spread(flat, new).reshape(-1, *node.shape)
         value = values[objective.name] + _pick(dual.reference[objective.name], self.owner)
         return Primal(z, x + _pick(dual.reference[graph.input], self.owner), value)
 

@@ -11,7 +11,7 @@ from verify.upper.dual import Domains, Dual, Objective, Prepared, Primal, Pulled
 
 STEP = 0.5  # first step of a slope, in units of its own range
 PRESS = 0.3  # first step of a multiplier, in units of the coefficients that it adds to
-FADE = 0.1  # share of the first step that is left at the last
+FADE = 0.2  # share of the first step that is left at the last
 INERTIA, MEMORY = 0.3, 0.95  # of the mean gradient and of the mean square, as in Adam (Kingma and Ba 2015)
 SPARSE = 0.7  # rows leave the batch once at most this share of them is undecided
 

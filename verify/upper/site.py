@@ -24,6 +24,19 @@ class Site:
     kink: float | None  # for a hinge: its breakpoint
     convex: bool | None  # for a hinge: whether its lower line is the free one; None where no line is free
 
+    def pick(self, flat: Tensor) -> Tensor:
+        """The columns of values (rows, entries); (rows, n)."""
+        return flat if self.is_full else flat.index_select(1, self.columns)
+
+    def spread(self, flat: Tensor, new: Tensor) -> Tensor:
+        """Values (rows, entries) times the slopes, with new ones (rows, n) at the columns."""
+        return new if self.is_full else (flat * self.slope).index_copy_(1, self.columns, new)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all entries are columns."""
+        return len(self.columns) == len(self.slope)
+
     def relax(self, box: Interval) -> Lines:
         """The usual lines over boxes of the columns, (rows, n)."""
         return self.op.relax(self.parameters, box)
