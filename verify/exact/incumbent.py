@@ -15,12 +15,13 @@ POLISH_LENGTH = 0.1  # first step of the polishing ascent, in half-widths of the
 
 
 class Incumbent:
-    """Points with their violations; every proposal is polished by a few gradient steps from where it stands."""
+    """Points with their violations; promising proposals are polished by a few gradient steps."""
 
     def __init__(self, problem: Problem, stop_when_falsified: bool):
         self.problem = problem
         self.stop = stop_when_falsified
         self.record = Record(problem.inputs.nominal())
+        self.considered = 0
 
     @property
     def values(self) -> Tensor:
@@ -39,16 +40,20 @@ class Incumbent:
         self._offer(torch.arange(self.problem.cases, device=points.device), points)
 
     def consider(self, proposals: Proposals) -> None:
-        """Adds the best of the proposals of every case, polished."""
+        """Adds the proposals, and polishes the best of every case where they say something new, or now and then."""
         cases, points = proposals
         if not len(cases):
             return
+        self.considered += 1
+        before = self.values.clone()
         points = self.problem.inputs.select(cases).project(points.to(self.record.points))
         values = self._offer(cases, points)
         if self.stop:
             open_here = self.values[cases] < 0
             cases, points, values = cases[open_here], points[open_here], values[open_here]
         best = _best_of_each(cases, values, self.problem.cases)
+        if self.considered & (self.considered - 1):  # no power of two
+            best = best[self.values[cases[best]] > before[cases[best]]]
         if not len(best):
             return
         cases, points = cases[best], points[best]

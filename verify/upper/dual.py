@@ -24,7 +24,7 @@ from verify.ops.affine import Affine
 from verify.ops.base import Interval, Nonlinear
 from verify.ops.piecewise import Piecewise
 from verify.sets import InputSet
-from verify.upper.rows import Dense, Field, Slopes
+from verify.upper.rows import Dense, Slopes
 from verify.upper.site import Site, site_of
 
 
@@ -285,11 +285,14 @@ class Prepared:
 
     def _constant(self, objective: Objective) -> Tensor:
         """The rows at the reference, (rows,)."""
-        constant = Dense(objective.a, self.owner).dot(Field(self.dual.reference[objective.name]))
-        if objective.direct is not None:
-            center = self.dual.reference[self.dual.network.graph.input]
-            constant = constant + Dense(objective.direct, self.owner).dot(Field(center))
-        return constant
+        constant = self._at_reference(objective.name, objective.a)
+        if objective.direct is None:
+            return constant
+        return constant + self._at_reference(self.dual.network.graph.input, objective.direct)
+
+    def _at_reference(self, name: str, a: Tensor) -> Tensor:
+        """Rows a (rows, *shape) over a value, at the reference; owners come in any order."""
+        return torch.linalg.vecdot(a.flatten(1), _pick(self.dual.reference[name].flatten(1), self.owner))
 
     def support(self, a: Tensor) -> Tensor:
         """max of rows a (rows, *input shape) over their sets, relative to the centers; (rows,)."""
@@ -297,7 +300,7 @@ class Prepared:
         if dual.inputs.is_box:
             return torch.linalg.vecdot(a.flatten(1).abs(), _pick(dual.radius.flatten(1), self.owner))
         support = dual.inputs.select(self.owner).support(a.unsqueeze(1)).squeeze(1)
-        return support - Dense(a, self.owner).dot(Field(dual.reference[dual.network.graph.input]))
+        return support - self._at_reference(dual.network.graph.input, a)
 
     def _maximiser(self, a: Tensor) -> Tensor:
         """Where the rows a attain `support`, relative to the centers; (rows, *input shape)."""
