@@ -22,7 +22,6 @@ from torch import Tensor
 from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
 from verify.ops.base import Interval, Nonlinear
-from verify.ops.piecewise import Piecewise
 from verify.sets import InputSet
 from verify.upper.rows import Dense, Slopes
 from verify.upper.site import Site, site_of
@@ -63,15 +62,14 @@ class Objective(NamedTuple):
 
 
 class Pulled(NamedTuple):
-    """Rows that have reached the input: bounds (rows,); (rows, U) coefficients of f at the columns, slopes and gaps of
-    the lines that they chose, and whether these are free ones; coefficients of other nonlinear nodes and of the input.
-    """
+    """Rows that have reached the input: bounds (rows,); (rows, U) coefficients of f at the columns, their parts that
+    meet free lines, and the slopes and gaps of these; coefficients of other nonlinear nodes and of the input."""
 
     bound: Tensor
     a: Tensor
+    free: Tensor
     slope: Tensor
     gap: Tensor
-    free: Tensor
     pools: dict[str, Tensor]
     input: Tensor
 
@@ -153,10 +151,10 @@ class Dual:
         return size
 
     def usual_slopes(self, low: Tensor, high: Tensor) -> Tensor:
-        """The free slopes that `relax` takes on these ranges, (rows, U)."""
+        """Slopes of the free lines to begin with on these ranges, (rows, U)."""
         slope = torch.zeros_like(low)
         for site in self.sites.values():
-            slope[:, site.span] = site.free(site.relax(Interval(low[:, site.span], high[:, site.span])))
+            slope[:, site.span] = site.usual_slope(Interval(low[:, site.span], high[:, site.span]))
         return slope
 
     def unstable(self, low: Tensor, high: Tensor) -> Tensor:
@@ -184,20 +182,17 @@ class Prepared:
             self._fix(site, Interval(domains.low[:, span], domains.high[:, span]), at[:, span], value[:, span])
 
     def _fix(self, site: Site, box: Interval, at: Tensor, value: Tensor) -> None:
-        op, span, lines = site.op, site.span, site.relax(box)
-        lower = lines.lower_slope, lines.lower_slope * at + lines.lower_intercept - value
-        upper = lines.upper_slope, lines.upper_slope * at + lines.upper_intercept - value
-        self.slope[:, span], self.gap[:, span] = lower if site.convex is False else upper
-        if site.convex is None:
-            self.knot[:, span], self.base[:, span] = 0, lower[1]
-            self.least[:, span] = self.most[:, span] = lower[0]
-            return
-        assert isinstance(op, Piecewise)
-        knot = torch.full_like(box.low, float(op.breakpoints[0])).clamp(box.low, box.high)
-        self.knot[:, span], self.base[:, span] = knot - at, op.forward((), knot) - value
-        ends, free, fixed = sorted(map(float, op.slopes)), op.unstable((), box), site.free(lines)
-        self.least[:, span] = torch.where(free, ends[0], fixed)
-        self.most[:, span] = torch.where(free, ends[1], fixed)
+        span = site.span
+        if site.kink is None:
+            lines = site.relax(box)
+            line, free = lines.parts[2:], lines.parts[:2]
+            self.knot[:, span], self.base[:, span] = 0, free[0] * at + free[1] - value
+            self.least[:, span] = self.most[:, span] = free[0]
+        else:
+            line, knot = site.chord(box), torch.full_like(box.low, site.kink).clamp(box.low, box.high)
+            self.knot[:, span], self.base[:, span] = knot - at, site.op.forward((), knot) - value
+            self.least[:, span], self.most[:, span] = site.free_slopes(box)
+        self.slope[:, span], self.gap[:, span] = line[0], line[0] * at + line[1] - value
 
     def take(self, index: Tensor) -> Prepared:
         """The rows at these positions; copies of one row are shared."""
@@ -218,13 +213,13 @@ class Prepared:
         dual, graph = self.dual, self.dual.network.graph
         bound = self._constant(objective)
         if multiplier is not None:
-            bound = bound - torch.where(multiplier > 0, multiplier * self.low, multiplier * self.high).sum(1)
+            bound = bound - torch.linalg.vecdot(multiplier.clamp(min=0), self.low)
+            bound = bound - torch.linalg.vecdot(multiplier.clamp(max=0), self.high)
         pending = {objective.name: objective.a}
         if objective.direct is not None:
             pending[graph.input] = objective.direct + pending.get(graph.input, 0)
         gap = torch.addcmul(self.base, slope, self.knot, value=-1)
-        a, chosen, height = (torch.empty_like(slope) for _ in range(3))
-        is_free, left = torch.empty_like(slope, dtype=torch.bool), dict(dual.sites)
+        a, free, left = torch.empty_like(slope), torch.empty_like(slope), dict(dual.sites)
         pools: dict[str, Tensor] = {}
         for node in reversed(graph.nodes):
             rows = pending.pop(node.name, None)
@@ -241,20 +236,21 @@ class Prepared:
                 site, flat = left.pop(node.name), rows.flatten(1)
                 span, here = site.span, site.pick(flat)
                 a[:, span] = here
-                compare = torch.gt if site.convex is False else torch.lt
-                free = compare(here, 0, out=is_free[:, span])
-                line = torch.where(free, slope[:, span], self.slope[:, span], out=chosen[:, span])
-                above = torch.where(free, gap[:, span], self.gap[:, span], out=height[:, span])
-                bound = bound + torch.linalg.vecdot(here, above)
-                new = here * line if multiplier is None else torch.addcmul(multiplier[:, span], here, line)
+                # clamps and products: selections by a condition are many times slower
+                bent = here.clamp(min=0) if site.convex is False else here.clamp(max=0)
+                free[:, span] = bent
+                straight = here - bent
+                bound = bound + torch.linalg.vecdot(bent, gap[:, span])
+                bound = bound + torch.linalg.vecdot(straight, self.gap[:, span])
+                new = (straight * self.slope[:, span]).addcmul_(bent, slope[:, span])
+                new = new if multiplier is None else new.add_(multiplier[:, span])
                 parts = [(source, site.spread(flat, new).reshape(-1, *graph.shape_of(source)))]
             for name, part in parts:
                 pending[name] = pending[name] + part if name in pending else part
         for site in left.values():  # rows do not reach them
-            for part in (a, chosen, height, is_free):
-                part[:, site.span] = 0
+            a[:, site.span] = free[:, site.span] = 0
         last = pending[graph.input]
-        return Pulled(bound + self.support(last), a, chosen, height, is_free, pools, last)
+        return Pulled(bound + self.support(last), a, free, slope, gap, pools, last)
 
     def primal(self, objective: Objective, pulled: Pulled) -> Primal:
         """The point of the relaxed network at which the rows attain their bounds."""
@@ -278,7 +274,9 @@ class Prepared:
                 site, flat = dual.sites[node.name], here.flatten(1)
                 span = site.span
                 z[:, span] = here = site.pick(flat)
-                new = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], here)
+                bent = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], here)
+                straight = torch.addcmul(self.gap[:, span], self.slope[:, span], here)
+                new = straight.lerp_(bent, pulled.free[:, span].sign().abs_())
                 values[node.name] = site.spread(flat, new).reshape(-1, *node.shape)
         value = values[objective.name] + _pick(dual.reference[objective.name], self.owner)
         return Primal(z, x + _pick(dual.reference[graph.input], self.owner), value)

@@ -81,21 +81,19 @@ class Best:
         """Notes what the rows at these positions have reached; a bound that is NaN is never the least."""
         if self.x is None:
             self.x = torch.empty_like(primal.x)
-        if len(left) == len(self.bound):
-            better = (pulled.bound < self.bound)[:, None]
-            self.bound = torch.where(better[:, 0], pulled.bound, self.bound)
-            self.slope = torch.where(better, slope, self.slope)
-            if multiplier is not None:
-                self.multiplier = torch.where(better, multiplier, self.multiplier)
-            self.a, (self.z, self.x, self.value) = pulled.a, primal
-            return
         better = (pulled.bound < self.bound[left]).nonzero().flatten()
-        into = left[better]
-        self.bound[into] = pulled.bound[better]
-        self.slope[into] = slope[better]
-        if multiplier is not None:
-            self.multiplier[into] = multiplier[better]
-        self.a[left], self.z[left], self.x[left], self.value[left] = pulled.a, *primal
+        if len(better) == len(self.bound):
+            self.bound, self.slope = pulled.bound, slope
+            self.multiplier = self.multiplier if multiplier is None else multiplier
+        else:
+            into = left[better]
+            self.bound[into], self.slope[into] = pulled.bound[better], slope[better]
+            if multiplier is not None:
+                self.multiplier[into] = multiplier[better]
+        if len(left) == len(self.bound):
+            self.a, (self.z, self.x, self.value) = pulled.a, primal
+        else:
+            self.a[left], self.z[left], self.x[left], self.value[left] = pulled.a, *primal
 
     def result(self) -> Improved:
         assert self.x is not None
@@ -111,7 +109,8 @@ class Descent:
         self.slope = domains.slope.clamp(prepared.least, prepared.most)
         self.span = prepared.most - prepared.least
         self.share = (self.slope - prepared.least) / self.span.clamp(min=torch.finfo(self.span.dtype).tiny)
-        self.split = split  # (rows, U) columns whose multipliers are free, or None for no change of multipliers
+        # (rows, U) columns whose multipliers are free as ones, or None for no change of multipliers
+        self.split = None if split is None else split.to(self.slope)
         self.multiplier = None if split is None and not bool(domains.multiplier.any()) else domains.multiplier
         self.moments = [torch.zeros_like(self.slope) for _ in range(2 if split is None else 4)]
         self.unit: Tensor | None = None  # (rows, U) scale of the multipliers
@@ -124,7 +123,7 @@ class Descent:
     def step(self, pulled: Pulled, primal: Primal, k: int, rest: float) -> None:
         """One step down from the point where the bound is attained; rest is the share of the step length."""
         prepared = self.prepared
-        gradient = (primal.z - prepared.knot).mul_(pulled.a).mul_(self.span).mul_(pulled.free)
+        gradient = (primal.z - prepared.knot).mul_(pulled.free).mul_(self.span)
         mean, root, length = self._adam(0, gradient, k)
         self.share.addcdiv_(mean, root, value=-STEP * rest * length).clamp_(0, 1)
         self.slope = torch.addcmul(prepared.least, self.share, self.span)
@@ -139,14 +138,17 @@ class Descent:
             for site in self.prepared.dual.sites.values():
                 a = pulled.a[:, site.span]
                 self.unit[:, site.span] = a.square().mean(1, keepdim=True).sqrt()
-        m, z = self.multiplier, primal.z
-        below, above = z - self.prepared.low, z - self.prepared.high
+        m, side = self.multiplier, self.multiplier.sign()
+        below, above = primal.z - self.prepared.low, primal.z - self.prepared.high
+        up, down = side.clamp(min=0), side.clamp(max=0)
         # at zero the subdifferential is [above, below], and nothing moves where that holds 0
-        gradient = torch.where(m > 0, below, torch.where(m < 0, above, below.clamp(max=0) + above.clamp(min=0)))
-        mean, root, length = self._adam(2, gradient * self.split, k)
+        rest_of = (below.clamp(max=0) + above.clamp(min=0)).mul_(1 - side.abs())
+        gradient = rest_of.addcmul_(up, below).addcmul_(down, above, value=-1).mul_(self.split)
+        mean, root, length = self._adam(2, gradient, k)
         new = m - (PRESS * rest * length) * self.unit * mean / root
         # a multiplier stops at zero, where the other end of the range takes over
-        self.multiplier = torch.where(new * m < 0, 0.0, new)
+        crossed = torch.lt(new * side, 0, out=torch.empty_like(new))
+        self.multiplier = new * (1 - crossed)
 
     def keep(self, index: Tensor) -> None:
         """Goes on with the rows at these positions only."""

@@ -41,9 +41,43 @@ class Site:
         """The usual lines over boxes of the columns, (rows, n)."""
         return self.op.relax(self.parameters, box)
 
-    def free(self, lines: Lines) -> Tensor:
-        """The slope of the line that is free."""
-        return lines.upper_slope if self.convex is False else lines.lower_slope
+    def chord(self, box: Interval) -> tuple[Tensor, Tensor]:
+        """(slope, intercept) of the line opposite to the free one of a hinge, over boxes of the columns; (rows, n).
+
+        Sound because f minus a line is extreme at an end or at the kink; trusts float rounding.
+        """
+        assert self.kink is not None
+        assert isinstance(self.op, Piecewise)
+        ends = sorted(map(float, self.op.slopes))
+        knot = torch.full_like(box.low, self.kink).clamp(box.low, box.high)
+        low, high, middle = (self.op.forward((), x) for x in (*box, knot))
+        width = (box.high - box.low).clamp(min=torch.finfo(box.low.dtype).tiny)
+        slope = ((high - low) / width).clamp(*ends)
+        first, second, third = low - slope * box.low, high - slope * box.high, middle - slope * knot
+        if self.convex:
+            return slope, first.maximum(second).maximum(third)
+        return slope, first.minimum(second).minimum(third)
+
+    def free_slopes(self, box: Interval) -> tuple[Tensor, Tensor]:
+        """Least and largest slope of the free line of a hinge through its kink, or through the nearer end of the box
+        if f is linear there: that piece's; (rows, n)."""
+        assert self.kink is not None
+        assert isinstance(self.op, Piecewise)
+        small, big = sorted(map(float, self.op.slopes))
+        # comparisons into floats, since those into booleans are several times slower
+        on = torch.ge(box.low, self.kink, out=torch.empty_like(box.low))
+        off = torch.le(box.high, self.kink, out=torch.empty_like(box.low))
+        steep, flat = (on, off) if self.convex else (off, on)
+        least, most = small + (big - small) * steep, big - (big - small) * flat
+        return least, most.maximum(least)
+
+    def usual_slope(self, box: Interval) -> Tensor:
+        """The slope of the free line that leaves the least area (Zhang et al. 2018, section 3.2), 0 for no hinge."""
+        if self.kink is None:
+            return torch.zeros_like(box.low)
+        assert isinstance(self.op, Piecewise)
+        left, right = map(float, self.op.slopes)
+        return left + (right - left) * torch.gt((box.low + box.high) / 2, self.kink, out=torch.empty_like(box.low))
 
     def unstable(self, box: Interval) -> Tensor:
         """Where f is not linear over boxes of the columns; bool (rows, n)."""
