@@ -111,7 +111,7 @@ class Descent:
         self.share = (self.slope - prepared.least) / self.span.clamp(min=torch.finfo(self.span.dtype).tiny)
         # (rows, U) columns whose multipliers are free as ones, or None for no change of multipliers
         self.split = None if split is None else split.to(self.slope)
-        self.multiplier = None if split is None and not bool(domains.multiplier.any()) else domains.multiplier
+        self.multiplier = None if split is None and not bool(domains.multiplier.any()) else domains.multiplier.clone()
         self.moments = [torch.zeros_like(self.slope) for _ in range(2 if split is None else 4)]
         self.unit: Tensor | None = None  # (rows, U) scale of the multipliers
 
