@@ -10,9 +10,10 @@ from torch import Tensor
 from verify.upper.dual import Domains, Dual, Objective, Prepared, Primal, Pulled
 
 STEP = 0.5  # first step of a slope, in units of its own range
-PRESS = 0.3  # first step of a multiplier, in units of the coefficients that it adds to
+WARM = 0.3  # the same in a split domain, whose slopes are those of its parent
+PRESS = 0.8  # first step of a multiplier, in units of the coefficients that it adds to
 FADE = 0.2  # share of the first step that is left at the last
-INERTIA, MEMORY = 0.3, 0.95  # of the mean gradient and of the mean square, as in Adam (Kingma and Ba 2015)
+INERTIA, MEMORY = 0.3, 0.75  # of the mean gradient and of its largest size, as in AdaMax (Kingma and Ba 2015)
 SPARSE = 0.7  # rows leave the batch once at most this share of them is undecided
 
 
@@ -102,7 +103,7 @@ class Best:
 
 
 class Descent:
-    """State of Adam for the slopes, as shares of their ranges, and the multipliers of the rows that are left."""
+    """State of AdaMax for the slopes, as shares of their ranges, and the multipliers of the rows that are left."""
 
     def __init__(self, prepared: Prepared, objective: Objective, domains: Domains, split: Tensor | None):
         self.prepared, self.objective = prepared, objective
@@ -113,6 +114,7 @@ class Descent:
         self.split = None if split is None else split.to(self.slope)
         self.multiplier = None if split is None and not bool(domains.multiplier.any()) else domains.multiplier.clone()
         self.moments = [torch.zeros_like(self.slope) for _ in range(2 if split is None else 4)]
+        self.length = STEP if split is None else WARM
         self.unit: Tensor | None = None  # (rows, U) scale of the multipliers
 
     @property
@@ -124,8 +126,8 @@ class Descent:
         """One step down from the point where the bound is attained; rest is the share of the step length."""
         prepared = self.prepared
         gradient = (primal.z - prepared.knot).mul_(pulled.free).mul_(self.span)
-        mean, root, length = self._adam(0, gradient, k)
-        self.share.addcdiv_(mean, root, value=-STEP * rest * length).clamp_(0, 1)
+        mean, size, factor = self._adam(0, gradient, k)
+        self.share.addcdiv_(mean, size, value=-self.length * rest * factor).clamp_(0, 1)
         self.slope = torch.addcmul(prepared.least, self.share, self.span)
         if self.split is not None:
             self._press(pulled, primal, k, rest)
@@ -144,8 +146,8 @@ class Descent:
         # at zero the subdifferential is [above, below], and nothing moves where that holds 0
         rest_of = (below.clamp(max=0) + above.clamp(min=0)).mul_(1 - side.abs())
         gradient = rest_of.addcmul_(up, below).addcmul_(down, above, value=-1).mul_(self.split)
-        mean, root, length = self._adam(2, gradient, k)
-        new = m - (PRESS * rest * length) * self.unit * mean / root
+        mean, size, factor = self._adam(2, gradient, k)
+        new = m - (PRESS * rest * factor) * self.unit * mean / size
         # a multiplier stops at zero, where the other end of the range takes over
         crossed = torch.lt(new * side, 0, out=torch.empty_like(new))
         self.multiplier = new * (1 - crossed)
@@ -160,9 +162,8 @@ class Descent:
         self.moments = [part[index] for part in self.moments]
 
     def _adam(self, at: int, gradient: Tensor, k: int) -> tuple[Tensor, Tensor, float]:
-        """(mean, root mean square, factor that corrects their bias) of the gradients so far."""
-        mean, square = self.moments[at], self.moments[at + 1]
+        """(mean, largest size, factor that corrects the mean's bias) of the gradients so far, both fading."""
+        mean, size = self.moments[at], self.moments[at + 1]
         mean.lerp_(gradient, 1 - INERTIA)
-        square.mul_(MEMORY).addcmul_(gradient, gradient, value=1 - MEMORY)
-        factor = (1 - MEMORY ** (k + 1)) ** 0.5 / (1 - INERTIA ** (k + 1))
-        return mean, square.sqrt().add_(torch.finfo(gradient.dtype).tiny ** 0.5), factor
+        torch.maximum(size.mul_(MEMORY), gradient.abs_(), out=size)
+        return mean, size + torch.finfo(gradient.dtype).tiny, 1 / (1 - INERTIA ** (k + 1))
