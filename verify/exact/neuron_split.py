@@ -9,7 +9,7 @@ al. 2021).
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
+from math import log2, prod
 from typing import NamedTuple
 
 import torch
@@ -35,7 +35,7 @@ STEPS = 6  # bounds of a child, its first included
 AHEAD = 4  # candidates that are bounded on both sides before one is split
 FLOATS = {"cpu": 1 << 20, "cuda": 1 << 28}  # of the widest layer, in the rows of one batch
 PROPOSED = 16  # points proposed in a step
-PATIENCE = 0.3  # work of a search after which ranges are narrowed, as a share of the work that this takes
+PATIENCE = 0.15  # work of a search before it is judged, as a share of the work of narrowing
 NARROWINGS = (7, 31, 127)  # splits for each bound of each undecided neuron, one round after the other
 
 
@@ -54,8 +54,8 @@ class Batch(NamedTuple):
 class NeuronSplit(Frontier):
     """Domains made by splitting the ranges of neurons, for all disjuncts of all cases of a problem.
 
-    A search that has cost as much as narrowing all ranges would is likely to go on for long: then the ranges are
-    narrowed and the search starts again from the whole sets, with more splits for every neuron each time.
+    Where a search is likely to be more work than narrowing the ranges of all neurons, they are narrowed, with more
+    splits for every neuron each time; a task whose whole set is then bounded better than its worst domain starts again.
     """
 
     def __init__(self, problem: Problem, cutoff: Tensor):
@@ -68,8 +68,13 @@ class NeuronSplit(Frontier):
         self.batch = max(1, FLOATS[problem.network.device.type] // (2 * widest))
         self.narrowings = list(NARROWINGS)
         self.work = 0.0  # since the last start, in rows pulled through the network
-        everything = torch.arange(len(self.tasks.case), device=problem.owner.device)
-        self._restart(everything, torch.full_like(everything, torch.inf, dtype=torch.float64), cutoff)
+        self.range = outward(Interval(self.root.low, self.root.high), problem.network.dtype)
+        whole = self._whole(torch.arange(len(self.tasks.case), device=problem.owner.device))
+        columns = whole.task[:, None].expand(-1, AHEAD)
+        self.pool = Pool([whole.task, whole.share, *whole.domains[1:], columns])
+        bounded = self._bounds(whole, cutoff, ROOT_STEPS)
+        self.proposals: Proposals | None = self._store(whole, *bounded, cutoff)
+        self.start = self.domains, self._worst(cutoff)
 
     def is_open(self) -> Tensor:
         out = torch.zeros_like(self.closed, dtype=torch.bool)
@@ -82,37 +87,69 @@ class NeuronSplit(Frontier):
 
     def step(self, cutoff: Tensor, limits: Limits) -> Proposals:
         self._settle(cutoff)
-        if self.narrowings and self.work > PATIENCE * narrowing_work(self.root, self.narrowings[0]):
+        if self._is_long(cutoff):
             self._narrow(cutoff, limits)
         if self.proposals is not None:  # those of the start
             first, self.proposals = self.proposals, None
             return first
         places = self.pool.worst(self.batch)
-        if not len(places):
-            return Proposals(places, self.root.dual.radius[:0])
         above = self.pool.bounds[places]
         task, share, low, high, slope, multiplier, columns = self.pool.take(places)
-        batch = Batch(task, share, Domains(self.tasks.case[task], low, high, slope, multiplier))
-        return self._split(batch, above, columns, cutoff)
+        owner = self.tasks.case[task]
+        # ranges may have been narrowed since; a domain that they leave empty is gone
+        low, high = low.maximum(self.range.low[owner]), high.minimum(self.range.high[owner])
+        batch = Batch(task, share, Domains(owner, low, high, slope, multiplier))
+        left = (low <= high).all(1).nonzero().flatten()
+        if not len(left):
+            return Proposals(left, self.root.dual.radius[:0])
+        return self._split(batch.take(left), above[left], columns[left], cutoff)
 
-    def _restart(self, task: Tensor, above: Tensor, cutoff: Tensor) -> None:
-        """Throws the pool away and bounds these tasks (n,), known to lie below `above`, on the whole sets."""
-        self.range = outward(Interval(self.root.low, self.root.high), self.root.dual.low.dtype)
-        owner, self.work = self.tasks.case[task], 0.0
+    def _whole(self, task: Tensor) -> Batch:
+        """The whole sets of these tasks (n,)."""
+        owner = self.tasks.case[task]
         low, high = self.range.low[owner], self.range.high[owner]
-        whole = Domains(owner, low, high, self.root.dual.usual_slopes(low, high), torch.zeros_like(low))
-        batch = Batch(task, self.tasks.equal_shares()[task], whole)
-        self.pool = Pool([task, batch.share, *whole[1:], task[:, None].expand(-1, AHEAD)])
-        self.proposals: Proposals | None = self._bound(batch, above, cutoff, ROOT_STEPS)
+        slope = self.root.dual.usual_slopes(low, high)
+        return Batch(task, self.tasks.equal_shares()[task], Domains(owner, low, high, slope, torch.zeros_like(low)))
+
+    def _is_long(self, cutoff: Tensor) -> bool:
+        """Whether narrowing the ranges is likely to be less work than going on.
+
+        The worst bound falls by about as much with every doubling of the number of domains; where it meets the cutoff
+        at that rate, the search ends.
+        """
+        if not self.narrowings or not len(self.pool):
+            return False
+        price = narrowing_work(self.root, self.narrowings[0])
+        if self.work < PATIENCE * price:
+            return False
+        doublings = log2(max(2, self.domains - self.start[0]))
+        worst = self._worst(cutoff)
+        fall = max(self.start[1] - worst, 0.0) / doublings
+        return worst > fall * log2(1 + price / self.work)
+
+    def _worst(self, cutoff: Tensor) -> float:
+        """How far the worst domain lies above its cutoff; 0 without one."""
+        here = self.pool.filled()
+        return float((self.pool.bounds[here] - cutoff[self._cases_of(here)]).max()) if len(here) else 0.0
 
     def _narrow(self, cutoff: Tensor, limits: Limits) -> None:
-        """Narrows the ranges and starts again with the tasks that are open."""
+        """Narrows the ranges; tasks whose whole sets are then bounded better than their worst domain start again."""
         here = self.pool.filled()
         open_tasks, which = self.pool.parts[0][here].unique(return_inverse=True)
         above = torch.full(open_tasks.shape, -torch.inf, dtype=torch.float64, device=here.device)
         above = above.scatter_reduce(0, which, self.pool.bounds[here], "amax")
         self.root = narrowed(self.root, self.narrowings.pop(0), limits)
-        self._restart(open_tasks, above, cutoff)
+        self.range = outward(Interval(self.root.low, self.root.high), self.root.dual.low.dtype)
+        whole = self._whole(open_tasks)
+        improved, bounds = self._bounds(whole, cutoff, ROOT_STEPS)
+        again = bounds < above
+        if not bool(again.any()):
+            self.narrowings.clear()
+            return
+        self.pool.take(here[again[which]])
+        index = again.nonzero().flatten()
+        self.proposals = self._store(whole.take(index), improved.take(index), bounds[index], cutoff)
+        self.start, self.work = (self.domains, self._worst(cutoff)), 0.0
 
     def _cases_of(self, places: Tensor) -> Tensor:
         return self.tasks.case[self.pool.parts[0][places]]
@@ -140,7 +177,9 @@ class NeuronSplit(Frontier):
             bounds = (bounds - cutoff[self.tasks.case[batch.task]][None, :, None]).clamp(min=0)
             cost = (bounds.amax(0) + 0.1 * bounds.amin(0)).masked_fill(columns < 0, torch.inf)
             choice = columns.gather(1, cost.argmin(1, keepdim=True))[:, 0]
-        return self._bound(self._children(batch, parents, choice), above.repeat(2), cutoff, STEPS)
+        children = self._children(batch, parents, choice)
+        improved, bounds = self._bounds(children, cutoff, STEPS)
+        return self._store(children, improved, bounds.minimum(above.repeat(2)), cutoff)
 
     def _children(self, batch: Batch, parents: Tensor, columns: Tensor) -> Batch:
         """The lower parts, then the upper parts, of these parents (m,) split at these columns (m,)."""
@@ -161,36 +200,36 @@ class NeuronSplit(Frontier):
         slope = batch.domains.slope.clamp(prepared.least, prepared.most)
         return (prepared.pull(objective, slope, batch.domains.multiplier).bound - offset).double()
 
-    def _bound(self, batch: Batch, above: Tensor, cutoff: Tensor, steps: int) -> Proposals:
-        """Bounds domains (n,) whose parents' bounds are `above`, and puts those that stay open into the pool."""
+    def _bounds(self, batch: Batch, cutoff: Tensor, steps: int) -> tuple[Improved, Tensor]:
+        """Bounds domains (n,): what the descent found, and the bounds, from float64 where they close a domain."""
         cases = self.tasks.case[batch.task]
         objective, offset = self.tasks.objective(batch.task, batch.share)
         goal = (cutoff[cases] + offset).to(offset)
         improved = improve(self.root.dual, objective, batch.domains, steps, goal, self._narrowed(batch.domains))
         self.domains += len(cases)
         self.work += len(cases) * steps
-        bounds = self._confirmed(improved, batch, offset, cutoff[cases]).minimum(above)
-        done = bounds < cutoff[cases]
-        self._close(cases[done], bounds[done])
-        left = (~done).nonzero().flatten()
-        solved = self._keep(batch.take(left), improved.take(left), bounds[left])
-        best = (improved.bound - offset).topk(min(PROPOSED, len(cases))).indices
-        return Proposals(torch.cat([cases[best], solved.cases]), torch.cat([improved.primal.x[best], solved.points]))
-
-    def _narrowed(self, domains: Domains) -> Tensor:
-        """The columns whose ranges in these domains are not those of the whole set; bool (n, U)."""
-        return (domains.low > self.range.low[domains.owner]) | (domains.high < self.range.high[domains.owner])
-
-    def _confirmed(self, improved: Improved, batch: Batch, offset: Tensor, cutoff: Tensor) -> Tensor:
-        """The bounds in float64; where they close a domain they are computed again in float64. NaN is inf."""
         bounds = (improved.bound - offset).double()
-        closing = (bounds < cutoff).nonzero().flatten()
+        closing = (bounds < cutoff[cases]).nonzero().flatten()
         if len(closing):
             objective, offset = self.tasks.objective(batch.task[closing], batch.share[closing].double())
             domains = improved.domains.take(closing)
             ranges = Interval(domains.low.double(), domains.high.double())
             bounds[closing] = replayed(self.root.wide, objective, ranges, domains, improved.bound[closing]) - offset
-        return torch.where(bounds.isnan(), torch.inf, bounds)
+        return improved, torch.where(bounds.isnan(), torch.inf, bounds)
+
+    def _store(self, batch: Batch, improved: Improved, bounds: Tensor, cutoff: Tensor) -> Proposals:
+        """Closes the domains (n,) below their cutoffs and keeps the others; returns points to try."""
+        cases = self.tasks.case[batch.task]
+        done = bounds < cutoff[cases]
+        self._close(cases[done], bounds[done])
+        left = (~done).nonzero().flatten()
+        solved = self._keep(batch.take(left), improved.take(left), bounds[left])
+        best = bounds.topk(min(PROPOSED, len(cases))).indices
+        return Proposals(torch.cat([cases[best], solved.cases]), torch.cat([improved.primal.x[best], solved.points]))
+
+    def _narrowed(self, domains: Domains) -> Tensor:
+        """The columns whose ranges in these domains are not those of the whole set; bool (n, U)."""
+        return (domains.low > self.range.low[domains.owner]) | (domains.high < self.range.high[domains.owner])
 
     def _keep(self, batch: Batch, improved: Improved, bounds: Tensor) -> Proposals:
         """Puts domains (n,) into the pool with the columns at which they may be split next. Those that have none are
