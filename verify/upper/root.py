@@ -21,7 +21,7 @@ from verify.upper.prune import live_entries, pruned
 from verify.upper.replay import outward, replayed_on
 from verify.upper.site import Site
 
-STEPS = 9  # bounds of a neuron, its first included
+STEPS = 10  # bounds of a neuron, its first included
 FLOATS = 1 << 20  # of one layer's coefficients at a time
 
 
