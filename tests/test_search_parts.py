@@ -116,15 +116,21 @@ def test_leaves_cover_the_maximum(seed: int, kind: str) -> None:
     exact, root, tasks = exact_maximum(p), Root.of(p.merged), Tasks(p.merged)
     low, high = root.low[0], root.high[0]
     best = -torch.inf
-    for phase in range(2 ** root.dual.columns):
+    for phase in range(2**root.dual.columns):
         on = torch.tensor([phase >> k & 1 for k in range(root.dual.columns)], dtype=torch.bool)
         if bool((on & (high <= 0) | ~on & (low >= 0)).any()):
             continue
-        l, h = torch.where(on, low.clamp(min=0), low)[None], torch.where(on, high, high.clamp(max=0))[None]
-        domain = Domains(torch.zeros(1, dtype=torch.long), l, h, root.wide.usual_slopes(l, h), torch.zeros_like(l))
+        below, above = torch.where(on, low.clamp(min=0), low)[None], torch.where(on, high, high.clamp(max=0))[None]
+        domain = Domains(
+            torch.zeros(1, dtype=torch.long),
+            below,
+            above,
+            root.wide.usual_slopes(below, above),
+            torch.zeros_like(below),
+        )
         for task in range(len(tasks.case)):
             rows, offset = tasks.terms(task)
-            leaf = solve_leaf(root.wide, rows, offset, domain, ((l > low) | (h < high))[0])
+            leaf = solve_leaf(root.wide, rows, offset, domain, ((below > low) | (above < high))[0])
             assert bool(p.inputs.contains(p.inputs.project(leaf.x.float())).all())
             assert leaf.share.sum().item() == pytest.approx(1)
             a = (leaf.share[:, None] * rows.a.flatten(1)).sum(0)[None]
