@@ -40,13 +40,13 @@ class Field:
         return self.flat if self.flat.shape[0] == 1 else self.flat[owner]
 
     def dot(self, a: Tensor, owner: Tensor) -> Tensor:
-        """Each row of a (rows, size) with its sample; owner ascending; (rows,).
+        """Each row of a (rows, size) with its sample; (rows,).
 
         Where the rows belong to few samples, one matrix product beats a copy of a sample for each row.
         """
         if not len(owner):
             return a.new_zeros(0)
-        first, last = int(owner[0]), int(owner[-1])
+        first, last = int(owner.min()), int(owner.max())
         if first == last:
             return a @ self.flat[first]
         if last - first < MANY and last - first < len(owner) // 2:
