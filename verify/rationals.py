@@ -56,17 +56,32 @@ def round_up(values: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
 def _rounded(values: np.ndarray, dtype: torch.dtype, toward: float) -> torch.Tensor:
     if dtype not in _KINDS:
         raise InputError(f"numbers are rounded outward to float32 or float64, not to {dtype}; convert the model")
-    kind, largest = _KINDS[dtype], Fraction(torch.finfo(dtype).max)
+    kind = _KINDS[dtype]
     exact = values.reshape(-1)
-    for i, value in enumerate(exact):
-        if abs(value) > largest:
-            raise InputError(f"entry {i} of the numbers is beyond the largest {kind.__name__}; scale the input")
-    nearest = values.astype(np.float64).astype(kind)
-    flat = nearest.reshape(-1)
-    for i in range(flat.size):  # a rational comparison settles each entry; a float one could not
-        if (Fraction(float(flat[i])) - exact[i]) * (1 if toward > 0 else -1) < 0:
-            flat[i] = np.nextafter(flat[i], kind(toward))
-    return torch.from_numpy(nearest)
+    wide = _nearest(exact, kind)
+    flat = wide.astype(kind)
+    # rounding to float64 is monotone, so a float beyond `wide` is beyond the rational; only equal ones need a look
+    short = flat < wide if toward > 0 else flat > wide
+    for i in np.flatnonzero(flat == wide).tolist():
+        top, bottom = float(wide[i]).as_integer_ratio()
+        p, q = exact[i].as_integer_ratio()
+        short[i] = top * q < p * bottom if toward > 0 else top * q > p * bottom
+    flat[short] = np.nextafter(flat[short], kind(toward))
+    return torch.from_numpy(flat.reshape(values.shape))
+
+
+def _nearest(exact: np.ndarray, kind: type[np.floating]) -> np.ndarray:
+    """The nearest float64 of each rational. Raises InputError where one is beyond the largest float of `kind`."""
+    largest = float(np.finfo(kind).max)
+    try:
+        wide = exact.astype(np.float64)
+        beyond = (abs(exact[i]) > largest for i in np.flatnonzero(np.abs(wide) >= largest).tolist())
+        if not any(beyond):
+            return wide
+    except OverflowError:  # beyond float64
+        pass
+    entry = next(i for i, value in enumerate(exact) if abs(value) > largest)
+    raise InputError(f"entry {entry} of the numbers is beyond the largest {kind.__name__}; scale the input")
 
 
 def exact_array(tensor: torch.Tensor) -> np.ndarray:

@@ -27,11 +27,15 @@ class Box(InputSet):
         self.high = round_up(high, dtype) if isinstance(high, np.ndarray) else high
         if not bool(torch.isfinite(self.low).all() and torch.isfinite(self.high).all()):
             raise InputError("a box has a bound that is not finite; bound every input coordinate")
-        bad = low > high
-        if bool(bad.any()):
-            where = np.argwhere(np.array(bad.tolist()))[0].tolist()
-            raise InputError(f"a box is empty: low > high at position {where}; swap or widen the bounds")
         self.inner = self._rounded_inward(self.low.dtype)
+        if self._exact is None:
+            bad = (self.low > self.high).cpu().numpy()
+        else:
+            bad = (self.inner[0] >= self.inner[1]).cpu().numpy()  # elsewhere two floats are members
+            bad[bad] = self._exact[0][bad] > self._exact[1][bad]
+        if bad.any():
+            where = np.argwhere(bad)[0].tolist()
+            raise InputError(f"a box is empty: low > high at position {where}; swap or widen the bounds")
 
     @property
     def exact(self) -> tuple[np.ndarray, np.ndarray]:
