@@ -47,7 +47,8 @@ def labels(output: str) -> list[str]:
 
 
 def write_user_files(folder: Path) -> None:
-    """What README takes to be there: two ONNX models of the user and the property file that it shows."""
+    """What README takes to be there: two ONNX models of the user, the property file that it shows, and a benchmark
+    folder with one of each."""
     dense = [("Gemm", "x", numbers(0, 64, 20), numbers(1, 20)), ("Relu",), ("Gemm", "x", numbers(2, 20, 10))]
     classifier = chain("batch", 1, 8, 8, steps=[("Flatten",), *dense])
     ones = np.ones((4, 1), np.float32)
@@ -56,6 +57,11 @@ def write_user_files(folder: Path) -> None:
         (folder / name).write_bytes(model.SerializeToString())
     for text in blocks("lisp"):
         (folder / text.split()[1].rstrip(":")).write_text(text)
+    family = folder / "benchmarks" / "control"
+    family.mkdir(parents=True)
+    (family / "instances.csv").write_text("controller.onnx,controller.vnnlib,30\n")
+    for name in ("controller.onnx", "controller.vnnlib"):
+        (family / name).write_bytes((folder / name).read_bytes())
 
 
 @pytest.fixture(scope="module")

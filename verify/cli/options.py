@@ -17,5 +17,5 @@ Normalize = Annotated[str | None, typer.Option(
 
 DATA_HELP = "a bundled name, .npz, IDX images, or package.module:dataset"
 EPS_HELP = "radius in the input's own units, for example 8/255"
-METHODS_HELP = "in order, among fgsm, pgd, interval, crown, lp, milp"
-DECIDERS = "interval,pgd,crown,milp"  # what decides a property if no methods are named
+METHODS_HELP = "in order, among fgsm, pgd, interval, crown, alpha, lp, milp, bab"
+DECIDERS = "bab"  # what decides a property if no methods are named
