@@ -10,12 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from verify.solvers.highs import Highs
-from verify.solvers.model import LinearModel
 from verify.upper.dual import Domains, Dual, Objective, Prepared
 
 PENALTY = 1e4  # price of leaving a split range, in units of the rows' largest change over the set
@@ -80,6 +77,11 @@ def _program(
 
     The ranges are elastic at a price, so that there always is a solution; a range at its low end has press >= 0.
     """
+    import scipy.sparse as sp  # most searches end before they need a solver, and scipy takes 0.2 s to import
+
+    from verify.solvers.highs import Highs
+    from verify.solvers.model import LinearModel
+
     scale = (matrix.abs() @ radius).clamp(min=TINY)
     reach = tops.abs() @ radius
     size = float(reach.max()) + TINY
