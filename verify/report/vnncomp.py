@@ -24,10 +24,10 @@ def campaign(found: dict[str, Score]) -> Group:
 
 
 def _verdicts(found: dict[str, Score]) -> Table:
-    table = _table("family", "instances", "solved", *WORDS)
+    table = _table("family", "solved", *WORDS)
     for family, score in found.items():
-        counts = [score.instances, score.solved, *(score.answers.get(word, 0) for word in WORDS)]
-        table.add_row(family, *map(str, counts))
+        counts = [str(score.answers.get(word, 0)) for word in WORDS]
+        table.add_row(family, f"{score.solved}/{score.instances}", *counts)
     return table
 
 
