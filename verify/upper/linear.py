@@ -26,6 +26,7 @@ from verify.sets import InputSet
 from verify.spec import Specification
 from verify.upper.backward import Backward, Trail
 from verify.upper.confirm import confirmed
+from verify.upper.forward import Forward
 from verify.upper.interval import row_bounds
 
 STEP = 0.5  # how far the second guess moves slopes; a whole step overshoots more often than half a one
@@ -59,7 +60,7 @@ def linear_boxes(network: BoundGraph, inputs: InputSet) -> dict[str, Box]:
 
     Sound because a box is the intersection of an interval bound and backward linear bounds; trusts float rounding.
     """
-    return _sweep(network, inputs)[1]
+    return sweep(network, inputs)[1]
 
 
 def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification) -> Tensor:
@@ -70,7 +71,7 @@ def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification
     attained (`_second_guess`).
     Sound because each of the three is (see `row_bounds` and `Backward.maximum`); trusts float rounding.
     """
-    backward, boxes = _sweep(network, inputs)
+    backward, boxes = sweep(network, inputs)
     output = network.graph.output
     owner, place = spec.mask.nonzero(as_tuple=True)
     a = spec.output[owner, place].reshape(-1, *network.output_shape)
@@ -123,8 +124,14 @@ def _moved(op: Piecewise, lines: Lines, box: Box, owner: Tensor, at: Tensor) -> 
     return Lines(*(old.flatten(1).index_copy(1, where, part).reshape(old.shape) for old, part in pairs))
 
 
-def _sweep(network: BoundGraph, inputs: InputSet) -> tuple[Backward, dict[str, Box]]:
-    """Boxes of every value and a `Backward` with the lines of every nonlinear node."""
+def sweep(
+    network: BoundGraph, inputs: InputSet, forward: Forward | None = None
+) -> tuple[Backward, dict[str, Box]]:
+    """Boxes of every value and a `Backward` with the lines of every nonlinear node.
+
+    With `forward`, which gets its lines here, its bounds decide neurons before backward rows are spent on them.
+    Sound because a box is the intersection of interval, forward and backward bounds; trusts float rounding.
+    """
     boxes = {network.graph.input: Box(inputs.low, inputs.high)}
     backward = Backward(network, inputs, boxes)
     exact = exact_values(network) if inputs.is_box else set()
@@ -133,8 +140,14 @@ def _sweep(network: BoundGraph, inputs: InputSet) -> tuple[Backward, dict[str, B
         if isinstance(node.op, Nonlinear):
             source = node.inputs[0]
             if source not in exact:
+                if forward is not None:
+                    boxes[source] = boxes[source].meet(forward.forms[source].box)
                 boxes[source] = _tightened(backward, node.op, p, source)
             backward.relax(node, node.op.relax(p, boxes[source]))
+            if forward is not None:
+                forward.relax(node, boxes[source], backward.lines[node.name])
+        elif forward is not None:
+            forward.visit(node)
         boxes[node.name] = node.op.interval(p, *(boxes[name] for name in node.inputs))
     return backward, boxes
 
