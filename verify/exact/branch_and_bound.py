@@ -7,6 +7,7 @@ is split, inputs or neurons, is the business of a `Frontier`.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,13 +19,15 @@ from verify.errors import InputError
 from verify.exact.choice import frontier_of
 from verify.exact.incumbent import Incumbent
 from verify.exact.limits import Limits
-from verify.lower.gradient import PGD
+from verify.lower.gradient import PGD, batch_size
 from verify.method import Answer
 from verify.problem import Problem
 from verify.upper.linear import CROWN
 
 Goal = Literal["decide", "optimum"]
 BATCH = 64  # cases searched together
+PATIENCE = 5  # of the time, one part goes to attacks during the search
+ATTACK_STEPS = 30
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,9 @@ class Search:
         self.incumbent = Incumbent(problem, stop_when_falsified=self.decides)
         self.upper = torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
         self.domains = 0
+        self.start = time.perf_counter()
+        # attacks during the search: how many, seconds, starts of the last one
+        self.attacks, self.attacking, self.starts = 0, 0.0, 8
         self.stopped = ""
 
     def run(self) -> None:
@@ -96,6 +102,18 @@ class Search:
                     self._split(cases)
         except KeyboardInterrupt:
             self.stopped = "interrupted"
+
+    def _attack(self, cases: Tensor) -> None:
+        """Random starts in what is left of these cases, with every call twice as many and others."""
+        cases = cases[self._cutoff(cases).isfinite()]
+        if not len(cases):
+            return
+        start = time.perf_counter()
+        self.starts = max(1, min(2 * self.starts, batch_size(self.problem) // len(cases)))
+        self.attacks += 1
+        attack = PGD(ATTACK_STEPS, self.starts, 1.0, self.settings.seed + self.attacks, self.decides)
+        self.incumbent.attack(attack, cases)
+        self.attacking += time.perf_counter() - start
 
     def _bound(self, cases: Tensor) -> None:
         if len(cases):
@@ -114,13 +132,15 @@ class Search:
             proposals = frontier.step(self._cutoff(cases), self.limits)
             self.incumbent.consider(proposals._replace(cases=cases[proposals.cases]))
             self.domains = done + frontier.domains
+            if time.perf_counter() - self.start > PATIENCE * self.attacking:
+                self._attack(cases)
         self.upper[cases] = self.upper[cases].minimum(frontier.upper())
 
     def _cutoff(self, cases: Tensor) -> Tensor:
         """The bound below which a domain of each case needs no further look; inf for settled cases."""
         value = self.incumbent.values[cases].double()
         if self.decides:
-            return torch.where(value >= 0, torch.inf, 0.0)
+            return torch.where(value >= 0, torch.inf, 0.0).to(value)
         return value + self.settings.gap
 
     def _unsettled(self) -> Tensor:

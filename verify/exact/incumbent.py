@@ -11,7 +11,9 @@ from verify.lower.gradient import PGD, batch_size
 from verify.problem import Problem
 
 POLISH_STEPS = 10
-POLISH_LENGTH = 0.1  # first step of the polishing ascent, in half-widths of the set: proposals are near what they seek
+LENGTHS = (0.1, 0.03, 0.01, 0.003)  # first steps of polishing, in half-widths: proposals are near what they seek
+POLISHED = 32  # proposals of a case that are polished at once
+BUDGET = 1 << 17  # values of all layers that polishing a case's proposals may hold, at least one of them
 
 
 class Incumbent:
@@ -22,6 +24,7 @@ class Incumbent:
         self.stop = stop_when_falsified
         self.record = Record(problem.inputs.nominal())
         self.considered = 0
+        self.confirmed = torch.zeros(problem.cases, dtype=torch.bool, device=problem.owner.device)
 
     @property
     def values(self) -> Tensor:
@@ -33,11 +36,14 @@ class Incumbent:
         """Where it was met, (cases, *shape)."""
         return self.record.points
 
-    def attack(self, attack: PGD) -> None:
-        """Adds the points of an attack."""
-        points = attack.answer(self.problem).points
+    def attack(self, attack: PGD, cases: Tensor | None = None) -> None:
+        """Adds the points of an attack on these cases (n,), by default on all."""
+        if cases is None:
+            cases = torch.arange(self.problem.cases, device=self.points.device)
+        points = attack.answer(self.problem.select(cases)).points
         assert points is not None
-        self._offer(torch.arange(self.problem.cases, device=points.device), points)
+        self._offer(cases, points)
+        self._confirm()
 
     def consider(self, proposals: Proposals) -> None:
         """Adds the proposals, and polishes the best of every case where they say something new, or now and then."""
@@ -48,19 +54,34 @@ class Incumbent:
         before = self.values.clone()
         points = self.problem.inputs.select(cases).project(points.to(self.record.points))
         values = self._offer(cases, points)
-        if self.stop:
-            open_here = self.values[cases] < 0
-            cases, points, values = cases[open_here], points[open_here], values[open_here]
-        best = _best_of_each(cases, values, self.problem.cases)
-        if self.considered & (self.considered - 1):  # no power of two
+        count = max(1, min(POLISHED, batch_size(self.problem, BUDGET) // len(LENGTHS)))
+        best = _best_of_each(cases, values, count)
+        if count < POLISHED and self.considered & (self.considered - 1):  # dear, and no power of two
             best = best[self.values[cases[best]] > before[cases[best]]]
-        if not len(best):
-            return
-        cases, points = cases[best], points[best]
-        aims = torch.full_like(cases, -1)
-        length = torch.full(cases.shape, POLISH_LENGTH, dtype=points.dtype, device=points.device)
-        ascent = Ascent(POLISH_STEPS, leap=False, stop_when_falsified=self.stop)
-        ascent.run(self.problem, self.record, Tries(cases, points, aims, length))
+        if len(best):
+            self._polish(cases[best], points[best])
+        self._confirm()
+
+    def _polish(self, cases: Tensor, points: Tensor) -> None:
+        """Ascends from points (n, *shape) of these cases (n,), which may repeat, with every length."""
+        n, times = len(cases), len(LENGTHS)
+        cases, points = cases.repeat(times), points.repeat(times, *[1] * (points.dim() - 1))
+        lengths = torch.tensor(LENGTHS, dtype=points.dtype, device=points.device)
+        tries = Tries(cases, points, torch.full_like(cases, -1), lengths.repeat_interleave(n))
+        # not to stop at the first violation: one that barely is may be rounding
+        ascent = Ascent(POLISH_STEPS, leap=False, stop_when_falsified=False)
+        for part in torch.arange(len(cases), device=cases.device).split(batch_size(self.problem)):
+            ascent.run(self.problem, self.record, tries.select(part))
+
+    def _confirm(self) -> None:
+        """Takes back violations that the network as it was read does not have in both precisions, as `solve` would."""
+        claims = (self.values >= 0).logical_and(~self.confirmed).nonzero().flatten()
+        if self.stop and len(claims):
+            x, here, network = self.points[claims], self.problem.select(claims), self.problem.network
+            read = here.spec.violation(x, (network.unmerged or network)(x))
+            exact = here.wide.violation(x.double()).to(x)
+            self.values[claims] = self.values[claims].minimum(read).minimum(exact)
+            self.confirmed[claims] = self.values[claims] >= 0
 
     def _offer(self, cases: Tensor, points: Tensor) -> Tensor:
         """Adds the points as they are and returns their violations, (n,)."""
@@ -73,10 +94,10 @@ class Incumbent:
         return values
 
 
-def _best_of_each(cases: Tensor, values: Tensor, total: int) -> Tensor:
-    """The position of the largest value of every case that occurs, (m,) long; NaN counts as the smallest."""
-    values = torch.where(values.isnan(), -torch.inf, values)
-    top = values.new_full((total,), -torch.inf).scatter_reduce(0, cases, values, "amax")
-    places = torch.where(values == top[cases], torch.arange(len(cases), device=cases.device), len(cases))
-    first = torch.full_like(top, len(cases), dtype=torch.long).scatter_reduce(0, cases, places, "amin")
-    return first[first < len(cases)]
+def _best_of_each(cases: Tensor, values: Tensor, count: int) -> Tensor:
+    """The positions of the `count` largest values of every case, (m,) long; NaN counts as the smallest."""
+    order = torch.where(values.isnan(), -torch.inf, values).argsort(descending=True)
+    order = order[cases[order].argsort(stable=True)]
+    counts = torch.bincount(cases)
+    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[cases[order]]
+    return order[rank < count]

@@ -116,11 +116,12 @@ class PGD:
         return torch.stack(shares).to(which.device)[which]
 
 
-def batch_size(problem: Problem) -> int:
-    """How many points may go through the network at once."""
+def batch_size(problem: Problem, memory: int | None = None) -> int:
+    """How many points may go through the network at once: their values of all layers fill this memory."""
     graph = problem.network.graph
     values = prod(graph.input_shape) + sum(prod(node.shape) for node in graph.nodes)
-    return max(1, MEMORY.get(problem.network.device.type, MEMORY["cpu"]) // max(1, values))
+    memory = MEMORY.get(problem.network.device.type, MEMORY["cpu"]) if memory is None else memory
+    return max(1, memory // max(1, values))
 
 
 def _ranked(problem: Problem, x: Tensor, size: int) -> Tensor:

@@ -1,0 +1,128 @@
+"""Splits the input box: for few inputs, hundreds of boxes a batch (Wang et al. 2018, ReluVal; Zhou et al. 2025).
+
+A domain is a disjunct of a case with a sub-box of the case's hull. It is bounded anew in float64, all layers included:
+in a small box few neurons are not linear. What stays open is cut by its own linear bounds (`clipping`) and halved along
+the input to which most of the relaxation's gap is due (`Forward.blame`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from verify.exact.clipping import MARGIN, clipped
+from verify.exact.frontier import Frontier, Proposals
+from verify.exact.limits import Limits
+from verify.exact.pool import Pool
+from verify.exact.relaxed import Domains, Relaxed
+from verify.exact.tasks import Tasks
+from verify.problem import Problem
+
+BATCH = {"cpu": 512, "cuda": 1 << 14}  # domains bounded together
+
+
+class InputSplit(Frontier):
+    """Domains made by halving the inputs' ranges, for all disjuncts of all cases of a problem.
+
+    The sub-boxes are those of the hull: for a set that is no box the bounds hold, but need not converge.
+    """
+
+    def __init__(self, problem: Problem, cutoff: Tensor):
+        """cutoff: (cases,) float64."""
+        self.problem = problem.wide.merged
+        self.batch = BATCH[problem.network.device.type]
+        self.tasks = Tasks(self.problem)
+        self.closed = torch.full((problem.cases,), -torch.inf, dtype=torch.float64, device=problem.owner.device)
+        inputs, case = self.problem.inputs, self.tasks.case
+        task = torch.arange(len(case), device=case.device)
+        above = torch.full((len(task),), torch.inf, dtype=torch.float64, device=task.device)
+        root = Domains(task, inputs.low[case].flatten(1), inputs.high[case].flatten(1), above)
+        self.pool = Pool([task, root.low, root.high, task])  # the last is the axis to halve
+        self.proposals: Proposals | None = self._bound(root, cutoff)
+
+    def is_open(self) -> Tensor:
+        out = torch.zeros_like(self.closed, dtype=torch.bool)
+        out[self._cases_of(self.pool.filled())] = True
+        return out
+
+    def upper(self) -> Tensor:
+        here = self.pool.filled()
+        return self.closed.scatter_reduce(0, self._cases_of(here), self.pool.bounds[here], "amax")
+
+    def step(self, cutoff: Tensor, limits: Limits) -> Proposals:
+        if self.proposals is not None:  # those of the root
+            first, self.proposals = self.proposals, None
+            return first
+        self._settle(cutoff)
+        places = self.pool.worst(self.batch // 2)
+        above = self.pool.bounds[places]
+        task, low, high, axis = self.pool.take(places)
+        return self._bound(_halves(Domains(task, low, high, above), axis), cutoff)
+
+    def _cases_of(self, places: Tensor) -> Tensor:
+        return self.tasks.case[self.pool.parts[0][places]]
+
+    def _settle(self, cutoff: Tensor) -> None:
+        """Removes the domains whose bounds lie below the cutoffs of their cases, which may have risen."""
+        here = self.pool.filled()
+        cases, bounds = self._cases_of(here), self.pool.bounds[here]
+        gone = bounds < cutoff[cases]
+        self._close(cases[gone], bounds[gone])
+        self.pool.take(here[gone])
+
+    def _close(self, cases: Tensor, bounds: Tensor) -> None:
+        self.closed.scatter_reduce_(0, cases, bounds, "amax")
+
+    def _bound(self, domains: Domains, cutoff: Tensor) -> Proposals:
+        """Bounds domains (n,) and puts those that stay open into the pool, cut to where they may reach the cutoff.
+
+        Sound because what is cut off lies at least MARGIN below the cutoff, see `clipped`; trusts float64 rounding.
+        """
+        if not len(domains.task):
+            return Proposals(domains.task, domains.low.reshape(-1, *self.problem.network.input_shape))
+        parts = []
+        for part in torch.arange(len(domains.task), device=domains.task.device).split(self.batch):
+            parts.append(self._bound_some(domains.take(part), cutoff))
+        return Proposals(torch.cat([part.cases for part in parts]), torch.cat([part.points for part in parts]))
+
+    def _bound_some(self, domains: Domains, cutoff: Tensor) -> Proposals:
+        self.domains += len(domains.task)
+        relaxed = Relaxed(self.problem, self.tasks, domains)
+        cases = self.tasks.case[domains.task]
+        done = relaxed.bounds < cutoff[cases]
+        self._close(cases[done], relaxed.bounds[done])
+        index = (~done).nonzero().flatten()
+        if not len(index):
+            return Proposals(cases[:0], relaxed.inputs.low[:0])
+        best = relaxed.improved(index)
+        domains, cases, goal = domains.take(index), cases[index], cutoff[cases[index]]
+        done = best.bound < goal
+        self._close(cases[done], best.bound[done])
+        low, high = clipped(domains.low, domains.high, relaxed.planes(index, best, goal))
+        cut = ((low > domains.low) | (high < domains.high)).any(1)
+        self._close(cases[cut], goal[cut] - MARGIN)
+        left = (~done & (low <= high).all(1)).nonzero().flatten()
+        width = (domains.high - domains.low).clamp(min=torch.finfo(low.dtype).tiny)
+        score = relaxed.blame(index) * ((high - low) / width)
+        self._keep(Domains(domains.task, low, high, best.bound).take(left), score[left])
+        return Proposals(cases[left], best.point[left])
+
+    def _keep(self, domains: Domains, score: Tensor) -> None:
+        """Puts domains into the pool with the axis to halve, the widest where no input has a score (n, inputs). What
+        holds no float between its ends is closed as it is."""
+        width = domains.high - domains.low
+        axis = torch.where(score.amax(1, keepdim=True) > 0, score, width).argmax(1)
+        middle = (domains.low + domains.high) / 2
+        can = ((middle > domains.low) & (middle < domains.high)).gather(1, axis[:, None])[:, 0]
+        self._close(self.tasks.case[domains.task[~can]], domains.above[~can])
+        index = can.nonzero().flatten()
+        self.pool.put(domains.above[index], [*domains.take(index)[:3], axis[index]])
+
+
+def _halves(parents: Domains, axis: Tensor) -> Domains:
+    """The lower halves, then the upper halves, of boxes split along these axes (n,)."""
+    at = axis[:, None]
+    middle = ((parents.low + parents.high) / 2).gather(1, at)
+    lower = parents._replace(high=parents.high.scatter(1, at, middle))
+    upper = parents._replace(low=parents.low.scatter(1, at, middle))
+    return Domains(*(torch.cat(pair) for pair in zip(lower, upper, strict=True)))
