@@ -11,7 +11,9 @@ from torch import nn
 import verify
 from verify.bracket import Verdict
 
-METHODS = [verify.FGSM(), verify.PGD(), verify.Interval(), verify.CROWN(), verify.LP(), verify.MILP()]
+METHODS = [
+    verify.FGSM(), verify.PGD(), verify.Interval(), verify.CROWN(), verify.AlphaCROWN(), verify.LP(), verify.MILP(),
+]
 
 
 def chain(*layers: tuple[list[list[float]], list[float]]) -> nn.Sequential:

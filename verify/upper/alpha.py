@@ -52,7 +52,7 @@ class AlphaCROWN:
         assert upper is not None
         rest = (~(upper < 0)).nonzero().flatten()
         widest = max([prod(problem.network.input_shape), *(prod(node.shape) for node in problem.network.graph.nodes)])
-        for cases in rest.split(max(1, FLOATS // widest)):
+        for cases in rest.split(max(1, FLOATS // widest)) if len(rest) else ():
             part = problem.select(cases)
             # a row below the violation of some point cannot be the largest
             floor = part.violation(part.inputs.nominal())
