@@ -192,7 +192,7 @@ def test_descents_approach_the_lp_of_the_triangles(name: str, splits: bool) -> N
     met = 0
     for seed in range(6):
         net = dense(HINGES[name], (3, 5, 4, 3), seed).double()
-        box = Box(*(end.double() for end in box_around(net, seed)))
+        box = Box(*box_around(net, seed)).double()
         dual = Dual(net, box, linear_boxes(net, box))
         rng = torch.Generator().manual_seed(seed)
         a = torch.randn((1, 3), generator=rng).double()

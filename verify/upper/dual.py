@@ -76,7 +76,8 @@ class Pulled(NamedTuple):
     def take(self, index: Tensor) -> Pulled:
         """The rows at these positions."""
         pools = {name: rows[index] for name, rows in self.pools.items()}
-        return Pulled(*(part[index] for part in self[:5]), pools, self.input[index])
+        bound, a, free, slope, gap = (part[index] for part in self[:5])
+        return Pulled(bound, a, free, slope, gap, pools, self.input[index])
 
 
 class Primal(NamedTuple):

@@ -135,6 +135,7 @@ class Descent:
     def _press(self, pulled: Pulled, primal: Primal, k: int, rest: float) -> None:
         """The step of the multipliers."""
         assert self.multiplier is not None
+        assert self.split is not None
         if self.unit is None:
             self.unit = torch.empty_like(pulled.a)
             for site in self.prepared.dual.sites.values():

@@ -91,9 +91,10 @@ def site_of(
     entries given, which must contain those. Raises ValueError where they do not."""
     slope, same = torch.zeros_like(box.low[0]).flatten(), torch.zeros_like(box.low[0], dtype=torch.bool).flatten()
     if isinstance(op, Piecewise):
-        piece = sum((box.high > float(b)).long() for b in op.breakpoints)
+        piece = torch.stack([box.high > float(b) for b in op.breakpoints]).sum(0)
         same = (~op.unstable(p, box) & (piece == piece[:1])).all(0).flatten()
-        slope = torch.tensor([float(s) for s in op.slopes]).to(slope)[piece[0].flatten()]
+        slopes = torch.tensor([float(s) for s in op.slopes], dtype=slope.dtype, device=slope.device)
+        slope = slopes[piece[0].flatten()]
     if columns is None:
         columns = (~same).nonzero().flatten()
     elif not bool(same.index_fill(0, columns, True).all()):
