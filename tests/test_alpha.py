@@ -6,13 +6,15 @@ import csv
 
 import pytest
 import torch
+from torch import nn
 
 import verify
 from tests.helpers import SHARED, needs_shared
-from tests.nets import nets
+from tests.nets import nets, seeded
 from tests.phases import exact_maximum
 from tests.small_nets import NETWORKS, problem
 from verify.errors import InputError
+from verify.ops.base import Interval
 from verify.problem import Problem
 from verify.sets import Ball
 from verify.solving import solve
@@ -21,6 +23,7 @@ from verify.upper.alpha import AlphaCROWN, alpha_row_bounds
 from verify.upper.linear import CROWN, linear_boxes, linear_row_bounds
 from verify.upper.prune import live_entries, pruned
 from verify.upper.root import Root
+from verify.upper.stage import Stage
 
 NETS = nets()
 FOLDER = SHARED / "vnncomp" / "mnist_fc"
@@ -157,3 +160,29 @@ def test_no_satisfiable_property_is_verified() -> None:
         assert not (row["verdict"] == "sat" and float(bracket.upper[0]) < 0)
         verified += float(bracket.upper[0]) < 0
     assert verified >= 8
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 12), (1, 9, 14)])
+@pytest.mark.parametrize("act", [nn.ReLU(), nn.LeakyReLU(0.1)])
+def test_patches_give_the_bounds_of_the_whole_network(shape: tuple[int, ...], act: nn.Module) -> None:
+    """Strides, paddings, dilation and groups; windows that reach over the edge; several samples."""
+    layers = nn.Sequential(
+        nn.Conv2d(shape[0], 4, (3, 2), (2, 1), (1, 0)), act, nn.Conv2d(4, 4, 2, 1, 1, groups=2), act,
+        nn.Conv2d(4, 3, 2, 2, 0, dilation=(1, 2)), act, nn.Flatten(), nn.LazyLinear(3),
+    )
+    example = torch.zeros(1, *shape)
+    layers(example)
+    net = verify.trace(seeded(layers, 5), example)
+    x = torch.rand((2, *shape), generator=torch.Generator().manual_seed(6))
+    p = verify.robustness(net, x, net(x).argmax(1), eps="1/10").merged
+    root, met = Root.of(p, 2), 0
+    for site in list(root.dual.sites.values())[1:]:
+        stage = Stage.of(root.dual, root.wide, Interval(root.low, root.high), site.span.start)
+        patch = stage.before(site.source)
+        met += patch is not stage
+        owner, index = site.unstable(Interval(root.low[:, site.span], root.high[:, site.span])).nonzero(as_tuple=True)
+        sign = torch.where(torch.arange(len(owner)) % 2 == 0, 1.0, -1.0)
+        for steps in (1, 4):
+            ends = [s.entries(site.source, site.columns[index], sign, owner, steps, None) for s in (stage, patch)]
+            assert torch.allclose(*ends, rtol=1e-5, atol=1e-5)
+    assert met == 2

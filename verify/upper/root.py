@@ -14,12 +14,12 @@ from torch import Tensor
 
 from verify.ops.base import Interval
 from verify.problem import Problem
-from verify.upper.dual import Domains, Dual, Objective, Prepared
-from verify.upper.improve import improve
+from verify.upper.dual import Dual
 from verify.upper.linear import exact_values, linear_boxes
 from verify.upper.prune import live_entries, pruned
-from verify.upper.replay import outward, replayed_on
+from verify.upper.replay import outward
 from verify.upper.site import Site
+from verify.upper.stage import Stage
 
 STEPS = 10  # bounds of a neuron, its first included
 FLOATS = 1 << 20  # of one layer's coefficients at a time
@@ -53,50 +53,26 @@ class Root:
         wide = Dual(network, broad.inputs, far, like=dual)
         return cls(dual, wide, *refine(dual, wide, wide.low, wide.high, steps))
 
-
     @property
     def stage(self) -> Stage:
         """The whole sets with their ranges, for rows over any value."""
-        return Stage(self.dual, self.wide, Interval(self.low, self.high), self.dual.columns)
-
-
-class Stage:
-    """Whole sets whose first `count` columns have final ranges, for rows over values that come before the others."""
-
-    def __init__(self, dual: Dual, wide: Dual, ranges: Interval, count: int):
-        self.dual = dual.first(count)
-        whole = torch.arange(dual.inputs.batch, device=ranges.low.device)
-        exact = Interval(ranges.low[:, :count], ranges.high[:, :count])
-        low, high = outward(exact, dual.low.dtype)
-        slope, none = self.dual.usual_slopes(low, high), torch.zeros_like(low)
-        self.domains = Domains(whole, low, high, slope, none)
-        self.near = Prepared(self.dual, self.domains)
-        self.far = Prepared(wide.first(count), Domains(whole, *exact, slope.double(), none.double()))
-
-    def maxima(self, objective: Objective, owner: Tensor, steps: int, cutoff: Tensor | None = None) -> Tensor:
-        """Upper bounds of rows on the sets that own them by `improve`, `replayed`; float64 (rows,).
-
-        Sound because `replayed` is; trusts float64 rounding.
-        """
-        near, domains = self.near.take(owner), self.domains.take(owner)
-        found = improve(self.dual, objective, domains, steps, cutoff, prepared=near)
-        return replayed_on(self.far.take(owner), objective, found.domains, found.bound)
+        return Stage.of(self.dual, self.wide, Interval(self.low, self.high), self.dual.columns)
 
 
 def refine(dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int) -> Interval:
     """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones.
 
-    Sound because `Stage.maxima` is and a range is the intersection of two that hold; trusts float64 rounding.
+    Sound because `Stage.entries` is and a range is the intersection of two that hold; trusts float64 rounding.
     """
     ranges = Interval(low.clone(), high.clone())
     exact = exact_values(dual.network) if dual.inputs.is_box else set()
     for site in dual.sites.values():
         if site.source in exact or not len(site.columns):
             continue
-        stage = Stage(dual, wide, ranges, site.span.start)
+        stage = Stage.of(dual, wide, ranges, site.span.start).before(site.source)
         open_here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
         owner, index = open_here.nonzero(as_tuple=True)
-        for part in torch.arange(len(owner), device=owner.device).split(rows_at_once(dual, site.source)):
+        for part in torch.arange(len(owner), device=owner.device).split(rows_at_once(stage.dual, site.source)):
             _tighten(stage, site, ranges, owner[part], index[part], steps)
     return ranges
 
@@ -117,10 +93,8 @@ def _tighten(stage: Stage, site: Site, ranges: Interval, owner: Tensor, index: T
         if not len(rest):
             break
         sign, here, at = sign[rest], owner[rest], column[rest]
-        a = torch.zeros((len(rest), *stage.dual.network.graph.shape_of(site.source))).to(sign)
-        a.flatten(1).scatter_(1, site.columns[index[rest], None], sign[:, None])
         cutoff = None if kink is None else sign * kink
-        bound = stage.maxima(Objective(site.source, a), here, steps, cutoff)
+        bound = stage.entries(site.source, site.columns[index[rest]], sign, here, steps, cutoff)
         up, infinity = sign > 0, torch.full_like(bound, torch.inf)
         old = Interval(ranges.low[here, at], ranges.high[here, at])
         new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
