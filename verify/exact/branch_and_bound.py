@@ -17,8 +17,9 @@ from torch import Tensor
 from verify.bracket import Rigour
 from verify.errors import InputError
 from verify.exact.choice import frontier_of
+from verify.exact.frontier import Frontier, Proposals
 from verify.exact.incumbent import Incumbent
-from verify.exact.limits import Limits
+from verify.exact.limits import Limits, free_memory
 from verify.lower.gradient import PGD, batch_size
 from verify.method import Answer
 from verify.problem import Problem
@@ -39,6 +40,8 @@ class BranchAndBound:
         gap: absolute distance of the two sides at which "optimum" is content.
         time_limit: seconds for the whole problem, or None.
         domains: number of bounded domains after which to stop, or None.
+        memory: GiB that open domains may take, by default half of what is free; from half of it on the domains nearest
+            to being closed go first.
         seed: of the attack's random starts.
 
     Raises InputError for settings out of range.
@@ -48,6 +51,7 @@ class BranchAndBound:
     gap: float = 1e-3
     time_limit: float | None = None
     domains: int | None = None
+    memory: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,7 +59,7 @@ class BranchAndBound:
             raise InputError(f"BranchAndBound has goal={self.goal!r}; choose among {', '.join(get_args(Goal))}")
         if not self.gap > 0:
             raise InputError(f"BranchAndBound has gap={self.gap}; it must be positive")
-        Limits.starting_now(self.time_limit, self.domains)
+        Limits.starting_now(self.time_limit, self.domains, self.memory)
 
     @property
     def name(self) -> str:
@@ -69,7 +73,8 @@ class BranchAndBound:
         Sound because the domains of a case cover its set and the largest of their bounds bounds the case (see
         `Frontier`); trusts float64 rounding where it verifies.
         """
-        limits = Limits.starting_now(self.time_limit, self.domains)
+        memory = free_memory(problem.owner.device) / 2 if self.memory is None else self.memory
+        limits = Limits.starting_now(self.time_limit, self.domains, memory)
         search = Search(problem, self, limits)
         search.run()
         notes: dict[str, object] = {"domains": search.domains}
@@ -125,16 +130,29 @@ class Search:
         """Searches these cases until they are settled or a limit is reached."""
         frontier = frontier_of(self.problem.select(cases), self._cutoff(cases))
         done = self.domains
-        while bool(frontier.is_open().any()):
-            self.stopped = self.limits.reached(self.domains) or ""
-            if self.stopped:
-                break
-            proposals = frontier.step(self._cutoff(cases), self.limits)
-            self.incumbent.consider(proposals._replace(cases=cases[proposals.cases]))
-            self.domains = done + frontier.domains
-            if time.perf_counter() - self.start > PATIENCE * self.attacking:
-                self._attack(cases)
-        self.upper[cases] = self.upper[cases].minimum(frontier.upper())
+        try:
+            while bool(frontier.is_open().any()):
+                self.stopped = self.limits.reached(self.domains, frontier.pool.bytes) or ""
+                if self.stopped:
+                    break
+                before = self.incumbent.values.clone()
+                proposals = frontier.step(self._cutoff(cases), self.limits)
+                self.incumbent.consider(proposals._replace(cases=cases[proposals.cases]))
+                self.domains = done + frontier.domains
+                self._climb(frontier, cases, before)
+                if time.perf_counter() - self.start > PATIENCE * self.attacking:
+                    self._attack(cases)
+        finally:
+            self.upper[cases] = self.upper[cases].minimum(frontier.upper())
+
+    def _climb(self, frontier: Frontier, cases: Tensor, before: Tensor) -> None:
+        """Lets the frontier climb from points that are new since `before`, in cases that are open."""
+        new = (self.incumbent.values > before)[cases] & self._cutoff(cases).isfinite() & frontier.is_open()
+        for place in new.nonzero().flatten().tolist():
+            case = cases[place, None]
+            point = frontier.climb(place, self.incumbent.points[case])
+            if point is not None:
+                self.incumbent.consider(Proposals(case, point))
 
     def _cutoff(self, cases: Tensor) -> Tensor:
         """The bound below which a domain of each case needs no further look; inf for settled cases."""

@@ -3,41 +3,80 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from verify.exact.limits import Limits
+from verify.exact.pool import Pool
+from verify.exact.tasks import Tasks
+
+SHARE = 0.5  # of the memory, beyond which the pool should not grow
 
 
 class Proposals(NamedTuple):
-    """Points at which the relaxation attains its bounds: cases (n,) long and points (n, *input shape)."""
+    """Points worth a look, such as those at which the relaxation attains its bounds: cases (n,) long and points
+    (n, *input shape)."""
 
     cases: Tensor
     points: Tensor
 
 
 class Frontier(ABC):
-    """The open domains of a batch of cases, a domain being a part of a case's set.
+    """The open domains of a batch of cases, a domain being a part of a case's set together with one of its tasks.
 
     A domain is closed once its bound lies below the case's cutoff: 0 decides a case, the best known point plus the
     gap finds the maximum. Splitting a domain covers it: the largest bound over all domains of a case, open or closed,
     bounds the case.
     """
 
-    domains: int = 0  # bounded so far
-
-    @abstractmethod
-    def is_open(self) -> Tensor:
-        """Which cases have open domains; bool (cases,)."""
-
-    @abstractmethod
-    def upper(self) -> Tensor:
-        """The bound of every case so far, float64 (cases,): the largest over its domains, open or closed."""
+    def __init__(self, tasks: Tasks, cases: int, parts: Sequence[Tensor]):
+        """An empty pool for domains whose parts are like these, the first being their tasks."""
+        self.tasks = tasks
+        self.pool = Pool(parts)
+        self.closed = torch.full((cases,), -torch.inf, dtype=torch.float64, device=parts[0].device)
+        self.domains = 0  # bounded so far
 
     @abstractmethod
     def step(self, cutoff: Tensor, limits: Limits) -> Proposals:
-        """Takes a batch of open domains, the worst first, splits and bounds them; cutoff (cases,).
+        """Takes a batch of open domains, splits and bounds them; cutoff (cases,), inf for a case that is settled."""
 
-        Domains of cases with cutoff inf are dropped: these cases are settled.
-        """
+    def climb(self, case: int, point: Tensor) -> Tensor | None:
+        """A better point of a case near this one (1, *input shape), where the frontier knows a way; or None."""
+        return None
+
+    def is_open(self) -> Tensor:
+        """Which cases have open domains; bool (cases,)."""
+        out = torch.zeros_like(self.closed, dtype=torch.bool)
+        out[self.cases_of(self.pool.filled())] = True
+        return out
+
+    def upper(self) -> Tensor:
+        """The bound of every case so far, float64 (cases,): the largest over its domains, open or closed."""
+        here = self.pool.filled()
+        return self.closed.scatter_reduce(0, self.cases_of(here), self.pool.bounds[here], "amax")
+
+    def cases_of(self, places: Tensor) -> Tensor:
+        """The cases of the domains at these places of the pool."""
+        return self.tasks.case[self.pool.parts[0][places]]
+
+    def settle(self, cutoff: Tensor) -> None:
+        """Closes the domains whose bounds lie below the cutoffs of their cases, which may have risen."""
+        here = self.pool.filled()
+        cases, bounds = self.cases_of(here), self.pool.bounds[here]
+        gone = bounds < cutoff[cases]
+        self.close(cases[gone], bounds[gone])
+        self.pool.take(here[gone])
+
+    def close(self, cases: Tensor, bounds: Tensor) -> None:
+        """Notes the bounds (n,) of domains that are closed."""
+        self.closed.scatter_reduce_(0, cases, bounds, "amax")
+
+    def next_places(self, count: int, limits: Limits) -> Tensor:
+        """The places of the domains to split: the worst, or, where memory is short, those that are nearest to being
+        closed, so that the pool hardly grows."""
+        short = limits.memory is not None and self.pool.bytes > SHARE * limits.memory
+        return self.pool.best(count) if short else self.pool.worst(count)
+

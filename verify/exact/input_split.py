@@ -13,7 +13,6 @@ from torch import Tensor
 from verify.exact.clipping import MARGIN, clipped
 from verify.exact.frontier import Frontier, Proposals
 from verify.exact.limits import Limits
-from verify.exact.pool import Pool
 from verify.exact.relaxed import Domains, Relaxed
 from verify.exact.tasks import Tasks
 from verify.problem import Problem
@@ -31,47 +30,23 @@ class InputSplit(Frontier):
         """cutoff: (cases,) float64."""
         self.problem = problem.wide.merged
         self.batch = BATCH[problem.network.device.type]
-        self.tasks = Tasks(self.problem)
-        self.closed = torch.full((problem.cases,), -torch.inf, dtype=torch.float64, device=problem.owner.device)
-        inputs, case = self.problem.inputs, self.tasks.case
+        tasks = Tasks(self.problem)
+        inputs, case = self.problem.inputs, tasks.case
         task = torch.arange(len(case), device=case.device)
         above = torch.full((len(task),), torch.inf, dtype=torch.float64, device=task.device)
         root = Domains(task, inputs.low[case].flatten(1), inputs.high[case].flatten(1), above)
-        self.pool = Pool([task, root.low, root.high, task])  # the last is the axis to halve
+        super().__init__(tasks, problem.cases, [task, root.low, root.high, task])  # the last is the axis to halve
         self.proposals: Proposals | None = self._bound(root, cutoff)
-
-    def is_open(self) -> Tensor:
-        out = torch.zeros_like(self.closed, dtype=torch.bool)
-        out[self._cases_of(self.pool.filled())] = True
-        return out
-
-    def upper(self) -> Tensor:
-        here = self.pool.filled()
-        return self.closed.scatter_reduce(0, self._cases_of(here), self.pool.bounds[here], "amax")
 
     def step(self, cutoff: Tensor, limits: Limits) -> Proposals:
         if self.proposals is not None:  # those of the root
             first, self.proposals = self.proposals, None
             return first
-        self._settle(cutoff)
-        places = self.pool.worst(self.batch // 2)
+        self.settle(cutoff)
+        places = self.next_places(self.batch // 2, limits)
         above = self.pool.bounds[places]
         task, low, high, axis = self.pool.take(places)
         return self._bound(_halves(Domains(task, low, high, above), axis), cutoff)
-
-    def _cases_of(self, places: Tensor) -> Tensor:
-        return self.tasks.case[self.pool.parts[0][places]]
-
-    def _settle(self, cutoff: Tensor) -> None:
-        """Removes the domains whose bounds lie below the cutoffs of their cases, which may have risen."""
-        here = self.pool.filled()
-        cases, bounds = self._cases_of(here), self.pool.bounds[here]
-        gone = bounds < cutoff[cases]
-        self._close(cases[gone], bounds[gone])
-        self.pool.take(here[gone])
-
-    def _close(self, cases: Tensor, bounds: Tensor) -> None:
-        self.closed.scatter_reduce_(0, cases, bounds, "amax")
 
     def _bound(self, domains: Domains, cutoff: Tensor) -> Proposals:
         """Bounds domains (n,) and puts those that stay open into the pool, cut to where they may reach the cutoff.
@@ -90,17 +65,17 @@ class InputSplit(Frontier):
         relaxed = Relaxed(self.problem, self.tasks, domains)
         cases = self.tasks.case[domains.task]
         done = relaxed.bounds < cutoff[cases]
-        self._close(cases[done], relaxed.bounds[done])
+        self.close(cases[done], relaxed.bounds[done])
         index = (~done).nonzero().flatten()
         if not len(index):
             return Proposals(cases[:0], relaxed.inputs.low[:0])
         best = relaxed.improved(index)
         domains, cases, goal = domains.take(index), cases[index], cutoff[cases[index]]
         done = best.bound < goal
-        self._close(cases[done], best.bound[done])
+        self.close(cases[done], best.bound[done])
         low, high = clipped(domains.low, domains.high, relaxed.planes(index, best, goal))
         cut = ((low > domains.low) | (high < domains.high)).any(1)
-        self._close(cases[cut], goal[cut] - MARGIN)
+        self.close(cases[cut], goal[cut] - MARGIN)
         left = (~done & (low <= high).all(1)).nonzero().flatten()
         width = (domains.high - domains.low).clamp(min=torch.finfo(low.dtype).tiny)
         score = relaxed.blame(index) * ((high - low) / width)
@@ -114,7 +89,7 @@ class InputSplit(Frontier):
         axis = torch.where(score.amax(1, keepdim=True) > 0, score, width).argmax(1)
         middle = (domains.low + domains.high) / 2
         can = ((middle > domains.low) & (middle < domains.high)).gather(1, axis[:, None])[:, 0]
-        self._close(self.tasks.case[domains.task[~can]], domains.above[~can])
+        self.close(self.tasks.case[domains.task[~can]], domains.above[~can])
         index = can.nonzero().flatten()
         self.pool.put(domains.above[index], [*domains.take(index)[:3], axis[index]])
 

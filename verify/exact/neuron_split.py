@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from verify.exact.branching import candidates, split_points
+from verify.exact.climb import can_climb, climbed
 from verify.exact.frontier import Frontier, Proposals
 from verify.exact.leaf import solve_leaf
 from verify.exact.limits import Limits
 from verify.exact.narrowing import narrowed, narrowing_work
-from verify.exact.pool import Pool
 from verify.exact.tasks import Tasks
 from verify.ir.unfold import has_maxima, unfold_maxima
 from verify.ops.base import Interval
@@ -62,46 +62,55 @@ class NeuronSplit(Frontier):
         if has_maxima(problem.network):
             problem = replace(problem, network=unfold_maxima(problem.network))
         self.root = Root.of(problem)
-        self.tasks = Tasks(problem)
-        self.closed = torch.full((problem.cases,), -torch.inf, dtype=torch.float64, device=problem.owner.device)
+        self.range = outward(Interval(self.root.low, self.root.high), problem.network.dtype)
+        tasks = Tasks(problem)
+        everything = torch.arange(len(tasks.case), device=problem.owner.device)
+        columns = everything[:, None].expand(-1, AHEAD)
+        super().__init__(tasks, problem.cases, [everything, tasks.equal_shares(), *[self.range.low] * 4, columns])
         widest = max([prod(problem.network.input_shape), *(prod(node.shape) for node in problem.network.graph.nodes)])
         self.batch = max(1, FLOATS[problem.network.device.type] // (2 * widest))
         self.narrowings = list(NARROWINGS)
         self.work = 0.0  # since the last start, in rows pulled through the network
-        self.range = outward(Interval(self.root.low, self.root.high), problem.network.dtype)
-        whole = self._whole(torch.arange(len(self.tasks.case), device=problem.owner.device))
-        columns = whole.task[:, None].expand(-1, AHEAD)
-        self.pool = Pool([whole.task, whole.share, *whole.domains[1:], columns])
+        whole = self._whole(everything)
         bounded = self._bounds(whole, cutoff, ROOT_STEPS)
         self.proposals: Proposals | None = self._store(whole, *bounded, cutoff)
-        self.start = self.domains, self._worst(cutoff)
-
-    def is_open(self) -> Tensor:
-        out = torch.zeros_like(self.closed, dtype=torch.bool)
-        out[self._cases_of(self.pool.filled())] = True
-        return out
-
-    def upper(self) -> Tensor:
-        here = self.pool.filled()
-        return self.closed.scatter_reduce(0, self._cases_of(here), self.pool.bounds[here], "amax")
+        self.start: tuple[int, float] = (self.domains, self._worst(cutoff))
 
     def step(self, cutoff: Tensor, limits: Limits) -> Proposals:
-        self._settle(cutoff)
+        self.settle(cutoff)
         if self._is_long(cutoff):
             self._narrow(cutoff, limits)
         if self.proposals is not None:  # those of the start
             first, self.proposals = self.proposals, None
             return first
-        places = self.pool.worst(self.batch)
+        places = self.next_places(self.batch, limits)
         above = self.pool.bounds[places]
-        task, share, low, high, slope, multiplier, columns = self.pool.take(places)
+        parts = self.pool.take(places)
+        try:
+            return self._split_parts(above, parts, cutoff)
+        except torch.OutOfMemoryError:
+            if self.batch == 1:
+                raise
+            self.pool.put(above, parts)
+            self.batch //= 2
+            return self._nothing()
+
+    def climb(self, case: int, point: Tensor) -> Tensor | None:
+        return climbed(self.root, self.tasks, case, point) if can_climb(self.root) else None
+
+    def _nothing(self) -> Proposals:
+        return Proposals(self.tasks.case[:0], self.root.dual.radius[:0])
+
+    def _split_parts(self, above: Tensor, parts: list[Tensor], cutoff: Tensor) -> Proposals:
+        """Splits domains as the pool holds them."""
+        task, share, low, high, slope, multiplier, columns = parts
         owner = self.tasks.case[task]
         # ranges may have been narrowed since; a domain that they leave empty is gone
         low, high = low.maximum(self.range.low[owner]), high.minimum(self.range.high[owner])
         batch = Batch(task, share, Domains(owner, low, high, slope, multiplier))
         left = (low <= high).all(1).nonzero().flatten()
         if not len(left):
-            return Proposals(left, self.root.dual.radius[:0])
+            return self._nothing()
         return self._split(batch.take(left), above[left], columns[left], cutoff)
 
     def _whole(self, task: Tensor) -> Batch:
@@ -130,7 +139,7 @@ class NeuronSplit(Frontier):
     def _worst(self, cutoff: Tensor) -> float:
         """How far the worst domain lies above its cutoff; 0 without one."""
         here = self.pool.filled()
-        return float((self.pool.bounds[here] - cutoff[self._cases_of(here)]).max()) if len(here) else 0.0
+        return float((self.pool.bounds[here] - cutoff[self.cases_of(here)]).max()) if len(here) else 0.0
 
     def _narrow(self, cutoff: Tensor, limits: Limits) -> None:
         """Narrows the ranges; tasks whose whole sets are then bounded better than their worst domain start again."""
@@ -150,20 +159,6 @@ class NeuronSplit(Frontier):
         index = again.nonzero().flatten()
         self.proposals = self._store(whole.take(index), improved.take(index), bounds[index], cutoff)
         self.start, self.work = (self.domains, self._worst(cutoff)), 0.0
-
-    def _cases_of(self, places: Tensor) -> Tensor:
-        return self.tasks.case[self.pool.parts[0][places]]
-
-    def _settle(self, cutoff: Tensor) -> None:
-        """Removes the domains whose bounds lie below the cutoffs of their cases, which may have risen."""
-        here = self.pool.filled()
-        cases, bounds = self._cases_of(here), self.pool.bounds[here]
-        gone = bounds < cutoff[cases]
-        self._close(cases[gone], bounds[gone])
-        self.pool.take(here[gone])
-
-    def _close(self, cases: Tensor, bounds: Tensor) -> None:
-        self.closed.scatter_reduce_(0, cases, bounds, "amax")
 
     def _split(self, batch: Batch, above: Tensor, columns: Tensor, cutoff: Tensor) -> Proposals:
         """Splits every domain (n,) at the best of its candidate columns (n, AHEAD) and bounds both parts."""
@@ -221,7 +216,7 @@ class NeuronSplit(Frontier):
         """Closes the domains (n,) below their cutoffs and keeps the others; returns points to try."""
         cases = self.tasks.case[batch.task]
         done = bounds < cutoff[cases]
-        self._close(cases[done], bounds[done])
+        self.close(cases[done], bounds[done])
         left = (~done).nonzero().flatten()
         solved = self._keep(batch.take(left), improved.take(left), bounds[left])
         best = bounds.topk(min(PROPOSED, len(cases))).indices
@@ -254,5 +249,5 @@ class NeuronSplit(Frontier):
         objective, ranges = Objective(rows.name, a, direct), Interval(domain.low, domain.high)
         bound = replayed(self.root.wide, objective, ranges, domain._replace(multiplier=best.multiplier), above)
         bound = bound - best.share @ offset
-        self._close(self.tasks.case[leaf.task], torch.where(bound.isnan(), torch.inf, bound).minimum(above))
+        self.close(self.tasks.case[leaf.task], torch.where(bound.isnan(), torch.inf, bound).minimum(above))
         return best.x.to(leaf.domains.low)

@@ -22,9 +22,9 @@ class Pool:
         return len(self.bounds) - len(self.free)
 
     @property
-    def bytes_of_one(self) -> int:
-        """Memory of one domain."""
-        return sum(part[:1].numel() * part.element_size() for part in self.parts)
+    def bytes(self) -> int:
+        """Memory of the domains that are held."""
+        return len(self) * sum(part[:1].numel() * part.element_size() for part in self.parts)
 
     def put(self, bounds: Tensor, parts: Sequence[Tensor]) -> None:
         """Adds domains: bounds (n,), parts (n, ...) each."""
@@ -46,6 +46,11 @@ class Pool:
     def worst(self, n: int) -> Tensor:
         """The places of the n domains with the largest bounds, or of all; long."""
         return self.bounds.topk(min(n, len(self))).indices
+
+    def best(self, n: int) -> Tensor:
+        """The places of the n domains with the smallest bounds, or of all; long."""
+        here = self.filled()
+        return here[self.bounds[here].topk(min(n, len(here)), largest=False).indices]
 
     def filled(self) -> Tensor:
         """The places that hold domains, long; a domain's bound is never -inf."""

@@ -14,6 +14,7 @@ WARM = 0.3  # the same in a split domain, whose slopes are those of its parent
 PRESS = 0.8  # first step of a multiplier, in units of the coefficients that it adds to
 FADE = 0.2  # share of the first step that is left at the last
 INERTIA, MEMORY = 0.3, 0.75  # of the mean gradient and of its largest size, as in AdaMax (Kingma and Ba 2015)
+REACH = 12.0  # times the excess is what a step may promise
 SPARSE = 0.7  # rows leave the batch once at most this share of them is undecided
 
 
@@ -63,7 +64,9 @@ def improve(
                 left = left[keep]
                 pulled, primal = pulled.take(keep), primal.take(keep)
                 descent.keep(keep)
-        descent.step(pulled, primal, k, 1 - (1 - FADE) * k / (steps - 1))
+        # ranges of neurons are wanted tight, whatever they decide; bounds of split domains only low enough
+        excess = None if cutoff is None or split is None else pulled.bound - cutoff[left]
+        descent.step(pulled, primal, k, 1 - (1 - FADE) * k / (steps - 1), excess)
     return best.result()
 
 
@@ -122,36 +125,48 @@ class Descent:
         """Whether there is anything to choose."""
         return self.split is not None or bool((self.span > 0).any())
 
-    def step(self, pulled: Pulled, primal: Primal, k: int, rest: float) -> None:
-        """One step down from the point where the bound is attained; rest is the share of the step length."""
-        prepared = self.prepared
-        gradient = (primal.z - prepared.knot).mul_(pulled.free).mul_(self.span)
-        mean, size, factor = self._adam(0, gradient, k)
-        self.share.addcdiv_(mean, size, value=-self.length * rest * factor).clamp_(0, 1)
-        self.slope = torch.addcmul(prepared.least, self.share, self.span)
-        if self.split is not None:
-            self._press(pulled, primal, k, rest)
+    def step(self, pulled: Pulled, primal: Primal, k: int, rest: float, excess: Tensor | None = None) -> None:
+        """One step down from the point where the bound is attained; rest is the share of the step length.
 
-    def _press(self, pulled: Pulled, primal: Primal, k: int, rest: float) -> None:
-        """The step of the multipliers."""
+        excess (rows,) is how far the bounds lie above where they are wanted: a step that would lower a bound by far
+        more than that, to first order, is shortened, as in Polyak's rule. Duals that are almost good enough are not
+        thrown about.
+        """
+        gradient = (primal.z - self.prepared.knot).mul_(pulled.free).mul_(self.span)
+        moves = [(gradient, self._move(0, gradient, k, self.length * rest))]
+        if self.split is not None:
+            gradient = self._pressure(primal, self.split)
+            moves.append((gradient, self._move(2, gradient, k, PRESS * rest) * self._unit(pulled)))
+        if excess is not None:
+            fall = torch.stack([torch.linalg.vecdot(*pair) for pair in moves]).sum(0)
+            short = (REACH * excess / fall.clamp(min=torch.finfo(fall.dtype).tiny)).clamp(max=1)[:, None]
+            moves = [(gradient, move * short) for gradient, move in moves]
+        self.share.sub_(moves[0][1]).clamp_(0, 1)
+        self.slope = torch.addcmul(self.prepared.least, self.share, self.span)
+        if self.multiplier is not None and self.split is not None:
+            new = self.multiplier - moves[1][1]
+            # a multiplier stops at zero, where the other end of the range takes over
+            crossed = torch.lt(new * self.multiplier, 0, out=torch.empty_like(new))
+            self.multiplier = new * (1 - crossed)
+
+    def _pressure(self, primal: Primal, split: Tensor) -> Tensor:
+        """The gradient of the multipliers."""
         assert self.multiplier is not None
-        assert self.split is not None
+        side = self.multiplier.sign()
+        below, above = primal.z - self.prepared.low, primal.z - self.prepared.high
+        up, down = side.clamp(min=0), side.clamp(max=0)
+        # at zero the subdifferential is [above, below], and nothing moves where that holds 0
+        rest = (below.clamp(max=0) + above.clamp(min=0)).mul_(1 - side.abs())
+        return rest.addcmul_(up, below).addcmul_(down, above, value=-1).mul_(split)
+
+    def _unit(self, pulled: Pulled) -> Tensor:
+        """The scale of the multipliers: the size of the coefficients that they add to, at first."""
         if self.unit is None:
             self.unit = torch.empty_like(pulled.a)
             for site in self.prepared.dual.sites.values():
                 a = pulled.a[:, site.span]
                 self.unit[:, site.span] = a.square().mean(1, keepdim=True).sqrt()
-        m, side = self.multiplier, self.multiplier.sign()
-        below, above = primal.z - self.prepared.low, primal.z - self.prepared.high
-        up, down = side.clamp(min=0), side.clamp(max=0)
-        # at zero the subdifferential is [above, below], and nothing moves where that holds 0
-        rest_of = (below.clamp(max=0) + above.clamp(min=0)).mul_(1 - side.abs())
-        gradient = rest_of.addcmul_(up, below).addcmul_(down, above, value=-1).mul_(self.split)
-        mean, size, factor = self._adam(2, gradient, k)
-        new = m - (PRESS * rest * factor) * self.unit * mean / size
-        # a multiplier stops at zero, where the other end of the range takes over
-        crossed = torch.lt(new * side, 0, out=torch.empty_like(new))
-        self.multiplier = new * (1 - crossed)
+        return self.unit
 
     def keep(self, index: Tensor) -> None:
         """Goes on with the rows at these positions only."""
@@ -162,9 +177,9 @@ class Descent:
         self.unit = None if self.unit is None else self.unit[index]
         self.moments = [part[index] for part in self.moments]
 
-    def _adam(self, at: int, gradient: Tensor, k: int) -> tuple[Tensor, Tensor, float]:
-        """(mean, largest size, factor that corrects the mean's bias) of the gradients so far, both fading."""
+    def _move(self, at: int, gradient: Tensor, k: int, length: float) -> Tensor:
+        """What AdaMax subtracts: the mean of the gradients so far over their largest size, both fading."""
         mean, size = self.moments[at], self.moments[at + 1]
         mean.lerp_(gradient, 1 - INERTIA)
-        torch.maximum(size.mul_(MEMORY), gradient.abs_(), out=size)
-        return mean, size + torch.finfo(gradient.dtype).tiny, 1 / (1 - INERTIA ** (k + 1))
+        torch.maximum(size.mul_(MEMORY), gradient.abs(), out=size)
+        return mean / (size + torch.finfo(gradient.dtype).tiny) * (length / (1 - INERTIA ** (k + 1)))
