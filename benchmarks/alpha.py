@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from bounds import Module, load
 from torch import Tensor
 
-from benchmarks.bounds import Module, load
 from verify.problem import Problem
 from verify.upper.alpha import AlphaCROWN, alpha_row_bounds
 
