@@ -172,9 +172,10 @@ def test_a_normalization_of_another_length_names_the_lengths(channels: int, coun
         normalized(network, [Fraction(0)] * 2, [Fraction(1)])
 
 
-def test_other_norms_have_their_own_default_methods(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["certify", "net.onnx", "--data", "data.npz", "--eps", "0.01", "--norm", "l2", "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)["config"]["methods"]) == ["interval", "pgd", "crown"]
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_the_default_methods_are_for_all_norms(here: Path, capsys: pytest.CaptureFixture[str], norm: str) -> None:
+    assert run(["certify", "net.onnx", "--data", "data.npz", "--eps", "0.01", "--norm", norm, "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["config"]["methods"]) == ["interval", "pgd", "crown", "bab"]
 
 
 BAD_CERTIFY = {

@@ -20,7 +20,7 @@ def certify(
     normalize: Normalize = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="number of samples, from the first")] = 100,
     methods: Annotated[str | None, typer.Option(
-        metavar="A,B,..", help=f"{METHODS_HELP}; default interval,pgd,crown, and milp for linf")] = None,
+        metavar="A,B,..", help=f"{METHODS_HELP}; default interval,pgd,crown,bab")] = None,
     timeout: Annotated[float, typer.Option(
         metavar="S", min=0.0, help="seconds that LP and MILP may each spend on a sample")] = 10.0,
     fail_under: Annotated[str | None, typer.Option(

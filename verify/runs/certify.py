@@ -159,6 +159,8 @@ def _try(problem: Problem, name: str, method: Method, outcomes: list[Outcome]) -
         return _contradicted(problem, name, method, outcomes, crossing)
     except (SolverError, UnsupportedMethod) as refusal:
         return [o.after(name, str(refusal), (time.perf_counter() - start) / len(outcomes)) for o in outcomes]
+    if bracket.notes.get("stopped") == "interrupted":  # what a method saves of an interrupted search is no result
+        raise KeyboardInterrupt
     seconds = (time.perf_counter() - start) / len(outcomes)
     return [o.after(name, _one(bracket, k), seconds) for k, o in enumerate(outcomes)]
 

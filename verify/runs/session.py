@@ -27,8 +27,7 @@ from verify.runs.options import clip_of, device_of, homes_of, normalization_of
 from verify.runs.store import Store
 from verify.runs.summary import Summary, summarize
 
-QUICK = "interval,pgd,crown"  # the default methods for any norm, cheapest first
-POLYHEDRAL = ",milp"  # added where the set is a polyhedron
+METHODS = "interval,pgd,crown,bab"  # by default, cheapest first
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Session:
 
 def prepare(request: Request) -> Session:
     """Reads model and data and checks that all fits. Raises VerifyError with one sentence where it does not."""
-    names = request.methods or QUICK + (POLYHEDRAL if request.norm == "linf" else "")
+    names = request.methods or METHODS
     homes, clip, device = homes_of(names), clip_of(request.clip), device_of(request.device)
     eps = exact_eps(request.eps)
     network = simplify(network_of(request.model, request.weights, request.normalize))
