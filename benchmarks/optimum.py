@@ -55,6 +55,7 @@ def main() -> None:
         figures = f"{seconds(ours):.1f} | {milp:.1f} | {milp / seconds(ours):.1f}"
         print(f"| {name} | {eps} | {len(problem.owner)} | {figures} | {width:.1e} | {max(apart, 0):.1e} |", flush=True)
     ratio = totals[1] / totals[0]
+    ratio = totals[1] / totals[0]
     print(f"| all | | {args.images * len(DIGITS)} | {totals[0]:.1f} | {totals[1]:.1f} | {ratio:.1f} | | |")
     if (args.shared / "data/tutorial").is_dir():
         bad += not minima(args.shared)
