@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from tests.phases import exact_maximum
 from tests.small_nets import NETWORKS, dense, problem
