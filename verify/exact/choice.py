@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from torch import Tensor
 
 from verify.exact.frontier import Frontier
 from verify.exact.input_split import InputSplit
 from verify.exact.neuron_split import NeuronSplit
+from verify.ops.base import Nonlinear
 from verify.problem import Problem
 
 FEW = 16  # inputs that vary; ACAS Xu with 5 and its like close in seconds, 30 inputs of a text embedding do not in 10
+NEURONS = 500  # for each such input; small networks have at most 100, a deep image network behind 16 inputs 2,800
 
 
 def frontier_of(problem: Problem, cutoff: Tensor) -> Frontier:
     """The frontier of all cases of a problem, bounded once against the cutoffs (cases,): boxes are halved where few
-    inputs vary, since a small box leaves few neurons that are not linear; else neurons are split."""
-    varying = (problem.inputs.high > problem.inputs.low).flatten(1).sum(1)
-    if problem.inputs.is_box and int(varying.max()) <= FEW:
+    inputs vary before not too many neurons, since a small box leaves few neurons that are not linear; else neurons are
+    split."""
+    varying = int((problem.inputs.high > problem.inputs.low).flatten(1).sum(1).max())
+    neurons = sum(prod(node.shape) for node in problem.network.graph.nodes if isinstance(node.op, Nonlinear))
+    if problem.inputs.is_box and varying <= FEW and neurons <= NEURONS * max(varying, 1):
         return InputSplit(problem, cutoff)
     return NeuronSplit(problem, cutoff)
