@@ -47,7 +47,7 @@ def narrowed(root: Root, splits: int, limits: Limits) -> Root:
         for part in torch.arange(len(owner), device=owner.device).split(together):
             if limits.left <= 0:
                 return replace(root, low=ranges.low, high=ranges.high)
-            _narrow(dual, wide, site, owner[part], index[part], ranges, splits)
+            _narrow(dual, wide, site, owner[part], index[part], ranges, splits, limits)
     return replace(root, low=ranges.low, high=ranges.high)
 
 
@@ -64,7 +64,9 @@ def narrowing_work(root: Root, splits: int) -> float:
     return work / total * (FIRST_STEPS + 2 * STEPS * splits)
 
 
-def _narrow(dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ranges: Interval, splits: int) -> None:
+def _narrow(
+    dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ranges: Interval, splits: int, limits: Limits
+) -> None:
     """Tightens the ranges in place at these columns (n,) of a site, first where the neuron may become linear."""
     column, kink = site.span.start + index, site.kink
     assert kink is not None
@@ -72,13 +74,14 @@ def _narrow(dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ra
     side = torch.where(middle < kink, 1.0, -1.0).to(dual.low)
     for sign in (side, -side):
         left = site.unstable(Interval(ranges.low[owner, column], ranges.high[owner, column])).nonzero().flatten()
-        if not len(left):
+        if not len(left) or limits.left <= 0:
             return
         o, c, s = owner[left], column[left], sign[left]
         a = torch.zeros((len(left), *dual.network.graph.shape_of(site.source)), dtype=s.dtype, device=s.device)
         a.flatten(1)[torch.arange(len(left), device=a.device), site.columns[index[left]]] = s
         exact = Interval(ranges.low[o, : dual.columns], ranges.high[o, : dual.columns])
         tree = Trees(dual, Objective(site.source, a), o, outward(exact, dual.low.dtype), s * kink, splits)
+        tree.grow(limits)
         bound, up = tree.replayed(wide), s > 0
         infinity = torch.full_like(bound, torch.inf)
         old = Interval(ranges.low[o, c], ranges.high[o, c])
@@ -100,8 +103,11 @@ class Trees:
         whole = Domains(owner, *ranges, dual.usual_slopes(*ranges), torch.zeros_like(ranges.low))
         rows = torch.arange(len(owner), device=owner.device)
         self._put(rows, torch.zeros_like(rows), improve(dual, objective, whole, FIRST_STEPS, cutoff))
-        for place in range(1, splits + 1):
-            if not self._grow(place):
+
+    def grow(self, limits: Limits) -> None:
+        """Splits until all rows are decided, the room is full or the deadline has come."""
+        for place in range(1, self.bounds.shape[1]):
+            if limits.left <= 0 or not self._grow(place):
                 break
 
     def replayed(self, wide: Dual) -> Tensor:
