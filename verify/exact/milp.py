@@ -73,7 +73,7 @@ class MILP:
             refuse_inexact(node.op, node.name)
         notes: Counter[str] = Counter(milps=0, nodes=0, skipped=0)
         parts = [self._case(case_of(problem, index), notes) for index in range(problem.cases)]
-        upper = torch.tensor([upper for upper, _ in parts], dtype=torch.float64)
+        upper = torch.tensor([upper for upper, _ in parts], dtype=torch.float64, device=problem.owner.device)
         reasons = [text for key, text in REASONS.items() if notes[key]]
         stopped = {"stopped": "; ".join(reasons)} if reasons else {}
         points = torch.stack([point for _, point in parts])

@@ -163,7 +163,7 @@ class Network(BoundGraph):
     def to(self, device: torch.device | str) -> Network:
         """The same network with its parameters on another device."""
         moved = {name: t.to(device) for name, t in self.parameters.items()}
-        return Network(self.graph, moved, self.unmerged)
+        return Network(self.graph, moved, None if self.unmerged is None else self.unmerged.to(device))
 
     def double(self) -> Network:
         """The same network in float64."""

@@ -52,7 +52,7 @@ class LP:
             uppers.append(upper)
             points.append(point)
         stopped = {"stopped": "time limit"} if notes["unsolved"] else {}
-        upper = torch.tensor(uppers, dtype=torch.float64)
+        upper = torch.tensor(uppers, dtype=torch.float64, device=problem.owner.device)
         return Answer(upper, torch.stack(points), Rigour.FLOAT, "float64 rounding", {**notes, **stopped})
 
     def _case(self, case: Case, deadline: float, notes: Counter[str]) -> tuple[float, Tensor]:
