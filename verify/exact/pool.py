@@ -58,6 +58,8 @@ class Pool:
 
     def _grow(self, more: int) -> None:
         room = len(self.bounds)
-        self.free = torch.cat([self.free, torch.arange(room, room + more, device=self.free.device)])
-        self.bounds = torch.cat([self.bounds, self.bounds.new_full((more,), -torch.inf)])
-        self.parts = [torch.cat([part, part.new_empty((more, *part.shape[1:]))]) for part in self.parts]
+        free = torch.cat([self.free, torch.arange(room, room + more, device=self.free.device)])
+        bounds = torch.cat([self.bounds, self.bounds.new_full((more,), -torch.inf)])
+        parts = [torch.cat([part, part.new_empty((more, *part.shape[1:]))]) for part in self.parts]
+        # all or nothing: where memory runs out, the pool stays as it was
+        self.free, self.bounds, self.parts = free, bounds, parts

@@ -80,8 +80,10 @@ class Box(InputSet):
         out = object.__new__(Box)
         out.low, out.high = self.low[index], self.high[index]
         out.inner = (self.inner[0][index], self.inner[1][index])
-        picked = index.cpu().numpy()
-        out._exact = None if self._exact is None else (self._exact[0][picked], self._exact[1][picked])
+        out._exact = None
+        if self._exact is not None:  # only then is a device waited for
+            picked = index.cpu().numpy()
+            out._exact = self._exact[0][picked], self._exact[1][picked]
         return out
 
     def to(self, device: torch.device | str) -> Box:
