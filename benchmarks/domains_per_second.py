@@ -30,6 +30,7 @@ from verify.exact.limits import Limits
 from verify.exact.neuron_split import NeuronSplit
 from verify.problem import Problem, from_vnnlib
 from verify.runs.decide import read_network
+from verify.solving import full_float32
 from verify.upper.dual import Prepared
 from verify.upper.improve import Descent
 from verify.vnnlib import read_vnnlib
@@ -131,7 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"device {options.device}, {torch.get_num_threads()} CPU thread")
-    with torch.no_grad():
+    with torch.no_grad(), full_float32():
         for seed in options.seeds:
             measure(seed, options.device, options.seconds)
     if options.oval is not None:
