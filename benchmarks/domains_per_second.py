@@ -87,9 +87,8 @@ def kernel_shares(frontier: NeuronSplit, cutoff: Tensor, limit: float, device: s
     return {key: value / wall for key, value in spent.items()}
 
 
-def measure(seed: int, device: str, limit: float) -> None:
-    """Prints all that is measured on one network."""
-    problem = random_problem(seed, device)
+def measure(problem: Problem, device: str, limit: float) -> None:
+    """Prints all that is measured on one problem."""
     points = verify.PGD(restarts=4, stop_when_falsified=False).answer(problem).points
     assert points is not None
     reached = problem.violation(points).double()
@@ -98,7 +97,7 @@ def measure(seed: int, device: str, limit: float) -> None:
     cutoff = reached + SHARE * (top - reached)
     frontier.narrowings.clear()
     undecided = int(frontier.root.dual.unstable(frontier.root.low, frontier.root.high).sum())
-    print(f"seed {seed}: attack {float(reached):.3f}, cutoff {float(cutoff):.3f}, root {float(top):.3f}", end="")
+    print(f"attack {float(reached):.3f}, cutoff {float(cutoff):.3f}, root {float(top):.3f}", end="")
     print(f", {undecided} undecided neurons")
     search(frontier, cutoff, WARM, frontier.batch)
     first, cpu = frontier.domains, time.process_time()
@@ -132,9 +131,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"device {options.device}, {torch.get_num_threads()} CPU thread")
-    with torch.no_grad(), full_float32():
-        for seed in options.seeds:
-            measure(seed, options.device, options.seconds)
+    for seed in options.seeds:
+        problem = random_problem(seed, options.device)
+        print(f"seed {seed}: ", end="")
+        with torch.no_grad(), full_float32():
+            measure(problem, options.device, options.seconds)
     if options.oval is not None:
         oval(options.oval / "vnncomp" / "oval21", options.device)
 
