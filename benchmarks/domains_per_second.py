@@ -92,7 +92,7 @@ def measure(problem: Problem, device: str, limit: float) -> None:
     points = verify.PGD(restarts=4, stop_when_falsified=False).answer(problem).points
     assert points is not None
     reached = problem.violation(points).double()
-    frontier = NeuronSplit(problem, reached)
+    frontier = NeuronSplit(problem, reached, Limits())
     top = frontier.upper()
     cutoff = reached + SHARE * (top - reached)
     frontier.narrowings.clear()
