@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from math import inf
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 import torch
@@ -42,9 +44,9 @@ class BranchAndBound:
         domains: number of bounded domains after which to stop, or None.
         memory: GiB that open domains may take, by default half of what is free; from half of it on the domains nearest
             to being closed go first.
-        seed: of the attack's random starts.
+        seed: of the attack's random starts, which take a share of the time: runs may differ in their witnesses.
 
-    Raises InputError for settings out of range.
+    Limits are looked at between batches. Raises InputError for settings out of range.
     """
 
     goal: Goal = "decide"
@@ -57,8 +59,13 @@ class BranchAndBound:
     def __post_init__(self) -> None:
         if self.goal not in get_args(Goal):
             raise InputError(f"BranchAndBound has goal={self.goal!r}; choose among {', '.join(get_args(Goal))}")
-        if not self.gap > 0:
-            raise InputError(f"BranchAndBound has gap={self.gap}; it must be positive")
+        for name in ("gap", "time_limit", "domains", "memory"):
+            value, kind = getattr(self, name), Integral if name == "domains" else Real
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+                noun = "an integer" if name == "domains" else "a number"
+                raise InputError(f"BranchAndBound has {name}={value!r}; it must be {noun}")
+        if not 0 < self.gap < inf:
+            raise InputError(f"BranchAndBound has gap={self.gap}; it must be positive and finite")
         Limits.starting_now(self.time_limit, self.domains, self.memory)
 
     @property
@@ -105,6 +112,8 @@ class Search:
             for cases in self._unsettled().split(BATCH):
                 if len(cases):
                     self._split(cases)
+            if len(self._unsettled()) and not self.stopped:
+                self.stopped = "no part can be split further: what is left is rounding, or the shape of the set"
         except KeyboardInterrupt:
             self.stopped = "interrupted"
 
@@ -128,8 +137,8 @@ class Search:
 
     def _split(self, cases: Tensor) -> None:
         """Searches these cases until they are settled or a limit is reached."""
-        frontier = frontier_of(self.problem.select(cases), self._cutoff(cases))
-        done = self.domains
+        frontier = frontier_of(self.problem.select(cases), self._cutoff(cases), self.limits)
+        done, whole = self.domains, frontier.upper()
         try:
             while bool(frontier.is_open().any()):
                 self.stopped = self.limits.reached(self.domains, frontier.pool.bytes) or ""
@@ -137,13 +146,15 @@ class Search:
                     break
                 before = self.incumbent.values.clone()
                 proposals = frontier.step(self._cutoff(cases), self.limits)
+                # only between steps do the domains cover the sets: an interruption inside one falls back on this
+                whole = frontier.upper()
                 self.incumbent.consider(proposals._replace(cases=cases[proposals.cases]))
                 self.domains = done + frontier.domains
                 self._climb(frontier, cases, before)
                 if time.perf_counter() - self.start > PATIENCE * self.attacking:
                     self._attack(cases)
         finally:
-            self.upper[cases] = self.upper[cases].minimum(frontier.upper())
+            self.upper[cases] = self.upper[cases].minimum(whole)
 
     def _climb(self, frontier: Frontier, cases: Tensor, before: Tensor) -> None:
         """Lets the frontier climb from points that are new since `before`, in cases that are open."""

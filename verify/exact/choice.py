@@ -8,6 +8,7 @@ from torch import Tensor
 
 from verify.exact.frontier import Frontier
 from verify.exact.input_split import InputSplit
+from verify.exact.limits import Limits
 from verify.exact.neuron_split import NeuronSplit
 from verify.ops.base import Nonlinear
 from verify.problem import Problem
@@ -16,7 +17,7 @@ FEW = 16  # inputs that vary; ACAS Xu with 5 and its like close in seconds, 30 i
 NEURONS = 500  # for each such input; small networks have at most 100, a deep image network behind 16 inputs 2,800
 
 
-def frontier_of(problem: Problem, cutoff: Tensor) -> Frontier:
+def frontier_of(problem: Problem, cutoff: Tensor, limits: Limits) -> Frontier:
     """The frontier of all cases of a problem, bounded once against the cutoffs (cases,): boxes are halved where few
     inputs vary before not too many neurons, since a small box leaves few neurons that are not linear; else neurons are
     split."""
@@ -24,4 +25,4 @@ def frontier_of(problem: Problem, cutoff: Tensor) -> Frontier:
     neurons = sum(prod(node.shape) for node in problem.network.graph.nodes if isinstance(node.op, Nonlinear))
     if problem.inputs.is_box and varying <= FEW and neurons <= NEURONS * max(varying, 1):
         return InputSplit(problem, cutoff)
-    return NeuronSplit(problem, cutoff)
+    return NeuronSplit(problem, cutoff, limits)

@@ -16,7 +16,8 @@ from torch import Tensor
 from verify.upper.dual import Domains, Dual, Objective, Prepared
 
 PENALTY = 1e4  # price of leaving a split range, in units of the rows' largest change over the set
-TINY = 1e-300
+TINY = 1e-100
+FAR = 3.0
 
 
 class Leaf(NamedTuple):
@@ -82,13 +83,13 @@ def _program(
     from verify.solvers.highs import Highs
     from verify.solvers.model import LinearModel
 
+    # all forms are scaled to a reach of 1 over the set; what lies more than FAR away never binds, or never holds
     scale = (matrix.abs() @ radius).clamp(min=TINY)
-    reach = tops.abs() @ radius
-    size = float(reach.max()) + TINY
-    r, lows, highs, a, t, c = (
-        part.cpu().numpy()
-        for part in (radius, low / scale, high / scale, matrix / scale[:, None], tops / size, constants / size)
-    )
+    size = float((tops.abs() @ radius).max().clamp(min=TINY))
+    sides = (low / scale).clamp(-FAR, FAR), (high / scale).clamp(-FAR, FAR)
+    levels = ((constants - constants.min()) / size).clamp(max=FAR)
+    parts = (radius, *sides, matrix / scale[:, None], tops / size, levels)
+    r, lows, highs, a, t, c = (part.cpu().numpy() for part in parts)
     model = LinearModel()
     inputs = model.add_columns(-r, r)
     top = model.add_columns(np.array([c.min() - 2]), np.array([c.max() + 2]))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from verify.errors import SolverError
 from verify.exact.branching import candidates, split_points
 from verify.exact.climb import can_climb, climbed
 from verify.exact.frontier import Frontier, Proposals
@@ -31,9 +32,10 @@ from verify.upper.replay import outward, replayed
 from verify.upper.root import Root
 
 ROOT_STEPS = 20
+LEAF_STEPS = 200  # of a linear domain of a set that is no box
 STEPS = 6  # bounds of a child, its first included
 AHEAD = 4  # candidates that are bounded on both sides before one is split
-FLOATS = {"cpu": 1 << 20, "cuda": 1 << 28}  # of the widest layer, in the rows of one batch
+FLOATS = {"cpu": 1 << 20, "cuda": 1 << 26}  # of the widest layer, in the rows of one batch
 PROPOSED = 16  # points proposed in a step
 PATIENCE = 0.15  # work of a search before it is judged, as a share of the work of narrowing
 NARROWINGS = (7, 31, 127)  # splits for each bound of each undecided neuron, one round after the other
@@ -58,10 +60,10 @@ class NeuronSplit(Frontier):
     splits for every neuron each time; a task whose whole set is then bounded better than its worst domain starts again.
     """
 
-    def __init__(self, problem: Problem, cutoff: Tensor):
+    def __init__(self, problem: Problem, cutoff: Tensor, limits: Limits):
         if has_maxima(problem.network):
             problem = replace(problem, network=unfold_maxima(problem.network))
-        self.root = Root.of(problem)
+        self.root = Root.of(problem, late=lambda: limits.left <= 0)
         self.range = outward(Interval(self.root.low, self.root.high), problem.network.dtype)
         tasks = Tasks(problem)
         everything = torch.arange(len(tasks.case), device=problem.owner.device)
@@ -236,18 +238,27 @@ class NeuronSplit(Frontier):
         self.pool.put(bounds[index], [task, share, *improved.domains.take(index)[1:], columns[index]])
         linear = batch._replace(domains=improved.domains)
         rest = (columns[:, 0] < 0).nonzero()
-        points = torch.cat([primal.x[:0], *(self._solve(linear.take(place), bounds[place]) for place in rest)])
-        return Proposals(self.tasks.case[batch.task[rest[:, 0]]], points)
+        found = [self._solve(linear.take(place), bounds[place]) for place in rest]
+        cases = [self.tasks.case[batch.task[place]][: len(x)] for place, x in zip(rest, found, strict=True)]
+        return Proposals(torch.cat([batch.task[:0], *cases]), torch.cat([primal.x[:0], *found]))
 
     def _solve(self, leaf: Batch, above: Tensor) -> Tensor:
         """Closes one linear domain for good; returns where its bound is attained, (1, *input shape)."""
         rows, offset = self.tasks.terms(int(leaf.task))
         domain = Domains(leaf.domains.owner, *(part.double() for part in leaf.domains[1:]))
-        best = solve_leaf(self.root.wide, rows, offset, domain, self._narrowed(leaf.domains)[0])
+        split = self._narrowed(leaf.domains)
+        try:
+            best = solve_leaf(self.root.wide, rows, offset, domain, split[0])
+        except SolverError:  # then what the descent found stands
+            self.close(self.tasks.case[leaf.task], above)
+            return leaf.domains.low[:0].reshape(0, *self.root.dual.radius.shape[1:])
         a = torch.einsum("k,k...->...", best.share, rows.a)[None]
         direct = None if rows.direct is None else torch.einsum("k,k...->...", best.share, rows.direct)[None]
         objective, ranges = Objective(rows.name, a, direct), Interval(domain.low, domain.high)
         bound = replayed(self.root.wide, objective, ranges, domain._replace(multiplier=best.multiplier), above)
+        if not self.root.wide.inputs.is_box:  # the program knows the hull only
+            start = domain._replace(multiplier=best.multiplier)
+            bound = bound.minimum(improve(self.root.wide, objective, start, LEAF_STEPS, split=split).bound)
         bound = bound - best.share @ offset
         self.close(self.tasks.case[leaf.task], torch.where(bound.isnan(), torch.inf, bound).minimum(above))
         return best.x.to(leaf.domains.low)

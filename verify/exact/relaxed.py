@@ -115,6 +115,8 @@ class Relaxed:
             if name in self.forward.gaps:
                 weight = rows.new_zeros((len(self.domains.task), *rows.shape[1:]))
                 weights[name] = weight.index_add(0, self.owner, rows.abs())
+        if not weights:  # no row meets a gap
+            return torch.zeros_like(self.domains.low[index])
         return self.forward.blame(weights)[index]
 
     def _first_shares(self, index: Tensor) -> Tensor:

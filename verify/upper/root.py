@@ -7,6 +7,7 @@ tight as they will be.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -41,8 +42,8 @@ class Root:
     high: Tensor
 
     @classmethod
-    def of(cls, problem: Problem, steps: int = STEPS) -> Root:
-        """CROWN's ranges in float64, refined by descents of this many steps each."""
+    def of(cls, problem: Problem, steps: int = STEPS, late: Callable[[], bool] = lambda: False) -> Root:
+        """CROWN's ranges in float64, refined by descents of this many steps each until it is late."""
         broad = problem.wide.merged
         boxes = linear_boxes(broad.network, broad.inputs)
         rounded = {name: outward(box, problem.network.dtype) for name, box in boxes.items()}
@@ -51,7 +52,7 @@ class Root:
         dual = Dual(network, problem.inputs, near)
         network, far = pruned(broad.network, boxes, live)
         wide = Dual(network, broad.inputs, far, like=dual)
-        return cls(dual, wide, *refine(dual, wide, wide.low, wide.high, steps))
+        return cls(dual, wide, *refine(dual, wide, wide.low, wide.high, steps, late))
 
     @property
     def stage(self) -> Stage:
@@ -59,8 +60,10 @@ class Root:
         return Stage.of(self.dual, self.wide, Interval(self.low, self.high), self.dual.columns)
 
 
-def refine(dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int) -> Interval:
-    """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones.
+def refine(
+    dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int, late: Callable[[], bool] = lambda: False
+) -> Interval:
+    """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones until it is late.
 
     Sound because `Stage.entries` is and a range is the intersection of two that hold; trusts float64 rounding.
     """
@@ -73,6 +76,8 @@ def refine(dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int) -> Int
         open_here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
         owner, index = open_here.nonzero(as_tuple=True)
         for part in torch.arange(len(owner), device=owner.device).split(rows_at_once(stage.dual, site.source)):
+            if late():
+                return ranges
             _tighten(stage, site, ranges, owner[part], index[part], steps)
     return ranges
 
