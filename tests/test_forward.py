@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from tests.nets import nets
+from tests.small_nets import dense, problem
 from verify.ir.graph import Network
+from verify.ops import ReLU
 from verify.ops.base import Interval
 from verify.sets import Box
 from verify.upper.forward import Forward
 from verify.upper.interval import interval_boxes
-from verify.upper.linear import linear_boxes, sweep
+from verify.upper.linear import cheap_forward, linear_boxes, sweep
 
 NETS = nets()
 
@@ -88,3 +90,18 @@ def test_blame_falls_on_the_inputs_that_matter() -> None:
     assert blame.shape == (3, 6)
     assert bool((blame[:, 2] == 0).all())
     assert bool((blame[:, [0, 1, 3, 4, 5]] > 0).all())
+
+
+def test_few_inputs_before_many_neurons_take_forward_bounds() -> None:
+    """And the boxes that come of both hold at samples."""
+    p = problem(dense(ReLU(), (2, 80, 80, 3), 4), "untargeted", 4)
+    assert cheap_forward(p.network, p.inputs) is not None
+    few = problem(dense(ReLU(), (4, 8, 3), 4), "untargeted", 4)
+    assert cheap_forward(few.network, few.inputs) is None
+    boxes = linear_boxes(p.network, p.inputs)
+    x = p.inputs.select(torch.zeros(500, dtype=torch.long)).sample(torch.Generator().manual_seed(0))
+    values = {p.network.graph.input: x}
+    for node, parameters in p.network.walk():
+        values[node.name] = node.op.forward(parameters, *(values[name] for name in node.inputs))
+        low, high = boxes[node.name]
+        assert bool(((values[node.name] >= low - 1e-3) & (values[node.name] <= high + 1e-3)).all())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ from verify.upper.interval import row_bounds
 
 STEP = 0.5  # how far the second guess moves slopes; a whole step overshoots more often than half a one
 CASES = 256  # cases bounded together
+CHEAPER = 64  # neurons for each input from which on forward bounds are taken as well
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def linear_boxes(network: BoundGraph, inputs: InputSet) -> dict[str, Box]:
 
     Sound because a box is the intersection of an interval bound and backward linear bounds; trusts float rounding.
     """
-    return sweep(network, inputs)[1]
+    return sweep(network, inputs, cheap_forward(network, inputs))[1]
 
 
 def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification) -> Tensor:
@@ -71,7 +73,7 @@ def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification
     attained (`_second_guess`).
     Sound because each of the three is (see `row_bounds` and `Backward.maximum`); trusts float rounding.
     """
-    backward, boxes = sweep(network, inputs)
+    backward, boxes = sweep(network, inputs, cheap_forward(network, inputs))
     output = network.graph.output
     owner, place = spec.mask.nonzero(as_tuple=True)
     a = spec.output[owner, place].reshape(-1, *network.output_shape)
@@ -122,6 +124,15 @@ def _moved(op: Piecewise, lines: Lines, box: Box, owner: Tensor, at: Tensor) -> 
     moved = (part.where(open_here, old) for part, old in zip(new.parts, start.parts, strict=True))
     pairs = zip(lines.parts, moved, strict=True)
     return Lines(*(old.flatten(1).index_copy(1, where, part).reshape(old.shape) for old, part in pairs))
+
+
+def cheap_forward(network: BoundGraph, inputs: InputSet) -> Forward | None:
+    """Forward bounds where they cost little beside backward ones: a column for each input that varies, against a row
+    for each undecided neuron, of which there may be as many as neurons."""
+    neurons = sum(prod(node.shape) for node in network.graph.nodes if isinstance(node.op, Nonlinear))
+    if prod(network.input_shape) * CHEAPER > neurons:
+        return None
+    return Forward(network, Box(inputs.low, inputs.high))
 
 
 def sweep(
