@@ -1,0 +1,227 @@
+"""The network of a certificate: the IR in the few ops that the checker knows, as a header and named arrays.
+
+One canonical node for each IR node, under its name (see verify.check.network for the fields). Weights are stored as
+they are; every op that moves, sums or averages entries becomes a gather with its index written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from verify.errors import UnsupportedMethod
+from verify.ir.graph import Network, Node
+from verify.ops import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Linear,
+    Max,
+    Op,
+    Permute,
+    Piecewise,
+    Reshape,
+    Scale,
+    Select,
+    Shift,
+    Sum,
+    axis_groups,
+)
+
+Shape = tuple[int, ...]
+Fields = dict[str, Any]
+KINDS = {np.dtype(np.float32): "<f4", np.dtype(np.float64): "<f8"}
+
+
+def exported(network: Network) -> tuple[dict, dict[str, np.ndarray]]:
+    """The header's "network" and its arrays, of the network as it was read (`unmerged`).
+
+    Nodes that the output does not need are left out, so the output comes last. Raises UnsupportedMethod, naming the
+    node, for what the checker does not know, and where the output is the input itself.
+    """
+    net = network.unmerged or network
+    graph = net.graph
+    if graph.output == graph.input:
+        raise UnsupportedMethod(f"the network returns its input {graph.input} and has no node to certify")
+    needed = {graph.output}
+    for node in reversed(graph.nodes):
+        if node.name in needed:
+            needed.update(node.inputs)
+    store = _Store()
+    nodes = [_entry(_Site(net, node, store)) for node in graph.nodes if node.name in needed]
+    return {"input": graph.input, "shape": list(graph.input_shape), "nodes": nodes}, store.arrays
+
+
+class _Store:
+    """The arrays by name; a name that other values have is numbered."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def put(self, name: str, array: np.ndarray) -> str:
+        unique, count = name, 1
+        while unique in self.arrays and not _same(self.arrays[unique], array):
+            count += 1
+            unique = f"{name}_{count}"
+        self.arrays[unique] = array
+        return unique
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+class _Site:
+    """A node with its argument shapes and the arrays that its fields name."""
+
+    def __init__(self, net: Network, node: Node, store: _Store):
+        self.net, self.node, self.store = net, node, store
+        self.given = [net.graph.shape_of(name) for name in node.inputs]
+
+    def refuse(self, why: str) -> NoReturn:
+        raise UnsupportedMethod(f"node {self.node.name} ({type(self.node.op).__name__}) {why}; "
+                                "it has no place in a certificate")
+
+    def weight(self, place: int) -> str | None:
+        """The name of a parameter of floats, stored as it is; None where the node has no such parameter."""
+        if place >= len(self.node.parameters):
+            return None
+        name = self.node.parameters[place]
+        tensor = self.net.parameters[name]
+        if tensor.dtype not in (torch.float32, torch.float64):
+            self.refuse(f"has the parameter {name} of type {tensor.dtype}, neither float32 nor float64")
+        array = tensor.detach().cpu().contiguous().numpy()
+        return self.store.put(name, array.astype(KINDS[array.dtype]))
+
+    def positions(self, place: int) -> np.ndarray:
+        """A parameter of indices."""
+        return self.net.parameters[self.node.parameters[place]].cpu().numpy()
+
+    def index(self, role: str, array: np.ndarray) -> str:
+        """Stores indices."""
+        if prod(array.shape) >= 1 << 31 or any(prod(shape) >= 1 << 31 for shape in self.given):
+            self.refuse("has more entries than fit an int32 index")
+        return self.store.put(f"{self.node.name}.{role}", np.ascontiguousarray(array, "<i4"))
+
+    def gather(self, index: np.ndarray, divisor: np.ndarray | int = 1) -> Fields:
+        """Fields of a gather; index (entries,) or (entries, size), divisor (entries,) or one for all."""
+        index = index.reshape(prod(self.node.shape), -1)
+        counts = np.broadcast_to(np.asarray(divisor), (len(index),))
+        return {"op": "gather", "index": self.index("index", index), "divisor": self.index("divisor", counts)}
+
+
+def _entry(site: _Site) -> Fields:
+    """One node of the header."""
+    node = site.node
+    if not all(prod(shape) for shape in (*site.given, node.shape)):
+        site.refuse("has a shape without entries")
+    for kind, write in _WRITERS.items():
+        if isinstance(node.op, kind):
+            return {"name": node.name, "inputs": list(node.inputs), "shape": list(node.shape), **write(site, node.op)}
+    site.refuse("belongs to no family that the checker knows")
+
+
+def _linear(site: _Site, op: Linear) -> Fields:
+    return {"op": "linear", "weight": site.weight(0), "bias": site.weight(1)}
+
+
+def _conv(site: _Site, op: Conv | ConvTranspose) -> Fields:
+    if isinstance(op, ConvTranspose) and any(e >= s for e, s in zip(op.output_padding, op.stride, strict=True)):
+        site.refuse(f"has output padding {op.output_padding}, not less than its stride {op.stride}")
+    return {
+        "op": "conv", "weight": site.weight(0), "bias": site.weight(1), "stride": list(op.stride),
+        "padding": list(op.padding), "dilation": list(op.dilation), "groups": op.groups,
+        "transposed": isinstance(op, ConvTranspose),
+    }
+
+
+def _reshape(site: _Site, op: Reshape) -> Fields:
+    return site.gather(np.arange(prod(op.shape)))
+
+
+def _permute(site: _Site, op: Permute) -> Fields:
+    return site.gather(_places(site.given[0]).transpose(op.order))
+
+
+def _select(site: _Site, op: Select) -> Fields:
+    return site.gather(site.positions(0))
+
+
+def _concat(site: _Site, op: Concat) -> Fields:
+    starts = np.cumsum([0, *map(prod, site.given)])
+    parts = [start + _places(shape) for start, shape in zip(starts[:-1], site.given, strict=True)]
+    return site.gather(np.concatenate(parts, op.axis))
+
+
+def _sum(site: _Site, op: Sum) -> Fields:
+    groups = axis_groups(site.given[0], op.axes, op.keepdim).numpy()
+    return site.gather(groups, groups.shape[-1] if op.mean else 1)
+
+
+def _avg_pool(site: _Site, op: AvgPool) -> Fields:
+    """Windows as torch's avg_pool takes them: a divisor counts the padding or leaves it out, never what a window of
+    ceil_mode has beyond it."""
+    given, (channels, *lengths) = site.given[0], site.node.shape
+    axes = len(lengths)
+    members, divisor, places = np.ones((*lengths, *op.kernel), bool), np.ones(lengths, int), []
+    for axis, (n, m, k, s, q) in enumerate(zip(given[1:], lengths, op.kernel, op.stride, op.padding, strict=True)):
+        window = np.arange(m)[:, None] * s - q + np.arange(k)  # (outputs, kernel) along this axis
+        inside = (window >= 0) & (window < n)
+        counted = (window < n + q) if op.count_include_pad else inside
+        others = [i for i in range(2 * axes) if i not in (axis, axes + axis)]
+        members &= np.expand_dims(inside, others)
+        places.append(np.expand_dims(window.clip(0, n - 1), others))
+        divisor *= np.expand_dims(counted.sum(1), [i for i in range(axes) if i != axis])
+    index = np.where(members, _places(given)[(slice(None), *places)], -1)
+    return site.gather(index, np.tile(divisor.reshape(-1), channels))
+
+
+def _add(site: _Site, op: Add) -> Fields:
+    if any(shape != site.node.shape for shape in site.given):
+        site.refuse("adds arguments of different shapes")
+    return {"op": "add", "signs": list(op.signs)}
+
+
+def _entrywise(kind: str, field: str) -> Callable[[_Site, Op], Fields]:
+    def write(site: _Site, op: Op) -> Fields:
+        if site.given[0] != site.node.shape:
+            site.refuse("repeats its argument")
+        return {"op": kind, field: site.weight(0)}
+
+    return write
+
+
+def _norm(site: _Site, op: BatchNorm) -> Fields:
+    if op.spatial != len(site.node.shape) - 1 or site.given[0] != site.node.shape:
+        site.refuse("normalises along another axis than the first")
+    roles = ("weight", "bias", "mean", "variance")
+    return {"op": "norm", **{role: site.weight(i) for i, role in enumerate(roles)}, "eps": float(op.eps)}
+
+
+def _piecewise(site: _Site, op: Piecewise) -> Fields:
+    parts: dict[str, Sequence[Any]] = {"breakpoints": op.breakpoints, "slopes": op.slopes, "anchor": op.anchor}
+    return {"op": "piecewise", **{field: [str(value) for value in values] for field, values in parts.items()}}
+
+
+def _max(site: _Site, op: Max) -> Fields:
+    groups = site.positions(0)
+    return {"op": "max", "groups": site.index("groups", groups.reshape(-1, groups.shape[-1]))}
+
+
+def _places(shape: Shape) -> np.ndarray:
+    """The place of each entry in the flattened argument."""
+    return np.arange(prod(shape)).reshape(shape)
+
+
+_WRITERS: dict[type[Op], Callable[[_Site, Any], Fields]] = {
+    Linear: _linear, Conv: _conv, ConvTranspose: _conv, Reshape: _reshape, Permute: _permute, Select: _select,
+    Concat: _concat, Sum: _sum, AvgPool: _avg_pool, Add: _add, Scale: _entrywise("scale", "factor"),
+    Shift: _entrywise("shift", "offset"), BatchNorm: _norm, Piecewise: _piecewise, Max: _max,
+}
