@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
+from math import lcm
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -114,12 +115,19 @@ class Affine(Op):
         start = torch.zeros(shape) if bias is None else bias.expand(shape)
         flat = exact_array(start).reshape(-1)
         for k, x in enumerate(xs):
-            matrix, values = self.matrix(p, k, x.shape, shape), x.reshape(-1)
-            for row, span in enumerate(map(slice, matrix.indptr[:-1], matrix.indptr[1:])):
-                pairs = zip(matrix.data[span].tolist(), values[matrix.indices[span]], strict=True)
-                flat[row] += sum((self.coefficient(w) * v for w, v in pairs), Fraction(0))
+            flat += self._product(self.matrix(p, k, x.shape, shape), x.reshape(-1))
         exact = flat.reshape(shape)
         return exact, exact
+
+    def _product(self, matrix: sp.csr_matrix, x: np.ndarray) -> np.ndarray:
+        """The exact product with x (inputs,), an object array (outputs,): sums of integers over common denominators,
+        since sums of fractions look for a common divisor at every step."""
+        entries, place = np.unique(matrix.data, return_inverse=True)
+        weights, below = _integers([self.coefficient(w) for w in entries.tolist()])
+        values, under = _integers(x.tolist())
+        terms = weights[place] * values[matrix.indices]
+        spans = map(slice, matrix.indptr[:-1], matrix.indptr[1:])
+        return np.array([Fraction(int(terms[span].sum()), below * under) for span in spans], dtype=object)
 
     def _flat_bias(self, p: Parameters, shape: tuple[int, ...]) -> np.ndarray:
         bias = self.bias(_wide(p))
@@ -136,3 +144,9 @@ def _wide(p: Parameters) -> Parameters:
 def _array(x: Tensor) -> np.ndarray:
     """The one sample of a batch of 1, as float64."""
     return x[0].detach().double().cpu().numpy()
+
+
+def _integers(values: Sequence[Fraction]) -> tuple[np.ndarray, int]:
+    """(numerators, denominator): the same rationals over one denominator, the numerators as an object array."""
+    below = lcm(*(value.denominator for value in values))
+    return np.array([value.numerator * (below // value.denominator) for value in values], dtype=object), below
