@@ -32,6 +32,15 @@ def two_layers() -> Network:
     return b.finish(b.add("out", Linear(), (hidden,), last))
 
 
+def overflowing() -> Network:
+    """x -> 2^1143 x."""
+    b = GraphBuilder("x", (1,))
+    factor, at = b.parameter("w", torch.tensor([[2.0**127]])), "x"
+    for _ in range(9):
+        at = b.add("fc", Linear(), (at,), (factor,))
+    return b.finish(at)
+
+
 def points(*values: Fraction) -> np.ndarray:
     return np.array(values, dtype=object)
 
@@ -111,13 +120,9 @@ def test_the_bound_counts_what_the_input_loses() -> None:
 def test_what_is_not_rational_and_what_overflows_is_refused() -> None:
     with pytest.raises(UnsupportedMethod, match=r"\(Sigmoid\) has irrational values"):
         exact_value(MODELS["smooth"], exact_array(torch.zeros(5)))
-    b = GraphBuilder("x", (1,))
-    last = b.parameter("w", torch.tensor([[2.0**127]]))
-    at = "x"
-    for _ in range(9):
-        at = b.add("fc", Linear(), (at,), (last,))
-    with pytest.raises(UnsupportedMethod, match="overflows"):
-        bounded_value(b.finish(at), points(Fraction(1)))
+    for evaluate, message in ((bounded_value, "overflows"), (exact_value, "beyond the largest float64")):
+        with pytest.raises(UnsupportedMethod, match=message):
+            evaluate(overflowing(), points(Fraction(1)))
 
 
 def test_the_bound_of_a_smooth_network_holds_a_hand_value() -> None:

@@ -39,7 +39,10 @@ def vnnlib(
     decision = decide(model, prop, homes, left, output.note_bracket)
     if decision.reason:
         output.note(f"{decision.answer}: {decision.reason}")
-    if witness is not None and decision.witness is not None:
-        write_whole(witness, witness_text(*decision.witness))
+    found = decision.witness
+    if found is not None:
+        output.note(f"witness: {found}")
+    if witness is not None and found is not None:
+        write_whole(witness, witness_text(found.x, found.y))
     print(decision.answer)
     raise typer.Exit(decision.exit_code)

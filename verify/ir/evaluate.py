@@ -5,6 +5,7 @@ Both evaluations speak of the network given; pass the one that was read, not a r
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import prod
 
 import numpy as np
@@ -19,6 +20,7 @@ from verify.rationals import exact_array, round_up
 UNIT = 2.0**-53
 CONSTANTS = 16  # roundings of an op beside those of its sums: the bias, a quotient, batch norm's factor
 INFLATE = 1.01  # far more than the rounding of the error bounds themselves, which are sums of non-negative numbers
+LARGEST = Fraction(2) ** 1000
 TINY = 2.0**-900  # far more than what all underflows of an op add up to
 
 Rounded = tuple[Tensor, Tensor]  # value and a bound on its error, (1, *shape) float64
@@ -34,13 +36,15 @@ def exact_work(network: Network) -> int:
 def exact_value(network: Network, point: np.ndarray) -> np.ndarray:
     """The output at a point, both object arrays of rationals, (*input_shape) -> (*output_shape).
 
-    Raises UnsupportedMethod, naming the node, where an op has no rational values.
+    Raises UnsupportedMethod, naming the node, where an op has no rational values, or values beyond all floats.
     """
     values = {network.graph.input: point}
     for node, p in network.walk():
         low, high = node.op.enclose(p, *(values[name] for name in node.inputs))
         if low is not high and (low != high).any():
             raise UnsupportedMethod(f"node {node.name} ({type(node.op).__name__}) has irrational values")
+        if max(map(abs, low.flat), default=0) > LARGEST:
+            raise UnsupportedMethod(f"node {node.name} has values beyond the largest float64")
         values[node.name] = low
     return values[network.graph.output]
 

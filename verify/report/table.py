@@ -18,7 +18,8 @@ def certification(title: str, summary: Summary) -> Group:
     parts: list[RenderableType] = [line(title, "bold"), Text(), _accuracies(summary), Text(), _methods(summary)]
     if summary.unsettled:
         parts += [Text(), _unsettled(summary)]
-    return Group(*parts, Text(), trust_line(summary))
+    remarks = [line(f"{count} falsified by a witness that {remark}") for remark, count in summary.remarks.items()]
+    return Group(*parts, *([Text(), *remarks] if remarks else []), Text(), trust_line(summary))
 
 
 def _accuracies(summary: Summary) -> Table:

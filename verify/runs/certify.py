@@ -22,6 +22,7 @@ from verify.errors import Contradiction, SolverError, UnsupportedMethod
 from verify.method import Method
 from verify.problem import Problem
 from verify.runs.store import Store, json_bounds
+from verify.runs.witness import sample_witness
 from verify.solving import solve
 
 CHUNK = 128  # samples of a batch
@@ -87,7 +88,7 @@ class Outcome:
 
 def certify(
     problem: Problem, x: Tensor, labels: Sequence[int], methods: dict[str, Method], dear: set[str], store: Store,
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Callable[[int], None] = lambda count: None, replay: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> None:
     """Brings every sample of the problem to an outcome in the store, under the key "sample/<index>".
 
@@ -98,6 +99,8 @@ def certify(
         dear: names of the methods that take samples one by one.
         store: of this run; samples that it has are left out.
         advance: is told how many samples have become final, for a progress bar.
+        replay: the original model, flat floats to flat floats, for the violations of witnesses; by default the network
+            as it was read. It changes no verdict.
 
     A Contradiction makes the samples that it names an error; a SolverError or UnsupportedMethod is the reason why a
     method leaves samples undecided.
@@ -108,9 +111,15 @@ def certify(
     batched = list(takewhile(lambda name: name not in dear, methods))
     single = [name for name in methods if name not in batched]
 
+    original = replay or _outputs(problem)
+
     def keep(outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
-            store.put(_key(outcome.index), outcome.payload(), outcome.arrays())
+            payload, arrays = outcome.payload(), outcome.arrays()
+            if arrays:
+                found = sample_witness(_part(problem, [outcome.index]), arrays["witness"], original)
+                payload["witness"] = found.payload()
+            store.put(_key(outcome.index), payload, arrays)
         advance(len(outcomes))
 
     for start in range(0, len(pending), CHUNK):
@@ -124,6 +133,17 @@ def certify(
                 if not outcome.decided:
                     outcome = _try(problem, name, methods[name], [outcome])[0]
             keep([outcome])
+
+
+def _outputs(problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
+    """The network as it was read, in its own precision on the CPU, as a function of one flat input."""
+    network = (problem.network.unmerged or problem.network).to("cpu")
+
+    def outputs(x: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return network(torch.from_numpy(x).reshape(1, *network.input_shape)).reshape(-1).numpy()
+
+    return outputs
 
 
 def _clean(problem: Problem, x: Tensor, labels: Sequence[int], index: list[int]) -> list[Outcome]:

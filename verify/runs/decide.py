@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-import numpy as np
-
 from verify.bracket import Bracket, Verdict
 from verify.errors import InputError, SolverError, UnsupportedMethod
 from verify.ir.graph import Network
@@ -17,7 +15,8 @@ from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, from_vnnlib
 from verify.runs.options import Home
-from verify.runs.replay import original_outputs, satisfies
+from verify.runs.replay import members, original_outputs
+from verify.runs.witness import Witness, property_witness
 from verify.solving import solve
 from verify.vnnlib import Property, read_vnnlib
 
@@ -33,12 +32,12 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer, why it is not more than that, the method that decided, and for sat the witness: inputs and outputs,
-    flat."""
+    """The answer, why it is not more than that, the method that decided, and for sat the witness, whose `levels` say
+    where it violates: F always, R where that was computed and is so."""
 
     answer: Answer
     reason: str = ""
-    witness: tuple[np.ndarray, np.ndarray] | None = None
+    witness: Witness | None = None
     method: str = ""
 
     @property
@@ -108,11 +107,14 @@ def _replayed(model: Path, asked: Property, problem: Problem, bracket: Bracket) 
     if bracket.witness is None:
         return Decision(Answer.UNKNOWN, "a violation was reported without a witness")
     x = bracket.witness[0].cpu().numpy().reshape(-1)
+    points = members(asked, x)
+    if not points:
+        return Decision(Answer.UNKNOWN, "the witness is no member of the property's sets")
     try:
         y = original_outputs(model, x)
     except InputError as refusal:
         return Decision(Answer.UNKNOWN, str(refusal))
-    if not satisfies(asked, x, y):
-        value = float(bracket.lower[0])
-        return Decision(Answer.UNKNOWN, f"the witness (violation {value:.3g}) does not stand the replay in onnxruntime")
-    return Decision(Answer.SAT, witness=(x, y))
+    witness = property_witness(asked, problem.network.unmerged or problem.network, points, x, y)
+    if not witness.executed.holds:
+        return Decision(Answer.UNKNOWN, f"the witness does not stand the replay in onnxruntime: {witness}")
+    return Decision(Answer.SAT, witness=witness)

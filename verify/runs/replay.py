@@ -3,58 +3,76 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from verify.errors import InputError
 from verify.vnnlib.property import Property
 
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
 KINDS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 
 
+@dataclass(frozen=True)
+class Original:
+    """A model file as onnxruntime runs it, node by node; read at the first use."""
+
+    model: Path
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Outputs, flat, at one input x, flat. Raises InputError if onnxruntime cannot run the model on x."""
+        try:
+            given = self._session.get_inputs()[0]
+            shape = [n if isinstance(n, int) and n > 0 else 1 for n in given.shape]
+            fed = x.reshape(shape).astype(KINDS[given.type])
+            found = self._session.run([self._session.get_outputs()[0].name], {given.name: fed})[0]
+        except Exception as problem:  # onnxruntime's own exceptions share no other base
+            first = str(problem).splitlines()[0]
+            raise InputError(f"onnxruntime cannot replay the witness on {self.model}: {first}") from None
+        return np.asarray(found).reshape(-1)
+
+    @cached_property
+    def _session(self) -> ort.InferenceSession:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        data = gzip.decompress(self.model.read_bytes()) if self.model.suffix == ".gz" else str(self.model)
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
 def original_outputs(model: Path, x: np.ndarray) -> np.ndarray:
-    """Outputs, flat, of the model file at one input x, flat, as onnxruntime computes them node by node.
+    """Outputs, flat, of the model file at one input x, flat; see `Original`."""
+    return Original(model)(x)
 
-    Raises InputError if onnxruntime cannot run the model on x.
+
+def members(prop: Property, x: np.ndarray) -> list[np.ndarray]:
+    """Points of the property's sets that round to x, the input as the model gets it: object arrays of rationals, flat.
+
+    For each set it is x itself, except in coordinates whose range does not hold x (a box with low == high == 0.1);
+    there it is the nearest end of the range, which must round to x. All comparisons are exact.
     """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    data = gzip.decompress(model.read_bytes()) if model.suffix == ".gz" else str(model)
-    try:
-        session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        given = session.get_inputs()[0]
-        shape = [n if isinstance(n, int) and n > 0 else 1 for n in given.shape]
-        fed = x.reshape(shape).astype(KINDS[given.type])
-        found = session.run([session.get_outputs()[0].name], {given.name: fed})[0]
-    except Exception as problem:  # onnxruntime's own exceptions share no other base
-        first = str(problem).splitlines()[0]
-        raise InputError(f"onnxruntime cannot replay the witness on {model}: {first}") from None
-    return np.asarray(found).reshape(-1)
-
-
-def satisfies(prop: Property, x: np.ndarray, y: np.ndarray) -> bool:
-    """Whether (x, y), with x as the model gets it, satisfies the property: a rational point that rounds to x does.
-
-    The point is x itself, except in coordinates whose range holds no such float (a box with low == high == 0.1); there
-    it is the nearest end of the range, which must round to x. All comparisons are exact.
-    """
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        return False
+    if not np.isfinite(x).all():
+        return []
     flat = x.reshape(-1)
     exact = np.array([Fraction(float(v)) for v in flat], dtype=object)
-    image = np.array([Fraction(float(v)) for v in y.reshape(-1)], dtype=object)
+    found: list[np.ndarray] = []
     for case in prop.cases:
         point = np.where(exact < case.low, case.low, np.where(exact > case.high, case.high, exact))
         rounded = point.astype(np.float64).astype(flat.dtype)
-        if np.array_equal(rounded, flat) and prop.contains(point, image):
-            return True
-    return False
+        new = not any((point == other).all() for other in found)
+        if new and np.array_equal(rounded, flat) and case.allows(point.tolist()):
+            found.append(point)
+    return found
 
 
 def witness_text(x: np.ndarray, y: np.ndarray) -> str:

@@ -24,6 +24,7 @@ from verify.rationals import rational
 from verify.runs.certify import certify
 from verify.runs.data import Dataset, load_data
 from verify.runs.options import clip_of, device_of, homes_of, normalization_of
+from verify.runs.replay import Original
 from verify.runs.store import Store
 from verify.runs.summary import Summary, summarize
 
@@ -81,11 +82,18 @@ class Session:
             "device": self.request.device,
         }
 
+    @property
+    def _replay(self) -> Original | None:
+        """The model file in onnxruntime, where it is an ONNX file that is used as it is."""
+        name = self.request.model
+        return Original(Path(name)) if name.endswith((".onnx", ".onnx.gz")) and not self.request.normalize else None
+
     def run(self, out: Path | None, advance: Callable[[int], None] = lambda count: None) -> tuple[Summary, Path]:
         """Certifies what the run folder lacks; the summary of the whole run and its folder."""
         folder = out or _fresh_folder(self.request.model)
         with Store.open(folder, self.config, versions()) as store:
-            certify(self.problem, self.x, self.data.y.tolist(), self.methods, self.dear, store, advance)
+            labels = self.data.y.tolist()
+            certify(self.problem, self.x, labels, self.methods, self.dear, store, advance, self._replay)
             return summarize(store, list(self.methods)), folder
 
 

@@ -24,6 +24,7 @@ class Summary:
         seconds, decided: by method, `clean` first.
         reasons: why samples are undecided, with counts; failures: what the errors were.
         trusts: what the verdicts rest on, in the order of first use.
+        remarks: what witnesses that violate at one level only do, with counts.
         unsettled: the results that are undecided or errors, as the store has them.
     """
 
@@ -38,6 +39,7 @@ class Summary:
     reasons: dict[str, int]
     failures: dict[str, int]
     trusts: dict[str, list[str]]
+    remarks: dict[str, int]
     unsettled: list[dict[str, Any]]
 
     def exit_code(self, least: Fraction | None) -> int:
@@ -76,6 +78,7 @@ def summarize(store: Store, methods: list[str]) -> Summary:
         reasons=_counted(unsettled, Verdict.UNKNOWN),
         failures=_counted(unsettled, Verdict.ERROR),
         trusts=trusts,
+        remarks=dict(Counter(remark for r in results if (remark := r.get("witness", {}).get("remark"))).most_common()),
         unsettled=unsettled,
     )
 

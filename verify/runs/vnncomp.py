@@ -107,7 +107,7 @@ def results_csv(store: Store) -> str:
 def _result(
     instance: Instance, homes: dict[str, Home], limit: float, read: Callable[[Path], Any]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """(payload, arrays) for the store; the witness of a sat is `x` and `y`, flat."""
+    """(payload, arrays) for the store; the witness of a sat is `x` and `y`, flat, and its violations."""
     start = time.perf_counter()
     tried: dict[str, dict[str, Any]] = {}
 
@@ -118,9 +118,10 @@ def _result(
     arrays: dict[str, np.ndarray] = {}
     try:
         decision = decide(*instance.files, homes, limit, tell, read)
-        outcome = {"answer": str(decision.answer), "method": decision.method, "reason": decision.reason}
+        outcome: dict[str, Any] = {"answer": str(decision.answer), "method": decision.method, "reason": decision.reason}
         if decision.witness is not None:
-            arrays = dict(zip("xy", decision.witness, strict=True))
+            arrays = {"x": decision.witness.x, "y": decision.witness.y}
+            outcome["witness"] = decision.witness.payload()
     except Exception as problem:  # an instance that fails must not end the run
         kind = type(problem).__name__
         reason = str(problem) if isinstance(problem, VerifyError) else f"{kind}: {problem}"

@@ -41,7 +41,27 @@ class Row:
 
     def value(self, x: Sequence[Fraction], y: Sequence[Fraction]) -> Fraction:
         """output . y + input . x - offset."""
-        return sum((c * y[i] for i, c in self.output), sum((c * x[i] for i, c in self.input), -self.offset))
+        return self.reach(x, y, y)[0]
+
+    def reach(
+        self, x: Sequence[Fraction], low: Sequence[Fraction], high: Sequence[Fraction]
+    ) -> tuple[Fraction, Fraction]:
+        """(least, largest) value at x and outputs between `low` and `high`."""
+        start = sum((c * x[i] for i, c in self.input), -self.offset)
+        least = sum((c * (low if c > 0 else high)[i] for i, c in self.output), start)
+        return least, sum((c * (high if c > 0 else low)[i] for i, c in self.output), start)
+
+
+def violation(
+    disjuncts: Sequence[Sequence[Row]], x: Sequence[Fraction], low: Sequence[Fraction], high: Sequence[Fraction]
+) -> tuple[Fraction, Fraction]:
+    """(least, largest) max over disjuncts of min over their rows, at x and outputs between `low` and `high`; exact
+    where these are equal. There must be a disjunct, and a row in each."""
+    ends = [
+        [min(row.reach(x, low, high)[end] for row in disjunct) for disjunct in disjuncts]
+        for end in (0, 1)
+    ]
+    return max(ends[0]), max(ends[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +83,16 @@ class Case:
 
     def contains(self, x: Sequence[Fraction], y: Sequence[Fraction]) -> bool:
         """Whether x lies in the set and (x, y) satisfies a disjunct, exactly."""
+        return self.allows(x) and any(all(row.value(x, y) >= 0 for row in disjunct) for disjunct in self.disjuncts)
+
+    def allows(self, x: Sequence[Fraction]) -> bool:
+        """Whether x lies in the set, exactly."""
         if not all(low <= v <= high for low, v, high in zip(self.low, x, self.high, strict=True)):
             return False
-        for row, bound in zip(self.input_rows, self.input_bounds, strict=True):
-            if sum(c * v for c, v in zip(row, x, strict=True) if c) > bound:
-                return False
-        return any(all(row.value(x, y) >= 0 for row in disjunct) for disjunct in self.disjuncts)
+        return all(
+            sum(c * v for c, v in zip(row, x, strict=True) if c) <= bound
+            for row, bound in zip(self.input_rows, self.input_bounds, strict=True)
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,180 @@
+"""Witnesses: a rational point of the set, what it rounds to, and its violation at both levels.
+
+Level R is the network in real arithmetic at the rational point; level F is the original model at the rounded one. A
+point may violate at one level only, by less than what rounding moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+
+from verify.errors import InputError, UnsupportedMethod, VerifyError
+from verify.ir.evaluate import bounded_value, exact_value, exact_work
+from verify.ir.graph import Network
+from verify.problem import Problem
+from verify.rationals import exact_array, round_down, round_up
+from verify.vnnlib.property import Property, Row, violation
+
+SMALL = 30_000  # entries of matrices up to which the value is always exact; a tenth of a second
+LARGEST = 5_000_000  # up to which it is exact where the sign stays open; seconds
+
+Disjuncts = Sequence[Sequence[Row]]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """What is known of a violation at one level: low <= violation <= high, equal where it was computed exactly.
+
+    Both are None where it was not computed; `reason` says why.
+    """
+
+    low: Fraction | None = None
+    high: Fraction | None = None
+    reason: str = ""
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the point violates: violation >= 0; None where that is not known."""
+        if self.low is None or self.high is None or self.low < 0 <= self.high:
+            return None
+        return self.low >= 0
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"not computed ({self.reason})"
+        if self.low == self.high:
+            return f"{float(self.low):.6g}"
+        return f"{float((self.low + self.high) / 2):.6g} +- {float((self.high - self.low) / 2):.1g}"
+
+    def as_json(self) -> dict[str, Any]:
+        """`low` and `high` rounded outward, whether they are one number, and whether the point violates."""
+        if self.low is None or self.high is None:
+            return {"violated": None, "reason": self.reason}
+        low, high = np.array([self.low], dtype=object), np.array([self.high], dtype=object)
+        ends = {"low": round_down(low, torch.float64).item(), "high": round_up(high, torch.float64).item()}
+        return {"violated": self.holds, "exact": self.low == self.high, **ends}
+
+
+@dataclass(frozen=True, eq=False)
+class Witness:
+    """A member of the set with its violations.
+
+    Args:
+        point: (inputs,) object array of rationals, in X_R.
+        x: (inputs,) floats, what the point rounds to and the original model is given.
+        y: (outputs,) what the original model answers; empty where it could not be run.
+        real: the violation at level R, of the network as it was read, at `point`.
+        executed: the violation at level F: of `y`, at `point` where the specification speaks of inputs too.
+    """
+
+    point: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    real: Violation
+    executed: Violation
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Those at which the point is known to violate, of "R" and "F"."""
+        return tuple(name for name, level in (("R", self.real), ("F", self.executed)) if level.holds)
+
+    @property
+    def remark(self) -> str:
+        """In words, where the point violates at one level and is known not to violate at the other; else empty."""
+        if self.real.holds is False and self.executed.holds:
+            return "violates as executed only, not in real arithmetic"
+        if self.real.holds and self.executed.holds is False:
+            return "violates in real arithmetic only, not as executed"
+        return ""
+
+    def __str__(self) -> str:
+        """One line with both violations."""
+        text = f"violation {self.real} in real arithmetic, {self.executed} as executed"
+        return f"{text}; it {self.remark}" if self.remark else text
+
+    def payload(self) -> dict[str, Any]:
+        """Both violations for a store, the remark, and the coordinates of `point` that are not those of `x`."""
+        pairs = enumerate(zip(self.point.tolist(), self.x.tolist(), strict=True))
+        rationals = {str(i): str(exact) for i, (exact, near) in pairs if exact != near}
+        levels = {"real": self.real.as_json(), "executed": self.executed.as_json()}
+        return {**levels, "remark": self.remark, "rationals": rationals}
+
+
+def examine(disjuncts: Disjuncts, network: Network, point: np.ndarray, x: np.ndarray, y: np.ndarray) -> Witness:
+    """The witness of a point (inputs,) that rounds to x (inputs,), where the original model answers y (outputs,)."""
+    executed = Violation(reason="an output is not finite")
+    if np.isfinite(y).all():
+        image = [Fraction(float(v)) for v in y.reshape(-1)]
+        executed = Violation(*violation(disjuncts, point.tolist(), image, image))
+    return Witness(point, x, y, real_violation(disjuncts, network, point), executed)
+
+
+def property_witness(
+    prop: Property, network: Network, points: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
+) -> Witness:
+    """The witness at the first of these points, members that all round to x, that violates as executed; else the first.
+
+    There must be one. y: (outputs,) what the original model answers at x.
+    """
+    chosen = next((point for point in points if prop.contains(point, y)), points[0])
+    disjuncts = [d for case in prop.cases if case.allows(chosen.tolist()) for d in case.disjuncts]
+    return examine(disjuncts, network, chosen, x, y)
+
+
+def sample_witness(problem: Problem, x: np.ndarray, replay: Callable[[np.ndarray], np.ndarray]) -> Witness:
+    """The witness x (*shape) of a problem of one case whose set is a ball, so that its members are floats.
+
+    replay: the original model, flat floats to flat floats; where it raises VerifyError, level F is not computed.
+    """
+    network, flat = problem.network.unmerged or problem.network, x.reshape(-1)
+    disjuncts, point = spec_rows(problem), exact_array(torch.from_numpy(flat))
+    try:
+        return examine(disjuncts, network, point, flat, replay(flat))
+    except VerifyError as refusal:
+        real = real_violation(disjuncts, network, point)
+        return Witness(point, flat, np.empty(0), real, Violation(reason=str(refusal)))
+
+
+def spec_rows(problem: Problem) -> list[list[Row]]:
+    """The rows of the first case of a problem, disjunct by disjunct."""
+    spec = problem.spec.to("cpu")
+    groups: dict[int, list[Row]] = {}
+    for r in spec.mask[0].nonzero().flatten().tolist():
+        given = () if spec.input is None else _terms(spec.input[0, r])
+        row = Row(_terms(spec.output[0, r]), given, Fraction(float(spec.offset[0, r])))
+        groups.setdefault(int(spec.disjunct[0, r]), []).append(row)
+    return list(groups.values())
+
+
+def real_violation(disjuncts: Disjuncts, network: Network, point: np.ndarray) -> Violation:
+    """The violation at level R of a point (inputs,): exact for small networks and where the sign would else stay open,
+    otherwise in float64 within a bound on its rounding; not computed where an op has neither."""
+    shaped, work = point.reshape(network.input_shape), exact_work(network)
+    ways = (_exactly, bounded_value) if work <= SMALL else (bounded_value, _exactly)
+    best = Violation()
+    for way in ways[: 1 if work > LARGEST else 2]:
+        try:
+            low, high = (value.reshape(-1).tolist() for value in way(network, shaped))
+        except (UnsupportedMethod, InputError) as refusal:
+            best = best if best.reason or best.low is not None else Violation(reason=str(refusal))
+            continue
+        best = Violation(*violation(disjuncts, point.tolist(), low, high))
+        if best.holds is not None:
+            break
+    return best
+
+
+def _exactly(network: Network, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    value = exact_value(network, point)
+    return value, value
+
+
+def _terms(row: torch.Tensor) -> tuple[tuple[int, Fraction], ...]:
+    places = row.nonzero().flatten().tolist()
+    return tuple((i, Fraction(float(row[i]))) for i in places)
