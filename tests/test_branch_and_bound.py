@@ -66,7 +66,7 @@ def test_an_interruption_inside_a_step_loses_no_domain(
         put(pool, bounds, parts)
 
     monkeypatch.setattr(Pool, "put", interrupted)
-    made = (lambda p, c, _: InputSplit(p, c)) if frontier is InputSplit else NeuronSplit
+    made = (lambda p, c, _, record: InputSplit(p, c, record)) if frontier is InputSplit else NeuronSplit
     monkeypatch.setattr("verify.exact.branch_and_bound.frontier_of", made)
     found = solve(p, BranchAndBound(goal="optimum", gap=1e-6))
     assert found.notes["stopped"] == "interrupted"

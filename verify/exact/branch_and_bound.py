@@ -8,7 +8,7 @@ is split, inputs or neurons, is the business of a `Frontier`.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from numbers import Integral, Real
 from typing import Literal, get_args
@@ -25,6 +25,7 @@ from verify.exact.limits import Limits, free_memory
 from verify.lower.gradient import PGD, batch_size
 from verify.method import Answer
 from verify.problem import Problem
+from verify.upper.journal import Journal
 from verify.upper.linear import CROWN
 
 Goal = Literal["decide", "optimum"]
@@ -45,6 +46,7 @@ class BranchAndBound:
         memory: GiB that open domains may take, by default half of what is free; from half of it on the domains nearest
             to being closed go first.
         seed: of the attack's random starts, which take a share of the time: runs may differ in their witnesses.
+        journal: is told what a proof of the answer needs (goal "decide"), see `verify.proof`.
 
     Limits are looked at between batches. Raises InputError for settings out of range.
     """
@@ -55,6 +57,7 @@ class BranchAndBound:
     domains: int | None = None
     memory: float | None = None
     seed: int = 0
+    journal: Journal | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.goal not in get_args(Goal):
@@ -96,6 +99,7 @@ class Search:
     def __init__(self, problem: Problem, settings: BranchAndBound, limits: Limits):
         self.problem, self.settings, self.limits = problem, settings, limits
         self.decides = settings.goal == "decide"
+        self.margin = 0.0 if settings.journal is None else settings.journal.margin
         self.incumbent = Incumbent(problem, stop_when_falsified=self.decides)
         self.upper = torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
         self.domains = 0
@@ -137,7 +141,8 @@ class Search:
 
     def _split(self, cases: Tensor) -> None:
         """Searches these cases until they are settled or a limit is reached."""
-        frontier = frontier_of(self.problem.select(cases), self._cutoff(cases), self.limits)
+        record = None if self.settings.journal is None else self.settings.journal.open(cases)
+        frontier = frontier_of(self.problem.select(cases), self._cutoff(cases), self.limits, record)
         done, whole = self.domains, frontier.upper()
         try:
             while bool(frontier.is_open().any()):
@@ -169,12 +174,12 @@ class Search:
         """The bound below which a domain of each case needs no further look; inf for settled cases."""
         value = self.incumbent.values[cases].double()
         if self.decides:
-            return torch.where(value >= 0, torch.inf, 0.0).to(value)
+            return torch.where(value >= 0, torch.inf, -self.margin).to(value)
         return value + self.settings.gap
 
     def _unsettled(self) -> Tensor:
         """The cases whose bracket is not closed far enough, (n,) long."""
         value = self.incumbent.values.double()
         if self.decides:
-            return ((value < 0) & (self.upper >= 0)).nonzero().flatten()
+            return ((value < 0) & (self.upper >= -self.margin)).nonzero().flatten()
         return (self.upper > value + self.settings.gap).nonzero().flatten()

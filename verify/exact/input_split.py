@@ -16,6 +16,7 @@ from verify.exact.limits import Limits
 from verify.exact.relaxed import Domains, Relaxed
 from verify.exact.tasks import Tasks
 from verify.problem import Problem
+from verify.upper.journal import Record
 
 BATCH = {"cpu": 512, "cuda": 1 << 14}  # domains bounded together
 
@@ -26,16 +27,18 @@ class InputSplit(Frontier):
     The sub-boxes are those of the hull: for a set that is no box the bounds hold, but need not converge.
     """
 
-    def __init__(self, problem: Problem, cutoff: Tensor):
-        """cutoff: (cases,) float64."""
+    def __init__(self, problem: Problem, cutoff: Tensor, record: Record | None = None):
+        """cutoff: (cases,) float64. A record gets the splits; the boxes of its nodes are not clipped."""
         self.problem = problem.wide.merged
         self.batch = BATCH[problem.network.device.type]
         tasks = Tasks(self.problem)
         inputs, case = self.problem.inputs, tasks.case
         task = torch.arange(len(case), device=case.device)
         above = torch.full((len(task),), torch.inf, dtype=torch.float64, device=task.device)
-        root = Domains(task, inputs.low[case].flatten(1), inputs.high[case].flatten(1), above)
-        super().__init__(tasks, problem.cases, [task, root.low, root.high, task])  # the last is the axis to halve
+        self.record = record
+        node = task if record is None else record.begin(case, tasks.disjunct)
+        root = Domains(task, inputs.low[case].flatten(1), inputs.high[case].flatten(1), above, node)
+        super().__init__(tasks, problem.cases, [task, root.low, root.high, node, task])  # the last: the axis to halve
         self.proposals: Proposals | None = self._bound(root, cutoff)
 
     def step(self, cutoff: Tensor, limits: Limits) -> Proposals:
@@ -45,8 +48,12 @@ class InputSplit(Frontier):
         self.settle(cutoff)
         places = self.next_places(self.batch // 2, limits)
         above = self.pool.bounds[places]
-        task, low, high, axis = self.pool.take(places)
-        return self._bound(_halves(Domains(task, low, high, above), axis), cutoff)
+        task, low, high, node, axis = self.pool.take(places)
+        middle = ((low + high) / 2).gather(1, axis[:, None])
+        children = _halves(Domains(task, low, high, above, node), axis, middle)
+        if self.record is not None:
+            children = children._replace(node=self.record.branches.split(node, axis, middle[:, 0]))
+        return self._bound(children, cutoff)
 
     def _bound(self, domains: Domains, cutoff: Tensor) -> Proposals:
         """Bounds domains (n,) and puts those that stay open into the pool, cut to where they may reach the cutoff.
@@ -79,7 +86,8 @@ class InputSplit(Frontier):
         left = (~done & (low <= high).all(1)).nonzero().flatten()
         width = (domains.high - domains.low).clamp(min=torch.finfo(low.dtype).tiny)
         score = relaxed.blame(index) * ((high - low) / width)
-        self._keep(Domains(domains.task, low, high, best.bound).take(left), score[left])
+        kept = domains._replace(low=low, high=high, above=best.bound)
+        self._keep(kept.take(left), score[left])
         return Proposals(cases[left], best.point[left])
 
     def _keep(self, domains: Domains, score: Tensor) -> None:
@@ -91,13 +99,13 @@ class InputSplit(Frontier):
         can = ((middle > domains.low) & (middle < domains.high)).gather(1, axis[:, None])[:, 0]
         self.close(self.tasks.case[domains.task[~can]], domains.above[~can])
         index = can.nonzero().flatten()
-        self.pool.put(domains.above[index], [*domains.take(index)[:3], axis[index]])
+        picked = domains.take(index)
+        self.pool.put(picked.above, [picked.task, picked.low, picked.high, picked.node, axis[index]])
 
 
-def _halves(parents: Domains, axis: Tensor) -> Domains:
-    """The lower halves, then the upper halves, of boxes split along these axes (n,)."""
+def _halves(parents: Domains, axis: Tensor, middle: Tensor) -> Domains:
+    """The lower halves, then the upper halves, of boxes split along these axes (n,) at middle (n, 1)."""
     at = axis[:, None]
-    middle = ((parents.low + parents.high) / 2).gather(1, at)
     lower = parents._replace(high=parents.high.scatter(1, at, middle))
     upper = parents._replace(low=parents.low.scatter(1, at, middle))
     return Domains(*(torch.cat(pair) for pair in zip(lower, upper, strict=True)))

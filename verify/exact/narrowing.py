@@ -19,6 +19,7 @@ from verify.exact.limits import Limits
 from verify.ops.base import Interval
 from verify.upper.dual import Domains, Dual, Objective
 from verify.upper.improve import Improved, improve
+from verify.upper.journal import Branches, Leaves, Lemma, Record, closed, rounded
 from verify.upper.linear import exact_values
 from verify.upper.replay import outward, replayed
 from verify.upper.root import Root
@@ -29,8 +30,9 @@ FIRST_STEPS = 10  # of a whole
 FLOATS = 1 << 24  # of the parts of the neurons that are narrowed together
 
 
-def narrowed(root: Root, splits: int, limits: Limits) -> Root:
-    """The root with ranges tightened layer by layer, each bound by so many splits; what a deadline allows of it.
+def narrowed(root: Root, splits: int, limits: Limits, record: Record | None = None) -> Root:
+    """The root with ranges tightened layer by layer, each bound by so many splits; what a deadline allows of it. A
+    record gets every bound as a lemma.
 
     Sound because the parts of a domain cover it, `replayed` bounds each, and a range is the intersection of two that
     hold; trusts float64 rounding.
@@ -47,7 +49,7 @@ def narrowed(root: Root, splits: int, limits: Limits) -> Root:
         for part in torch.arange(len(owner), device=owner.device).split(together):
             if limits.left <= 0:
                 return replace(root, low=ranges.low, high=ranges.high)
-            _narrow(dual, wide, site, owner[part], index[part], ranges, splits, limits)
+            _narrow(dual, wide, site, owner[part], index[part], ranges, splits, limits, record)
     return replace(root, low=ranges.low, high=ranges.high)
 
 
@@ -65,7 +67,8 @@ def narrowing_work(root: Root, splits: int) -> float:
 
 
 def _narrow(
-    dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ranges: Interval, splits: int, limits: Limits
+    dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ranges: Interval, splits: int, limits: Limits,
+    record: Record | None,
 ) -> None:
     """Tightens the ranges in place at these columns (n,) of a site, first where the neuron may become linear."""
     column, kink = site.span.start + index, site.kink
@@ -82,7 +85,10 @@ def _narrow(
         exact = Interval(ranges.low[o, : dual.columns], ranges.high[o, : dual.columns])
         tree = Trees(dual, Objective(site.source, a), o, outward(exact, dual.low.dtype), s * kink, splits)
         tree.grow(limits)
-        bound, up = tree.replayed(wide), s > 0
+        bound, leaves = tree.replayed(wide, record is not None)
+        if record is not None:
+            record.lemmas.append(Lemma(o, c, s, bound, tree.branches, leaves))
+        up = s > 0
         infinity = torch.full_like(bound, torch.inf)
         old = Interval(ranges.low[o, c], ranges.high[o, c])
         new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
@@ -102,6 +108,8 @@ class Trees:
         self.parts = [ranges.low.new_empty((*room, dual.columns)) for _ in range(4)]
         whole = Domains(owner, *ranges, dual.usual_slopes(*ranges), torch.zeros_like(ranges.low))
         rows = torch.arange(len(owner), device=owner.device)
+        self.branches = Branches(len(owner))
+        self.node = rows[:, None].repeat(1, splits + 1)  # of the leaf in each place
         self._put(rows, torch.zeros_like(rows), improve(dual, objective, whole, FIRST_STEPS, cutoff))
 
     def grow(self, limits: Limits) -> None:
@@ -110,15 +118,18 @@ class Trees:
             if limits.left <= 0 or not self._grow(place):
                 break
 
-    def replayed(self, wide: Dual) -> Tensor:
-        """The largest bound over the leaves of each tree, in float64, (n,)."""
+    def replayed(self, wide: Dual, is_written: bool) -> tuple[Tensor, Leaves]:
+        """The largest bound over the leaves of each tree, in float64, (n,), and the leaves; if they are written down,
+        with the duals as they are written."""
         rows, place = (self.bounds > -torch.inf).nonzero(as_tuple=True)
-        leaves = Domains(self.owner[rows], *(part[rows, place] for part in self.parts))
-        ranges = Interval(leaves.low.double(), leaves.high.double())
-        bounds = replayed(wide, self.objective.take(rows), ranges, leaves, self.bounds[rows, place])
+        duals = Domains(self.owner[rows], *(part[rows, place] for part in self.parts))
+        duals = rounded(self.dual, duals) if is_written else duals
+        ranges = Interval(duals.low.double(), duals.high.double())
+        bounds = replayed(wide, self.objective.take(rows), ranges, duals, self.bounds[rows, place])
         bounds = torch.where(bounds.isnan(), torch.inf, bounds)
         start = torch.full(self.owner.shape, -torch.inf, dtype=bounds.dtype, device=bounds.device)
-        return start.scatter_reduce(0, rows, bounds, "amax")
+        bounds = start.scatter_reduce(0, rows, bounds, "amax")
+        return bounds, closed(self.dual, self.node[rows, place], duals)
 
     def _grow(self, place: int) -> bool:
         """Splits the worst leaf of each tree that is not decided; whether there was any."""
@@ -133,6 +144,8 @@ class Trees:
         low, high, slope, multiplier = (part[rows, leaf].repeat(2, 1) for part in self.parts)
         point = split_points(self.dual, column, low[first, column], high[first, column])
         high[first, column] = low[first + n, column] = point
+        nodes = self.branches.split(self.node[rows, leaf], column, point)
+        self.node[rows, leaf], self.node[rows, place] = nodes[:n], nodes[n:]
         split = (low > self.ranges.low[both]) | (high < self.ranges.high[both])
         domains = Domains(self.owner[both], low, high, slope, multiplier)
         improved = improve(self.dual, self.objective.take(both), domains, STEPS, self.cutoff[both], split)

@@ -28,6 +28,7 @@ from verify.ops.base import Interval
 from verify.problem import Problem
 from verify.upper.dual import Domains, Objective, Prepared
 from verify.upper.improve import Improved, improve
+from verify.upper.journal import SHARES, Record, closed, rounded, share_units
 from verify.upper.replay import outward, replayed
 from verify.upper.root import Root
 
@@ -42,15 +43,17 @@ NARROWINGS = (7, 31, 127)  # splits for each bound of each undecided neuron, one
 
 
 class Batch(NamedTuple):
-    """Domains with their tasks and the shares of the rows of the task's disjunct; one row a domain."""
+    """Domains with their tasks, the shares of the rows of the task's disjunct, and the numbers that a record gives them;
+    one row a domain."""
 
     task: Tensor  # (n,) long
     share: Tensor  # (n, width), on the simplex
     domains: Domains
+    node: Tensor  # (n,) long
 
     def take(self, index: Tensor) -> Batch:
         """The domains at these positions."""
-        return Batch(self.task[index], self.share[index], self.domains.take(index))
+        return Batch(self.task[index], self.share[index], self.domains.take(index), self.node[index])
 
 
 class NeuronSplit(Frontier):
@@ -60,20 +63,22 @@ class NeuronSplit(Frontier):
     splits for every neuron each time; a task whose whole set is then bounded better than its worst domain starts again.
     """
 
-    def __init__(self, problem: Problem, cutoff: Tensor, limits: Limits):
+    def __init__(self, problem: Problem, cutoff: Tensor, limits: Limits, record: Record | None = None):
         if has_maxima(problem.network):
-            problem = replace(problem, network=unfold_maxima(problem.network))
-        self.root = Root.of(problem, late=lambda: limits.left <= 0)
+            problem, record = replace(problem, network=unfold_maxima(problem.network)), None  # of another network
+        self.record = record
+        self.root = Root.of(problem, late=lambda: limits.left <= 0, record=record)
         self.range = outward(Interval(self.root.low, self.root.high), problem.network.dtype)
         tasks = Tasks(problem)
         everything = torch.arange(len(tasks.case), device=problem.owner.device)
+        node = everything if record is None else record.begin(tasks.case, tasks.disjunct)
         columns = everything[:, None].expand(-1, AHEAD)
-        super().__init__(tasks, problem.cases, [everything, tasks.equal_shares(), *[self.range.low] * 4, columns])
+        super().__init__(tasks, problem.cases, [everything, tasks.equal_shares(), *[self.range.low] * 4, columns, node])
         widest = max([prod(problem.network.input_shape), *(prod(node.shape) for node in problem.network.graph.nodes)])
         self.batch = max(1, FLOATS[problem.network.device.type] // (2 * widest))
         self.narrowings = list(NARROWINGS)
         self.work = 0.0  # since the last start, in rows pulled through the network
-        whole = self._whole(everything)
+        whole = self._whole(everything, node)
         bounded = self._bounds(whole, cutoff, ROOT_STEPS)
         self.proposals: Proposals | None = self._store(whole, *bounded, cutoff)
         self.start: tuple[int, float] = (self.domains, self._worst(cutoff))
@@ -105,22 +110,23 @@ class NeuronSplit(Frontier):
 
     def _split_parts(self, above: Tensor, parts: list[Tensor], cutoff: Tensor) -> Proposals:
         """Splits domains as the pool holds them."""
-        task, share, low, high, slope, multiplier, columns = parts
+        task, share, low, high, slope, multiplier, columns, node = parts
         owner = self.tasks.case[task]
         # ranges may have been narrowed since; a domain that they leave empty is gone
         low, high = low.maximum(self.range.low[owner]), high.minimum(self.range.high[owner])
-        batch = Batch(task, share, Domains(owner, low, high, slope, multiplier))
+        batch = Batch(task, share, Domains(owner, low, high, slope, multiplier), node)
         left = (low <= high).all(1).nonzero().flatten()
         if not len(left):
             return self._nothing()
         return self._split(batch.take(left), above[left], columns[left], cutoff)
 
-    def _whole(self, task: Tensor) -> Batch:
+    def _whole(self, task: Tensor, node: Tensor) -> Batch:
         """The whole sets of these tasks (n,)."""
         owner = self.tasks.case[task]
         low, high = self.range.low[owner], self.range.high[owner]
         slope = self.root.dual.usual_slopes(low, high)
-        return Batch(task, self.tasks.equal_shares()[task], Domains(owner, low, high, slope, torch.zeros_like(low)))
+        domains = Domains(owner, low, high, slope, torch.zeros_like(low))
+        return Batch(task, self.tasks.equal_shares()[task], domains, node)
 
     def _is_long(self, cutoff: Tensor) -> bool:
         """Whether narrowing the ranges is likely to be less work than going on.
@@ -149,9 +155,9 @@ class NeuronSplit(Frontier):
         open_tasks, which = self.pool.parts[0][here].unique(return_inverse=True)
         above = torch.full(open_tasks.shape, -torch.inf, dtype=torch.float64, device=here.device)
         above = above.scatter_reduce(0, which, self.pool.bounds[here], "amax")
-        self.root = narrowed(self.root, self.narrowings.pop(0), limits)
+        self.root = narrowed(self.root, self.narrowings.pop(0), limits, self.record)
         self.range = outward(Interval(self.root.low, self.root.high), self.root.dual.low.dtype)
-        whole = self._whole(open_tasks)
+        whole = self._whole(open_tasks, open_tasks)
         improved, bounds = self._bounds(whole, cutoff, ROOT_STEPS)
         again = bounds < above
         if not bool(again.any()):
@@ -159,7 +165,10 @@ class NeuronSplit(Frontier):
             return
         self.pool.take(here[again[which]])
         index = again.nonzero().flatten()
-        self.proposals = self._store(whole.take(index), improved.take(index), bounds[index], cutoff)
+        whole = whole.take(index)
+        if self.record is not None:
+            whole = whole._replace(node=self.record.again(whole.task))
+        self.proposals = self._store(whole, improved.take(index), bounds[index], cutoff)
         self.start, self.work = (self.domains, self._worst(cutoff)), 0.0
 
     def _split(self, batch: Batch, above: Tensor, columns: Tensor, cutoff: Tensor) -> Proposals:
@@ -175,6 +184,9 @@ class NeuronSplit(Frontier):
             cost = (bounds.amax(0) + 0.1 * bounds.amin(0)).masked_fill(columns < 0, torch.inf)
             choice = columns.gather(1, cost.argmin(1, keepdim=True))[:, 0]
         children = self._children(batch, parents, choice)
+        if self.record is not None:
+            point = children.domains.high[parents, choice]
+            children = children._replace(node=self.record.branches.split(batch.node, choice, point))
         improved, bounds = self._bounds(children, cutoff, STEPS)
         return self._store(children, improved, bounds.minimum(above.repeat(2)), cutoff)
 
@@ -208,8 +220,8 @@ class NeuronSplit(Frontier):
         bounds = (improved.bound - offset).double()
         closing = (bounds < cutoff[cases]).nonzero().flatten()
         if len(closing):
-            objective, offset = self.tasks.objective(batch.task[closing], batch.share[closing].double())
-            domains = improved.domains.take(closing)
+            objective, offset = self.tasks.objective(batch.task[closing], self._shares(batch.share[closing]))
+            domains = self._duals(improved.domains.take(closing))
             ranges = Interval(domains.low.double(), domains.high.double())
             bounds[closing] = replayed(self.root.wide, objective, ranges, domains, improved.bound[closing]) - offset
         return improved, torch.where(bounds.isnan(), torch.inf, bounds)
@@ -219,6 +231,8 @@ class NeuronSplit(Frontier):
         cases = self.tasks.case[batch.task]
         done = bounds < cutoff[cases]
         self.close(cases[done], bounds[done])
+        if self.record is not None:
+            self._write(batch.node[done], improved.domains.take(done), batch.share[done])
         left = (~done).nonzero().flatten()
         solved = self._keep(batch.take(left), improved.take(left), bounds[left])
         best = bounds.topk(min(PROPOSED, len(cases))).indices
@@ -235,7 +249,8 @@ class NeuronSplit(Frontier):
         index = (columns[:, 0] >= 0).nonzero().flatten()
         primal, task = improved.primal, batch.task[index]
         share = self.tasks.shifted(task, batch.share[index], primal.x[index], primal.value[index])
-        self.pool.put(bounds[index], [task, share, *improved.domains.take(index)[1:], columns[index]])
+        parts = [task, share, *improved.domains.take(index)[1:], columns[index], batch.node[index]]
+        self.pool.put(bounds[index], parts)
         linear = batch._replace(domains=improved.domains)
         rest = (columns[:, 0] < 0).nonzero()
         found = [self._solve(linear.take(place), bounds[place]) for place in rest]
@@ -252,13 +267,30 @@ class NeuronSplit(Frontier):
         except SolverError:  # then what the descent found stands
             self.close(self.tasks.case[leaf.task], above)
             return leaf.domains.low[:0].reshape(0, *self.root.dual.radius.shape[1:])
-        a = torch.einsum("k,k...->...", best.share, rows.a)[None]
-        direct = None if rows.direct is None else torch.einsum("k,k...->...", best.share, rows.direct)[None]
+        share, duals = self._shares(best.share[None])[0], self._duals(domain._replace(multiplier=best.multiplier))
+        a = torch.einsum("k,k...->...", share, rows.a)[None]
+        direct = None if rows.direct is None else torch.einsum("k,k...->...", share, rows.direct)[None]
         objective, ranges = Objective(rows.name, a, direct), Interval(domain.low, domain.high)
-        bound = replayed(self.root.wide, objective, ranges, domain._replace(multiplier=best.multiplier), above)
+        bound = replayed(self.root.wide, objective, ranges, duals, above)
+        if self.record is not None:
+            self._write(leaf.node, duals, share[None])
         if not self.root.wide.inputs.is_box:  # the program knows the hull only
             start = domain._replace(multiplier=best.multiplier)
             bound = bound.minimum(improve(self.root.wide, objective, start, LEAF_STEPS, split=split).bound)
-        bound = bound - best.share @ offset
+        bound = bound - share @ offset
         self.close(self.tasks.case[leaf.task], torch.where(bound.isnan(), torch.inf, bound).minimum(above))
         return best.x.to(leaf.domains.low)
+
+    def _duals(self, domains: Domains) -> Domains:
+        """The duals with which domains are closed: where they are written down, as they are written."""
+        return domains if self.record is None else rounded(self.root.dual, domains)
+
+    def _shares(self, share: Tensor) -> Tensor:
+        """The same of shares (n, width), in float64. Padding has none."""
+        return share.double() if self.record is None else share_units(share).double() / SHARES
+
+    def _write(self, node: Tensor, domains: Domains, share: Tensor) -> None:
+        """Writes down closed domains."""
+        assert self.record is not None
+        self.record.leaves.append(closed(self.root.dual, node, domains, share))
+        self.record.low, self.record.high = self.root.low, self.root.high

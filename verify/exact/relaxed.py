@@ -29,12 +29,14 @@ class Domains(NamedTuple):
         task: (n,) long.
         low, high: (n, inputs) float64.
         above: (n,) bounds of the parents.
+        node: (n,) long, the numbers that a record gives them.
     """
 
     task: Tensor
     low: Tensor
     high: Tensor
     above: Tensor
+    node: Tensor
 
     def take(self, index: Tensor) -> Domains:
         """The domains at these positions."""

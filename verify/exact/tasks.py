@@ -24,6 +24,7 @@ class Tasks:
         key = owner * max(spec.disjuncts, 1) + spec.disjunct[owner, row]
         keys, task = key.unique(return_inverse=True)
         self.case = keys // max(spec.disjuncts, 1)  # (tasks,) long
+        self.disjunct = keys % max(spec.disjuncts, 1)  # (tasks,) long
         counts = torch.bincount(task, minlength=len(keys))
         order = task.argsort(stable=True)
         place = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[task[order]]

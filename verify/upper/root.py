@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from verify.ops.base import Interval
 from verify.problem import Problem
-from verify.upper.dual import Dual
+from verify.upper.dual import Domains, Dual
+from verify.upper.journal import Branches, Lemma, Record, closed, rounded
 from verify.upper.linear import exact_values, linear_boxes
 from verify.upper.prune import live_entries, pruned
 from verify.upper.replay import outward
@@ -42,8 +44,10 @@ class Root:
     high: Tensor
 
     @classmethod
-    def of(cls, problem: Problem, steps: int = STEPS, late: Callable[[], bool] = lambda: False) -> Root:
-        """CROWN's ranges in float64, refined by descents of this many steps each until it is late."""
+    def of(
+        cls, problem: Problem, steps: int = STEPS, late: Callable[[], bool] = lambda: False, record: Record | None = None
+    ) -> Root:
+        """CROWN's ranges in float64, refined by descents of this many steps each until it is late; a record gets them."""
         broad = problem.wide.merged
         boxes = linear_boxes(broad.network, broad.inputs)
         rounded = {name: outward(box, problem.network.dtype) for name, box in boxes.items()}
@@ -52,7 +56,9 @@ class Root:
         dual = Dual(network, problem.inputs, near)
         network, far = pruned(broad.network, boxes, live)
         wide = Dual(network, broad.inputs, far, like=dual)
-        return cls(dual, wide, *refine(dual, wide, wide.low, wide.high, steps, late))
+        if record is not None:
+            record.columns = {name: _original(site, live) for name, site in dual.sites.items()}
+        return cls(dual, wide, *refine(dual, wide, wide.low, wide.high, steps, late, record))
 
     @property
     def stage(self) -> Stage:
@@ -60,11 +66,18 @@ class Root:
         return Stage.of(self.dual, self.wide, Interval(self.low, self.high), self.dual.columns)
 
 
+def _original(site: Site, live: dict[str, Tensor]) -> Tensor:
+    """The flat entries of a site's columns before entries were left out, (n,) long."""
+    return live[site.source][site.columns] if site.source in live else site.columns
+
+
 def refine(
-    dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int, late: Callable[[], bool] = lambda: False
+    dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int, late: Callable[[], bool] = lambda: False,
+    record: Record | None = None,
 ) -> Interval:
     """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones until it is late.
 
+    A record gets every bound as a lemma; patches of maps, whose duals are not those of the whole set, are then not used.
     Sound because `Stage.entries` is and a range is the intersection of two that hold; trusts float64 rounding.
     """
     ranges = Interval(low.clone(), high.clone())
@@ -72,13 +85,14 @@ def refine(
     for site in dual.sites.values():
         if site.source in exact or not len(site.columns):
             continue
-        stage = Stage.of(dual, wide, ranges, site.span.start).before(site.source)
+        stage = Stage.of(dual, wide, ranges, site.span.start)
+        stage = stage.before(site.source) if record is None else stage
         open_here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
         owner, index = open_here.nonzero(as_tuple=True)
         for part in torch.arange(len(owner), device=owner.device).split(rows_at_once(stage.dual, site.source)):
             if late():
                 return ranges
-            _tighten(stage, site, ranges, owner[part], index[part], steps)
+            _tighten(stage, site, ranges, owner[part], index[part], steps, record)
     return ranges
 
 
@@ -87,7 +101,9 @@ def rows_at_once(dual: Dual, name: str) -> int:
     return max(1, FLOATS // max(1, dual.widest(name)))
 
 
-def _tighten(stage: Stage, site: Site, ranges: Interval, owner: Tensor, index: Tensor, steps: int) -> None:
+def _tighten(
+    stage: Stage, site: Site, ranges: Interval, owner: Tensor, index: Tensor, steps: int, record: Record | None
+) -> None:
     """Tightens the ranges in place at these columns (n,) of the site that the stage ends at."""
     column, kink = site.span.start + index, site.kink
     middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
@@ -99,9 +115,24 @@ def _tighten(stage: Stage, site: Site, ranges: Interval, owner: Tensor, index: T
             break
         sign, here, at = sign[rest], owner[rest], column[rest]
         cutoff = None if kink is None else sign * kink
-        bound = stage.entries(site.source, site.columns[index[rest]], sign, here, steps, cutoff)
+        used: list[Domains] = []
+        adjust = partial(_noted, stage.dual, used) if record is not None else _as_they_are
+        bound = stage.entries(site.source, site.columns[index[rest]], sign, here, steps, cutoff, adjust)
+        if record is not None:
+            leaves = closed(stage.dual, torch.arange(len(rest)), used[0])
+            record.lemmas.append(Lemma(here, at, sign, bound, Branches(len(rest)), leaves))
         up, infinity = sign > 0, torch.full_like(bound, torch.inf)
         old = Interval(ranges.low[here, at], ranges.high[here, at])
         new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
         ranges.low[here, at], ranges.high[here, at] = new
         rest = rest[site.unstable(new)]
+
+
+def _as_they_are(duals: Domains) -> Domains:
+    return duals
+
+
+def _noted(dual: Dual, used: list[Domains], duals: Domains) -> Domains:
+    """The duals as a journal holds them, added to what was used."""
+    used.append(rounded(dual, duals))
+    return used[-1]

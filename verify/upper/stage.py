@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -54,19 +55,24 @@ class Stage:
         return Stage(small, Domains(near.owner, low, high, slope, none), near, far, places)
 
     def entries(
-        self, name: str, index: Tensor, sign: Tensor, owner: Tensor, steps: int, cutoff: Tensor | None
+        self, name: str, index: Tensor, sign: Tensor, owner: Tensor, steps: int, cutoff: Tensor | None,
+        adjust: Callable[[Domains], Domains] = lambda duals: duals,
     ) -> Tensor:
         """Upper bounds of sign * value at flat entries `index` of a value, all (n,); float64."""
         owner, index = owner * self.places + index % self.places, index // self.places
         a = torch.zeros((len(index), *self.dual.network.graph.shape_of(name)), dtype=sign.dtype, device=sign.device)
         a.flatten(1).scatter_(1, index[:, None], sign[:, None])
-        return self.maxima(Objective(name, a), owner, steps, cutoff)
+        return self.maxima(Objective(name, a), owner, steps, cutoff, adjust)
 
-    def maxima(self, objective: Objective, owner: Tensor, steps: int, cutoff: Tensor | None = None) -> Tensor:
-        """Upper bounds of rows on the sets that own them by `improve`, `replayed`; float64 (rows,).
+    def maxima(
+        self, objective: Objective, owner: Tensor, steps: int, cutoff: Tensor | None = None,
+        adjust: Callable[[Domains], Domains] = lambda duals: duals,
+    ) -> Tensor:
+        """Upper bounds of rows on the sets that own them by `improve`, `replayed` with duals that may be adjusted before;
+        float64 (rows,).
 
         Sound because `replayed` is; trusts float64 rounding.
         """
         near, domains = self.near.take(owner), self.domains.take(owner)
         found = improve(self.dual, objective, domains, steps, cutoff, prepared=near)
-        return replayed_on(self.far.take(owner), objective, found.domains, found.bound)
+        return replayed_on(self.far.take(owner), objective, adjust(found.domains), found.bound)

@@ -1,0 +1,104 @@
+"""Checks a certificate: format, network, claim, proof; accepted, or rejected with the first reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from verify.check.bounds import Level
+from verify.check.claim import Case, read_cases
+from verify.check.container import digest, header_of, read
+from verify.check.network import Arrays, Network, build, text
+from verify.check.numbers import Arithmetic, Rejected
+from verify.check.proof import Proof, read_layers
+
+LEVELS = ("R", "F")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the checker says.
+
+    Args:
+        accepted: whether the claim is proved; reason: why not, else empty.
+        level: at which level.
+        margins: by level, the largest bound of a leaf; only levels that were checked and hold.
+        network: sha256 of the certificate's network; cases: how many; notes: what else was found.
+    """
+
+    accepted: bool
+    reason: str = ""
+    level: str = "R"
+    margins: dict[str, float] = field(default_factory=dict)
+    network: str = ""
+    cases: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def check(data: bytes, level: str | None = None, exact: bool = False) -> Report:
+    """Checks the bytes of a certificate, at its own level unless another is given.
+
+    Level F also reports the margin at level R, where that holds. exact: in rationals instead of outward-rounded float64,
+    for small networks. Never raises for a bad certificate; memory and time are bounded by what its header declares.
+    """
+    margins: dict[str, float] = {}
+    wanted, name, cases = level or "R", "", 0
+    try:
+        _arithmetic_is_sound()
+        with np.errstate(all="ignore"):
+            certificate = Certificate.read(data, Arithmetic(exact))
+            wanted, name, cases = level or certificate.level, certificate.digest, len(certificate.cases)
+            for each in ("F", "R") if wanted == "F" else ("R",):
+                margins[each] = certificate.proof.margin(Level(Arithmetic(exact), each == "F"))
+    except Rejected as why:
+        return Report(wanted in margins, "" if wanted in margins else str(why), wanted, margins, name, cases)
+    except (RecursionError, MemoryError, OverflowError) as why:
+        return Report(False, f"too large to be checked ({type(why).__name__})", wanted, {}, name, cases)
+    return Report(True, "", wanted, margins, name, cases)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate whose format is valid; `proof` is not followed yet."""
+
+    level: str
+    header: dict
+    arrays: Arrays
+    network: Network
+    cases: tuple[Case, ...]
+    digest: str
+    proof: Proof
+
+    @classmethod
+    def read(cls, data: bytes, number: Arithmetic) -> Certificate:
+        """Rejects what does not fit the format, and a network that is not the one of the digest."""
+        header, arrays = read(data)
+        header = header_of(header)
+        if header["format"] != 1 or header["level"] not in LEVELS:
+            raise Rejected("the certificate is of another version, or of no known level")
+        network = build(number, header["network"], arrays)
+        found = digest(header["network"], arrays)
+        if found != header["digest"]:
+            raise Rejected("the network is not the one whose digest the certificate states")
+        cases = read_cases(header["cases"], network.entries(network.input), network.nodes[-1].entries)
+        layers = read_layers(header["layers"], network)
+        proof = Proof(network, cases, layers, arrays, header["boxes"], header["searches"])
+        return cls(header["level"], header, arrays, network, cases, found, proof)
+
+
+def check_file(path: Path, level: str | None = None, exact: bool = False) -> Report:
+    """Checks a file; a file that cannot be read is rejected with the reason."""
+    try:
+        data = path.read_bytes()
+    except OSError as problem:
+        return Report(False, f"{text(str(path)[:900], 'the path')} cannot be read ({problem.strerror})")
+    return check(data, level, exact)
+
+
+def _arithmetic_is_sound() -> None:
+    """Rejects a machine that flushes subnormals to zero, on which the error bounds were not tested."""
+    least = np.array([2.0**-1022])
+    if not bool((least / 4 > 0).all()):
+        raise Rejected("this process flushes subnormal numbers to zero; run the checker in one that does not")

@@ -1,0 +1,88 @@
+"""What a certificate claims: on no input of the cases does the network do what must not happen.
+
+A case is a box of inputs with disjuncts; a disjunct is a list of strict linear rows, each output . y + input . x - offset
+in rationals. The claim: for every case, every input of its box and every disjunct, some row is negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from verify.check.network import integer, items, keys, rational
+from verify.check.numbers import Arithmetic, Rejected, single_hull
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one disjunct: output (rows, outputs), input (rows, inputs) or None, offset (rows,); rationals."""
+
+    output: np.ndarray
+    input: np.ndarray | None
+    offset: np.ndarray
+
+
+@dataclass(frozen=True)
+class Case:
+    """low, high (inputs,) rationals, low <= high; at least one disjunct of at least one row."""
+
+    low: np.ndarray
+    high: np.ndarray
+    disjuncts: tuple[Rows, ...]
+
+    def box(self, number: Arithmetic, single: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The box as numbers, (1, inputs) each, rounded outward; at level F the hull of its points as float32."""
+        if single:
+            ends = single_hull(self.low, -np.inf), single_hull(self.high, np.inf)
+            return number.of(ends[0])[None], number.of(ends[1])[None]
+        return number.down(self.low)[None], number.up(self.high)[None]
+
+
+def read_cases(value: Any, inputs: int, outputs: int) -> tuple[Case, ...]:
+    """The cases of a header. Rejects empty boxes, and disjuncts without rows, which nothing could refute."""
+    cases = []
+    for i, entry in enumerate(items(value, "cases")):
+        fields = keys(entry, f"case {i}", {"low", "high", "disjuncts"})
+        low, high = (_vector(fields[end], f"{end} of case {i}", inputs) for end in ("low", "high"))
+        if bool((low > high).any()):
+            raise Rejected(f"case {i} has an empty box")
+        disjuncts = [_rows(rows, f"case {i}", inputs, outputs) for rows in items(fields["disjuncts"], f"case {i}")]
+        if not disjuncts:
+            raise Rejected(f"case {i} says nothing")
+        cases.append(Case(low, high, tuple(disjuncts)))
+    return tuple(cases)
+
+
+def _rows(value: Any, what: str, inputs: int, outputs: int) -> Rows:
+    rows = [keys(row, f"a row of {what}", {"output", "input", "offset"}) for row in items(value, f"a disjunct of {what}")]
+    if not rows:
+        raise Rejected(f"{what} has a disjunct without rows")
+    offset = np.array([rational(row["offset"], "offset") for row in rows], dtype=object)
+    mixed = any(row["input"] for row in rows)
+    return Rows(_sparse([row["output"] for row in rows], what, outputs),
+                _sparse([row["input"] for row in rows], what, inputs) if mixed else None, offset)
+
+
+def _sparse(rows: list[Any], what: str, width: int) -> np.ndarray:
+    out = np.full((len(rows), width), Fraction(0), dtype=object)
+    for r, row in enumerate(rows):
+        seen = set()
+        for term in items(row, f"a row of {what}"):
+            pair = items(term, f"a term of {what}")
+            if len(pair) != 2 or integer(pair[0], f"an index of {what}") >= width or pair[0] in seen:
+                raise Rejected(f"{what} has a term that is no index, once, and a coefficient")
+            seen.add(pair[0])
+            out[r, pair[0]] = rational(pair[1], f"a coefficient of {what}")
+    return out
+
+
+def _vector(value: Any, what: str, length: int) -> np.ndarray:
+    numbers = items(value, what)
+    if len(numbers) != length:
+        raise Rejected(f"{what} has {len(numbers)} numbers for {length} inputs")
+    out = np.empty(length, dtype=object)
+    out[:] = [rational(number, what) for number in numbers]
+    return out

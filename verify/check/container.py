@@ -1,0 +1,120 @@
+"""The file of a certificate: a magic line, then one zlib stream of a JSON header and raw arrays.
+
+The stream is: the header's length (8 bytes, little endian), the header (UTF-8 JSON), the arrays one after the other as
+the header's "arrays" lists them: [name, type, shape]. Nothing is expanded beyond what the header says, and that is
+bounded; NaN, repeated keys, unknown types and trailing bytes are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from verify.check.network import Arrays, items, keys, shape_of, text
+from verify.check.numbers import Rejected
+
+MAGIC = b"verify certificate 1\n"
+LARGEST_HEADER, LARGEST = 1 << 28, 1 << 31  # bytes
+TYPES = {"<f4", "<f8", "<i4", "<i8", "<u2", "|u1", "|i1"}
+
+
+def read(data: bytes) -> tuple[dict[str, Any], Arrays]:
+    """(header without its "arrays", the arrays by name). Rejects what is not exactly of this form."""
+    if not data.startswith(MAGIC):
+        raise Rejected("this is no certificate of version 1")
+    stream = _Stream(data[len(MAGIC) :])
+    length = int.from_bytes(stream.take(8), "little")
+    if length > LARGEST_HEADER:
+        raise Rejected(f"the header claims {length} bytes, more than {LARGEST_HEADER}")
+    header = _parsed(stream.take(length))
+    table = [_entry(entry) for entry in items(header.pop("arrays", None), "arrays")]
+    if len({name for name, _, _ in table}) != len(table):
+        raise Rejected("two arrays have one name")
+    if sum(prod(shape) * kind.itemsize for _, kind, shape in table) > LARGEST:
+        raise Rejected(f"the arrays claim more than {LARGEST} bytes")
+    arrays = {}
+    for name, kind, shape in table:
+        values = np.frombuffer(stream.take(prod(shape) * kind.itemsize), kind).reshape(shape)
+        if kind.kind == "f" and not bool(np.isfinite(values).all()):
+            raise Rejected(f"the array {name!r} has a value that is not finite")
+        arrays[name] = values
+    stream.end()
+    return header, arrays
+
+
+def digest(network: dict[str, Any], arrays: Arrays) -> str:
+    """sha256 of a network: its header as sorted JSON, and type, shape and bytes of the arrays that it names."""
+    total = hashlib.sha256(json.dumps(network, sort_keys=True, separators=(",", ":")).encode())
+    named = {value for node in network["nodes"] for value in node.values() if isinstance(value, str) and value in arrays}
+    for name in sorted(named):
+        total.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        total.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return total.hexdigest()
+
+
+class _Stream:
+    """A zlib stream that is expanded only as far as it is read."""
+
+    def __init__(self, data: bytes):
+        self.inflate, self.left, self.ahead = zlib.decompressobj(), data, b""
+
+    def take(self, count: int) -> bytes:
+        """The next bytes."""
+        parts = []
+        while count:
+            try:
+                part = self.inflate.decompress(self.left, count)
+            except zlib.error:
+                raise Rejected("the file is damaged: its stream cannot be expanded") from None
+            self.left = self.inflate.unconsumed_tail
+            if not part:
+                raise Rejected("the file is cut off")
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def end(self) -> None:
+        """Rejects bytes that are left, and a stream without its checksum."""
+        try:
+            more = self.inflate.decompress(self.left, 1)
+        except zlib.error:
+            raise Rejected("the file is damaged: its checksum is wrong") from None
+        if more or not self.inflate.eof or self.inflate.unused_data:
+            raise Rejected("the file does not end where its header says")
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise Rejected("the header repeats a key")
+        return dict(pairs)
+
+    def refuse(word: str) -> None:
+        raise Rejected(f"the header holds {word}")
+
+    try:
+        header = json.loads(data.decode(), object_pairs_hook=once, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        raise Rejected("the header is no JSON") from None
+    if not isinstance(header, dict):
+        raise Rejected("the header is no JSON object")
+    return header
+
+
+def _entry(entry: Any) -> tuple[str, np.dtype, tuple[int, ...]]:
+    fields = items(entry, "an array's entry")
+    if len(fields) != 3 or fields[1] not in TYPES:
+        raise Rejected("an array's entry is not a name, a known type and a shape")
+    shape = items(fields[2], "an array's shape")
+    whole = (0,) if shape == [0] else shape_of([max(1, n) if isinstance(n, int) else n for n in shape], "an array")
+    return text(fields[0], "an array's name"), np.dtype(fields[1]), tuple(shape) if 0 in shape else whole
+
+
+def header_of(value: Any) -> dict[str, Any]:
+    """The header with exactly the fields of version 1."""
+    return keys(value, "the header", {"format", "level", "network", "digest", "source", "cases", "layers", "boxes", "searches"})

@@ -1,0 +1,221 @@
+"""What the translations of ONNX operators share: values, a node with its operands, and the network being written.
+
+A value has its ONNX shape with a batch of one; the canonical shape leaves out a leading axis of length 1. The entries
+are the same in the same order, so a reshape is no more than another ONNX shape, and a move is an array of positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NoReturn
+
+import numpy as np
+
+from verify.check.protobuf import Unreadable
+
+MOST_ENTRIES = 1 << 26  # of all arrays of positions together
+MOST_AXES = 8
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor that depends on the input: the name of its canonical node and its ONNX shape for a batch of one."""
+
+    name: str
+    shape: Shape
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+
+Operand = Value | np.ndarray
+
+
+def canonical(shape: Shape) -> Shape:
+    """Without a leading axis of length 1, but with one axis at least."""
+    return (shape[1:] if len(shape) > 1 and shape[0] == 1 else shape) or (1,)
+
+
+class Call:
+    """One ONNX node with its operands. What no translation asks for among its attributes is refused at the end."""
+
+    def __init__(self, op: str, name: str, opset: int, inputs: Sequence[Operand | None], attributes: dict[str, Any],
+                 outputs: int):
+        self.op, self.name, self.opset, self.inputs, self.outputs = op, name, opset, tuple(inputs), outputs
+        self._attributes, self._asked = attributes, set()
+
+    def refuse(self, reason: str) -> NoReturn:
+        raise Unreadable(f"node {self.name!r:.200} ({self.op}) {reason}")
+
+    def unasked(self) -> list[str]:
+        return [name for name in self._attributes if name not in self._asked]
+
+    def _attribute(self, name: str, kind: type, default: Any) -> Any:
+        self._asked.add(name)
+        found = self._attributes.get(name, default)
+        if found is not default and type(found) is not kind:
+            self.refuse(f"has an attribute {name} that is no {kind.__name__}")
+        return found
+
+    def integer(self, name: str, default: int) -> int:
+        return self._attribute(name, int, default)
+
+    def number(self, name: str, default: float) -> float:
+        """A float32 attribute, exactly."""
+        return self._attribute(name, float, default)
+
+    def text(self, name: str, default: str) -> str:
+        return self._attribute(name, str, default)
+
+    def lengths(self, name: str, count: int, default: int) -> Shape:
+        """One number of at least 0 for each of `count` axes."""
+        found = self._attribute(name, list, None)
+        found = (default,) * count if found is None else tuple(found)
+        if len(found) != count or min(found, default=0) < 0 or max(found, default=0) > MOST_ENTRIES:
+            self.refuse(f"has {name} {list(found)[:8]} for {count} axes")
+        return found
+
+    def listed(self, name: str) -> list[int] | None:
+        return self._attribute(name, list, None)
+
+    def tensor(self, name: str) -> np.ndarray:
+        found = self._attribute(name, np.ndarray, None)
+        return self.refuse(f"lacks its {name}") if found is None else found
+
+    def has(self, place: int) -> bool:
+        return place < len(self.inputs) and self.inputs[place] is not None
+
+    def operand(self, place: int) -> Operand:
+        found = self.inputs[place] if place < len(self.inputs) else None
+        if found is None:
+            self.refuse(f"lacks its input {place}")
+        return found
+
+    def value(self, place: int = 0) -> Value:
+        """An input that depends on the network's."""
+        found = self.operand(place)
+        if not isinstance(found, Value):
+            self.refuse(f"has a constant as its input {place}")
+        return found
+
+    def const(self, place: int) -> np.ndarray:
+        """A constant input."""
+        found = self.operand(place)
+        if isinstance(found, Value):
+            self.refuse(f"has an input {place} that is not constant")
+        return found
+
+    def value_and_const(self) -> tuple[Value, np.ndarray, bool]:
+        """The two inputs, and whether the constant is the right one."""
+        a, b = self.operand(0), self.operand(1)
+        if len(self.inputs) > 1 and isinstance(a, Value) and isinstance(b, np.ndarray):
+            return a, b, True
+        if isinstance(a, np.ndarray) and isinstance(b, Value):
+            return b, a, False
+        self.refuse("joins two tensors that both depend on the network's input")
+
+    def integers(self, place: int, attribute: str | None = None) -> list[int] | None:
+        """Whole numbers of an input, or of the attribute that older opsets have in its stead; None if absent."""
+        if not self.has(place):
+            return self.listed(attribute) if attribute else None
+        found = self.const(place)
+        if found.dtype.kind != "i":
+            self.refuse(f"has {found.dtype} numbers as its input {place}")
+        return [int(n) for n in found.ravel()]
+
+    def axis(self, axis: int, rank: int) -> int:
+        """Counted from the front."""
+        if not -rank <= axis < rank:
+            self.refuse(f"names the axis {axis} of {rank}")
+        return axis % rank
+
+
+class Writer:
+    """The canonical network under way; `kind` is its float type, `symbolic` whether the batch axis is left open."""
+
+    def __init__(self, kind: np.dtype, symbolic: bool):
+        self.kind, self.symbolic, self.left = kind, symbolic, MOST_ENTRIES
+        self.nodes: list[dict[str, Any]] = []
+        self.arrays: dict[str, np.ndarray] = {}
+        self.padded: dict[str, tuple[Value, np.ndarray, np.ndarray]] = {}  # zero-padded value: source, low, high
+
+    def spend(self, call: Call, *shape: int) -> None:
+        """Counts the entries of an array before it is made. Raises Unreadable where they are too many."""
+        self.left -= prod(shape)
+        if self.left < 0:
+            call.refuse(f"makes the positions in this model more than {MOST_ENTRIES}")
+
+    def emit(self, call: Call, op: str, inputs: Sequence[Value], shape: Shape, /, **fields: Any) -> Value:
+        """Adds a node; arrays among the fields are stored under names of their own."""
+        if len(shape) > MOST_AXES or not 1 <= prod(shape) <= MOST_ENTRIES:
+            call.refuse(f"has an output of shape {shape}")
+        name = f"{len(self.nodes)} {call.name:.200}"
+        for field, value in fields.items():
+            if isinstance(value, np.ndarray):
+                fields[field] = f"{name}.{field}"
+                self.arrays[fields[field]] = np.ascontiguousarray(value)
+        given = [value.name for value in inputs]
+        self.nodes.append({"name": name, "op": op, "inputs": given, "shape": list(canonical(shape)), **fields})
+        return Value(name, shape)
+
+    def floats(self, call: Call, array: np.ndarray) -> np.ndarray:
+        """A constant as weights: finite, and of the network's type."""
+        if array.dtype != self.kind or not np.isfinite(array).all():
+            call.refuse(f"has a constant of {array.dtype}, not {self.kind}, or one that is not finite")
+        return array
+
+    def positions(self, call: Call, value: Value) -> np.ndarray:
+        """The place of each entry in the flattened tensor, in its ONNX shape."""
+        self.spend(call, value.size)
+        return np.arange(value.size, dtype=np.int32).reshape(value.shape)
+
+    def gather(self, call: Call, values: Sequence[Value], index: np.ndarray, shape: Shape, divisor: Any = 1) -> Value:
+        """Sums of entries: index (entries, size), -1 for none, over `divisor`, one for all or for each."""
+        counts = np.broadcast_to(np.asarray(divisor, np.int32), (len(index),))
+        return self.emit(call, "gather", values, shape, index=index.astype(np.int32), divisor=counts)
+
+    def move(self, call: Call, value: Value, index: np.ndarray) -> Value:
+        """The entries at these positions, 0 where they are -1; `index` has the output's ONNX shape."""
+        flat = index.reshape(-1)
+        if flat.size == value.size and np.array_equal(flat, np.arange(flat.size)):
+            if canonical(index.shape) == canonical(value.shape):
+                return Value(value.name, index.shape)
+        return self.gather(call, [value], flat.reshape(-1, 1), index.shape)
+
+    def reshape(self, call: Call, value: Value, shape: Shape) -> Value:
+        return self.move(call, value, self.positions(call, value).reshape(shape))
+
+    def transpose(self, call: Call, value: Value, order: Sequence[int]) -> Value:
+        return self.move(call, value, self.positions(call, value).transpose(order))
+
+    def scale(self, call: Call, value: Value, factor: np.ndarray) -> Value:
+        """Product with a constant that broadcasts to the value's shape."""
+        return self.emit(call, "scale", [value], value.shape, factor=self._spread(call, value, factor))
+
+    def shift(self, call: Call, value: Value, offset: np.ndarray) -> Value:
+        """Sum with a constant that broadcasts to the value's shape; none for zeros."""
+        if not offset.any():
+            return value
+        return self.emit(call, "shift", [value], value.shape, offset=self._spread(call, value, offset))
+
+    def _spread(self, call: Call, value: Value, array: np.ndarray) -> np.ndarray:
+        self.spend(call, value.size)
+        return np.broadcast_to(self.floats(call, array), value.shape).reshape(canonical(value.shape))
+
+    def negate(self, call: Call, value: Value) -> Value:
+        return self.scale(call, value, np.array(-1, self.kind))
+
+    def piecewise(self, call: Call, value: Value, breakpoints: list, slopes: list, anchor: tuple) -> Value:
+        """An elementwise function of these rational facts."""
+        facts = {"breakpoints": breakpoints, "slopes": slopes, "anchor": anchor}
+        texts = {field: [str(number) for number in numbers] for field, numbers in facts.items()}
+        return self.emit(call, "piecewise", [value], value.shape, **texts)

@@ -1,0 +1,256 @@
+"""What the nodes of a certificate's network mean, over flat arrays (batch, entries).
+
+Five ops are affine, y = sum over arguments k of A_k x_k + b, and state `linear`, `adjoint` and `absolute` (|A_k|); the
+other two are piecewise linear. Weights are used as they are stored: float32 or float64 values are exact in both
+arithmetics. `terms` bounds the number of products in any one output of `linear` and of `adjoint`, `steps` the number of
+roundings on the way to an output of `linear` with its bias in float32, in any order (level F).
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from verify.check.numbers import Arithmetic, Rejected
+
+Shape = tuple[int, ...]
+
+
+class Affine:
+    """An affine op; `bias` is (entries,) or None."""
+
+    terms: int
+    steps: int
+    bias: np.ndarray | None = None
+    bias_size: np.ndarray | None = None  # at least |bias|
+    doubt = 0.0  # relative error of the coefficients and of the bias, where they are irrational
+    is_move = False  # whether every output is one of the inputs, or 0
+    largest = 1.0  # of |A|
+
+    def linear(self, k: int, x: np.ndarray) -> np.ndarray:
+        """A_k x; (batch, entries of argument k) -> (batch, entries)."""
+        raise NotImplementedError
+
+    def adjoint(self, k: int, a: np.ndarray) -> np.ndarray:
+        """A_k' a; (rows, entries) -> (rows, entries of argument k)."""
+        raise NotImplementedError
+
+    def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
+        """|A_k| x."""
+        raise NotImplementedError
+
+
+class Linear(Affine):
+    """x W' + b over the last axis: W (out, in), b (out,)."""
+
+    def __init__(self, number: Arithmetic, shape: Shape, weight: np.ndarray, bias: np.ndarray | None):
+        self.weight, self.size = number.of(weight), np.abs(number.of(weight))
+        self.terms, self.steps = max(weight.shape), weight.shape[1] + 1
+        self.largest = float(np.max(self.size, initial=0))
+        if bias is not None:
+            self.bias = np.tile(number.of(bias), prod(shape[:-1]))
+            self.bias_size = np.abs(self.bias)
+
+    def linear(self, k: int, x: np.ndarray) -> np.ndarray:
+        return (x.reshape(-1, self.weight.shape[1]) @ self.weight.T).reshape(len(x), -1)
+
+    def adjoint(self, k: int, a: np.ndarray) -> np.ndarray:
+        return (a.reshape(-1, self.weight.shape[0]) @ self.weight).reshape(len(a), -1)
+
+    def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
+        return (x.reshape(-1, self.weight.shape[1]) @ self.size.T).reshape(len(x), -1)
+
+
+class Conv(Affine):
+    """Cross-correlation with zero padding as a sum over the taps of the kernel, or its transpose.
+
+    W is (out, in / groups, *kernel); for the transpose it is (in, out / groups, *kernel), and the maps change places.
+    """
+
+    def __init__(
+        self, number: Arithmetic, given: Shape, shape: Shape, weight: np.ndarray, bias: np.ndarray | None,
+        stride: Shape, padding: Shape, dilation: Shape, groups: int, transposed: bool,
+    ):
+        self.number, self.transposed, self.groups = number, transposed, groups
+        self.stride, self.padding, self.dilation, self.kernel = stride, padding, dilation, weight.shape[2:]
+        self.near, self.far = (shape, given) if transposed else (given, shape)  # maps before and after the correlation
+        self.weight = number.of(weight).reshape(groups, len(weight) // groups, *weight.shape[1:])
+        self.size = np.abs(self.weight)
+        taps = prod(self.kernel)
+        self.terms = taps * max(self.weight.shape[1], self.weight.shape[2])
+        self.steps = taps * (self.weight.shape[1] if transposed else self.weight.shape[2]) + 1
+        self.largest = float(np.max(self.size, initial=0))
+        if bias is not None:
+            self.bias = np.repeat(number.of(bias), prod(shape[1:]))
+            self.bias_size = np.abs(self.bias)
+
+    def linear(self, k: int, x: np.ndarray) -> np.ndarray:
+        return self._back(x, self.weight) if self.transposed else self._on(x, self.weight)
+
+    def adjoint(self, k: int, a: np.ndarray) -> np.ndarray:
+        return self._on(a, self.weight) if self.transposed else self._back(a, self.weight)
+
+    def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
+        return self._back(x, self.size) if self.transposed else self._on(x, self.size)
+
+    def _on(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The correlation of maps (batch, near)."""
+        padded = self._padded(len(x))
+        inner = (slice(None), slice(None), *(slice(q, q + n) for q, n in zip(self.padding, self.near[1:], strict=True)))
+        padded[inner] = x.reshape(len(x), *self.near)
+        grouped = padded.reshape(len(x), self.groups, -1, *padded.shape[2:])
+        out = self.number.zeros((len(x), self.groups, self.weight.shape[1], prod(self.far[1:])))
+        for tap in product(*map(range, self.kernel)):
+            part = grouped[(slice(None), slice(None), slice(None), *self._places(tap))]
+            part = part.reshape(*part.shape[:3], -1)
+            out = out + np.matmul(weight[(slice(None), slice(None), slice(None), *tap)], part)
+        return out.reshape(len(x), -1)
+
+    def _back(self, a: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """The transpose, on maps (batch, far)."""
+        padded = self._padded(len(a))
+        grouped = padded.reshape(len(a), self.groups, -1, *padded.shape[2:])
+        parts = a.reshape(len(a), self.groups, self.weight.shape[1], -1)
+        for tap in product(*map(range, self.kernel)):
+            taken = weight[(slice(None), slice(None), slice(None), *tap)].swapaxes(1, 2)
+            part = np.matmul(taken, parts)
+            grouped[(slice(None), slice(None), slice(None), *self._places(tap))] += part.reshape(
+                *part.shape[:3], *self.far[1:]
+            )
+        inner = (slice(None), slice(None), *(slice(q, q + n) for q, n in zip(self.padding, self.near[1:], strict=True)))
+        return padded[inner].reshape(len(a), -1)
+
+    def _padded(self, batch: int) -> np.ndarray:
+        """Zero maps (batch, channels, ...) with room for the padding and for all that the kernel reaches."""
+        axes = zip(self.near[1:], self.far[1:], self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return self.number.zeros(
+            (batch, self.near[0], *(max(n + 2 * q, (m - 1) * s + d * (w - 1) + 1) for n, m, w, s, q, d in axes))
+        )
+
+    def _places(self, tap: Shape) -> tuple[slice, ...]:
+        """The places of the padded map that a tap meets."""
+        axes = zip(tap, self.far[1:], self.stride, self.dilation, strict=True)
+        return tuple(slice(t * d, t * d + (m - 1) * s + 1, s) for t, m, s, d in axes)
+
+
+class Gather(Affine):
+    """y_i = sum of the entries index_i of all arguments laid end to end, over divisor_i; -1 is no entry.
+
+    Reshape, transpose, slice, concatenate and pad are this op with one entry each; sums and averages have more.
+    """
+
+    def __init__(self, number: Arithmetic, lengths: list[int], index: np.ndarray, divisor: np.ndarray):
+        self.number, self.ends, self.index = number, np.cumsum([0, *lengths]), index
+        self.divisor = number.of(divisor)
+        uses = np.bincount(index[index >= 0].reshape(-1), minlength=1)
+        self.terms, self.steps = int(max(index.shape[1], uses.max())), index.shape[1] + 1
+        self.is_move = index.shape[1] == 1 and bool((divisor == 1).all())
+
+    def linear(self, k: int, x: np.ndarray) -> np.ndarray:
+        start, end = self.ends[k], self.ends[k + 1]
+        here = (self.index >= start) & (self.index < end)
+        taken = np.where(here, x[:, np.where(here, self.index - start, 0)], self.number.zeros(()))
+        total = taken.sum(2) if self.index.shape[1] > 1 else taken[:, :, 0]
+        return total if self.is_move else total / self.divisor
+
+    def adjoint(self, k: int, a: np.ndarray) -> np.ndarray:
+        start, end = self.ends[k], self.ends[k + 1]
+        share = a if self.is_move else a / self.divisor
+        out = self.number.zeros((end - start, len(a)))
+        for column in self.index.T:
+            here = np.flatnonzero((column >= start) & (column < end))
+            np.add.at(out, column[here] - start, share.T[here])
+        return np.ascontiguousarray(out.T)
+
+    absolute = linear
+
+
+class Add(Affine):
+    """Sum of the arguments with signs +1 or -1."""
+
+    def __init__(self, signs: list[int]):
+        self.signs, self.terms, self.steps = signs, 1, len(signs)
+
+    def linear(self, k: int, x: np.ndarray) -> np.ndarray:
+        return x if self.signs[k] > 0 else -x
+
+    adjoint = linear
+
+    def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
+        return x
+
+
+class Entrywise(Affine):
+    """y = factor * x + offset, all (entries,)."""
+
+    def __init__(self, factor: np.ndarray, offset: np.ndarray | None = None):
+        self.factor, self.bias, self.terms, self.steps = factor, offset, 1, 1
+        self.bias_size = None if offset is None else np.abs(offset)
+        self.largest = float(np.max(np.abs(factor), initial=0))
+
+    def linear(self, k: int, x: np.ndarray) -> np.ndarray:
+        return x * self.factor
+
+    adjoint = linear
+
+    def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
+        return x * np.abs(self.factor)
+
+
+class Norm(Entrywise):
+    """Batch normalisation: (x - mean) / sqrt(variance + eps) * weight + bias, each (entries,).
+
+    The root is irrational: its float64 value stands for it, within a relative `doubt` that also covers the products
+    with it.
+    """
+
+    doubt = 2.0**-48
+
+    def __init__(self, number: Arithmetic, parts: list[np.ndarray], eps: float):
+        weight, bias, mean, variance = parts
+        with np.errstate(all="ignore"):
+            factor = weight.astype(np.float64) / np.sqrt(variance.astype(np.float64) + eps)
+            moved = mean.astype(np.float64) * factor
+        super().__init__(number.of(factor), number.of(bias) - number.of(moved))
+        self.bias_size, self.steps = np.abs(number.of(bias)) + np.abs(number.of(moved)), 8
+
+
+class Piecewise:
+    """An elementwise continuous function with rational `slopes` on the pieces between rational `breakpoints`, through
+    `anchor` (x, f(x))."""
+
+    def __init__(self, breakpoints: list[Fraction], slopes: list[Fraction], anchor: tuple[Fraction, Fraction]):
+        if len(slopes) != len(breakpoints) + 1 or any(b <= a for a, b in zip(breakpoints, breakpoints[1:], strict=False)):
+            raise Rejected("a piecewise op does not have ascending breakpoints and one slope more")
+        self.breakpoints, self.slopes = breakpoints, slopes
+        at, value = anchor
+        home = sum(b < at for b in breakpoints)
+        found = {home: value - slopes[home] * at}
+        for i in range(home, len(breakpoints)):
+            found[i + 1] = found[i] + (slopes[i] - slopes[i + 1]) * breakpoints[i]
+        for i in range(home, 0, -1):
+            found[i - 1] = found[i] + (slopes[i] - slopes[i - 1]) * breakpoints[i - 1]
+        self.intercepts = [found[i] for i in range(len(slopes))]
+
+    @property
+    def is_hinge(self) -> bool:
+        return len(self.breakpoints) == 1
+
+    @property
+    def is_clamp(self) -> bool:
+        """Whether float32 computes it without rounding: every piece is x, -x or a float32, as in ReLU or Clip."""
+        pieces = zip(self.slopes, self.intercepts, strict=True)
+        return all((s == 0 and float(np.float32(c)) == c) or (abs(s) == 1 and c == 0) for s, c in pieces)
+
+
+class Max:
+    """The largest of each group of entries; groups (entries, size), members may repeat."""
+
+    def __init__(self, groups: np.ndarray):
+        self.groups = groups
+
+
+Op = Affine | Piecewise | Max

@@ -1,0 +1,83 @@
+"""Input trees that grow until the checker's own bounds close every leaf."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from verify.check.tree import Forest
+from verify.exact.relaxed import Domains, Relaxed
+from verify.exact.tasks import Tasks
+from verify.proof.certificate import Draft
+from verify.proof.trees import Splits, Tree
+from verify.upper.journal import Record
+
+if TYPE_CHECKING:
+    from verify.proof.prover import Prover
+
+BOXES = 1 << 20  # beyond which it would not be a certificate that anybody checks
+
+
+class Grove:
+    """The input trees of a record; numbers (cases,) are those of its cases in the certificate."""
+
+    def __init__(self, prover: Prover, record: Record, numbers: np.ndarray):
+        self.prover, self.record, self.roots = prover, record, record.root.cpu().numpy()
+        pairs = zip(numbers[record.case.cpu().numpy()].tolist(), record.disjunct.tolist(), strict=True)
+        self.tasks = list(pairs)
+
+    def grow(self, deadline: float) -> str:
+        """Splits leaves until the checker's bounds close all; why that did not come about, or ""."""
+        closed = np.zeros(0, bool)  # by the record's numbers
+        while True:
+            tree, forest = self._forest()
+            closed = np.concatenate([closed, np.zeros(self.record.branches.nodes - len(closed), bool)])
+            fresh = np.flatnonzero(~closed[tree.leaves])
+            closed[tree.leaves] = True
+            bad = [nodes[~(bounds < 0)] for nodes, _, bounds in
+                   self.prover.bounds(self.prover.kernel, self.tasks, forest, forest.leaves[fresh])]
+            nodes = np.concatenate(bad) if bad else forest.leaves[:0]
+            if not len(nodes):
+                return ""
+            if self.record.branches.nodes > BOXES:
+                return f"an input tree of more than {BOXES} boxes would be needed"
+            if time.perf_counter() > deadline:
+                return "the time limit was reached before a proof was found"
+            if not self._split(tree, forest, nodes):
+                return "a box that cannot be split further has no negative bound"
+
+    def put(self, draft: Draft) -> dict[str, Any]:
+        """The fields of the trees in a header."""
+        tree, _ = self._forest()
+        tasks = draft.put("tasks", np.array(self.tasks), "<i4")
+        return {"tasks": tasks, "variable": draft.put("variable", tree.variable, "<i4"),
+                "point": draft.put("point", tree.point, "<f8")}
+
+    def _forest(self) -> tuple[Tree, Forest]:
+        tree = Splits(self.record.branches).tree(self.roots)
+        inputs = self.prover.network.entries(self.prover.network.input)
+        return tree, Forest(len(self.tasks), tree.variable, tree.point, inputs)
+
+    def _split(self, tree: Tree, forest: Forest, nodes: np.ndarray) -> bool:
+        """Halves these leaves along the inputs to blame most; whether all could be."""
+        problem, number = self.prover.problem.wide.merged, self.prover.kernel.number
+        tasks = Tasks(problem)
+        place = {pair: n for n, pair in enumerate(zip(tasks.case.tolist(), tasks.disjunct.tolist(), strict=True))}
+        boxes = [self.prover.cases[i].box(number, False) for i, _ in self.tasks]
+        sides = [np.concatenate(ends) for ends in zip(*boxes, strict=True)]
+        root, low, high = forest.boxes(number, nodes, *sides)
+        task = torch.tensor([place[self.tasks[r]] for r in root.tolist()])
+        above = torch.full((len(nodes),), torch.inf, dtype=torch.float64)
+        parts = (task, torch.from_numpy(low), torch.from_numpy(high), above, torch.from_numpy(nodes))
+        domains = Domains(*(part.to(problem.owner.device) for part in parts))
+        blame = Relaxed(problem, tasks, domains).blame(torch.arange(len(nodes), device=problem.owner.device)).cpu().numpy()
+        width = high - low
+        axis = np.where(blame.max(1, keepdims=True) > 0, blame * (width > 0), width).argmax(1)
+        every = np.arange(len(nodes))
+        point = (low[every, axis] + high[every, axis]) / 2
+        known = tree.leaves[np.searchsorted(forest.leaves, nodes)]
+        self.record.branches.split(*map(torch.from_numpy, (known, axis, point)))
+        return bool(((low[every, axis] < point) & (point < high[every, axis])).all())

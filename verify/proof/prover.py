@@ -1,0 +1,182 @@
+"""From a verdict to its certificate: the records of a search, what the layers' rules prove alone, and the checker's word.
+
+Tasks that the checker's own rules close need no more than their boxes. The others are searched, and what their search
+wrote down becomes a proof. Input trees are closed with the checker's own bounds, so what it leaves open is split further;
+a search that splits neurons and whose leaves fail by a hair is made again with a wider margin.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf
+
+import numpy as np
+import torch
+
+from verify.check.bounds import Level
+from verify.check.checker import Report, check
+from verify.check.claim import Case, read_cases
+from verify.check.network import Network, build
+from verify.check.numbers import Arithmetic, Rejected
+from verify.check.proof import Layers, input_leaves, read_layers
+from verify.check.tree import Forest
+from verify.errors import InputError, UnsupportedMethod
+from verify.exact.branch_and_bound import BranchAndBound
+from verify.problem import Problem
+from verify.proof.certificate import Draft, claim_of
+from verify.proof.export import exported
+from verify.proof.grove import Grove
+from verify.proof.trees import searches
+from verify.solving import full_float32
+from verify.upper.journal import Journal, Record
+from verify.vnnlib import Property
+
+MARGINS = (1.0, 8.0, 64.0)  # of the first margin, tried one after the other
+ROUNDING = 1e-9  # the first margin at level R, relative to the values that rows are made of
+SAFETY = 1.5  # of what float32 may add to the bounds of the whole sets, which is the first margin at level F
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A certificate that the checker accepted, with its report; or None with the reason why there is none."""
+
+    certificate: bytes | None
+    report: Report
+    reason: str = ""
+    seconds: float = 0.0  # of the checker, in all
+
+
+def prove(
+    problem: Problem, prop: Property | None = None, level: str = "R", source: dict[str, str] | None = None,
+    journal: Journal | None = None, seconds: float | None = None,
+) -> Proof:
+    """A certificate of one problem whose v* is negative.
+
+    Args:
+        problem: a batch of 1, merged or not, on any device.
+        prop: the VNN-LIB file it came of, whose exact rationals are then claimed.
+        level: "R" or "F".
+        source: name and sha256 of the model file, if it came of one.
+        journal: of a search that verified it; what it lacks is searched again.
+        seconds: for searching again, or None.
+
+    Sound because the checker accepts what it returns; trusts `verify.check` alone. Raises InputError for another level or
+    more than one problem.
+    """
+    if level not in ("R", "F") or problem.batch != 1:
+        raise InputError(f"a certificate is of one problem at level R or F, not of {problem.batch} at level {level!r}")
+    deadline = inf if seconds is None else time.perf_counter() + seconds
+    try:
+        with torch.no_grad(), full_float32():
+            return Prover(problem, prop, level, source, deadline).prove(journal)
+    except UnsupportedMethod as refusal:
+        return Proof(None, Report(False, str(refusal), level), str(refusal))
+    except Rejected as why:
+        return Proof(None, Report(False, str(why), level), f"the network cannot be certified: {why}")
+
+
+class Prover:
+    def __init__(
+        self, problem: Problem, prop: Property | None, level: str, source: dict[str, str] | None, deadline: float
+    ):
+        self.problem, self.level, self.source, self.deadline = problem.merged, level, source, deadline
+        self.claim = claim_of(problem, prop)
+        self.description = exported(problem.network)
+        self.kernel = Level(Arithmetic(), level == "F")
+        self.network: Network = build(self.kernel.number, *self.description)
+        inputs, outputs = self.network.entries(self.network.input), self.network.nodes[-1].entries
+        self.cases: tuple[Case, ...] = read_cases(self.claim, inputs, outputs)
+        self.layers: Layers = read_layers(self._draft().header["layers"], self.network)
+        self.checking = 0.0
+
+    def prove(self, journal: Journal | None) -> Proof:
+        """Tries the margins one after the other, the first with the journal at hand."""
+        proved, reason = self._rules(journal), ""
+        for k, factor in enumerate(MARGINS):
+            records = [] if journal is None or k else journal.records
+            journal = Journal(factor * self.margin, records)
+            reason = self._search(journal, proved)
+            if not reason:
+                data, reason = self._assembled(journal, proved)
+                if data is not None:
+                    start = time.perf_counter()
+                    report = check(data, self.level)
+                    self.checking += time.perf_counter() - start
+                    if report.accepted:
+                        return Proof(data, report, "", self.checking)
+                    reason = report.reason
+            if time.perf_counter() > self.deadline or not any(record.columns for record in journal.records):
+                break
+        return Proof(None, Report(False, reason, self.level), reason, self.checking)
+
+    def _draft(self) -> Draft:
+        return Draft.of(self.description, self.claim, self.level, self.source)
+
+    def _rules(self, journal: Journal | None) -> set[tuple[int, int]]:
+        """The tasks that the rules prove on their whole boxes, of those that no search has."""
+        searched = set() if journal is None else {int(case) for record in journal.records for case in record.cases}
+        tasks = [(i, k) for i, case in enumerate(self.cases) if i not in searched for k in range(len(case.disjuncts))]
+        return {tasks[r] for _, root, bounds in self.bounds(self.kernel, tasks)
+                for r, bound in zip(root.tolist(), bounds.tolist(), strict=True) if bound < 0}
+
+    def bounds(
+        self, level: Level, tasks: list[tuple[int, int]], forest: Forest | None = None, nodes: np.ndarray | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """What the checker's rules give for these nodes of input trees, by default for the tasks' whole boxes."""
+        inputs = self.network.entries(self.network.input)
+        forest = Forest(len(tasks), np.full(len(tasks), -1), np.zeros(0), inputs) if forest is None else forest
+        nodes = np.arange(len(tasks)) if nodes is None else nodes
+        cases = [self.cases[i] for i, _ in tasks]
+        rows = [self.cases[i].disjuncts[k] for i, k in tasks]
+        with np.errstate(all="ignore"):
+            yield from input_leaves(self.network, level, self.layers, cases, rows, forest, nodes)
+
+    @cached_property
+    def margin(self) -> float:
+        """What float32 may add to the bounds of the whole sets, or a small share of their size."""
+        tasks, number = [(i, 0) for i in range(len(self.cases))], self.kernel.number
+        real, single = (np.concatenate([bounds for _, _, bounds in self.bounds(Level(number, f), tasks)])
+                        for f in (False, self.kernel.single))
+        return ROUNDING * (1 + float(np.max(np.abs(real)))) + SAFETY * float(np.max(np.abs(single - real)))
+
+    def _search(self, journal: Journal, proved: set[tuple[int, int]]) -> str:
+        """Searches the cases that are neither proved nor in the journal; why it did not get through, or ""."""
+        known = {int(case) for record in journal.records for case in record.cases}
+        left = [i for i, case in enumerate(self.cases)
+                if i not in known and not all((i, k) in proved for k in range(len(case.disjuncts)))]
+        if not left:
+            return ""
+        seconds = self.deadline - time.perf_counter()
+        if seconds <= 0:
+            return "the time limit was reached before a proof was found"
+        index = torch.tensor(left, device=self.problem.owner.device)
+        part = Journal(journal.margin)
+        method = BranchAndBound(time_limit=None if seconds == inf else seconds, journal=part)
+        answer = method.answer(self.problem.select(index))
+        for record in part.records:
+            record.cases = index[record.cases]
+            journal.records.append(record)
+        assert answer.upper is not None
+        if bool((answer.upper < 0).all()):
+            return ""
+        return str(answer.notes.get("stopped", "the search found no proof"))
+
+    def _assembled(self, journal: Journal, proved: set[tuple[int, int]]) -> tuple[bytes | None, str]:
+        """The certificate of all that is known, or the reason why it cannot be."""
+        draft, rules = self._draft(), Record(torch.arange(len(self.cases)))
+        tasks = torch.tensor(sorted(proved), dtype=torch.long).reshape(-1, 2)
+        rules.begin(tasks[:, 0], tasks[:, 1])
+        for record in (*journal.records, rules):
+            numbers = record.cases.cpu().numpy()
+            if record.columns is not None:
+                draft.header["searches"] += searches(draft, record, numbers)
+            elif len(record.root):
+                grove = Grove(self, record, numbers)
+                reason = grove.grow(self.deadline)
+                if reason:
+                    return None, reason
+                draft.header["boxes"].append(grove.put(draft))
+        return draft.bytes(), ""

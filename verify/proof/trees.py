@@ -1,0 +1,138 @@
+"""The records of a search as the arrays of a certificate: trees in breadth-first order, leaves with their duals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verify.proof.certificate import Draft
+from verify.upper.journal import Branches, Leaves, Record
+
+
+class Tree(NamedTuple):
+    """A forest in the checker's form, and the numbers of its leaves in the search, in the same order."""
+
+    variable: np.ndarray
+    point: np.ndarray
+    leaves: np.ndarray
+
+
+class Splits:
+    """The splits of a search by node."""
+
+    def __init__(self, branches: Branches):
+        self.variable, self.child = np.full(branches.nodes, -1), np.zeros(branches.nodes, np.int64)
+        self.point = np.zeros(branches.nodes)
+        for node, variable, point, lower in branches.splits:
+            at = node.cpu().numpy()
+            self.variable[at], self.point[at] = variable.cpu().numpy(), point.cpu().numpy()
+            self.child[at] = lower.cpu().numpy()
+
+    def tree(self, roots: np.ndarray) -> Tree:
+        """The forest under these nodes (n,)."""
+        level, found = roots, []
+        while len(level):
+            found.append(level)
+            inner = self.child[level[self.variable[level] >= 0]]
+            level = np.stack([inner, inner + 1], 1).reshape(-1)
+        nodes = np.concatenate(found) if found else roots
+        variable = self.variable[nodes]
+        return Tree(variable, self.point[nodes[variable >= 0]], nodes[variable < 0])
+
+
+class _Duals:
+    """The leaves of a search, looked up by node."""
+
+    def __init__(self, leaves: Sequence[Leaves], nodes: int):
+        self.slope = torch.cat([part.slope for part in leaves]).numpy()
+        self.counts = torch.cat([part.counts for part in leaves]).numpy()
+        self.column = torch.cat([part.column for part in leaves]).numpy()
+        self.multiplier = torch.cat([part.multiplier for part in leaves]).numpy()
+        shares = [part.share for part in leaves if part.share is not None]
+        self.share = torch.cat(shares).numpy() if shares else None
+        self.start = np.concatenate([[0], np.cumsum(self.counts)])
+        self.place = np.full(nodes, -1)
+        self.place[torch.cat([part.node for part in leaves]).numpy()] = np.arange(len(self.counts))
+
+    def put(self, draft: Draft, tree: Tree) -> dict[str, Any]:
+        """The fields of a forest with its leaves; a leaf that the search dropped as empty has zeros."""
+        place = self.place[tree.leaves]
+        known = place >= 0
+        slope = np.where(known[:, None], self.slope[place], 0)
+        counts = np.where(known, self.counts[place], 0)
+        first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        at = np.repeat(self.start[place] - first, counts) + np.arange(counts.sum())
+        return {
+            "variable": draft.put("variable", tree.variable, "<i4"), "point": draft.put("point", tree.point, "<f8"),
+            "share": draft.put("share", slope, "|u1"), "counts": draft.put("counts", counts, "<i4"),
+            "column": draft.put("column", self.column[at], "<i4"),
+            "multiplier": draft.put("multiplier", self.multiplier[at], "<f4"),
+        }
+
+    def weights(self, tree: Tree, width: int) -> np.ndarray:
+        """Shares of the rows of every leaf, (leaves, width)."""
+        place = self.place[tree.leaves]
+        assert self.share is not None
+        return np.where((place >= 0)[:, None], self.share[place][:, :width], 0)
+
+
+def searches(draft: Draft, record: Record, numbers: np.ndarray) -> list[dict[str, Any]]:
+    """The searches of a record that split neurons, one for each of its cases, whose numbers in the certificate are given.
+
+    Lemmas that narrower ones replaced are left out.
+    """
+    if record.columns is None or not record.leaves:
+        return []
+    splits, duals = Splits(record.branches), _Duals(record.leaves, record.branches.nodes)
+    found = []
+    for place, case in enumerate(numbers.tolist()):
+        columns = [{"node": name, "entries": draft.put("entries", entries.cpu().numpy(), "<i4")}
+                   for name, entries in record.columns.items()]
+        tasks = []
+        for task in (record.case == place).nonzero().flatten().tolist():
+            disjunct = int(record.disjunct[task])
+            width = len(draft.header["cases"][case]["disjuncts"][disjunct])
+            tree = splits.tree(np.array([int(record.root[task])]))
+            weight = draft.put("weight", duals.weights(tree, width), "<u2")
+            tasks.append({"disjunct": disjunct, "weight": weight, **duals.put(draft, tree)})
+        found.append({"case": case, "columns": columns, "lemmas": _lemmas(draft, record, place), "tasks": tasks})
+    return found
+
+
+def _lemmas(draft: Draft, record: Record, place: int) -> list[dict[str, Any]]:
+    """The lemmas of one case that its ranges at the end are made of."""
+    assert record.low is not None
+    assert record.high is not None
+    assert record.columns is not None
+    spans, start = {}, 0
+    for name, entries in record.columns.items():
+        spans[name] = slice(start, start + len(entries))
+        start += len(entries)
+    found = []
+    for lemma in record.lemmas:
+        kept = _active(lemma.owner, lemma.column, lemma.sign, lemma.bound, record.low, record.high, place)
+        if not len(kept):
+            continue
+        first = int(lemma.column[kept[0]])
+        name = next(name for name, span in spans.items() if span.start <= first < span.stop)
+        entry = record.columns[name][lemma.column[kept] - spans[name].start]
+        tree = Splits(lemma.branches).tree(kept.numpy())
+        found.append({
+            "node": name, "entry": draft.put("entry", entry.cpu().numpy(), "<i4"),
+            "sign": draft.put("sign", lemma.sign[kept].cpu().numpy(), "|i1"),
+            **_Duals([lemma.leaves], lemma.branches.nodes).put(draft, tree),
+        })
+    return found
+
+
+def _active(
+    owner: Tensor, column: Tensor, sign: Tensor, bound: Tensor, low: Tensor, high: Tensor, place: int
+) -> Tensor:
+    """The rows of a lemma that are an end of a range of this case, (n,) long."""
+    end = torch.where(sign > 0, high[owner, column], -low[owner, column])
+    return ((owner == place) & (bound <= end)).nonzero().flatten().cpu()
+
