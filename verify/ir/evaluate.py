@@ -14,7 +14,22 @@ from torch import Tensor
 
 from verify.errors import UnsupportedMethod
 from verify.ir.graph import Network
-from verify.ops import Affine, BatchNorm, Interval, Max, Op, Parameters, Piecewise, Smooth
+from verify.ops import (
+    Add,
+    Affine,
+    BatchNorm,
+    Conv,
+    Interval,
+    Linear,
+    Max,
+    Op,
+    Parameters,
+    Piecewise,
+    Scale,
+    Select,
+    Shift,
+    Smooth,
+)
 from verify.rationals import exact_array, round_up
 
 UNIT = 2.0**-53
@@ -89,7 +104,7 @@ def _affine(op: Affine, p: Parameters, xs: list[Rounded]) -> Rounded:
     value = op.forward(p, *(v for v, _ in xs))
     if op.is_move:
         return value, op.forward(p, *(e for _, e in xs))
-    n = sum(v.numel() for v, _ in xs) + len(xs) + CONSTANTS
+    n = _summands(op, p, [v for v, _ in xs]) + CONSTANTS
     gamma = n * UNIT / (1 - n * UNIT)
     error = torch.zeros_like(value) if (bias := op.bias(p)) is None else gamma * bias.abs().expand_as(value)
     for k, (v, e) in enumerate(xs):
@@ -98,6 +113,17 @@ def _affine(op: Affine, p: Parameters, xs: list[Rounded]) -> Rounded:
         offset, mean = (t.abs().reshape(-1, *[1] * op.spatial) for t in p[1:3])
         error = error + gamma * (offset + op.absolute(p, 0, mean))
     return value, INFLATE * error + TINY
+
+
+def _summands(op: Affine, p: Parameters, xs: list[Tensor]) -> int:
+    """At least the number of terms of each output of the op."""
+    if isinstance(op, Linear):
+        return p[0].shape[1]
+    if isinstance(op, Conv):
+        return p[0][0].numel()
+    if isinstance(op, Add | BatchNorm | Scale | Select | Shift):
+        return len(xs)
+    return sum(x.numel() for x in xs)
 
 
 def _piecewise(op: Piecewise, p: Parameters, v: Tensor, e: Tensor) -> Rounded:
