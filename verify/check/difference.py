@@ -101,13 +101,13 @@ class _Side:
     def _facts(self, entry: Facts) -> Facts:
         """What the node is, apart from what it reads."""
         op, shape = entry["op"], self.shapes[entry["name"]]
-        facts: Facts = {"op": op, "entries": prod(shape)}
+        facts: Facts = {"op": op}
         if op in ("linear", "conv"):
             facts |= {field: None if entry[field] is None else _digest(self.arrays[entry[field]])
                       for field in ("weight", "bias")}
         if op == "conv":
-            facts |= {"shape": (self.shapes[entry["inputs"][0]], shape)}
             facts |= {field: entry[field] for field in ("stride", "padding", "dilation", "groups", "transposed")}
+            facts["maps"] = self.shapes[entry["inputs"][0]], shape
         elif op == "gather":
             facts["divisor"] = _digest(self.arrays[entry["divisor"]].astype(np.int64))
         elif op == "add":
@@ -121,7 +121,7 @@ class _Side:
             facts["eps"] = entry["eps"]
         elif op == "piecewise":
             facts |= {field: [Fraction(text) for text in entry[field]] for field in ("breakpoints", "slopes", "anchor")}
-        return facts
+        return {**facts, "entries": prod(shape)}
 
 
 def _own(number: int, entries: int) -> np.ndarray:

@@ -86,7 +86,8 @@ def _input(source: Message) -> tuple[np.dtype, Shape, bool]:
     symbolic = bool(lengths) and lengths[0] < 1
     shape = (1, *lengths[1:]) if symbolic else tuple(lengths)
     if kind is None or min(shape, default=0) < 1 or len(shape) > 8 or np.prod(shape, dtype=float) > 1 << 24:
-        raise Unreadable(f"the input is of type {tensor.get('elem_type')} and of shape {lengths[:9]}, which is not read")
+        number = tensor.get("elem_type", 0)
+        raise Unreadable(f"the input has the type number {number} and the shape {lengths[:9]}, which is not read")
     return kind, shape, symbolic and len(shape) > 1
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from verify.check.protobuf import Unreadable
 
-MOST_ENTRIES = 1 << 26  # of all arrays of positions together
+MOST_ENTRIES = 1 << 25  # of all arrays of positions together
 MOST_AXES = 8
 
 Shape = tuple[int, ...]
@@ -186,9 +186,9 @@ class Writer:
     def move(self, call: Call, value: Value, index: np.ndarray) -> Value:
         """The entries at these positions, 0 where they are -1; `index` has the output's ONNX shape."""
         flat = index.reshape(-1)
-        if flat.size == value.size and np.array_equal(flat, np.arange(flat.size)):
-            if canonical(index.shape) == canonical(value.shape):
-                return Value(value.name, index.shape)
+        alike = flat.size == value.size and canonical(index.shape) == canonical(value.shape)
+        if alike and np.array_equal(flat, np.arange(flat.size)):
+            return Value(value.name, index.shape)
         return self.gather(call, [value], flat.reshape(-1, 1), index.shape)
 
     def reshape(self, call: Call, value: Value, shape: Shape) -> Value:
@@ -203,7 +203,7 @@ class Writer:
 
     def shift(self, call: Call, value: Value, offset: np.ndarray) -> Value:
         """Sum with a constant that broadcasts to the value's shape; none for zeros."""
-        if not offset.any():
+        if not self.floats(call, offset).any():
             return value
         return self.emit(call, "shift", [value], value.shape, offset=self._spread(call, value, offset))
 
@@ -215,7 +215,9 @@ class Writer:
         return self.scale(call, value, np.array(-1, self.kind))
 
     def piecewise(self, call: Call, value: Value, breakpoints: list, slopes: list, anchor: tuple) -> Value:
-        """An elementwise function of these rational facts."""
+        """An elementwise function of these rational facts, none of them beyond 2^40."""
+        if any(abs(number) > 2**40 for number in (*breakpoints, *slopes)):
+            call.refuse("has a slope or a bound beyond 2^40")
         facts = {"breakpoints": breakpoints, "slopes": slopes, "anchor": anchor}
         texts = {field: [str(number) for number in numbers] for field, numbers in facts.items()}
         return self.emit(call, "piecewise", [value], value.shape, **texts)

@@ -101,8 +101,8 @@ def _conv_transpose(w: Writer, c: Call) -> Value:
         c.refuse(f"has a kernel {weight.shape} that does not fit its maps {x.shape}")
     low, high = np.array(pads).reshape(2, -1)
     both = np.minimum(low, high)
-    reach = np.multiply(stride, np.subtract(x.shape[2:], 1)) + np.multiply(dilation, np.subtract(weight.shape[2:], 1)) + 1
-    lengths = reach + extra - 2 * both
+    span = np.multiply(dilation, np.subtract(weight.shape[2:], 1)) + 1
+    lengths = np.multiply(stride, np.subtract(x.shape[2:], 1)) + span + extra - 2 * both
     if (lengths - (low - both) - (high - both) < 1).any():
         c.refuse("cuts all of its output away")
     shape = (1, weight.shape[1] * groups, *(int(n) for n in lengths))
@@ -143,6 +143,8 @@ def _norm(w: Writer, c: Call) -> Value:
     eps = c.number("epsilon", 1e-5)
     if any(part.shape != (x.shape[1],) for part in parts.values()):
         c.refuse(f"has statistics that do not fit {x.shape[1]} channels")
+    if not 0 <= eps < 1 or not (parts["variance"].astype(np.float64) + eps > 0).all():
+        c.refuse("normalises by a variance that is not positive")
     return w.emit(c, "norm", [x], x.shape, **parts, eps=eps)
 
 
@@ -226,8 +228,10 @@ def _same(w: Writer, c: Call) -> Value:
     """Identity, dropout in inference, and casts to the type that the network has."""
     c.number("ratio", 0)
     c.integer("seed", 0)
-    if (c.has(2) and c.const(2).any()) or (c.op == "Cast" and FLOATS.get(c.integer("to", 0)) != w.kind):
-        c.refuse("drops at random in training mode, or casts to another type")
+    if c.has(2) and c.const(2).any():
+        c.refuse("drops at random in training mode")
+    if c.op == "Cast" and FLOATS.get(c.integer("to", 0)) != w.kind:
+        c.refuse("casts to a type that is not the network's")
     return c.value()
 
 

@@ -77,7 +77,7 @@ def _gather(w: Writer, c: Call, x: np.ndarray, none: int) -> list[np.ndarray]:
     if picked.dtype.kind != "i" or n == 0 or (picked.size and not -n <= picked.min() <= picked.max() < n):
         c.refuse(f"picks entries outside an axis of length {n}")
     w.spend(c, picked.size, x.size // n)
-    return [np.take(x, picked % n, axis)]
+    return [np.asarray(np.take(x, picked % n, axis))]
 
 
 def _split(w: Writer, c: Call, x: np.ndarray, none: int) -> list[np.ndarray]:

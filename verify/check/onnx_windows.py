@@ -33,8 +33,8 @@ def pad_lengths(c: Call, lengths: Shape, kernel: Shape, stride: Shape, dilation:
     return (pads[0], pads[1]) if mode == "NOTSET" else (pads[0] * 0, pads[1] * 0)
 
 
-def _windows(w: Writer, c: Call, x: Value) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """The positions (output length, window length) along each spatial axis, and the padding."""
+def _groups(w: Writer, c: Call, x: Value) -> np.ndarray:
+    """The positions in every window, (channels, *outputs, size); -1 outside the map."""
     axes, lengths = x.rank - 2, x.shape[2:]
     kernel, stride, dilation = (c.lengths(name, axes, 1) for name in ("kernel_shape", "strides", "dilations"))
     low, high = pad_lengths(c, lengths, kernel, stride, dilation)
@@ -50,21 +50,14 @@ def _windows(w: Writer, c: Call, x: Value) -> tuple[list[np.ndarray], np.ndarray
     if min(counts) < 1:
         c.refuse("has a window that is larger than its map")
     w.spend(c, x.shape[1], *counts, *kernel)
-    places = [np.arange(m)[:, None] * s - before + np.arange(k) * d
-              for m, k, s, d, before in zip(counts, kernel, stride, dilation, low.tolist(), strict=True)]
-    return places, low, high
-
-
-def _groups(w: Writer, c: Call, x: Value, places: list[np.ndarray]) -> np.ndarray:
-    """The positions in every window, (channels, *outputs, size); -1 outside the map."""
-    axes, out = len(places), w.positions(c, x)[0]
     index: list[np.ndarray | slice] = [slice(None)]
     inside = np.ones((1,) * (2 * axes), bool)
-    for axis, (window, n) in enumerate(zip(places, x.shape[2:], strict=True)):
+    for axis, n in enumerate(lengths):
+        window = np.arange(counts[axis])[:, None] * stride[axis] - low[axis] + np.arange(kernel[axis]) * dilation[axis]
         others = [i for i in range(2 * axes) if i not in (axis, axes + axis)]
         inside = inside & np.expand_dims((window >= 0) & (window < n), others)
         index.append(np.expand_dims(window.clip(0, n - 1), others))
-    taken = np.where(inside, out[tuple(index)], -1)
+    taken = np.where(inside, w.positions(c, x)[0][tuple(index)], -1)
     return taken.reshape(*taken.shape[: axes + 1], -1)
 
 
@@ -72,7 +65,7 @@ def pooled(w: Writer, c: Call) -> Value:
     """MaxPool. Padding never wins: a place outside is replaced by a member of its window."""
     c.integer("storage_order", 0)
     x = sample(w, c)
-    groups = _groups(w, c, x, _windows(w, c, x)[0])
+    groups = _groups(w, c, x)
     member = groups.max(-1, keepdims=True)
     if member.min() < 0:
         c.refuse("has windows that lie in the padding alone")
@@ -84,10 +77,9 @@ def averaged(w: Writer, c: Call) -> Value:
     """AveragePool: the divisor of a window counts the padding in it, or leaves it out."""
     x = sample(w, c)
     counts_padding = bool(c.integer("count_include_pad", 0))
-    places, low, high = _windows(w, c, x)
     if c.integer("ceil_mode", 0) or set(c.lengths("dilations", x.rank - 2, 1)) != {1}:
         c.refuse("averages over dilated windows, or over some that reach beyond the padding")
-    groups = _groups(w, c, x, places)
+    groups = _groups(w, c, x)
     divisor = np.full(groups.shape[:-1], groups.shape[-1]) if counts_padding else (groups >= 0).sum(-1)
     if divisor.min() < 1:
         c.refuse("has windows that lie in the padding alone")

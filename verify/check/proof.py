@@ -84,7 +84,7 @@ def read_layers(value: Any, network: Network) -> Layers:
 
 def _input_trees(proof: Proof, level: Level, value: Any, proved: set[tuple[int, int]]) -> float:
     """Checks trees over inputs; notes their tasks."""
-    fields = keys(value, "input trees", {"tasks", "variable", "point"})
+    fields = keys(value, "input trees", {"tasks", "variable", "point", "weight"})
     tasks = proof.array(fields["tasks"], None, "i")
     if tasks.ndim != 2 or tasks.shape[1] != 2:
         raise Rejected("the tasks of the input trees are no pairs")
@@ -92,60 +92,72 @@ def _input_trees(proof: Proof, level: Level, value: Any, proved: set[tuple[int, 
     rows = [_at(case.disjuncts, k, "disjunct") for case, k in zip(cases, tasks[:, 1].tolist(), strict=True)]
     proved.update(map(tuple, tasks.tolist()))
     forest, margin = proof.forest(fields, len(tasks), proof.network.entries(proof.network.input)), -np.inf
-    for nodes, root, bounds in input_leaves(proof.network, level, proof.layers, cases, rows, forest, forest.leaves):
+    width = max((len(part.offset) for part in rows), default=0)
+    weight = proof.array(fields["weight"], (len(forest.leaves), width), "u").astype(np.int64)
+    leaves = input_leaves(proof.network, level, proof.layers, cases, rows, forest, forest.leaves, weight)
+    for nodes, root, bounds in leaves:
         _all_negative(bounds, lambda j, n=nodes, r=root: f"leaf {n[j]} of the input tree of task {tasks[r[j]].tolist()}")
         margin = max(margin, bounds.max())
     return margin
 
 
 def input_leaves(
-    network: Network, level: Level, layers: Layers, cases: list[Case], rows: list[Rows], forest: Forest, nodes: np.ndarray
+    network: Network, level: Level, layers: Layers, cases: list[Case], rows: list[Rows], forest: Forest,
+    nodes: np.ndarray, weight: np.ndarray,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Bounds of nodes of trees over inputs whose roots are these tasks: (nodes, their roots, bounds), some at a time,
     without nodes whose boxes are empty.
 
-    A bound is the least over the rows of the task's disjunct, over the boxes that the layers' rules give. Sound because
-    `sweep` and `Relaxation.row_bounds` are.
+    A bound is that of the rows of the task's disjunct, weighted (nodes, width), over the boxes that the layers' rules
+    give. Sound because `sweep` and `_Weighted.bounds` are.
     """
     if not len(nodes):
         return
     sides = [np.concatenate(ends) for ends in zip(*(case.box(level.number, level.single) for case in cases), strict=True)]
+    parts = [_Weighted(level, part) for part in rows]
     for start in range(0, len(nodes), BATCH):
         part = nodes[start : start + BATCH]
         root, low, high = forest.boxes(level.number, part, *sides)
-        filled = (low <= high).all(1)
+        filled = np.flatnonzero((low <= high).all(1))
+        if not len(filled):
+            continue
         root, part = root[filled], part[filled]
-        if len(root):
-            relaxation = sweep(network, level, low[filled], high[filled], layers)
-            yield part, root, _least_rows(relaxation, [rows[r] for r in root.tolist()])
+        relaxation = sweep(network, level, low[filled], high[filled], layers)
+        bounds = level.number.zeros((len(part),))
+        for task in np.unique(root):
+            mine = np.flatnonzero(root == task)
+            bounds[mine] = parts[task].bounds(relaxation, mine, weight[start + filled[mine]])
+        yield part, root, bounds
 
 
-def _least_rows(relaxation: Relaxation, rows: list[Rows]) -> np.ndarray:
-    """The least bound of the rows of each box's disjunct, (batch,)."""
-    number = relaxation.number
-    counts = [len(part.offset) for part in rows]
-    owner = np.repeat(np.arange(len(rows)), counts)
-    bounds = _values(relaxation, rows, owner)
-    return np.minimum.reduceat(bounds, np.cumsum([0, *counts[:-1]])) if not number.exact else np.array(
-        [min(bounds[owner == i]) for i in range(len(rows))], dtype=object)
+class _Weighted:
+    """The rows of one disjunct, to be combined."""
 
+    def __init__(self, level: Level, rows: Rows):
+        number = level.number
+        self.number, self.output, self.offset = number, number.nearest(rows.output), number.nearest(rows.offset)
+        self.direct = None if rows.input is None else number.nearest(rows.input)
 
-def _values(relaxation: Relaxation, rows: list[Rows], owner: np.ndarray) -> np.ndarray:
-    """Upper bounds of all rows, flat."""
-    number, network = relaxation.number, relaxation.network
-    output = number.nearest(np.concatenate([part.output for part in rows]))
-    mixed = [part.input for part in rows]
-    direct = None
-    if any(part is not None for part in mixed):
-        zero = [number.zeros((len(part.offset), network.entries(network.input))) for part in rows]
-        direct = np.concatenate([z if part is None else number.nearest(part) for z, part in zip(zero, mixed, strict=True)])
-    bounds = relaxation.row_bounds(network.output, output, owner, direct)
-    return _less(relaxation, bounds, number.nearest(np.concatenate([part.offset for part in rows])))
+    def bounds(self, relaxation: Relaxation, owner: np.ndarray, weight: np.ndarray, duals: Duals | None = None) -> np.ndarray:
+        """Upper bounds of combinations (leaves,) of the rows on the boxes that own them; weight (leaves, width) in units.
 
-
-def _less(relaxation: Relaxation, bounds: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """bounds - offset, rounded up."""
-    return bounds - offset + relaxation.number.relative(1) * (np.abs(bounds) + np.abs(offset))
+        Sound because some row is at most any combination whose weights add up to 1, and where they are all 0 a negative
+        bound says that the leaf is empty; rounding of the weighting is relative to the magnitudes of the rows. Rejects
+        other weights.
+        """
+        count, network, number = len(self.offset), relaxation.network, self.number
+        if not bool(np.isin(weight[:, :count].sum(1), (0, WEIGHTS)).all()) or bool(weight[:, count:].any()):
+            raise Rejected("the row weights of a leaf do not add up to 1, or to 0")
+        share = number.of(weight[:, :count].astype(np.float64)) / WEIGHTS
+        direct = None if self.direct is None else share @ self.direct
+        bound = relaxation.row_bounds(network.output, share @ self.output, owner, direct, duals)
+        most = relaxation.most[network.output]
+        at = owner if len(most) > 1 else np.zeros_like(owner)
+        size = (share @ np.abs(self.output) * most[at]).sum(1) + share @ np.abs(self.offset)
+        if self.direct is not None:
+            size = size + (share @ np.abs(self.direct) * relaxation.most[network.input][at]).sum(1)
+        offset = share @ self.offset
+        return bound - offset + number.relative(count) * (size + np.abs(bound) + np.abs(offset))
 
 
 class _Search:
@@ -173,34 +185,15 @@ class _Search:
         return margin
 
     def _task(self, fields: dict[str, Any], rows: Rows, k: int) -> float:
-        number, relaxation = self.number, self.relaxation
-        output, offset = number.nearest(rows.output), number.nearest(rows.offset)
-        direct = None if rows.input is None else number.nearest(rows.input)
-        leaves = _Leaves(self, fields, 1, self.count)
-        weights = self.proof.array(fields["weight"], (len(leaves.nodes), len(offset)), "u").astype(np.int64)
-        if not bool(np.isin(weights.sum(1), (0, WEIGHTS)).all()):
-            raise Rejected(f"the row weights of disjunct {k} of case {self.index} do not add up to 1, or to 0")
+        leaves, weighted = _Leaves(self, fields, 1, self.count, self.relaxation), _Weighted(self.level, rows)
+        weight = self.proof.array(fields["weight"], (len(leaves.nodes), len(rows.offset)), "u").astype(np.int64)
         margin = -np.inf
         for place, _, duals in leaves.parts():
-            weight = number.of(weights[place]) / WEIGHTS
-            owner = np.zeros(len(place), int)
-            bounds = relaxation.row_bounds(
-                self.proof.network.output, weight @ output, owner, None if direct is None else weight @ direct, duals
-            )
-            lost = number.relative(len(offset)) * self._sizes(weight, rows)
-            bounds = _less(relaxation, bounds, weight @ offset) + lost
-            _all_negative(bounds, lambda j: f"leaf {leaves.nodes[place[j]]} of disjunct {k} of case {self.index}")
-            filled = weights[place].any(1)
+            bounds = weighted.bounds(self.relaxation, np.zeros(len(place), int), weight[place], duals)
+            _all_negative(bounds, lambda j, p=place: f"leaf {leaves.nodes[p[j]]} of disjunct {k} of case {self.index}")
+            filled = weight[place].any(1)
             margin = max(margin, bounds[filled].max()) if filled.any() else margin
         return margin
-
-    def _sizes(self, weight: np.ndarray, rows: Rows) -> np.ndarray:
-        """Magnitudes of what weighted rows are made of, (leaves,): rounding of the weighting is relative to them."""
-        number, network, most = self.number, self.proof.network, self.relaxation.most
-        size = np.abs(number.nearest(rows.output)) @ most[network.output][0] + np.abs(number.nearest(rows.offset))
-        if rows.input is not None:
-            size = size + np.abs(number.nearest(rows.input)) @ most[network.input][0]
-        return weight @ size
 
     def _prove_lemmas(self, relaxation: Relaxation, name: str) -> None:
         """Tightens the argument of a nonlinear node by the lemmas that speak of it, in their order."""
@@ -265,10 +258,9 @@ class _Leaves:
     """The leaves of a forest over the first `count` columns, with their slopes and multipliers."""
 
     def __init__(
-        self, search: _Search, fields: dict[str, Any], roots: int, count: int, relaxation: Relaxation | None = None
+        self, search: _Search, fields: dict[str, Any], roots: int, count: int, relaxation: Relaxation
     ):
-        proof, self.search, self.count = search.proof, search, count
-        self.relaxation = search.relaxation if relaxation is None else relaxation
+        proof, self.search, self.count, self.relaxation = search.proof, search, count, relaxation
         self.forest = proof.forest(fields, roots, count)
         self.nodes = self.forest.leaves
         self.share = proof.array(fields["share"], (len(self.nodes), count), "u")

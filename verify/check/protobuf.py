@@ -20,7 +20,10 @@ Table = dict[int, tuple[str, "Callable[[_Wire, int, Any], Any] | Table", bool]] 
 
 
 class Unreadable(Exception):
-    """The model is none that this reader reads; the text is one sentence."""
+    """The model is none that this reader reads; the text is one sentence on one line, whatever names it quotes."""
+
+    def __init__(self, text: str):
+        super().__init__(" ".join(text.split()))
 
 
 class _Wire:

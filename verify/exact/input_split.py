@@ -73,6 +73,8 @@ class InputSplit(Frontier):
         cases = self.tasks.case[domains.task]
         done = relaxed.bounds < cutoff[cases]
         self.close(cases[done], relaxed.bounds[done])
+        if self.record is not None:
+            self.record.weights.append((domains.node[done], relaxed.best_rows()[done]))
         index = (~done).nonzero().flatten()
         if not len(index):
             return Proposals(cases[:0], relaxed.inputs.low[:0])
@@ -84,6 +86,8 @@ class InputSplit(Frontier):
         cut = ((low > domains.low) | (high < domains.high)).any(1)
         self.close(cases[cut], goal[cut] - MARGIN)
         left = (~done & (low <= high).all(1)).nonzero().flatten()
+        if self.record is not None:  # of those that are left, which are split, they do no harm
+            self.record.weights.append((domains.node, best.share))
         width = (domains.high - domains.low).clamp(min=torch.finfo(low.dtype).tiny)
         score = relaxed.blame(index) * ((high - low) / width)
         kept = domains._replace(low=low, high=high, above=best.bound)

@@ -45,12 +45,14 @@ class Domains(NamedTuple):
 
 class Improved(NamedTuple):
     """Bounds (n,) of the best combinations of rows, no larger than the parents', with the combinations' own bounds
-    (n,), their coefficients of the input (n, inputs), and the last points (n, *input shape) that attained a bound."""
+    (n,), their coefficients of the input (n, inputs), the last points (n, *input shape) that attained a bound, and the
+    combinations (n, width)."""
 
     bound: Tensor
     reached: Tensor
     slope: Tensor
     point: Tensor
+    share: Tensor
 
 
 class Relaxed:
@@ -86,20 +88,25 @@ class Relaxed:
         prepared = Prepared(dual, whole)
         objective, offset = self.tasks.objective(task, share)
         descent = Descent(prepared, objective, whole, None)
-        best = Improved(*(part[index] for part in (self.bounds, self.rows[:, 0], self.domains.low, self.inputs.low)))
-        best = best._replace(reached=torch.full_like(best.bound, torch.inf))
+        parts = (self.bounds, torch.full_like(self.bounds, torch.inf), self.domains.low, self.inputs.low)
+        best = Improved(*(part[index] for part in parts), share)
         for k in range(STEPS + 1):
             pulled = prepared.pull(objective, descent.slope, None)
             primal = prepared.primal(objective, pulled)
             bound = pulled.bound - offset
             better = bound < best.reached  # never where it is NaN
             slope = torch.where(better[:, None], pulled.input.flatten(1), best.slope)
-            best = Improved(best.bound, torch.where(better, bound, best.reached), slope, primal.x)
+            kept = torch.where(better[:, None], share, best.share)
+            best = Improved(best.bound, torch.where(better, bound, best.reached), slope, primal.x, kept)
             if k < STEPS:
                 descent.step(pulled, primal, k, 1 - (1 - FADE) * k / STEPS)
                 share = self.tasks.shifted(task, share, primal.x, primal.value)
                 objective, offset = self.tasks.objective(task, share)
         return best._replace(bound=best.bound.minimum(best.reached))
+
+    def best_rows(self) -> Tensor:
+        """Of each domain the row with the least bound, as a combination; (n, width)."""
+        return torch.zeros_like(self.rows).scatter(1, self.rows.argmin(1, keepdim=True), 1.0)
 
     def planes(self, index: Tensor, best: Improved, cutoff: Tensor) -> Planes:
         """The linear bounds of the rows of these domains and of their best combinations, minus the cutoffs (m,)."""

@@ -13,7 +13,7 @@ from verify.exact.relaxed import Domains, Relaxed
 from verify.exact.tasks import Tasks
 from verify.proof.certificate import Draft
 from verify.proof.trees import Splits, Tree
-from verify.upper.journal import Record
+from verify.upper.journal import Record, share_units
 
 if TYPE_CHECKING:
     from verify.proof.prover import Prover
@@ -26,8 +26,11 @@ class Grove:
 
     def __init__(self, prover: Prover, record: Record, numbers: np.ndarray):
         self.prover, self.record, self.roots = prover, record, record.root.cpu().numpy()
-        pairs = zip(numbers[record.case.cpu().numpy()].tolist(), record.disjunct.tolist(), strict=True)
-        self.tasks = list(pairs)
+        self.tasks = list(zip(numbers[record.case.cpu().numpy()].tolist(), record.disjunct.tolist(), strict=True))
+        width = max(len(prover.cases[i].disjuncts[k].offset) for i, k in self.tasks)
+        self.weight = np.zeros((record.branches.nodes, width), np.int64)  # of rows, in units, by the record's numbers
+        for node, share in record.weights:
+            self.weight[node.cpu().numpy()] = share_units(share).cpu().numpy()[:, :width]
 
     def grow(self, deadline: float) -> str:
         """Splits leaves until the checker's bounds close all; why that did not come about, or ""."""
@@ -35,11 +38,13 @@ class Grove:
         while True:
             tree, forest = self._forest()
             closed = np.concatenate([closed, np.zeros(self.record.branches.nodes - len(closed), bool)])
-            fresh = np.flatnonzero(~closed[tree.leaves])
+            fresh = forest.leaves[~closed[tree.leaves]]
             closed[tree.leaves] = True
-            bad = [nodes[~(bounds < 0)] for nodes, _, bounds in
-                   self.prover.bounds(self.prover.kernel, self.tasks, forest, forest.leaves[fresh])]
-            nodes = np.concatenate(bad) if bad else forest.leaves[:0]
+            self._weigh(tree, forest, fresh)
+            parts = self.prover.bounds(
+                self.prover.kernel, self.tasks, self.weight[self._numbers(tree, forest, fresh)], forest, fresh)
+            bad = [nodes[~(bounds < 0)] for nodes, _, bounds in parts]
+            nodes = np.concatenate(bad) if bad else fresh[:0]
             if not len(nodes):
                 return ""
             if self.record.branches.nodes > BOXES:
@@ -52,17 +57,51 @@ class Grove:
     def put(self, draft: Draft) -> dict[str, Any]:
         """The fields of the trees in a header."""
         tree, _ = self._forest()
-        tasks = draft.put("tasks", np.array(self.tasks), "<i4")
-        return {"tasks": tasks, "variable": draft.put("variable", tree.variable, "<i4"),
-                "point": draft.put("point", tree.point, "<f8")}
+        return {
+            "tasks": draft.put("tasks", np.array(self.tasks), "<i4"),
+            "variable": draft.put("variable", tree.variable, "<i4"), "point": draft.put("point", tree.point, "<f8"),
+            "weight": draft.put("weight", self.weight[tree.leaves], "<u2"),
+        }
 
     def _forest(self) -> tuple[Tree, Forest]:
         tree = Splits(self.record.branches).tree(self.roots)
         inputs = self.prover.network.entries(self.prover.network.input)
         return tree, Forest(len(self.tasks), tree.variable, tree.point, inputs)
 
+    def _numbers(self, tree: Tree, forest: Forest, nodes: np.ndarray) -> np.ndarray:
+        """The record's numbers of these leaves."""
+        return tree.leaves[np.searchsorted(forest.leaves, nodes)]
+
+    def _weigh(self, tree: Tree, forest: Forest, nodes: np.ndarray) -> None:
+        """Finds combinations of rows for leaves that have none."""
+        grown = np.zeros((self.record.branches.nodes - len(self.weight), self.weight.shape[1]), np.int64)
+        self.weight = np.concatenate([self.weight, grown])
+        numbers = self._numbers(tree, forest, nodes)
+        lacking = ~self.weight[numbers].any(1)
+        if not lacking.any():
+            return
+        relaxed, _ = self._relaxed(forest, nodes[lacking])
+        share = relaxed.best_rows()
+        rest = (~(relaxed.bounds < 0)).nonzero().flatten()
+        if share.shape[1] > 1 and len(rest):
+            share[rest] = relaxed.improved(rest).share
+        self.weight[numbers[lacking]] = share_units(share).cpu().numpy()[:, : self.weight.shape[1]]
+
     def _split(self, tree: Tree, forest: Forest, nodes: np.ndarray) -> bool:
         """Halves these leaves along the inputs to blame most; whether all could be."""
+        relaxed, (low, high) = self._relaxed(forest, nodes)
+        blame = relaxed.blame(torch.arange(len(nodes), device=relaxed.bounds.device)).cpu().numpy()
+        width = high - low
+        axis = np.where(blame.max(1, keepdims=True) > 0, blame * (width > 0), width).argmax(1)
+        every = np.arange(len(nodes))
+        low, high = low[every, axis], high[every, axis]
+        point = (low + high) / 2
+        numbers = self._numbers(tree, forest, nodes)
+        self.record.branches.split(*map(torch.from_numpy, (numbers, axis, point)))
+        return bool(((low < point) & (point < high)).all())
+
+    def _relaxed(self, forest: Forest, nodes: np.ndarray) -> tuple[Relaxed, tuple[np.ndarray, np.ndarray]]:
+        """The relaxation of these nodes' boxes, and the boxes."""
         problem, number = self.prover.problem.wide.merged, self.prover.kernel.number
         tasks = Tasks(problem)
         place = {pair: n for n, pair in enumerate(zip(tasks.case.tolist(), tasks.disjunct.tolist(), strict=True))}
@@ -73,11 +112,4 @@ class Grove:
         above = torch.full((len(nodes),), torch.inf, dtype=torch.float64)
         parts = (task, torch.from_numpy(low), torch.from_numpy(high), above, torch.from_numpy(nodes))
         domains = Domains(*(part.to(problem.owner.device) for part in parts))
-        blame = Relaxed(problem, tasks, domains).blame(torch.arange(len(nodes), device=problem.owner.device)).cpu().numpy()
-        width = high - low
-        axis = np.where(blame.max(1, keepdims=True) > 0, blame * (width > 0), width).argmax(1)
-        every = np.arange(len(nodes))
-        point = (low[every, axis] + high[every, axis]) / 2
-        known = tree.leaves[np.searchsorted(forest.leaves, nodes)]
-        self.record.branches.split(*map(torch.from_numpy, (known, axis, point)))
-        return bool(((low[every, axis] < point) & (point < high[every, axis])).all())
+        return Relaxed(problem, tasks, domains), (low, high)

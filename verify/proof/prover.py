@@ -21,7 +21,7 @@ from verify.check.checker import Report, check
 from verify.check.claim import Case, read_cases
 from verify.check.network import Network, build
 from verify.check.numbers import Arithmetic, Rejected
-from verify.check.proof import Layers, input_leaves, read_layers
+from verify.check.proof import WEIGHTS, Layers, input_leaves, read_layers
 from verify.check.tree import Forest
 from verify.errors import InputError, UnsupportedMethod
 from verify.exact.branch_and_bound import BranchAndBound
@@ -115,34 +115,47 @@ class Prover:
     def _draft(self) -> Draft:
         return Draft.of(self.description, self.claim, self.level, self.source)
 
-    def _rules(self, journal: Journal | None) -> set[tuple[int, int]]:
-        """The tasks that the rules prove on their whole boxes, of those that no search has."""
+    def _rules(self, journal: Journal | None) -> dict[tuple[int, int], int]:
+        """The tasks that the rules prove on their whole boxes, of those that no search has, by one of their rows."""
         searched = set() if journal is None else {int(case) for record in journal.records for case in record.cases}
         tasks = [(i, k) for i, case in enumerate(self.cases) if i not in searched for k in range(len(case.disjuncts))]
-        return {tasks[r] for _, root, bounds in self.bounds(self.kernel, tasks)
-                for r, bound in zip(root.tolist(), bounds.tolist(), strict=True) if bound < 0}
+        found = self._by_row(self.kernel, tasks)
+        return {task: int(values.argmin()) for task, values in zip(tasks, found, strict=True) if values.min() < 0}
+
+    def _by_row(self, level: Level, tasks: list[tuple[int, int]]) -> list[np.ndarray]:
+        """Bounds of the rows of tasks on their whole boxes, (rows,) each."""
+        counts = [len(self.cases[i].disjuncts[k].offset) for i, k in tasks]
+        single = [task for task, count in zip(tasks, counts, strict=True) for _ in range(count)]
+        weight = np.zeros((len(single), max(counts, default=0)), np.int64)
+        weight[np.arange(len(single)), [r for count in counts for r in range(count)]] = WEIGHTS
+        found = np.full(len(single), np.inf)
+        for _, root, bounds in self.bounds(level, single, weight):
+            found[root] = bounds
+        return np.split(found, np.cumsum(counts)[:-1]) if counts else []
 
     def bounds(
-        self, level: Level, tasks: list[tuple[int, int]], forest: Forest | None = None, nodes: np.ndarray | None = None
+        self, level: Level, tasks: list[tuple[int, int]], weight: np.ndarray,
+        forest: Forest | None = None, nodes: np.ndarray | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """What the checker's rules give for these nodes of input trees, by default for the tasks' whole boxes."""
+        """What the checker's rules give for these nodes of input trees, by default for the tasks' whole boxes, with these
+        weights of rows, (nodes, width): (nodes, their roots, bounds), some at a time."""
         inputs = self.network.entries(self.network.input)
         forest = Forest(len(tasks), np.full(len(tasks), -1), np.zeros(0), inputs) if forest is None else forest
         nodes = np.arange(len(tasks)) if nodes is None else nodes
         cases = [self.cases[i] for i, _ in tasks]
         rows = [self.cases[i].disjuncts[k] for i, k in tasks]
         with np.errstate(all="ignore"):
-            yield from input_leaves(self.network, level, self.layers, cases, rows, forest, nodes)
+            yield from input_leaves(self.network, level, self.layers, cases, rows, forest, nodes, weight)
 
     @cached_property
     def margin(self) -> float:
         """What float32 may add to the bounds of the whole sets, or a small share of their size."""
-        tasks, number = [(i, 0) for i in range(len(self.cases))], self.kernel.number
-        real, single = (np.concatenate([bounds for _, _, bounds in self.bounds(Level(number, f), tasks)])
+        tasks = [(i, 0) for i in range(len(self.cases))]
+        real, single = (np.concatenate(self._by_row(Level(self.kernel.number, f), tasks))
                         for f in (False, self.kernel.single))
         return ROUNDING * (1 + float(np.max(np.abs(real)))) + SAFETY * float(np.max(np.abs(single - real)))
 
-    def _search(self, journal: Journal, proved: set[tuple[int, int]]) -> str:
+    def _search(self, journal: Journal, proved: dict[tuple[int, int], int]) -> str:
         """Searches the cases that are neither proved nor in the journal; why it did not get through, or ""."""
         known = {int(case) for record in journal.records for case in record.cases}
         left = [i for i, case in enumerate(self.cases)
@@ -164,11 +177,12 @@ class Prover:
             return ""
         return str(answer.notes.get("stopped", "the search found no proof"))
 
-    def _assembled(self, journal: Journal, proved: set[tuple[int, int]]) -> tuple[bytes | None, str]:
+    def _assembled(self, journal: Journal, proved: dict[tuple[int, int], int]) -> tuple[bytes | None, str]:
         """The certificate of all that is known, or the reason why it cannot be."""
         draft, rules = self._draft(), Record(torch.arange(len(self.cases)))
-        tasks = torch.tensor(sorted(proved), dtype=torch.long).reshape(-1, 2)
-        rules.begin(tasks[:, 0], tasks[:, 1])
+        tasks, rows = torch.tensor(list(proved)).long().reshape(-1, 2), torch.tensor(list(proved.values())).long()
+        width = max((len(self.cases[i].disjuncts[k].offset) for i, k in proved), default=1)
+        rules.weights.append((rules.begin(tasks[:, 0], tasks[:, 1]), torch.eye(width, dtype=torch.float64)[rows]))
         for record in (*journal.records, rules):
             numbers = record.cases.cpu().numpy()
             if record.columns is not None:
