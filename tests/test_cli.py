@@ -203,7 +203,7 @@ def test_help_is_quick_and_loads_no_torch() -> None:
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         seconds.append(time.perf_counter() - start)
         assert done.returncode == 0, done.stderr
-        for command in ("certify", "vnnlib", "vnncomp", "inspect", "doctor"):
+        for command in ("certify", "vnnlib", "vnncomp", "audit", "inspect", "doctor"):
             assert command in done.stdout
     assert min(seconds) < 0.5
 

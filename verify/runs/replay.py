@@ -28,26 +28,39 @@ class Original:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Outputs, flat, at one input x, flat. Raises InputError if onnxruntime cannot run the model on x."""
+        session = self._session
+        given = session.get_inputs()[0]
+        shape = [n if isinstance(n, int) and n > 0 else 1 for n in given.shape]
         try:
-            given = self._session.get_inputs()[0]
-            shape = [n if isinstance(n, int) and n > 0 else 1 for n in given.shape]
-            fed = x.reshape(shape).astype(KINDS[given.type])
-            found = self._session.run([self._session.get_outputs()[0].name], {given.name: fed})[0]
+            found = session.run([session.get_outputs()[0].name], {given.name: self.rounded(x).reshape(shape)})[0]
         except Exception as problem:  # onnxruntime's own exceptions share no other base
-            first = str(problem).splitlines()[0]
-            raise InputError(f"onnxruntime cannot replay the witness on {self.model}: {first}") from None
+            raise self._refusal(problem) from None
         return np.asarray(found).reshape(-1)
+
+    def rounded(self, x: np.ndarray) -> np.ndarray:
+        """Floats or rationals as the floats that the model takes. Raises InputError if it takes none."""
+        kind = self._session.get_inputs()[0].type
+        if kind not in KINDS:
+            raise InputError(f"{self.model} takes {kind}, not floats; a witness cannot be replayed on it")
+        return x.astype(np.float64).astype(KINDS[kind])
 
     @cached_property
     def _session(self) -> ort.InferenceSession:
-        import onnxruntime as ort
+        try:
+            import onnxruntime as ort
 
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        options.intra_op_num_threads = 1
-        data = gzip.decompress(self.model.read_bytes()) if self.model.suffix == ".gz" else str(self.model)
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            options = ort.SessionOptions()
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.log_severity_level = 4
+            options.intra_op_num_threads = 1
+            data = gzip.decompress(self.model.read_bytes()) if self.model.suffix == ".gz" else str(self.model)
+            return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as problem:  # as above
+            raise self._refusal(problem) from None
+
+    def _refusal(self, problem: Exception) -> InputError:
+        first = (str(problem).splitlines() or [type(problem).__name__])[0]
+        return InputError(f"onnxruntime cannot replay the witness on {self.model}: {first}")
 
 
 def original_outputs(model: Path, x: np.ndarray) -> np.ndarray:

@@ -106,21 +106,27 @@ class Witness:
         return {**levels, "remark": self.remark, "rationals": rationals}
 
 
-def examine(disjuncts: Disjuncts, network: Network, point: np.ndarray, x: np.ndarray, y: np.ndarray) -> Witness:
-    """The witness of a point (inputs,) that rounds to x (inputs,), where the original model answers y (outputs,)."""
+def examine(
+    disjuncts: Disjuncts, network: Network | str, point: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> Witness:
+    """The witness of a point (inputs,) that rounds to x (inputs,), where the original model answers y (outputs,).
+
+    network: as it was read, or why it could not be, and then nothing is said at level R.
+    """
     executed = Violation(reason="an output is not finite")
     if np.isfinite(y).all():
         image = [Fraction(float(v)) for v in y.reshape(-1)]
         executed = Violation(*violation(disjuncts, point.tolist(), image, image))
-    return Witness(point, x, y, real_violation(disjuncts, network, point), executed)
+    real = Violation(reason=network) if isinstance(network, str) else real_violation(disjuncts, network, point)
+    return Witness(point, x, y, real, executed)
 
 
 def property_witness(
-    prop: Property, network: Network, points: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
+    prop: Property, network: Network | str, points: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray
 ) -> Witness:
     """The witness at the first of these points, members that all round to x, that violates as executed; else the first.
 
-    There must be one. y: (outputs,) what the original model answers at x.
+    There must be one. network: as in `examine`; y: (outputs,) what the original model answers at x.
     """
     chosen = next((point for point in points if prop.contains(point, y)), points[0])
     disjuncts = [d for case in prop.cases if case.allows(chosen.tolist()) for d in case.disjuncts]

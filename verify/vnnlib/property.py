@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError
-from verify.rationals import round_down
+from verify.rationals import Number, rational, round_down
 from verify.sets import Box, InputSet, Polytope
 from verify.spec import Specification
 
@@ -122,6 +122,17 @@ class Property:
             return False
         point, image = [Fraction(v) for v in point], [Fraction(v) for v in image]
         return any(case.contains(point, image) for case in self.cases)
+
+    def loosened(self, tolerance: Number) -> Property:
+        """The same file with every bound and every row loosened by a tolerance >= 0."""
+        slack = rational(tolerance, "tolerance")
+        return replace(self, cases=tuple(
+            Case(
+                case.low - slack, case.high + slack, case.input_rows, case.input_bounds + slack,
+                tuple(tuple(replace(row, offset=row.offset - slack) for row in rows) for rows in case.disjuncts),
+            )
+            for case in self.cases
+        ))
 
     def problem_parts(
         self, input_shape: tuple[int, ...], dtype: torch.dtype, outputs: int | None = None
