@@ -117,7 +117,7 @@ def test_a_witness_is_replayed_and_its_outputs_are_not_believed(bench: Path) -> 
 
 @pytest.mark.parametrize(("numbers", "status", "reason"), [
     (("1.00001", "0.75"), "open", "lies outside of the set; it stands only with the competition's tolerance of 1e-4"),
-    (("0.75", "0.74995"), "open", r"violation -5e-05 in real .*, -5\.\d+e-05 as executed; it stands only with the comp"),
+    (("0.75", "0.74995"), "open", r"violation -5e-05 in real .*, -5\.\d+e-05 as executed; it stands only with"),
     (("0.75", "0.7"), "confirmed", "does not stand the replay.*; our search found a witness"),
     (("2", "0.5"), "confirmed", "lies outside of the set; our search found a witness"),
     (("0.75", "much"), "confirmed", r"no evidence: .*counterexample, line 2: '\(X_1 much\).*' is no.*; our search"),
