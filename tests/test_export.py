@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
+from functools import cache
 from math import prod
 
 import numpy as np
@@ -11,12 +13,11 @@ import torch
 from verify.models import bundled
 
 from tests import small_nets
+from tests.checked import FLOATS, RATIONALS, checked, evaluated
 from tests.laws import EXAMPLES, rational_input
 from tests.nets import nets
 from verify.check.network import Network as Checked
-from verify.check.network import build
-from verify.check.numbers import Arithmetic
-from verify.check.ops import Affine, Piecewise
+from verify.check.ops import Affine
 from verify.errors import UnsupportedMethod
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Graph, Network, Node
@@ -26,7 +27,7 @@ from verify.ops import Affine as AffineOp
 from verify.ops import AvgPool, BatchNorm, Conv, ConvTranspose, Example, Linear, ReLU, Select, Smooth
 from verify.proof.export import exported
 
-FLOATS, RATIONALS = Arithmetic(False), Arithmetic(True)
+NETS = cache(nets)
 REFUSED = {"ConvTranspose-2"}  # its output padding is not less than its stride
 EXACT = {n: e for n, e in EXAMPLES.items() if not isinstance(e.op, Smooth) and n not in REFUSED}
 every_example = pytest.mark.parametrize("example", EXACT.values(), ids=EXACT.keys())
@@ -44,30 +45,6 @@ def single(example: Example) -> Network:
         arguments.append(b.add("part", Select(), ("x",), (b.parameter("i", index),)))
     names = tuple(b.parameter(f"p{i}", t) for i, t in enumerate(example.parameters))
     return b.finish(b.add("op", example.op, tuple(arguments), names))
-
-
-def checked(network: Network, number: Arithmetic = FLOATS) -> Checked:
-    return build(number, *exported(network))
-
-
-def evaluated(network: Checked, number: Arithmetic, x: np.ndarray) -> np.ndarray:
-    """Outputs (batch, entries) of flat inputs (batch, entries)."""
-    values = {network.input: x}
-    for node in network.nodes:
-        given = [values[name] for name in node.inputs]
-        if isinstance(node.op, Affine):
-            out = sum((node.op.linear(k, v) for k, v in enumerate(given)), number.zeros((len(x), node.entries)))
-            out = out if node.op.bias is None else out + node.op.bias
-        elif isinstance(node.op, Piecewise):
-            lines = [(number.nearest(np.array([s], object)), number.nearest(np.array([c], object)))
-                     for s, c in zip(node.op.slopes, node.op.intercepts, strict=True)]
-            piece = sum((given[0] > b).astype(int) for b in node.op.breakpoints)
-            out = np.choose(piece, [s * given[0] + c for s, c in lines])
-        else:
-            out = given[0][:, node.op.groups].max(2)
-        assert out.shape == (len(x), node.entries)
-        values[node.name] = out
-    return values[network.output]
 
 
 def agree(network: Network, samples: int = 3) -> None:
@@ -97,6 +74,8 @@ def agree_exactly(network: Network) -> None:
 def test_every_op_means_the_same_to_the_checker(example: Example):
     agree(single(example))
     agree_exactly(single(example))
+    header = exported(single(example))[0]
+    assert json.loads(json.dumps(header)) == header
 
 
 @pytest.mark.parametrize("name", sorted(small_nets.NETWORKS))
@@ -106,10 +85,10 @@ def test_small_networks_are_the_same_in_floats_and_in_rationals(name: str):
         agree_exactly(small_nets.NETWORKS[name](seed))
 
 
-@pytest.mark.parametrize("name", sorted(set(nets()) - {"smooth"}))
+@pytest.mark.parametrize("name", sorted(set(NETS()) - {"smooth"}))
 def test_networks_of_every_family_are_the_same(name: str):
-    agree(nets()[name])
-    agree(simplify(nets()[name]))
+    agree(NETS()[name])
+    agree(simplify(NETS()[name]))
 
 
 @pytest.mark.parametrize("name", bundled())

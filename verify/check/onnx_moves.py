@@ -67,7 +67,7 @@ def _slice(w: Writer, c: Call, x: np.ndarray, none: int) -> list[np.ndarray]:
         n = x.shape[axis]
         least, most = (0, n) if step > 0 else (-1, n - 1)
         start, end = (min(max(p + n if p < 0 else p, least), most) for p in (start, end))
-        x = np.take(x, np.arange(start, end, step), axis)
+        x = np.take(x, np.arange(max(start, 0), end, step), axis)
     return [x]
 
 

@@ -1,0 +1,174 @@
+"""The checker's own ONNX reader: the same networks as the main one's export, and what a runtime computes."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.check_models import runs, same, why
+from tests.helpers import SHARED, needs_shared
+from tests.onnx_models import Model, chain, integers, load, numbers, ops
+from tests.test_onnx_ops import CASES, axes
+from verify.check.onnx import difference, read
+from verify.ir.load import load as load_file
+from verify.proof.export import exported
+
+UNREAD = {  # cases of other operators, or of forms that are not read exactly
+    "concat one", "divide", "expand", "expand grows", "gemm beta", "gemm scaled", "global max", "hard sigmoid",
+    "hard sigmoid default", "hard sigmoid falling", "matmul stack of one", "matmul taller", "maximum constant",
+    "maximum constants", "minimum constant", "pad attributes", "pad edge", "pad inputs", "pad reflect", "reduce max",
+    "reduce max 18", "reduce min", "resize 10", "resize axes", "sigmoid", "tanh", "upsample 8", "upsample 9", "vanish",
+}
+FAMILIES = ("acasxu", "cifar10_resnet", "cifar_biasfield", "collins_rul_cnn", "mnist_fc", "oval21",
+            "reach_prob_density", "rl_benchmarks", "safenlp", "sri_resnet_a", "test")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operator(name: str):
+    shape, opset, steps = CASES[name]
+    proto = chain(*shape, steps=steps, opset=opset)
+    if name in UNREAD:
+        assert "node 'v" in why(proto) or name == "concat one"
+    else:
+        same(proto)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_convolution(data: st.DataObject):
+    dims, groups = data.draw(st.integers(1, 3)), data.draw(st.sampled_from([1, 2]))
+    attributes = {"strides": data.draw(axes(dims, 1, 3)), "dilations": data.draw(axes(dims, 1, 2)), "group": groups}
+    padding = data.draw(st.sampled_from(["pads", "SAME_UPPER", "SAME_LOWER", "VALID", "none"]))
+    if padding == "pads":
+        attributes["pads"] = data.draw(axes(dims, 0, 2)) + data.draw(axes(dims, 0, 2))
+    elif padding != "none":
+        attributes.update(auto_pad=padding, dilations=[1] * dims)
+    model, last = Model(1, 2, *data.draw(axes(dims, 5, 7))), "x"
+    if data.draw(st.booleans()):
+        pads = [0, 0, *data.draw(axes(dims, 0, 2)), 0, 0, *data.draw(axes(dims, 0, 2))]
+        last = model("Pad", "x", integers(*pads))
+    weights = [numbers(1, 4, 2 // groups, *data.draw(axes(dims, 1, 3))), numbers(2, 4)]
+    same(model.proto(model("Conv", last, *weights[: data.draw(st.integers(1, 2))], **attributes)))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_transposed_convolution(data: st.DataObject):
+    dims, groups = data.draw(st.integers(1, 2)), data.draw(st.sampled_from([1, 2]))
+    strides = data.draw(axes(dims, 1, 2))
+    attributes = {"strides": strides, "group": groups, "dilations": data.draw(axes(dims, 1, 2))}
+    if data.draw(st.booleans()):
+        attributes["output_padding"] = [s - 1 for s in strides]
+    if data.draw(st.booleans()):
+        attributes["pads"] = data.draw(axes(dims, 0, 1)) + data.draw(axes(dims, 0, 1))
+    model = Model(1, 2, *data.draw(axes(dims, 3, 5)))
+    weights = [numbers(1, 2, 3, *data.draw(axes(dims, 2, 4))), numbers(2, 3 * groups)]
+    same(model.proto(model("ConvTranspose", "x", *weights, **attributes)))
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.data())
+def test_pooling(data: st.DataObject):
+    """Where windows hold different numbers of entries the main reader rounds a factor, and this one divides."""
+    op, dims = data.draw(st.sampled_from(["MaxPool", "AveragePool"])), data.draw(st.integers(1, 3))
+    kernel = data.draw(axes(dims, 2, 3))
+    attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": data.draw(axes(dims, 1, 3))}
+    padding = data.draw(st.sampled_from(["pads", "SAME_UPPER", "SAME_LOWER", "VALID", "none"]))
+    if padding == "pads":
+        attributes["pads"] = [data.draw(st.integers(0, k - 1)) for k in kernel * 2]
+    elif padding != "none":
+        attributes.update(auto_pad=padding, strides=np.minimum(attributes["strides"], kernel).tolist())
+    if op == "AveragePool":
+        attributes["count_include_pad"] = data.draw(st.integers(0, 1))
+    elif padding in ("pads", "none"):
+        attributes.update(ceil_mode=data.draw(st.integers(0, 1)), dilations=data.draw(axes(dims, 1, 2)))
+    model = Model(1, 2, *data.draw(axes(dims, 5, 7)))
+    proto = model.proto(model(op, "x", **attributes))
+    if "Scale" not in ops(load(proto)):
+        same(proto)
+    else:
+        runs(proto, read(proto.SerializeToString()))
+
+
+def test_sums_of_values_and_splits():
+    for op in ("Add", "Sub"):
+        model = Model(1, 3, 4)
+        same(model.proto(model(op, model("Relu", "x"), model("ReduceSum", "x", integers(1)))))
+    model = Model(1, 6, opset=18)
+    parts = model("Split", "x", outputs=3, axis=1, num_outputs=3)
+    same(model.proto(model("Concat", *parts[::-1], axis=1)))
+    model = Model(1, 6)
+    same(model.proto(model("Sub", *model("Split", model("Abs", "x"), integers(3, 3), outputs=2, axis=1))))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_slice(data: st.DataObject):
+    """Ends are clamped as ONNX clamps them, which is not as Python does."""
+    starts, ends = ([data.draw(st.integers(-7, 7)) for _ in range(2)] for _ in range(2))
+    steps = [data.draw(st.sampled_from([-3, -1, 1, 2])) for _ in range(2)]
+    model = Model(1, 4, 6)
+    cut = model("Slice", "x", *(integers(*v) for v in (starts, ends, [1, 2], steps)))
+    proto = model.proto(model("Relu", cut))
+    if load(model.proto(model("Concat", model("Flatten", cut), model("Flatten", "x"), axis=1))).outputs > 24:
+        same(proto)
+    else:
+        assert "output of shape" in why(proto)
+
+
+def test_division_by_powers_of_two_alone():
+    same(chain(1, 4, steps=[("Div", "x", np.array([2, -0.5, 1024, 1], np.float32))]))
+    assert "powers of two" in why(chain(1, 4, steps=[("Div", "x", np.float32(3))]))
+    assert "powers of two" in why(chain(1, 4, steps=[("Div", "x", np.float32(2.0**127))]))
+    assert "powers of two" in why(chain(1, 4, steps=[("Div", "x", np.float32(0))]))
+
+
+def test_a_batch_axis_left_open_and_shapes_that_are_computed():
+    model = Model(None, 2, 3, 4)
+    size = model("Unsqueeze", model("Gather", model("Shape", "x"), np.array(0)), integers(0))
+    shape = model("Concat", size, integers(-1), axis=0)
+    flat = model("Reshape", model("Relu", "x"), shape)
+    same(model.proto(model("Gemm", flat, numbers(0, 24, 3), numbers(1, 3))))
+    same(chain("N", 5, steps=[("MatMul", "x", numbers(0, 5, 3)), ("Add", "x", numbers(1, 3)), ("Relu",)]))
+    assert "batch axis" in why(chain(None, 1, 3, steps=[("Squeeze",), ("Relu",)]))
+
+
+def test_constants_in_every_form():
+    model = Model(1, 4)
+    value = numpy_helper.from_array(numbers(1, 4, 3))
+    weight = model("Constant", value=value)
+    column = model("Constant", value_ints=[0])
+    moved = model("Transpose", model("Transpose", weight, perm=[1, 0]), perm=[1, 0])
+    out = model("MatMul", model("Relu", "x"), model("Identity", moved))
+    same(model.proto(model("Gather", out, column, axis=1)))
+    for kind in (TensorProto.FLOAT, TensorProto.DOUBLE):
+        model = Model(1, 4, kind=kind)
+        model.stored.append(helper.make_tensor("w", kind, [4, 2], [0.1 * i for i in range(8)]))  # no raw data
+        same(model.proto(model("MatMul", "x", "w"), listed=True))
+
+
+def test_what_only_the_network_needs_is_read():
+    model = Model(1, 4)
+    model("Sigmoid", "x")
+    model.stored.append(TensorProto(name="strings", data_type=TensorProto.STRING, dims=[1], string_data=[b"a"]))
+    same(model.proto(model("Relu", "x")))
+
+
+@needs_shared
+@pytest.mark.parametrize("family", FAMILIES)
+def test_published_networks_are_the_same_to_both_readers(family: str):
+    paths = sorted((SHARED / "vnncomp" / family / "onnx").iterdir())
+    assert paths
+    for path in paths:
+        header, arrays = read(path.read_bytes())
+        assert difference(*exported(load_file(path)), header, arrays) is None, path.name
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        if path in (paths[0], paths[-1]):
+            runs(onnx.load_model_from_string(data), (header, arrays))
