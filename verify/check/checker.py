@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from verify.check.bounds import Level
 from verify.check.claim import Case, read_cases
 from verify.check.container import digest, header_of, read
-from verify.check.network import Arrays, Network, build, text
+from verify.check.network import Arrays, Network, build
 from verify.check.numbers import Arithmetic, Rejected
+from verify.check.onnx import Unreadable, difference
+from verify.check.onnx import read as read_onnx
 from verify.check.proof import Proof, read_layers
 
 LEVELS = ("R", "F")
@@ -25,7 +26,7 @@ class Report:
         accepted: whether the claim is proved; reason: why not, else empty.
         level: at which level.
         margins: by level, the largest bound of a leaf; only levels that were checked and hold.
-        network: sha256 of the certificate's network; cases: how many; notes: what else was found.
+        network: sha256 of the certificate's network; cases: how many.
     """
 
     accepted: bool
@@ -34,14 +35,18 @@ class Report:
     margins: dict[str, float] = field(default_factory=dict)
     network: str = ""
     cases: int = 0
-    notes: tuple[str, ...] = ()
 
 
-def check(data: bytes, level: str | None = None, exact: bool = False) -> Report:
+def check(data: bytes, level: str | None = None, exact: bool = False, model: bytes | None = None) -> Report:
     """Checks the bytes of a certificate, at its own level unless another is given.
 
-    Level F also reports the margin at level R, where that holds. exact: in rationals instead of outward-rounded float64,
-    for small networks. Never raises for a bad certificate; memory and time are bounded by what its header declares.
+    Args:
+        level: "R" or "F"; level F also reports the margin at level R.
+        exact: in rationals instead of outward-rounded float64, for small networks.
+        model: bytes of the ONNX file that the certificate should speak of; rejected where this reader finds another
+            network in it, or cannot read it.
+
+    Never raises for a bad certificate; memory is bounded by what its header declares.
     """
     margins: dict[str, float] = {}
     wanted, name, cases = level or "R", "", 0
@@ -50,10 +55,12 @@ def check(data: bytes, level: str | None = None, exact: bool = False) -> Report:
         with np.errstate(all="ignore"):
             certificate = Certificate.read(data, Arithmetic(exact))
             wanted, name, cases = level or certificate.level, certificate.digest, len(certificate.cases)
+            if model is not None:
+                certificate.compare(model)
             for each in ("F", "R") if wanted == "F" else ("R",):
                 margins[each] = certificate.proof.margin(Level(Arithmetic(exact), each == "F"))
     except Rejected as why:
-        return Report(wanted in margins, "" if wanted in margins else str(why), wanted, margins, name, cases)
+        return Report(False, str(why), wanted, margins, name, cases)
     except (RecursionError, MemoryError, OverflowError) as why:
         return Report(False, f"too large to be checked ({type(why).__name__})", wanted, {}, name, cases)
     return Report(True, "", wanted, margins, name, cases)
@@ -88,13 +95,15 @@ class Certificate:
         return cls(header["level"], header, arrays, network, cases, found, proof)
 
 
-def check_file(path: Path, level: str | None = None, exact: bool = False) -> Report:
-    """Checks a file; a file that cannot be read is rejected with the reason."""
-    try:
-        data = path.read_bytes()
-    except OSError as problem:
-        return Report(False, f"{text(str(path)[:900], 'the path')} cannot be read ({problem.strerror})")
-    return check(data, level, exact)
+    def compare(self, model: bytes) -> None:
+        """Rejects a model file that holds another network, or that this reader cannot read."""
+        try:
+            other = read_onnx(model)
+        except Unreadable as why:
+            raise Rejected(f"the model cannot be compared: {why}") from None
+        found = difference(self.header["network"], self.arrays, *other)
+        if found is not None:
+            raise Rejected(f"the model is another network: {found}")
 
 
 def _arithmetic_is_sound() -> None:

@@ -14,6 +14,7 @@ import typer
 
 from verify.cli.audit import audit
 from verify.cli.certify import certify
+from verify.cli.check import check
 from verify.cli.doctor import doctor
 from verify.cli.inspect import inspect
 from verify.cli.vnncomp import vnncomp
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="Robustness of trained neural networks: attacks, exact solutions and certificates.",
     add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (certify, vnnlib, vnncomp, audit, inspect, doctor):
+for command in (certify, vnnlib, vnncomp, check, audit, inspect, doctor):
     app.command()(command)
 
 

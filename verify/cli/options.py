@@ -15,6 +15,10 @@ Clip = Annotated[str, typer.Option(metavar="LOW,HIGH", help="range of valid inpu
 Normalize = Annotated[str | None, typer.Option(
     metavar="MEAN:STD", help="normalisation that goes before the model; numbers, or comma lists with one a channel")]
 
+Level = Annotated[str | None, typer.Option(
+    metavar="R|F", help="what a proof is of: real arithmetic (R), or float32 execution too (F), which nothing but a proof "
+    "decides; R with --proof, else no proof", show_default=False)]
+
 DATA_HELP = "a bundled name, .npz, IDX images, or package.module:dataset"
 EPS_HELP = "radius in the input's own units, for example 8/255"
 METHODS_HELP = "in order, among fgsm, pgd, interval, crown, alpha, lp, milp, bab"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from verify.cli.options import DECIDERS, METHODS_HELP
+from verify.cli.options import DECIDERS, METHODS_HELP, Level
 
 
 def vnncomp(
@@ -21,6 +21,9 @@ def vnncomp(
     shard: Annotated[str, typer.Option(
         metavar="I/N", help="every N-th instance from the I-th; all shards may share one run folder")] = "1/1",
     methods: Annotated[str, typer.Option(metavar="A,B,..", help=METHODS_HELP)] = DECIDERS,
+    proof: Annotated[Path | None, typer.Option(
+        metavar="DIR", help="prove every unsat again and keep its certificate here", show_default=False)] = None,
+    level: Level = None,
 ) -> None:
     """Decide whole benchmark families in one process, each instance under its own time limit.
 
@@ -29,11 +32,11 @@ def vnncomp(
     """
     from verify.cli import output
     from verify.report.vnncomp import campaign
-    from verify.runs.options import shard_of
+    from verify.runs.options import proof_level, shard_of
     from verify.runs.scores import exit_code, scores
     from verify.runs.vnncomp import plan
 
-    planned = plan(folder, family or [], methods, timeout, shard_of(shard))
+    planned = plan(folder, family or [], methods, timeout, shard_of(shard), proof_level(level, proof), proof)
     with output.progress("instances", len(planned.instances)) as advance:
         results = planned.run(out, advance)
     found = scores(planned.instances, results)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from verify.cli.options import DECIDERS, METHODS_HELP
+from verify.cli.options import DECIDERS, METHODS_HELP, Level
 
 
 def vnnlib(
@@ -20,6 +20,9 @@ def vnnlib(
     witness: Annotated[Path | None, typer.Option(
         metavar="FILE", help="where to write the witness of a sat, in the competition's format")] = None,
     methods: Annotated[str, typer.Option(metavar="A,B,..", help=METHODS_HELP)] = DECIDERS,
+    proof: Annotated[Path | None, typer.Option(
+        metavar="FILE", help="prove an unsat again and write its certificate, for `verify check`", show_default=False)] = None,
+    level: Level = None,
 ) -> None:
     """Decide a VNN-LIB property of an ONNX model.
 
@@ -29,14 +32,15 @@ def vnnlib(
     from verify.cli import output
     from verify.runs.decide import decide
     from verify.runs.files import check_writable, write_whole
-    from verify.runs.options import homes_of
+    from verify.runs.options import homes_of, proof_level
     from verify.runs.replay import witness_text
 
-    if witness is not None:
-        check_writable(witness)
+    for file in (witness, proof):
+        if file is not None:
+            check_writable(file)
     homes = homes_of(methods)
     left = None if timeout is None else timeout - (time.perf_counter() - start)
-    decision = decide(model, prop, homes, left, output.note_bracket)
+    decision = decide(model, prop, homes, left, output.note_bracket, proof=proof_level(level, proof))
     if decision.reason:
         output.note(f"{decision.answer}: {decision.reason}")
     found = decision.witness
@@ -44,5 +48,9 @@ def vnnlib(
         output.note(f"witness: {found}")
     if witness is not None and found is not None:
         write_whole(witness, witness_text(found.x, found.y))
+    if decision.proof is not None and decision.proof.certificate is not None:
+        output.note(f"certified: {decision.proof}")
+        if proof is not None:
+            write_whole(proof, decision.proof.certificate)
     print(decision.answer)
     raise typer.Exit(decision.exit_code)

@@ -7,11 +7,13 @@ a search that splits neurons and whose leaves fail by a hair is made again with 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,12 +43,28 @@ SAFETY = 1.5  # of what float32 may add to the bounds of the whole sets, which i
 
 @dataclass(frozen=True)
 class Proof:
-    """A certificate that the checker accepted, with its report; or None with the reason why there is none."""
+    """A certificate that the checker accepted, with its report; or None with the reason why there is none.
+
+    Args:
+        seconds: for finding it, beside the search that it came of, the checker's included; checking: the checker's last.
+    """
 
     certificate: bytes | None
     report: Report
     reason: str = ""
-    seconds: float = 0.0  # of the checker, in all
+    seconds: float = 0.0
+    checking: float = 0.0
+
+    def __str__(self) -> str:
+        margins = ", ".join(f"{value:.6g} at level {level}" for level, value in self.report.margins.items())
+        size = 0 if self.certificate is None else len(self.certificate)
+        return f"the checker bounds v* by {margins}; a certificate of {size / 1e6:.3g} MB ({self.seconds:.2f} s)"
+
+    def payload(self) -> dict[str, object]:
+        """As JSON: bytes, margins by level, seconds."""
+        size = 0 if self.certificate is None else len(self.certificate)
+        return {"level": self.report.level, "certified": self.certificate is not None, "bytes": size,
+                "margins": self.report.margins, "seconds": self.seconds, "checking": self.checking}
 
 
 def prove(
@@ -68,17 +86,26 @@ def prove(
     """
     if level not in ("R", "F") or problem.batch != 1:
         raise InputError(f"a certificate is of one problem at level R or F, not of {problem.batch} at level {level!r}")
-    deadline = inf if seconds is None else time.perf_counter() + seconds
+    start = time.perf_counter()
+    deadline = inf if seconds is None else start + seconds
     try:
         with torch.no_grad(), full_float32():
-            return Prover(problem, prop, level, source, deadline).prove(journal)
+            found = Prover(problem, prop, level, source, deadline).prove(journal)
     except UnsupportedMethod as refusal:
-        return Proof(None, Report(False, str(refusal), level), str(refusal))
+        found = Proof(None, Report(False, str(refusal), level), str(refusal))
     except Rejected as why:
-        return Proof(None, Report(False, str(why), level), f"the network cannot be certified: {why}")
+        found = Proof(None, Report(False, str(why), level), f"the network cannot be certified: {why}")
+    return replace(found, seconds=time.perf_counter() - start)
+
+
+def source_of(model: Path) -> dict[str, str]:
+    """Name and sha256 of a model file, as a certificate states them."""
+    return {"name": model.name, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
 
 
 class Prover:
+    """One proof in the making: the claim, the network as the checker reads it, and how its layers are bounded."""
+
     def __init__(
         self, problem: Problem, prop: Property | None, level: str, source: dict[str, str] | None, deadline: float
     ):
@@ -89,12 +116,20 @@ class Prover:
         self.network: Network = build(self.kernel.number, *self.description)
         inputs, outputs = self.network.entries(self.network.input), self.network.nodes[-1].entries
         self.cases: tuple[Case, ...] = read_cases(self.claim, inputs, outputs)
-        self.layers: Layers = read_layers(self._draft().header["layers"], self.network)
-        self.checking = 0.0
+        self.box = "interval"
+
+    @property
+    def layers(self) -> Layers:
+        """How the checker bounds the layers at present."""
+        return read_layers(self._draft().header["layers"], self.network)
 
     def prove(self, journal: Journal | None) -> Proof:
         """Tries the margins one after the other, the first with the journal at hand."""
-        proved, reason = self._rules(journal), ""
+        tasks, reason = self._unsearched(journal), ""
+        proved = self._rules(tasks)
+        if len(proved) < len(tasks) or (journal is not None and journal.records):
+            self.box = "backward"
+            proved = self._rules(tasks)
         for k, factor in enumerate(MARGINS):
             records = [] if journal is None or k else journal.records
             journal = Journal(factor * self.margin, records)
@@ -104,21 +139,23 @@ class Prover:
                 if data is not None:
                     start = time.perf_counter()
                     report = check(data, self.level)
-                    self.checking += time.perf_counter() - start
                     if report.accepted:
-                        return Proof(data, report, "", self.checking)
+                        return Proof(data, report, checking=time.perf_counter() - start)
                     reason = report.reason
             if time.perf_counter() > self.deadline or not any(record.columns for record in journal.records):
                 break
-        return Proof(None, Report(False, reason, self.level), reason, self.checking)
+        return Proof(None, Report(False, reason, self.level), reason)
 
     def _draft(self) -> Draft:
-        return Draft.of(self.description, self.claim, self.level, self.source)
+        return Draft.of(self.description, self.claim, self.level, self.source, self.box)
 
-    def _rules(self, journal: Journal | None) -> dict[tuple[int, int], int]:
-        """The tasks that the rules prove on their whole boxes, of those that no search has, by one of their rows."""
+    def _unsearched(self, journal: Journal | None) -> list[tuple[int, int]]:
+        """The tasks of cases that no search has."""
         searched = set() if journal is None else {int(case) for record in journal.records for case in record.cases}
-        tasks = [(i, k) for i, case in enumerate(self.cases) if i not in searched for k in range(len(case.disjuncts))]
+        return [(i, k) for i, case in enumerate(self.cases) if i not in searched for k in range(len(case.disjuncts))]
+
+    def _rules(self, tasks: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
+        """The tasks that the rules prove on their whole boxes, by one of their rows."""
         found = self._by_row(self.kernel, tasks)
         return {task: int(values.argmin()) for task, values in zip(tasks, found, strict=True) if values.min() < 0}
 

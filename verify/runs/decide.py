@@ -14,7 +14,8 @@ from verify.ir.graph import Network
 from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, from_vnnlib
-from verify.runs.options import Home
+from verify.proof.prover import Proof, prove, source_of
+from verify.runs.options import Home, journaled
 from verify.runs.replay import members, original_outputs
 from verify.runs.witness import Witness, property_witness
 from verify.solving import solve
@@ -33,12 +34,14 @@ class Answer(StrEnum):
 @dataclass(frozen=True)
 class Decision:
     """The answer, why it is not more than that, the method that decided, and for sat the witness, whose `levels` say
-    where it violates: F always, R where that was computed and is so."""
+    where it violates: F always, R where that was computed and is so. For unsat the proof, if one was asked for; it has
+    no certificate where none was found."""
 
     answer: Answer
     reason: str = ""
     witness: Witness | None = None
     method: str = ""
+    proof: Proof | None = None
 
     @property
     def exit_code(self) -> int:
@@ -55,12 +58,14 @@ def decide(
     model: Path, prop: Path, homes: dict[str, Home], timeout: float | None = None,
     tell: Callable[[str, Bracket], None] = lambda name, bracket: None,
     read: Callable[[Path], Network] = read_network,
+    proof: str | None = None,
 ) -> Decision:
     """Tries the methods in order until one decides.
 
     `sat` is said only of a witness that satisfies the property with the outputs that onnxruntime computes for it on
-    the model as it is in the file; `unsat` trusts what the deciding bracket says it trusts. A Contradiction is raised,
-    and KeyboardInterrupt where Ctrl-C ended a method that was told about before.
+    the model as it is in the file; `unsat` trusts what the deciding bracket says it trusts, or, where a proof was asked
+    for and found, the checker. At level F nothing but a proof says unsat. A Contradiction is raised, and
+    KeyboardInterrupt where Ctrl-C ended a method that was told about before.
 
     Args:
         model, prop: the files; an InputError says what is wrong with one.
@@ -68,6 +73,7 @@ def decide(
         timeout: seconds, kept between methods and given to those that take a limit.
         tell: is told the bracket of every method.
         read: gives the network of the model file, for callers that keep networks.
+        proof: the level, "R" or "F", at which an unsat is proved, or None.
     """
     start = time.perf_counter()
     network, asked = read(model), read_vnnlib(prop)
@@ -78,8 +84,9 @@ def decide(
         left = None if timeout is None else timeout - (time.perf_counter() - start)
         if left is not None and left <= 0:
             break
+        method, journal = journaled(home.make(left), proof is not None)
         try:
-            bracket = solve(problem, home.make(left))
+            bracket = solve(problem, method)
         except (SolverError, UnsupportedMethod) as refusal:
             reasons.append(f"{name}: {refusal}")
             continue
@@ -87,7 +94,14 @@ def decide(
         known = bracket if known is None else known.meet(bracket)
         verdict = bracket.verdicts[0]
         if verdict is Verdict.VERIFIED:
-            return Decision(Answer.UNSAT, method=name)
+            if proof is None:
+                return Decision(Answer.UNSAT, method=name)
+            left = None if timeout is None else timeout - (time.perf_counter() - start)
+            found = _proved(prove(problem, asked, proof, source_of(model), journal, left), name)
+            if found.answer is Answer.UNSAT:
+                return found
+            reasons.append(f"{name}: {found.reason}")
+            continue
         if verdict is Verdict.FALSIFIED:
             found = _replayed(model, asked, problem, bracket)
             if found.answer is Answer.SAT:
@@ -100,6 +114,14 @@ def decide(
     late = timeout is not None and time.perf_counter() - start >= timeout
     reason = "; ".join(reasons) or ("" if late else "the bounds leave a gap")
     return Decision(Answer.TIMEOUT if late else Answer.UNKNOWN, reason)
+
+
+def _proved(proof: Proof, method: str) -> Decision:
+    """unsat with its proof; at level R without a certificate too, at level F then unknown."""
+    if proof.certificate is None and proof.report.level == "F":
+        return Decision(Answer.UNKNOWN, f"no certificate at level F: {proof.reason}", method=method, proof=proof)
+    reason = "" if proof.certificate is not None else f"no certificate: {proof.reason}"
+    return Decision(Answer.UNSAT, reason, method=method, proof=proof)
 
 
 def _replayed(model: Path, asked: Property, problem: Problem, bracket: Bracket) -> Decision:

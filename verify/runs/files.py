@@ -15,11 +15,20 @@ def check_writable(path: Path) -> None:
         raise InputError(f"cannot write {path}: {why}; name another file")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text beside `path` and moves it there, so that no reader sees a part of it. Raises InputError."""
+def writable_folder(path: Path) -> None:
+    """Makes a folder where there is none. Raises InputError if files cannot be written in it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InputError(f"cannot make the folder {path}: {problem.strerror}; name another one") from None
+    check_writable(path / "file")
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file beside `path` and moves it there, so that no reader sees a part of it. Raises InputError."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(text)
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
         beside.replace(path)
     except OSError as problem:
         beside.unlink(missing_ok=True)

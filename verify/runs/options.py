@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verify.errors import InputError
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from verify.method import Method
+    from verify.upper.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,26 @@ METHODS = {
     "bab": Home("exact.branch_and_bound", "BranchAndBound", dear=True),
     "milp": Home("exact.milp", "MILP", dear=True),
 }
+
+
+def journaled(method: Method, is_wanted: bool) -> tuple[Method, Journal | None]:
+    """The method with a journal for a proof, if one is wanted and the method keeps one, and the journal."""
+    from verify.exact.branch_and_bound import BranchAndBound
+    from verify.upper.journal import Journal
+
+    if not is_wanted or not isinstance(method, BranchAndBound):
+        return method, None
+    journal = Journal()
+    return replace(method, journal=journal), journal
+
+
+def proof_level(level: str | None, place: Path | None) -> str | None:
+    """The level of proofs that --level and --proof ask for; None for no proof."""
+    if level not in (None, "R", "F"):
+        raise InputError(f"unknown level {level!r}; choose R (real arithmetic) or F (execution in float32)")
+    if level == "R" and place is None:
+        return None  # verdicts are of real arithmetic anyway
+    return level or (None if place is None else "R")
 
 
 def homes_of(text: str) -> dict[str, Home]:

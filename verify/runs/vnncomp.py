@@ -20,8 +20,8 @@ import numpy as np
 
 from verify.bracket import Bracket
 from verify.errors import VerifyError
-from verify.runs.decide import decide, read_network
-from verify.runs.files import write_whole
+from verify.runs.decide import Decision, decide, read_network
+from verify.runs.files import writable_folder, write_whole
 from verify.runs.instances import Instance, digest, read_families
 from verify.runs.options import Home, homes_of
 from verify.runs.session import versions
@@ -41,12 +41,15 @@ class Campaign:
         homes: the methods, in the order in which they are tried.
         timeout: seconds for every instance, or None for those of the list.
         shard: (i, n): every n-th instance from the i-th, counted from 1.
+        level: at which an unsat is proved, "R" or "F", or None; proofs: the folder of the certificates, or None.
     """
 
     families: dict[str, list[Instance]]
     homes: dict[str, Home]
     timeout: float | None = None
     shard: tuple[int, int] = (1, 1)
+    level: str | None = None
+    proofs: Path | None = None
 
     @property
     def instances(self) -> list[Instance]:
@@ -62,6 +65,7 @@ class Campaign:
             "families": {name: digest(instances) for name, instances in self.families.items()},
             "methods": {name: repr(home.make(None)) for name, home in self.homes.items()},
             "timeout": self.timeout,
+            **({} if self.level is None else {"level": self.level}),
         }
 
     def run(self, out: Path, advance: Callable[[int], None] = lambda count: None) -> dict[str, dict[str, Any]]:
@@ -77,19 +81,67 @@ class Campaign:
                 for instance in self.instances:
                     if instance.key not in done:
                         limit = instance.limit if self.timeout is None else self.timeout
-                        store.put(instance.key, *_result(instance, self.homes, limit, read))
+                        store.put(instance.key, *self._result(instance, limit, read))
                     advance(1)
             finally:
                 write_whole(out / CSV, results_csv(store))
             results = dict(store.items())
         return {instance.key: results[instance.key] for instance in self.instances}
 
+    def _result(
+        self, instance: Instance, limit: float, read: Callable[[Path], Any]
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """(payload, arrays) for the store; the witness of a sat is `x` and `y`, flat, and its violations. Writes the
+        certificate of an unsat."""
+        start = time.perf_counter()
+        tried: dict[str, dict[str, Any]] = {}
+
+        def tell(name: str, bracket: Bracket) -> None:
+            numbers = {key: value for key, value in bracket.notes.items() if _is_json(value)}
+            tried[name] = {**json_bounds(float(bracket.lower[0]), float(bracket.upper[0])), **numbers}
+
+        arrays: dict[str, np.ndarray] = {}
+        try:
+            decision = decide(*instance.files, self.homes, limit, tell, read, self.level)
+            outcome = _outcome(decision)
+            if decision.witness is not None:
+                arrays = {"x": decision.witness.x, "y": decision.witness.y}
+            if decision.proof is not None and decision.proof.certificate is not None and self.proofs is not None:
+                outcome["certificate"] = certificate_name(instance)
+                writable_folder((self.proofs / outcome["certificate"]).parent)
+                write_whole(self.proofs / outcome["certificate"], decision.proof.certificate)
+        except Exception as problem:  # an instance that fails must not end the run
+            kind = type(problem).__name__
+            reason = str(problem) if isinstance(problem, VerifyError) else f"{kind}: {problem}"
+            outcome = {"answer": ERROR, "method": "", "reason": " ".join(reason.split()), "kind": kind}
+        seconds = time.perf_counter() - start
+        head = {"family": instance.family, "number": instance.number, "onnx": instance.onnx, "vnnlib": instance.vnnlib}
+        return {**head, **outcome, "limit": limit, "seconds": seconds, "methods": tried}, arrays
+
+
+def certificate_name(instance: Instance) -> str:
+    """Where the certificate of an instance is, in the folder of certificates."""
+    stems = (Path(name).name.removesuffix(".gz").rpartition(".")[0] for name in (instance.onnx, instance.vnnlib))
+    return f"{instance.family}/{instance.number:04d}-{'-'.join(stems)}.certificate"
+
+
+def _outcome(decision: Decision) -> dict[str, Any]:
+    outcome: dict[str, Any] = {"answer": str(decision.answer), "method": decision.method, "reason": decision.reason}
+    if decision.witness is not None:
+        outcome["witness"] = decision.witness.payload()
+    if decision.proof is not None:
+        outcome["proof"] = decision.proof.payload()
+    return outcome
+
 
 def plan(
-    folder: Path, chosen: list[str], methods: str, timeout: float | None = None, shard: tuple[int, int] = (1, 1)
+    folder: Path, chosen: list[str], methods: str, timeout: float | None = None, shard: tuple[int, int] = (1, 1),
+    level: str | None = None, proofs: Path | None = None,
 ) -> Campaign:
     """The campaign over the chosen families of a folder, or over all. Raises InputError in one sentence."""
-    return Campaign(read_families(folder, chosen), homes_of(methods), timeout, shard)
+    if proofs is not None:
+        writable_folder(proofs)
+    return Campaign(read_families(folder, chosen), homes_of(methods), timeout, shard, level, proofs)
 
 
 def results_csv(store: Store) -> str:
@@ -102,33 +154,6 @@ def results_csv(store: Store) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows((r["family"], r["onnx"], r["vnnlib"], 0, r["answer"], f"{r['seconds']:.6f}") for r in rows)
     return text.getvalue()
-
-
-def _result(
-    instance: Instance, homes: dict[str, Home], limit: float, read: Callable[[Path], Any]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """(payload, arrays) for the store; the witness of a sat is `x` and `y`, flat, and its violations."""
-    start = time.perf_counter()
-    tried: dict[str, dict[str, Any]] = {}
-
-    def tell(name: str, bracket: Bracket) -> None:
-        numbers = {key: value for key, value in bracket.notes.items() if _is_json(value)}
-        tried[name] = {**json_bounds(float(bracket.lower[0]), float(bracket.upper[0])), **numbers}
-
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        decision = decide(*instance.files, homes, limit, tell, read)
-        outcome: dict[str, Any] = {"answer": str(decision.answer), "method": decision.method, "reason": decision.reason}
-        if decision.witness is not None:
-            arrays = {"x": decision.witness.x, "y": decision.witness.y}
-            outcome["witness"] = decision.witness.payload()
-    except Exception as problem:  # an instance that fails must not end the run
-        kind = type(problem).__name__
-        reason = str(problem) if isinstance(problem, VerifyError) else f"{kind}: {problem}"
-        outcome = {"answer": ERROR, "method": "", "reason": " ".join(reason.split()), "kind": kind}
-    seconds = time.perf_counter() - start
-    head = {"family": instance.family, "number": instance.number, "onnx": instance.onnx, "vnnlib": instance.vnnlib}
-    return {**head, **outcome, "limit": limit, "seconds": seconds, "methods": tried}, arrays
 
 
 def _is_json(value: object) -> bool:
