@@ -1,10 +1,13 @@
-"""What a method is: a frozen value with settings that answers the cases of a problem."""
+"""What a method is: a frozen value with settings that answers the cases of a problem; and how methods multiply."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
@@ -39,3 +42,20 @@ class Method(Protocol):
     def answer(self, problem: Problem) -> Answer:
         """Bounds and candidate points for every case of the problem."""
         ...
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Products of float32 numbers are of float32 inside: by default cuDNN's convolutions round their factors to ten
+    bits (TF32), and a bound that is off by a thousandth bounds nothing."""
+    convolutions = getattr(torch.backends.cudnn, "conv", None)  # since torch 2.9
+    off = ("allow_tf32", False) if convolutions is None else ("fp32_precision", "ieee")
+    parts = (convolutions or torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [getattr(part, off[0]) for part in parts]
+    try:
+        for part in parts:
+            setattr(part, *off)
+        yield
+    finally:
+        for part, value in zip(parts, before, strict=True):
+            setattr(part, off[0], value)

@@ -8,33 +8,14 @@ two sides must not cross.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from verify.bracket import Bracket, Rigour, Side
 from verify.errors import InputError
-from verify.method import Method
+from verify.method import Method, full_float32
 from verify.problem import Problem
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Products of float32 numbers are of float32 inside: by default cuDNN's convolutions round their factors to ten
-    bits (TF32), and a bound that is off by a thousandth bounds nothing."""
-    convolutions = getattr(torch.backends.cudnn, "conv", None)  # since torch 2.9
-    off = ("allow_tf32", False) if convolutions is None else ("fp32_precision", "ieee")
-    parts = (convolutions or torch.backends.cudnn, torch.backends.cuda.matmul)
-    before = [getattr(part, off[0]) for part in parts]
-    try:
-        for part in parts:
-            setattr(part, *off)
-        yield
-    finally:
-        for part, value in zip(parts, before, strict=True):
-            setattr(part, off[0], value)
 
 
 def solve(problem: Problem, method: Method) -> Bracket:

@@ -21,8 +21,9 @@ import numpy as np
 
 from verify.check.lines import Lines, interval, max_lines, piecewise_lines, unstable
 from verify.check.network import Network, Node
-from verify.check.numbers import INFLATION, MOST_TERMS, SINGLE, TINY_SINGLE, Arithmetic, Rejected, gamma
-from verify.check.ops import Affine, Entrywise, Gather, Linear, Max, Piecewise
+from verify.check.numbers import SINGLE, TINY_SINGLE, Arithmetic, Rejected, gamma
+from verify.check.ops import Affine, Entrywise, Gather, Max, Piecewise
+from verify.check.rows import Duals, Row
 
 ROWS = 1 << 18  # numbers of one value, in rows that are pulled together
 
@@ -33,29 +34,6 @@ class Level:
 
     number: Arithmetic
     single: bool = False
-
-
-@dataclass(frozen=True)
-class Duals:
-    """What rows (rows, columns) bring along instead of the lines of the boxes.
-
-    Args:
-        columns: of each nonlinear node, (flat entries, places among the columns).
-        low, high: boxes of the columns, inside those of the relaxation.
-        share: 0 to 1, see `piecewise_lines`.
-        multiplier: added to the coefficient of the neuron's input; positive of low <= z, negative of z <= high.
-    """
-
-    columns: dict[str, tuple[np.ndarray, slice]]
-    low: np.ndarray
-    high: np.ndarray
-    share: np.ndarray
-    multiplier: np.ndarray | None = None
-
-    def take(self, part: slice) -> Duals:
-        """Some of the rows."""
-        multiplier = None if self.multiplier is None else self.multiplier[part]
-        return Duals(self.columns, self.low[part], self.high[part], self.share[part], multiplier)
 
 
 class Relaxation:
@@ -106,7 +84,7 @@ class Relaxation:
         parts = []
         for start in range(0, len(index), step):
             part = slice(start, start + step)
-            row = _Row(self, len(index[part]), owner[part], None if duals is None else duals.take(part))
+            row = Row(self, len(index[part]), owner[part], None if duals is None else duals.take(part))
             parts.append(row.entries(name, index[part], sign[part]))
         return np.concatenate(parts) if parts else self.number.zeros((0,))
 
@@ -118,7 +96,7 @@ class Relaxation:
         parts = []
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            row = _Row(self, len(rows[part]), owner[part], None if duals is None else duals.take(part))
+            row = Row(self, len(rows[part]), owner[part], None if duals is None else duals.take(part))
             parts.append(row.start(name, rows[part], None if direct is None else direct[part]))
         return np.concatenate(parts) if parts else self.number.zeros((0,))
 
@@ -191,143 +169,6 @@ def _total(apply, values: list[np.ndarray]) -> np.ndarray:
     for k, value in enumerate(values[1:], 1):
         total = total + apply(k, value)
     return total
-
-
-class _Row:
-    """Rows on their way to the input: coefficients of the values that they have reached, value and error so far."""
-
-    def __init__(self, relaxation: Relaxation, rows: int, owner: np.ndarray, duals: Duals | None):
-        self.r, self.number, self.owner, self.duals = relaxation, relaxation.number, owner, duals
-        self.pending: dict[str, np.ndarray] = {}
-        self.value, self.slack = self.number.zeros((rows,)), self.number.zeros((rows,))
-
-    def start(self, name: str, rows: np.ndarray, direct: np.ndarray | None) -> np.ndarray:
-        """Bounds of rows over a value, and over the input; coefficients that are rounded once."""
-        self._reach(name, rows)
-        self._lose(rows, self.number.relative(rows.shape[1]) * self.r.most[name])
-        if direct is not None:
-            source = self.r.network.input
-            self._reach(source, direct)
-            self._lose(direct, self.number.relative(direct.shape[1]) * self.r.most[source])
-        return self._pull(name)
-
-    def entries(self, name: str, index: np.ndarray, sign: np.ndarray) -> np.ndarray:
-        """Bounds of sign * value at single entries."""
-        node = self.r.network.before(name)[-1]
-        if isinstance(node.op, Linear) and len(node.shape) == 1:
-            self._reach(node.inputs[0], node.op.weight[index] * sign[:, None])
-            if node.op.bias is not None:
-                self.value = self.value + sign * node.op.bias[index]
-            error = self.r.error[name]
-            self.slack = self.slack + (error[0, index] if len(error) == 1 else error[self.owner, index])
-        else:
-            rows = self.number.zeros((len(index), node.entries))
-            rows[np.arange(len(index)), index] = sign
-            self._reach(name, rows)
-        return self._pull(name)
-
-    def _pull(self, name: str) -> np.ndarray:
-        network = self.r.network
-        for node in reversed(network.before(name)):
-            a = self.pending.pop(node.name, None)
-            if a is None:
-                continue
-            self._lose(a, self.r.error[node.name])
-            if isinstance(node.op, Affine):
-                self._affine(node, node.op, a)
-            elif isinstance(node.op, Piecewise):
-                self._piecewise(node, a)
-            else:
-                self._max(node, node.op, a)
-        last = self.pending.get(network.input)
-        if last is not None:
-            low, high = self.r.low[network.input], self.r.high[network.input]
-            middle = (low + high) / 2
-            self._add(self._dot(last, middle))
-            self._add(self._dot(np.abs(last), np.maximum(high - middle, middle - low)))
-            self._lose(last, self.number.relative(last.shape[1]) * self.r.most[network.input])
-        return self._bound()
-
-    def _bound(self) -> np.ndarray:
-        """Value and error together, rounded up; infinite where something overflowed."""
-        if self.number.exact:
-            return self.value + self.slack
-        slack = self.slack * INFLATION
-        bound = self.value + slack
-        bound = bound + 2.0**-51 * (np.abs(self.value) + slack) + self.number.absolute(MOST_TERMS)
-        return np.where(np.isfinite(bound), bound, np.inf)
-
-    def _affine(self, node: Node, op: Affine, a: np.ndarray) -> None:
-        if op.bias is not None:
-            self._add(a @ op.bias)
-        for k, source in enumerate(node.inputs):
-            self._reach(source, op.adjoint(k, a))
-
-    def _piecewise(self, node: Node, a: np.ndarray) -> None:
-        upper, above, lower, below, multiplier, given = self._lines(node)
-        positive = np.maximum(a, 0)
-        negative = a - positive
-        self._add(self._sum(positive, above))
-        self._add(self._sum(negative, below))
-        rows = positive * upper + negative * lower
-        if multiplier is not None and given is not None:
-            entries, low, high = given
-            rows[:, entries] += multiplier
-            up = np.maximum(multiplier, 0)
-            self._add(-(up * low).sum(1) - ((multiplier - up) * high).sum(1))
-            most = self.r.most[node.inputs[0]][:, entries]
-            self._lose(multiplier, self.number.relative(multiplier.shape[1]) * most)
-        self._reach(node.inputs[0], rows)
-
-    def _lines(self, node: Node):
-        """The four arrays of the lines as rows meet them, the multipliers, and (entries, low, high) of the columns."""
-        lines = [part if len(part) == 1 else part[self.owner] for part in self.r.lines[node.name][:4]]
-        if self.duals is None or node.name not in self.duals.columns:
-            return (*lines, None, None)
-        entries, span = self.duals.columns[node.name]
-        low, high = self.duals.low[:, span], self.duals.high[:, span]
-        own = piecewise_lines(self.number, node.op, low, high, "adaptive", self.duals.share[:, span])
-        for k, part in enumerate(own[:4]):
-            lines[k] = np.repeat(lines[k], len(low), 0) if len(lines[k]) == 1 else lines[k]
-            lines[k][:, entries] = part
-        multiplier = None if self.duals.multiplier is None else self.duals.multiplier[:, span]
-        return (*lines, multiplier, (entries, low, high))
-
-    def _max(self, node: Node, op: Max, a: np.ndarray) -> None:
-        lines = self.r.lines[node.name]
-        upper, above, _, below, high_at, low_at = (part if len(part) == 1 else part[self.owner] for part in lines)
-        positive = np.maximum(a, 0)
-        negative = a - positive
-        self._add(self._sum(positive, above))
-        rows = self.number.zeros((len(a), self.r.network.entries(node.inputs[0])))
-        every = np.arange(len(a))[:, None]
-        np.add.at(rows, (every, high_at), positive * upper)
-        np.add.at(rows, (every, low_at), negative)
-        self._reach(node.inputs[0], rows)
-
-    def _reach(self, name: str, rows: np.ndarray) -> None:
-        """Adds coefficients of a value."""
-        if name in self.pending:
-            rows = self.pending[name] + rows
-            self._lose(rows, self.number.relative(1) * self.r.most[name])
-        self.pending[name] = rows
-
-    def _add(self, term: np.ndarray) -> None:
-        self.value = self.value + term
-        self.slack = self.slack + self.number.relative(1) * np.abs(self.value)
-
-    def _lose(self, rows: np.ndarray, error: np.ndarray) -> None:
-        """Adds |rows| . error to what is lost."""
-        self.slack = self.slack + self._dot(np.abs(rows), error)
-
-    def _dot(self, rows: np.ndarray, field: np.ndarray) -> np.ndarray:
-        """Each row with the field (batch, entries) of its box; (rows,)."""
-        return rows @ field[0] if len(field) == 1 else self._sum(rows, field[self.owner])
-
-    def _sum(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        if len(b) == 1:
-            return a @ b[0]
-        return (a * b).sum(1) if self.number.exact else np.einsum("rn,rn->r", a, b)
 
 
 def sweep(

@@ -19,20 +19,22 @@ import numpy as np
 import torch
 
 from verify.check.bounds import Level
+from verify.check.boxes import input_leaves
 from verify.check.checker import Report, check
 from verify.check.claim import Case, read_cases
 from verify.check.network import Network, build
 from verify.check.numbers import Arithmetic, Rejected
-from verify.check.proof import WEIGHTS, Layers, input_leaves, read_layers
+from verify.check.proof import Layers, read_layers
 from verify.check.tree import Forest
+from verify.check.weighted import WEIGHTS
 from verify.errors import InputError, UnsupportedMethod
 from verify.exact.branch_and_bound import BranchAndBound
+from verify.method import full_float32
 from verify.problem import Problem
 from verify.proof.certificate import Draft, claim_of
 from verify.proof.export import exported
 from verify.proof.grove import Grove
 from verify.proof.trees import searches
-from verify.solving import full_float32
 from verify.upper.journal import Journal, Record
 from verify.vnnlib import Property
 

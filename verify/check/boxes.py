@@ -1,0 +1,68 @@
+"""Trees over inputs: every leaf is a box that is bounded anew by the layers' rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verify.check.bounds import Level, sweep
+from verify.check.claim import Case, Rows
+from verify.check.network import Network, keys
+from verify.check.numbers import Rejected
+from verify.check.tree import Forest
+from verify.check.weighted import Weighted, all_negative, pick
+
+if TYPE_CHECKING:
+    from verify.check.proof import Layers, Proof
+
+BATCH = 256  # boxes that are bounded together
+
+
+def input_trees_margin(proof: Proof, level: Level, value: Any, proved: set[tuple[int, int]]) -> float:
+    """Checks trees over inputs; notes their tasks."""
+    fields = keys(value, "input trees", {"tasks", "variable", "point", "weight"})
+    tasks = proof.array(fields["tasks"], None, "i")
+    if tasks.ndim != 2 or tasks.shape[1] != 2:
+        raise Rejected("the tasks of the input trees are no pairs")
+    cases = [pick(proof.cases, i, "case") for i in tasks[:, 0].tolist()]
+    rows = [pick(case.disjuncts, k, "disjunct") for case, k in zip(cases, tasks[:, 1].tolist(), strict=True)]
+    proved.update(map(tuple, tasks.tolist()))
+    forest, margin = proof.forest(fields, len(tasks), proof.network.entries(proof.network.input)), -np.inf
+    width = max((len(part.offset) for part in rows), default=0)
+    weight = proof.array(fields["weight"], (len(forest.leaves), width), "u").astype(np.int64)
+    leaves = input_leaves(proof.network, level, proof.layers, cases, rows, forest, forest.leaves, weight)
+    for nodes, root, bounds in leaves:
+        all_negative(bounds, lambda j, n=nodes, r=root: f"leaf {n[j]} of the input tree of task {tasks[r[j]].tolist()}")
+        margin = max(margin, bounds.max())
+    return margin
+
+
+def input_leaves(
+    network: Network, level: Level, layers: Layers, cases: list[Case], rows: list[Rows], forest: Forest,
+    nodes: np.ndarray, weight: np.ndarray,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Bounds of nodes of trees over inputs whose roots are these tasks: (nodes, their roots, bounds), some at a time,
+    without nodes whose boxes are empty.
+
+    A bound is that of the rows of the task's disjunct, weighted (nodes, width), over the boxes that the layers' rules
+    give. Sound because `sweep` and `Weighted.bounds` are.
+    """
+    if not len(nodes):
+        return
+    sides = [np.concatenate(ends) for ends in zip(*(case.box(level.number, level.single) for case in cases), strict=True)]
+    parts = [Weighted(level, part) for part in rows]
+    for start in range(0, len(nodes), BATCH):
+        part = nodes[start : start + BATCH]
+        root, low, high = forest.boxes(level.number, part, *sides)
+        filled = np.flatnonzero((low <= high).all(1))
+        if not len(filled):
+            continue
+        root, part = root[filled], part[filled]
+        relaxation = sweep(network, level, low[filled], high[filled], layers)
+        bounds = level.number.zeros((len(part),))
+        for task in np.unique(root):
+            mine = np.flatnonzero(root == task)
+            bounds[mine] = parts[task].bounds(relaxation, mine, weight[start + filled[mine]])
+        yield part, root, bounds
