@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from verify.cli.options import DATA_HELP, EPS_HELP, METHODS_HELP, Clip, Model, Norm, Normalize, Weights
+from verify.cli.options import DATA_HELP, EPS_HELP, METHODS_HELP, Clip, Level, Model, Norm, Normalize, Weights
 
 
 def certify(
@@ -28,6 +28,9 @@ def certify(
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")] = "cpu",
     out: Annotated[Path | None, typer.Option(
         metavar="RUN", help="run folder, made or continued; by default a new one in runs/")] = None,
+    proof: Annotated[Path | None, typer.Option(
+        metavar="DIR", help="prove what is verified again and keep the certificates here", show_default=False)] = None,
+    level: Level = None,
     json: Annotated[bool, typer.Option("--json", help="print JSON instead of the table")] = False,
 ) -> None:
     """Certify a data set: clean, attacked and verified accuracy.
@@ -41,7 +44,8 @@ def certify(
     from verify.runs.session import Request, prepare
 
     least = None if fail_under is None else share_of(fail_under)
-    session = prepare(Request(model, data, eps, weights, norm, clip, normalize, limit, methods, timeout, device))
+    session = prepare(Request(model, data, eps, weights, norm, clip, normalize, limit, methods, timeout, device,
+                              level, proof))
     with output.progress("samples", len(session.x)) as advance:
         summary, folder = session.run(out, advance)
     if json:

@@ -113,13 +113,17 @@ class Search:
         try:
             self.incumbent.attack(PGD(seed=self.settings.seed, stop_when_falsified=self.decides))
             self._bound(self._unsettled())
-            for cases in self._unsettled().split(BATCH):
-                if len(cases):
-                    self._split(cases)
-            if len(self._unsettled()) and not self.stopped:
-                self.stopped = "no part can be split further: what is left is rounding, or the shape of the set"
+            self.split()
         except KeyboardInterrupt:
             self.stopped = "interrupted"
+
+    def split(self) -> None:
+        """Splits what is open until a limit is reached."""
+        for cases in self._unsettled().split(BATCH):
+            if len(cases):
+                self._split(cases)
+        if len(self._unsettled()) and not self.stopped:
+            self.stopped = "no part can be split further: what is left is rounding, or the shape of the set"
 
     def _attack(self, cases: Tensor) -> None:
         """Random starts in what is left of these cases, with every call twice as many and others."""

@@ -28,7 +28,8 @@ from verify.check.proof import Layers, read_layers
 from verify.check.tree import Forest
 from verify.check.weighted import WEIGHTS
 from verify.errors import InputError, UnsupportedMethod
-from verify.exact.branch_and_bound import BranchAndBound
+from verify.exact.branch_and_bound import BranchAndBound, Search
+from verify.exact.limits import Limits, free_memory
 from verify.method import full_float32
 from verify.problem import Problem
 from verify.proof.certificate import Draft, claim_of
@@ -98,6 +99,17 @@ def prove(
     except Rejected as why:
         found = Proof(None, Report(False, str(why), level), f"the network cannot be certified: {why}")
     return replace(found, seconds=time.perf_counter() - start)
+
+
+def first_margin(problem: Problem, prop: Property | None, level: str) -> float:
+    """How far below 0 a search should close its parts so that they hold at this level; 0 at level R and where no
+    certificate can be made."""
+    if level == "R":
+        return 0.0
+    try:
+        return Prover(problem, prop, level, None, inf).margin
+    except (UnsupportedMethod, Rejected):
+        return 0.0
 
 
 def source_of(model: Path) -> dict[str, str]:
@@ -206,21 +218,21 @@ class Prover:
             return "the time limit was reached before a proof was found"
         index = torch.tensor(left, device=self.problem.owner.device)
         part = Journal(journal.margin)
-        method = BranchAndBound(time_limit=None if seconds == inf else seconds, journal=part)
-        answer = method.answer(self.problem.select(index))
+        limits = Limits.starting_now(None if seconds == inf else seconds, None, free_memory(index.device) / 2)
+        search = Search(self.problem.select(index), BranchAndBound(journal=part), limits)
+        search.split()
         for record in part.records:
             record.cases = index[record.cases]
             journal.records.append(record)
-        assert answer.upper is not None
-        if bool((answer.upper < 0).all()):
-            return ""
-        return str(answer.notes.get("stopped", "the search found no proof"))
+        return "" if bool((search.upper < 0).all()) else search.stopped or "the search found no proof"
 
     def _assembled(self, journal: Journal, proved: dict[tuple[int, int], int]) -> tuple[bytes | None, str]:
         """The certificate of all that is known, or the reason why it cannot be."""
         draft, rules = self._draft(), Record(torch.arange(len(self.cases)))
-        tasks, rows = torch.tensor(list(proved)).long().reshape(-1, 2), torch.tensor(list(proved.values())).long()
-        width = max((len(self.cases[i].disjuncts[k].offset) for i, k in proved), default=1)
+        searched = {int(case) for record in journal.records for case in record.cases}
+        pairs = [(i, k) for i, k in proved if i not in searched]
+        tasks, rows = torch.tensor(pairs).long().reshape(-1, 2), torch.tensor([proved[pair] for pair in pairs]).long()
+        width = max((len(self.cases[i].disjuncts[k].offset) for i, k in pairs), default=1)
         rules.weights.append((rules.begin(tasks[:, 0], tasks[:, 1]), torch.eye(width, dtype=torch.float64)[rows]))
         for record in (*journal.records, rules):
             numbers = record.cases.cpu().numpy()

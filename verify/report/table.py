@@ -18,7 +18,8 @@ def certification(title: str, summary: Summary) -> Group:
     parts: list[RenderableType] = [line(title, "bold"), Text(), _accuracies(summary), Text(), _methods(summary)]
     if summary.unsettled:
         parts += [Text(), _unsettled(summary)]
-    remarks = [line(f"{count} falsified by a witness that {remark}") for remark, count in summary.remarks.items()]
+    remarks = [line(f"{count} verified, but {why}") for why, count in summary.uncertified.items()]
+    remarks += [line(f"{count} falsified by a witness that {remark}") for remark, count in summary.remarks.items()]
     return Group(*parts, *([Text(), *remarks] if remarks else []), Text(), trust_line(summary))
 
 
@@ -29,6 +30,8 @@ def _accuracies(summary: Summary) -> Table:
         ("verified accuracy", summary.verified, "and at least this"),
         ("undecided", summary.undecided, ""),
     ]
+    if summary.certified:
+        rows.insert(3, ("certified accuracy", summary.certified, "with a certificate that the checker accepted"))
     if summary.errors:
         rows.append(("errors", summary.errors, "see below; please report them"))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)

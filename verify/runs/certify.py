@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -21,11 +22,15 @@ from verify.bracket import Bracket, Rigour, Side, Verdict
 from verify.errors import Contradiction, SolverError, UnsupportedMethod
 from verify.method import Method
 from verify.problem import Problem
+from verify.runs.options import journaled
+from verify.runs.proving import Proving
 from verify.runs.store import Store, json_bounds
 from verify.runs.witness import sample_witness
 from verify.solving import solve
+from verify.upper.journal import Journal
 
 CHUNK = 128  # samples of a batch
+CHECKER = "the independent checker (verify.check)"
 CLEAN = "clean"  # what decides a misclassified sample, as if it were a method
 
 
@@ -42,6 +47,8 @@ class Outcome:
     reasons: tuple[str, ...] = ()
     trusts: str = ""
     tried: dict[str, tuple[float, float, float]] = field(default_factory=dict)  # lower, upper, seconds of each method
+    journal: Journal | None = field(default=None, repr=False)  # of the search that verified it
+    proof: dict[str, Any] = field(default_factory=dict)  # what is kept of the proof, as JSON
 
     def after(self, name: str, found: Bracket | str, seconds: float) -> Outcome:
         """The outcome once method `name` has answered with a bracket, or with the reason why it could not."""
@@ -61,6 +68,15 @@ class Outcome:
         """The outcome of a sample that met an error, which is never a verdict."""
         return replace(self, verdict=Verdict.ERROR, method=name, reasons=(f"{name}: {reason}",))
 
+    def proved(self, proving: Proving, problem: Problem) -> Outcome:
+        """A verified outcome with its certificate; where there is none it stays, at level F as undecided."""
+        proof, name = proving.certify(problem, self.index, self.journal)
+        kept = {"proof": proof.payload(), **({} if name is None else {"certificate": name})}
+        if proof.certificate is not None:
+            return replace(self, verdict=Verdict.CERTIFIED, trusts=CHECKER, proof=kept)
+        verdict = Verdict.VERIFIED if proving.level == "R" else Verdict.UNKNOWN
+        return replace(self, verdict=verdict, reasons=(f"no certificate at level {proving.level}: {proof.reason}",), proof=kept)
+
     @property
     def decided(self) -> bool:
         return self.verdict is not Verdict.UNKNOWN
@@ -71,13 +87,12 @@ class Outcome:
         tried = {
             name: {**json_bounds(low, high), "seconds": seconds} for name, (low, high, seconds) in self.tried.items()
         }
-        reason = "" if self.verdict in (Verdict.VERIFIED, Verdict.FALSIFIED) else "; ".join(self.reasons)
+        reason = "" if self.verdict in (Verdict.CERTIFIED, Verdict.FALSIFIED) else "; ".join(self.reasons)
         if self.verdict is Verdict.UNKNOWN and not reason:
             reason = "the bounds leave a gap"
         head = {"index": self.index, "label": self.label, "prediction": self.prediction}
         decision = {"verdict": str(self.verdict), "method": self.method, "reason": reason, "trusts": self.trusts}
-        return {**head, **decision, **bounds, "methods": tried}
-
+        return {**head, **decision, **bounds, **self.proof, "methods": tried}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The witness of a falsified sample, (*shape)."""
@@ -89,6 +104,7 @@ class Outcome:
 def certify(
     problem: Problem, x: Tensor, labels: Sequence[int], methods: dict[str, Method], dear: set[str], store: Store,
     advance: Callable[[int], None] = lambda count: None, replay: Callable[[np.ndarray], np.ndarray] | None = None,
+    proving: Proving | None = None,
 ) -> None:
     """Brings every sample of the problem to an outcome in the store, under the key "sample/<index>".
 
@@ -101,6 +117,7 @@ def certify(
         advance: is told how many samples have become final, for a progress bar.
         replay: the original model, flat floats to flat floats, for the violations of witnesses; by default the network
             as it was read. It changes no verdict.
+        proving: how verified samples are certified, or None to leave them as they are.
 
     A Contradiction makes the samples that it names an error; a SolverError or UnsupportedMethod is the reason why a
     method leaves samples undecided.
@@ -115,6 +132,8 @@ def certify(
 
     def keep(outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
+            if proving is not None and outcome.verdict is Verdict.VERIFIED:
+                outcome = outcome.proved(proving, _part(problem, [outcome.index]))
             payload, arrays = outcome.payload(), outcome.arrays()
             if arrays:
                 found = sample_witness(_part(problem, [outcome.index]), arrays["witness"], original)
@@ -131,7 +150,9 @@ def certify(
         for outcome in (o for o in outcomes if not o.decided):
             for name in single:
                 if not outcome.decided:
-                    outcome = _try(problem, name, methods[name], [outcome])[0]
+                    margin = None if proving is None else partial(proving.margin, _part(problem, [outcome.index]))
+                    method, journal = journaled(methods[name], margin)
+                    outcome = replace(_try(problem, name, method, [outcome])[0], journal=journal)
             keep([outcome])
 
 

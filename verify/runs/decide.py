@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from verify.bracket import Bracket, Verdict
@@ -14,7 +15,7 @@ from verify.ir.graph import Network
 from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, from_vnnlib
-from verify.proof.prover import Proof, prove, source_of
+from verify.proof.prover import Proof, first_margin, prove, source_of
 from verify.runs.options import Home, journaled
 from verify.runs.replay import members, original_outputs
 from verify.runs.witness import Witness, property_witness
@@ -84,7 +85,8 @@ def decide(
         left = None if timeout is None else timeout - (time.perf_counter() - start)
         if left is not None and left <= 0:
             break
-        method, journal = journaled(home.make(left), proof is not None)
+        margin = None if proof is None else partial(first_margin, problem, asked, proof)
+        method, journal = journaled(home.make(left), margin)
         try:
             bracket = solve(problem, method)
         except (SolverError, UnsupportedMethod) as refusal:

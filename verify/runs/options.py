@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -44,14 +45,15 @@ METHODS = {
 }
 
 
-def journaled(method: Method, is_wanted: bool) -> tuple[Method, Journal | None]:
-    """The method with a journal for a proof, if one is wanted and the method keeps one, and the journal."""
+def journaled(method: Method, margin: Callable[[], float] | None) -> tuple[Method, Journal | None]:
+    """The method with a journal of this margin for a proof, if one is wanted (margin given) and the method keeps one, and
+    the journal."""
     from verify.exact.branch_and_bound import BranchAndBound
     from verify.upper.journal import Journal
 
-    if not is_wanted or not isinstance(method, BranchAndBound):
+    if margin is None or not isinstance(method, BranchAndBound):
         return method, None
-    journal = Journal()
+    journal = Journal(margin())
     return replace(method, journal=journal), journal
 
 

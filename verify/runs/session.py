@@ -20,10 +20,13 @@ from verify.ir.normalize import normalized
 from verify.ir.rewrite import simplify
 from verify.method import Method
 from verify.problem import Problem, robustness
+from verify.proof.prover import source_of
 from verify.rationals import rational
 from verify.runs.certify import certify
 from verify.runs.data import Dataset, load_data
-from verify.runs.options import clip_of, device_of, homes_of, normalization_of
+from verify.runs.files import writable_folder
+from verify.runs.options import clip_of, device_of, homes_of, normalization_of, proof_level
+from verify.runs.proving import Proving
 from verify.runs.replay import Original
 from verify.runs.store import Store
 from verify.runs.summary import Summary, summarize
@@ -46,6 +49,8 @@ class Request:
     methods: str | None = None
     timeout: float = 10.0
     device: str = "cpu"
+    level: str | None = None
+    proofs: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,17 @@ class Session:
             "clip": None if clip is None else [str(end) for end in clip],
             "methods": {name: repr(method) for name, method in self.methods.items()},
             "device": self.request.device,
+            **({} if self.proving is None else {"level": self.proving.level}),
         }
+
+    @property
+    def proving(self) -> Proving | None:
+        """How verified samples are proved, if that is asked for."""
+        level, file = proof_level(self.request.level, self.request.proofs), Path(self.request.model)
+        if level is None:
+            return None
+        source = source_of(file) if file.is_file() else None
+        return Proving(level, self.request.proofs, source, self.request.timeout)
 
     @property
     def _replay(self) -> Original | None:
@@ -91,15 +106,18 @@ class Session:
     def run(self, out: Path | None, advance: Callable[[int], None] = lambda count: None) -> tuple[Summary, Path]:
         """Certifies what the run folder lacks; the summary of the whole run and its folder."""
         folder = out or _fresh_folder(self.request.model)
+        if self.request.proofs is not None:
+            writable_folder(self.request.proofs)
         with Store.open(folder, self.config, versions()) as store:
             labels = self.data.y.tolist()
-            certify(self.problem, self.x, labels, self.methods, self.dear, store, advance, self._replay)
+            certify(self.problem, self.x, labels, self.methods, self.dear, store, advance, self._replay, self.proving)
             return summarize(store, list(self.methods)), folder
 
 
 def prepare(request: Request) -> Session:
     """Reads model and data and checks that all fits. Raises VerifyError with one sentence where it does not."""
     names = request.methods or METHODS
+    proof_level(request.level, request.proofs)
     homes, clip, device = homes_of(names), clip_of(request.clip), device_of(request.device)
     eps = exact_eps(request.eps)
     network = simplify(network_of(request.model, request.weights, request.normalize))

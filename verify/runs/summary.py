@@ -20,9 +20,10 @@ class Summary:
         samples: how many; each is clean wrong, falsified by an attack, verified, undecided or an error.
         clean: samples that the network classifies rightly.
         falsified: of those, how many a method found a witness for.
-        verified, undecided, errors: the others.
+        verified: proved, `certified` of them with a certificate that the checker accepted; undecided, errors: the others.
         seconds, decided: by method, `clean` first.
-        reasons: why samples are undecided, with counts; failures: what the errors were.
+        reasons: why samples are undecided, with counts; failures: what the errors were; uncertified: why verified samples
+            have no certificate, where one was asked for.
         trusts: what the verdicts rest on, in the order of first use.
         remarks: what witnesses that violate at one level only do, with counts.
         unsettled: the results that are undecided or errors, as the store has them.
@@ -32,11 +33,13 @@ class Summary:
     clean: int
     falsified: int
     verified: int
+    certified: int
     undecided: int
     errors: int
     seconds: dict[str, float]
     decided: dict[str, int]
     reasons: dict[str, int]
+    uncertified: dict[str, int]
     failures: dict[str, int]
     trusts: dict[str, list[str]]
     remarks: dict[str, int]
@@ -70,12 +73,14 @@ def summarize(store: Store, methods: list[str]) -> Summary:
         samples=len(results),
         clean=len(results) - wrong - sum(r["verdict"] == Verdict.ERROR and r["method"] == CLEAN for r in results),
         falsified=verdicts[Verdict.FALSIFIED] - wrong,
-        verified=verdicts[Verdict.VERIFIED],
+        verified=verdicts[Verdict.VERIFIED] + verdicts[Verdict.CERTIFIED],
+        certified=verdicts[Verdict.CERTIFIED],
         undecided=verdicts[Verdict.UNKNOWN],
         errors=verdicts[Verdict.ERROR],
         seconds={name: sum(r["methods"].get(name, {}).get("seconds", 0.0) for r in results) for name in names},
         decided={name: sum(r["method"] == name and r not in unsettled for r in results) for name in names},
         reasons=_counted(unsettled, Verdict.UNKNOWN),
+        uncertified=_counted(results, Verdict.VERIFIED),
         failures=_counted(unsettled, Verdict.ERROR),
         trusts=trusts,
         remarks=dict(Counter(remark for r in results if (remark := r.get("witness", {}).get("remark"))).most_common()),
@@ -85,4 +90,4 @@ def summarize(store: Store, methods: list[str]) -> Summary:
 
 def _counted(results: list[dict[str, Any]], verdict: Verdict) -> dict[str, int]:
     """How many results of this verdict give which reason, most frequent first."""
-    return dict(Counter(r["reason"] for r in results if r["verdict"] == verdict).most_common())
+    return dict(Counter(r["reason"] for r in results if r["verdict"] == verdict and r["reason"]).most_common())
