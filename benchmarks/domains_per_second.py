@@ -28,9 +28,9 @@ from torch import Tensor, nn
 import verify
 from verify.exact.limits import Limits
 from verify.exact.neuron_split import NeuronSplit
+from verify.method import full_float32
 from verify.problem import Problem, from_vnnlib
 from verify.runs.decide import read_network
-from verify.method import full_float32
 from verify.upper.dual import Prepared
 from verify.upper.improve import Descent
 from verify.vnnlib import read_vnnlib

@@ -4,13 +4,13 @@
 pulled back to the input through one line for each nonlinear neuron, so its value never shrinks (Zhang et al. 2018,
 CROWN, theorem 3.2), and ends at a corner of the input box.
 
-Rounding. The coefficients that float64 computes are taken as they are; what they miss is a multiple of magnitudes: for
-v = fl(c W) it is at most gamma_n |c| (|W| m) over the box with magnitudes m. So every node has one vector `error` with
-|row| . error bounding all that its step may lose, and the sum is added to the row's value at the end.
+Rounding. The coefficients that float64 computes are taken as they are; what they miss is a multiple of magnitudes:
+for v = fl(c W) it is at most gamma_n |c| (|W| m) over the box with magnitudes m. So every node has one vector `error`
+with |row| . error bounding all that its step may lose, and the sum is added to the row's value at the end.
 
 Level F, a network run in float32, adds to the same vector: a computed output is within gamma_{k+1} (|W| m + |b|)
-+ (2k + 1) 2^-126 (1 + max|W| + max m) of the exact function of the computed inputs, for k products in any order, with or
-without fused multiply-add, subnormals flushed or not. Boxes are then of computed values.
++ (2k + 1) 2^-126 (1 + max|W| + max m) of the exact function of the computed inputs, for k products in any order, with
+or without fused multiply-add, subnormals flushed or not. Boxes are then of computed values.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class Relaxation:
         return np.concatenate(parts) if parts else self.number.zeros((0,))
 
     def row_bounds(
-        self, name: str, rows: np.ndarray, owner: np.ndarray, direct: np.ndarray | None = None, duals: Duals | None = None
+        self, name: str, rows: np.ndarray, owner: np.ndarray, direct: np.ndarray | None = None,
+        duals: Duals | None = None,
     ) -> np.ndarray:
         """Upper bounds of rows . value + direct . input; rows (rows, entries), direct (rows, inputs) or None."""
         step = self._step(name)
@@ -132,7 +133,7 @@ class Relaxation:
         low, high = self.low[source], self.high[source]
         self.lines[node.name] = piecewise_lines(self.number, op, low, high, self.rules[node.name])
         steep, offset = max(map(abs, op.slopes)), max(map(abs, op.intercepts))
-        size = float(3 * steep) * self.most[source] + float(offset) * (1 + 2.0**-50) if not self.number.exact else 0 * low
+        size = self.number.factor(float(3 * steep)) * self.most[source] + self.number.factor(float(offset))
         error = self.number.relative(n) * size + self.number.absolute(n)
         bottom, top = interval(self.number, op, low, high)
         if self.level.single:

@@ -51,7 +51,8 @@ def input_leaves(
     """
     if not len(nodes):
         return
-    sides = [np.concatenate(ends) for ends in zip(*(case.box(level.number, level.single) for case in cases), strict=True)]
+    boxes = (case.box(level.number, level.single) for case in cases)
+    sides = [np.concatenate(ends) for ends in zip(*boxes, strict=True)]
     parts = [Weighted(level, part) for part in rows]
     for start in range(0, len(nodes), BATCH):
         part = nodes[start : start + BATCH]

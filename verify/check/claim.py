@@ -1,7 +1,7 @@
 """What a certificate claims: on no input of the cases does the network do what must not happen.
 
-A case is a box of inputs with disjuncts; a disjunct is a list of strict linear rows, each output . y + input . x - offset
-in rationals. The claim: for every case, every input of its box and every disjunct, some row is negative.
+A case is a box of inputs with disjuncts; a disjunct is a list of strict linear rows, each output . y + input . x -
+offset in rationals. The claim: for every case, every input of its box and every disjunct, some row is negative.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def read_cases(value: Any, inputs: int, outputs: int) -> tuple[Case, ...]:
 
 
 def _rows(value: Any, what: str, inputs: int, outputs: int) -> Rows:
-    rows = [keys(row, f"a row of {what}", {"output", "input", "offset"}) for row in items(value, f"a disjunct of {what}")]
+    given = items(value, f"a disjunct of {what}")
+    rows = [keys(row, f"a row of {what}", {"output", "input", "offset"}) for row in given]
     if not rows:
         raise Rejected(f"{what} has a disjunct without rows")
     offset = np.array([rational(row["offset"], "offset") for row in rows], dtype=object)

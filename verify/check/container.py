@@ -50,8 +50,8 @@ def read(data: bytes) -> tuple[dict[str, Any], Arrays]:
 def digest(network: dict[str, Any], arrays: Arrays) -> str:
     """sha256 of a network: its header as sorted JSON, and type, shape and bytes of the arrays that it names."""
     total = hashlib.sha256(json.dumps(network, sort_keys=True, separators=(",", ":")).encode())
-    named = {value for node in network["nodes"] for value in node.values() if isinstance(value, str) and value in arrays}
-    for name in sorted(named):
+    texts = {value for node in network["nodes"] for value in node.values() if isinstance(value, str)}
+    for name in sorted(texts & arrays.keys()):
         total.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
         total.update(np.ascontiguousarray(arrays[name]).tobytes())
     return total.hexdigest()
@@ -117,4 +117,5 @@ def _entry(entry: Any) -> tuple[str, np.dtype, tuple[int, ...]]:
 
 def header_of(value: Any) -> dict[str, Any]:
     """The header with exactly the fields of version 1."""
-    return keys(value, "the header", {"format", "level", "network", "digest", "source", "cases", "layers", "boxes", "searches"})
+    claim, proof = {"format", "level", "network", "digest", "source", "cases"}, {"layers", "boxes", "searches"}
+    return keys(value, "the header", claim | proof)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from verify.check.numbers import Arithmetic
+from verify.check.numbers import Arithmetic, Scalar
 from verify.check.ops import Max, Piecewise
 
 RULES = ("adaptive", "zero", "one", "parallel")
@@ -34,8 +34,8 @@ class _Vertices:
 
     def __init__(self, number: Arithmetic, op: Piecewise, low: np.ndarray, high: np.ndarray):
         self.number, self.op, self.low, self.high = number, op, low, high
-        self.kinks = [number.factor(float(b)) if not number.exact else b for b in op.breakpoints]
-        self.slopes = [float(s) if not number.exact else s for s in op.slopes]
+        self.kinks: list[Scalar] = [b if number.exact else float(b) for b in op.breakpoints]
+        self.slopes: list[Scalar] = [s if number.exact else float(s) for s in op.slopes]
         self.x = [low, high, *(np.clip(np.full_like(low, kink), low, high) for kink in self.kinks)]
         self.f = [self.value(x) for x in self.x]
         largest = max(abs(s) for s in op.slopes)
@@ -44,7 +44,7 @@ class _Vertices:
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """f at x."""
-        intercepts = [c if self.number.exact else float(c) for c in self.op.intercepts]
+        intercepts: list[Scalar] = [c if self.number.exact else float(c) for c in self.op.intercepts]
         out = self.slopes[0] * x + intercepts[0]
         for kink, slope, intercept in zip(self.kinks, self.slopes[1:], intercepts[1:], strict=True):
             out = np.where(x > kink, slope * x + intercept, out)

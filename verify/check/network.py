@@ -79,7 +79,8 @@ def build(number: Arithmetic, header: Any, arrays: Arrays) -> Network:
             raise Rejected(f"node {name!r} is a {kind!r}, which this checker does not know")
         reader, names = _READERS[kind]
         keys(entry, name, {"name", "inputs", "shape", "op", *names})
-        nodes.append(Node(name, reader(_Fields(number, arrays, entry, [shapes[value] for value in inputs], shape)), inputs, shape))
+        op = reader(_Fields(number, arrays, entry, [shapes[value] for value in inputs], shape))
+        nodes.append(Node(name, op, inputs, shape))
         shapes[name] = shape
     if not nodes:
         raise Rejected("the network has no nodes")
@@ -144,7 +145,8 @@ def _conv(f: _Fields) -> Op:
     if not isinstance(transposed, bool) or weight.ndim != axes + 2 or axes < 1 or len(weight) % groups:
         raise f.fail("has a weight, or groups, that do not fit")
     near, far = (f.shape, given) if transposed else (given, f.shape)
-    sides = zip(near[1:], far[1:], weight.shape[2:], stride, padding, dilation, strict=True) if len(far) == len(near) else ()
+    axes_match = len(far) == len(near)
+    sides = zip(near[1:], far[1:], weight.shape[2:], stride, padding, dilation, strict=True) if axes_match else ()
     fits = [(n + 2 * q - d * (w - 1) - 1) // s + 1 - m for n, m, w, s, q, d in sides]
     # output padding makes the near map of a transposed convolution up to stride - 1 longer, which // forgives
     if not fits or any(fits) or near[0] != weight.shape[1] * groups or far[0] != len(weight) or len(f.given) != 1:
@@ -193,7 +195,8 @@ def _piecewise(f: _Fields) -> Op:
     f.expect(f.given[0])
     breakpoints, slopes, anchor = ([rational(v, "piece") for v in items(f.entry[field], "pieces")] for field in
                                    ("breakpoints", "slopes", "anchor"))
-    if len(anchor) != 2 or not 1 <= len(breakpoints) <= 16 or any(abs(v) > 2**40 for v in (*breakpoints, *slopes, *anchor)):
+    large = any(abs(v) > 2**40 for v in (*breakpoints, *slopes, *anchor))
+    if len(anchor) != 2 or not 1 <= len(breakpoints) <= 16 or large:
         raise f.fail("has an anchor that is no point, or too many or too large pieces")
     return Piecewise(breakpoints, slopes, (anchor[0], anchor[1]))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ TINY = 2.0**-700  # above every underflow of float64 (2^-1022, flushed to zero o
 TINY_SINGLE = 2.0**-126  # the least normal float32
 INFLATION = 1 + 2.0**-20  # covers the rounding of sums of non-negative terms, of which there are at most 2^26
 MOST_TERMS = 1 << 26
+Scalar = Any  # a float, or a Fraction in exact arithmetic
 
 
 class Rejected(Exception):
@@ -55,15 +57,15 @@ class Arithmetic:
     def zeros(self, shape: tuple[int, ...]) -> np.ndarray:
         return self.of(np.zeros(shape))
 
-    def factor(self, value: float) -> float | Fraction:
+    def factor(self, value: float) -> Scalar:
         """A float as a number of this arithmetic."""
         return Fraction(value) if self.exact else value
 
-    def relative(self, terms: int) -> float | int:
+    def relative(self, terms: int) -> Scalar:
         """A factor for sums of magnitudes that covers a few roundings beside a sum of `terms` products."""
         return 0 if self.exact else 4 * gamma(terms + 4, DOUBLE)
 
-    def absolute(self, terms: int) -> float | int:
+    def absolute(self, terms: int) -> Scalar:
         """What underflow may cost in such a sum, beside factors that `finite` keeps below 2^200."""
         return 0 if self.exact else 4.0 * terms * TINY
 
@@ -92,8 +94,8 @@ def _toward(rationals: np.ndarray, end: float) -> np.ndarray:
 
 
 def single_hull(rationals: np.ndarray, end: float) -> np.ndarray:
-    """float32 numbers, as float64, at or beyond each rational in a direction: they hold whatever the rational is rounded
-    to, since rounding is monotone."""
+    """float32 numbers, as float64, at or beyond each rational in a direction: they enclose whatever the rational is
+    rounded to, since rounding is monotone."""
     wide = _toward(rationals, end)
     short = wide.astype(np.float32)
     beyond = (short > wide) if end < 0 else (short < wide)

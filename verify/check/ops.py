@@ -9,7 +9,7 @@ roundings on the way to an output of `linear` with its bias in float32, in any o
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 
 import numpy as np
@@ -177,7 +177,8 @@ class Add(Affine):
     def linear(self, k: int, x: np.ndarray) -> np.ndarray:
         return x if self.signs[k] > 0 else -x
 
-    adjoint = linear
+    def adjoint(self, k: int, a: np.ndarray) -> np.ndarray:
+        return self.linear(k, a)
 
     def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
         return x
@@ -194,7 +195,8 @@ class Entrywise(Affine):
     def linear(self, k: int, x: np.ndarray) -> np.ndarray:
         return x * self.factor
 
-    adjoint = linear
+    def adjoint(self, k: int, a: np.ndarray) -> np.ndarray:
+        return self.linear(k, a)
 
     def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
         return x * np.abs(self.factor)
@@ -223,7 +225,7 @@ class Piecewise:
     `anchor` (x, f(x))."""
 
     def __init__(self, breakpoints: list[Fraction], slopes: list[Fraction], anchor: tuple[Fraction, Fraction]):
-        if len(slopes) != len(breakpoints) + 1 or any(b <= a for a, b in zip(breakpoints, breakpoints[1:], strict=False)):
+        if len(slopes) != len(breakpoints) + 1 or any(b <= a for a, b in pairwise(breakpoints)):
             raise Rejected("a piecewise op does not have ascending breakpoints and one slope more")
         self.breakpoints, self.slopes = breakpoints, slopes
         at, value = anchor

@@ -1,7 +1,7 @@
 """Follows a certificate's proof: are all parts of all cases bounded strictly below zero?
 
-A task is one disjunct of one case. Two kinds of trees prove tasks: those over inputs (`boxes`), whose leaves are bounded
-by rules alone, and those over neurons (`search`), whose leaves bring their duals.
+A task is one disjunct of one case. Two kinds of trees prove tasks: those over inputs (`boxes`), whose leaves are
+bounded by rules alone, and those over neurons (`search`), whose leaves bring their duals.
 """
 
 from __future__ import annotations

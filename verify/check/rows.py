@@ -1,8 +1,8 @@
 """Rows on their way back to the input.
 
-A row is a linear functional of a value. An affine node pulls it back by its adjoint; a nonlinear one takes the upper line
-of a neuron for a coefficient >= 0 and the lower line for one < 0, so the row's value never shrinks. See `bounds` for what
-rounding may lose.
+A row is a linear functional of a value. An affine node pulls it back by its adjoint; a nonlinear one takes the upper
+line of a neuron for a coefficient >= 0 and the lower line for one < 0, so the row's value never shrinks. `bounds` says
+what rounding may lose.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Row:
             if isinstance(node.op, Affine):
                 self._affine(node, node.op, a)
             elif isinstance(node.op, Piecewise):
-                self._piecewise(node, a)
+                self._piecewise(node, node.op, a)
             else:
                 self._max(node, node.op, a)
         last = self.pending.get(network.input)
@@ -114,8 +114,8 @@ class Row:
         for k, source in enumerate(node.inputs):
             self._reach(source, op.adjoint(k, a))
 
-    def _piecewise(self, node: Node, a: np.ndarray) -> None:
-        upper, above, lower, below, multiplier, given = self._lines(node)
+    def _piecewise(self, node: Node, op: Piecewise, a: np.ndarray) -> None:
+        upper, above, lower, below, multiplier, given = self._lines(node, op)
         positive = np.maximum(a, 0)
         negative = a - positive
         self._add(self._sum(positive, above))
@@ -130,14 +130,14 @@ class Row:
             self._lose(multiplier, self.number.relative(multiplier.shape[1]) * most)
         self._reach(node.inputs[0], rows)
 
-    def _lines(self, node: Node):
+    def _lines(self, node: Node, op: Piecewise):
         """The four arrays of the lines as rows meet them, the multipliers, and (entries, low, high) of the columns."""
         lines = [part if len(part) == 1 else part[self.owner] for part in self.r.lines[node.name][:4]]
         if self.duals is None or node.name not in self.duals.columns:
             return (*lines, None, None)
         entries, span = self.duals.columns[node.name]
         low, high = self.duals.low[:, span], self.duals.high[:, span]
-        own = piecewise_lines(self.number, node.op, low, high, "adaptive", self.duals.share[:, span])
+        own = piecewise_lines(self.number, op, low, high, "adaptive", self.duals.share[:, span])
         for k, part in enumerate(own[:4]):
             lines[k] = np.repeat(lines[k], len(low), 0) if len(lines[k]) == 1 else lines[k]
             lines[k][:, entries] = part
@@ -145,15 +145,17 @@ class Row:
         return (*lines, multiplier, (entries, low, high))
 
     def _max(self, node: Node, op: Max, a: np.ndarray) -> None:
-        lines = self.r.lines[node.name]
-        upper, above, _, below, high_at, low_at = (part if len(part) == 1 else part[self.owner] for part in lines)
+        upper, above, _, _, high_at, low_at = (
+            part if part is None or len(part) == 1 else part[self.owner] for part in self.r.lines[node.name]
+        )
+        assert above is not None
         positive = np.maximum(a, 0)
         negative = a - positive
         self._add(self._sum(positive, above))
         rows = self.number.zeros((len(a), self.r.network.entries(node.inputs[0])))
         every = np.arange(len(a))[:, None]
-        np.add.at(rows, (every, high_at), positive * upper)
-        np.add.at(rows, (every, low_at), negative)
+        np.add.at(rows, (every, np.asarray(high_at)), positive * upper)
+        np.add.at(rows, (every, np.asarray(low_at)), negative)
         self._reach(node.inputs[0], rows)
 
     def _reach(self, name: str, rows: np.ndarray) -> None:

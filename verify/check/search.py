@@ -1,8 +1,8 @@
 """The search of one case over its *columns*: neurons whose boxes are proved first, by lemmas, and then split.
 
-A lemma bounds single entries of a nonlinear node's argument, each by a tree over the columns before it; its bounds tighten
-the boxes of the columns. A task is a tree over all columns. The leaves of both bring their own slopes and multipliers,
-those of a task also the weights of its rows.
+A lemma bounds single entries of a nonlinear node's argument, each by a tree over the columns before it; its bounds
+tighten the boxes of the columns. A task is a tree over all columns. The leaves of both bring their own slopes and
+multipliers, those of a task also the weights of its rows.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Search:
         given, start, columns = {}, 0, {}
         for entry in items(value, "columns"):
             fields = keys(entry, "columns of a node", {"node", "entries"})
-            given[text(fields["node"], "a column's node")] = self.proof.array(fields["entries"], None, "i").astype(np.int64)
+            entries = self.proof.array(fields["entries"], None, "i").astype(np.int64)
+            given[text(fields["node"], "a column's node")] = entries
         for node in self.proof.network.nodes:
             entries = given.pop(node.name, None)
             if entries is None:
@@ -131,7 +132,7 @@ class Leaves:
         counts = proof.array(fields["counts"], self.nodes.shape, "i").astype(np.int64)
         self.column = proof.array(fields["column"], None, "i").astype(np.int64)
         self.multiplier = proof.array(fields["multiplier"], self.column.shape, "f").astype(np.float64)
-        if counts.size and counts.min() < 0 or counts.sum() != len(self.column) or self.column.ndim != 1:
+        if (counts.size and counts.min() < 0) or counts.sum() != len(self.column) or self.column.ndim != 1:
             raise Rejected("a tree has another number of multipliers than it counts")
         if self.column.size and (self.column.min() < 0 or self.column.max() >= count):
             raise Rejected("a multiplier belongs to a column that there is not")
@@ -158,7 +159,8 @@ class Leaves:
             return None
         number = self.search.number
         row = np.repeat(np.arange(len(place)), lengths)
-        at = np.repeat(self.starts[place] - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths) + np.arange(len(row))
+        first = self.starts[place] - np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        at = np.repeat(first, lengths) + np.arange(len(row))
         out = np.zeros((len(place), self.count))
         np.add.at(out, (row, self.column[at]), self.multiplier[at])
         return number.of(out)

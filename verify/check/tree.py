@@ -1,8 +1,9 @@
 """Branching trees in two arrays, and the boxes of their leaves.
 
-A forest has one root a task. `variable[i]` is the variable that node i splits, -1 for a leaf; nodes stand in breadth-first
-order, so the two parts of the j-th node that splits are the nodes roots + 2 j (at most the point) and roots + 2 j + 1 (at
-least the point). Both parts together cover their parent whatever the point, so every tree of this form covers its root.
+A forest has one root a task. `variable[i]` is the variable that node i splits, -1 for a leaf; nodes stand in
+breadth-first order, so the two parts of the j-th node that splits are the nodes roots + 2 j (at most the point) and
+roots + 2 j + 1 (at least the point). Both parts together cover their parent whatever the point, so every tree of this
+form covers its root.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class Forest:
 
     def __post_init__(self) -> None:
         splits = np.flatnonzero(self.variable >= 0)
-        if self.variable.ndim != 1 or self.point.shape != splits.shape or len(self.variable) != self.roots + 2 * len(splits):
+        counts = self.variable.ndim == 1 and len(self.variable) == self.roots + 2 * len(splits)
+        if not counts or self.point.shape != splits.shape:
             raise Rejected("a tree has another number of nodes or points than its splits make")
         if self.variable.size and (self.variable.min() < -1 or self.variable.max() >= self.variables):
             raise Rejected("a tree splits a variable that there is not")

@@ -1,4 +1,4 @@
-"""The rows of a disjunct, combined: some row is at most any combination, so a negative combination proves the disjunct."""
+"""The rows of a disjunct, combined: some row is at most any combination, so a negative one proves the disjunct."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ class Weighted:
         self.number, self.output, self.offset = number, number.nearest(rows.output), number.nearest(rows.offset)
         self.direct = None if rows.input is None else number.nearest(rows.input)
 
-    def bounds(self, relaxation: Relaxation, owner: np.ndarray, weight: np.ndarray, duals: Duals | None = None) -> np.ndarray:
-        """Upper bounds of combinations (leaves,) of the rows on the boxes that own them; weight (leaves, width) in units.
+    def bounds(
+        self, relaxation: Relaxation, owner: np.ndarray, weight: np.ndarray, duals: Duals | None = None
+    ) -> np.ndarray:
+        """Upper bounds of combinations (leaves,) of the rows on the boxes that own them; weight (leaves, width) in
+        units.
 
         Sound because some row is at most any combination whose weights add up to 1, and where they are all 0 a negative
         bound says that the leaf is empty; rounding of the weighting is relative to the magnitudes of the rows. Rejects

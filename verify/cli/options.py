@@ -16,8 +16,8 @@ Normalize = Annotated[str | None, typer.Option(
     metavar="MEAN:STD", help="normalisation that goes before the model; numbers, or comma lists with one a channel")]
 
 Level = Annotated[str | None, typer.Option(
-    metavar="R|F", help="what a proof is of: real arithmetic (R), or float32 execution too (F), which nothing but a proof "
-    "decides; R with --proof, else no proof", show_default=False)]
+    metavar="R|F", show_default=False,
+    help="what is proved: real arithmetic (R), or float32 execution (F), which nothing but a proof decides")]
 
 DATA_HELP = "a bundled name, .npz, IDX images, or package.module:dataset"
 EPS_HELP = "radius in the input's own units, for example 8/255"

@@ -21,7 +21,7 @@ def vnnlib(
         metavar="FILE", help="where to write the witness of a sat, in the competition's format")] = None,
     methods: Annotated[str, typer.Option(metavar="A,B,..", help=METHODS_HELP)] = DECIDERS,
     proof: Annotated[Path | None, typer.Option(
-        metavar="FILE", help="prove an unsat again and write its certificate, for `verify check`", show_default=False)] = None,
+        metavar="FILE", help="prove an unsat, write its certificate for `verify check`", show_default=False)] = None,
     level: Level = None,
 ) -> None:
     """Decide a VNN-LIB property of an ONNX model.

@@ -43,8 +43,8 @@ NARROWINGS = (7, 31, 127)  # splits for each bound of each undecided neuron, one
 
 
 class Batch(NamedTuple):
-    """Domains with their tasks, the shares of the rows of the task's disjunct, and the numbers that a record gives them;
-    one row a domain."""
+    """Domains with their tasks, the shares of the rows of the task's disjunct, and the numbers that a record gives
+    them; one row a domain."""
 
     task: Tensor  # (n,) long
     share: Tensor  # (n, width), on the simplex

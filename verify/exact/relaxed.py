@@ -89,7 +89,8 @@ class Relaxed:
         objective, offset = self.tasks.objective(task, share)
         descent = Descent(prepared, objective, whole, None)
         parts = (self.bounds, torch.full_like(self.bounds, torch.inf), self.domains.low, self.inputs.low)
-        best = Improved(*(part[index] for part in parts), share)
+        bound, reached, slope, point = (part[index] for part in parts)
+        best = Improved(bound, reached, slope, point, share)
         for k in range(STEPS + 1):
             pulled = prepared.pull(objective, descent.slope, None)
             primal = prepared.primal(objective, pulled)

@@ -65,8 +65,8 @@ class Draft:
 def claim_of(problem: Problem, prop: Property | None = None) -> list[dict[str, Any]]:
     """The cases of a problem as a header states them, all rationals exact; those of a VNN-LIB file as it states them.
 
-    Rows over inputs alone only cut the boxes: the claim is of the whole boxes, which is more. Raises UnsupportedMethod for
-    sets that are no boxes.
+    Rows over inputs alone only cut the boxes: the claim is of the whole boxes, which is more. Raises UnsupportedMethod
+    for sets that are no boxes.
     """
     if prop is not None:
         return [
@@ -89,7 +89,8 @@ def _ends(inputs: InputSet) -> tuple[np.ndarray, np.ndarray]:
     center = exact_array(inputs.center.flatten(1))
     low, high = center - inputs.eps, center + inputs.eps
     if inputs.clip is not None:
-        low, high = np.maximum(low, inputs.clip[0]), np.minimum(high, inputs.clip[1])
+        ends = np.array(inputs.clip, dtype=object)
+        low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
     return low, high
 
 
@@ -111,7 +112,10 @@ def _terms(values: np.ndarray) -> list[tuple[int, Fraction]]:
     return [(i, value) for i, value in enumerate(values.tolist()) if value]
 
 
-def _row(output: Sequence[tuple[int, Fraction]], moved: Sequence[tuple[int, Fraction]], offset: Fraction) -> dict[str, Any]:
+Terms = Sequence[tuple[int, Fraction]]
+
+
+def _row(output: Terms, moved: Terms, offset: Fraction) -> dict[str, Any]:
     return {"output": [[i, str(c)] for i, c in output], "input": [[i, str(c)] for i, c in moved], "offset": str(offset)}
 
 

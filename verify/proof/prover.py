@@ -1,8 +1,8 @@
-"""From a verdict to its certificate: the records of a search, what the layers' rules prove alone, and the checker's word.
+"""From a verdict to its certificate: the records of a search, what the layers' rules prove alone, the checker's word.
 
 Tasks that the checker's own rules close need no more than their boxes. The others are searched, and what their search
-wrote down becomes a proof. Input trees are closed with the checker's own bounds, so what it leaves open is split further;
-a search that splits neurons and whose leaves fail by a hair is made again with a wider margin.
+wrote down becomes a proof. Input trees are closed with the checker's own bounds, so what it leaves open is split
+further; a search that splits neurons and whose leaves fail by a hair is made again with a wider margin.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Proof:
     """A certificate that the checker accepted, with its report; or None with the reason why there is none.
 
     Args:
-        seconds: for finding it, beside the search that it came of, the checker's included; checking: the checker's last.
+        seconds: for finding it, beside the search that it came of; checking: those of the checker at the end.
     """
 
     certificate: bytes | None
@@ -84,8 +84,8 @@ def prove(
         journal: of a search that verified it; what it lacks is searched again.
         seconds: for searching again, or None.
 
-    Sound because the checker accepts what it returns; trusts `verify.check` alone. Raises InputError for another level or
-    more than one problem.
+    Sound because the checker accepts what it returns; trusts `verify.check` alone. Raises InputError for another level
+    or more than one problem.
     """
     if level not in ("R", "F") or problem.batch != 1:
         raise InputError(f"a certificate is of one problem at level R or F, not of {problem.batch} at level {level!r}")
@@ -188,8 +188,8 @@ class Prover:
         self, level: Level, tasks: list[tuple[int, int]], weight: np.ndarray,
         forest: Forest | None = None, nodes: np.ndarray | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """What the checker's rules give for these nodes of input trees, by default for the tasks' whole boxes, with these
-        weights of rows, (nodes, width): (nodes, their roots, bounds), some at a time."""
+        """What the checker's rules give for these nodes of input trees, by default for the tasks' whole boxes, with
+        these weights of rows, (nodes, width): (nodes, their roots, bounds), some at a time."""
         inputs = self.network.entries(self.network.input)
         forest = Forest(len(tasks), np.full(len(tasks), -1), np.zeros(0), inputs) if forest is None else forest
         nodes = np.arange(len(tasks)) if nodes is None else nodes

@@ -81,7 +81,7 @@ class _Duals:
 
 
 def searches(draft: Draft, record: Record, numbers: np.ndarray) -> list[dict[str, Any]]:
-    """The searches of a record that split neurons, one for each of its cases, whose numbers in the certificate are given.
+    """The searches of a record that splits neurons, one for each of its cases, whose numbers in the header are given.
 
     Lemmas that narrower ones replaced are left out.
     """

@@ -75,7 +75,8 @@ class Outcome:
         if proof.certificate is not None:
             return replace(self, verdict=Verdict.CERTIFIED, trusts=CHECKER, proof=kept)
         verdict = Verdict.VERIFIED if proving.level == "R" else Verdict.UNKNOWN
-        return replace(self, verdict=verdict, reasons=(f"no certificate at level {proving.level}: {proof.reason}",), proof=kept)
+        reason = f"no certificate at level {proving.level}: {proof.reason}"
+        return replace(self, verdict=verdict, reasons=(reason,), proof=kept)
 
     @property
     def decided(self) -> bool:

@@ -46,8 +46,8 @@ METHODS = {
 
 
 def journaled(method: Method, margin: Callable[[], float] | None) -> tuple[Method, Journal | None]:
-    """The method with a journal of this margin for a proof, if one is wanted (margin given) and the method keeps one, and
-    the journal."""
+    """The method with a journal of this margin for a proof, if one is wanted (margin given) and the method keeps one,
+    and the journal."""
     from verify.exact.branch_and_bound import BranchAndBound
     from verify.upper.journal import Journal
 

@@ -32,7 +32,7 @@ class Proving:
         return first_margin(problem, None, self.level)
 
     def certify(self, problem: Problem, index: int, journal: Journal | None) -> tuple[Proof, str | None]:
-        """The proof of a sample's problem, a batch of 1, and the name of its certificate in the folder, if it is kept."""
+        """The proof of a sample's problem, a batch of 1, and the name of its certificate, if it is kept."""
         proof = prove(problem, None, self.level, self.source, journal, self.seconds)
         if proof.certificate is None or self.folder is None:
             return proof, None

@@ -20,10 +20,11 @@ class Summary:
         samples: how many; each is clean wrong, falsified by an attack, verified, undecided or an error.
         clean: samples that the network classifies rightly.
         falsified: of those, how many a method found a witness for.
-        verified: proved, `certified` of them with a certificate that the checker accepted; undecided, errors: the others.
+        verified: proved, `certified` of them with a certificate that the checker accepted.
+        undecided, errors: the others.
         seconds, decided: by method, `clean` first.
-        reasons: why samples are undecided, with counts; failures: what the errors were; uncertified: why verified samples
-            have no certificate, where one was asked for.
+        reasons: why samples are undecided, with counts; failures: what the errors were.
+        uncertified: why verified samples have no certificate, where one was asked for, with counts.
         trusts: what the verdicts rest on, in the order of first use.
         remarks: what witnesses that violate at one level only do, with counts.
         unsettled: the results that are undecided or errors, as the store has them.

@@ -70,7 +70,7 @@ class Record:
         cases: (n,) long, their numbers in the problem.
         case, disjunct: (tasks,) long, the place in `cases` and the disjunct of every task.
         root: (tasks,) long, the node at which the tree of a task starts.
-        weights: of a search that splits inputs, nodes (n,) long and the combinations (n, width) of rows that bound them.
+        weights: of a search that splits inputs, nodes (n,) long and the combinations (n, width) of rows that bound.
         columns: of a search that splits neurons, by nonlinear node, the flat entries (n,) of its columns.
         low, high: (cases, U) ranges of the columns at the end.
     """

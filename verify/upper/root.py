@@ -45,9 +45,13 @@ class Root:
 
     @classmethod
     def of(
-        cls, problem: Problem, steps: int = STEPS, late: Callable[[], bool] = lambda: False, record: Record | None = None
+        cls, problem: Problem, steps: int = STEPS, late: Callable[[], bool] = lambda: False,
+        record: Record | None = None,
     ) -> Root:
-        """CROWN's ranges in float64, refined by descents of this many steps each until it is late; a record gets them."""
+        """CROWN's ranges in float64, refined by descents of this many steps each until it is late.
+
+        A record gets the columns and what refined them.
+        """
         broad = problem.wide.merged
         boxes = linear_boxes(broad.network, broad.inputs)
         rounded = {name: outward(box, problem.network.dtype) for name, box in boxes.items()}
@@ -77,7 +81,7 @@ def refine(
 ) -> Interval:
     """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones until it is late.
 
-    A record gets every bound as a lemma; patches of maps, whose duals are not those of the whole set, are then not used.
+    A record gets every bound as a lemma; patches, whose duals are not those of the whole set, are not used then.
     Sound because `Stage.entries` is and a range is the intersection of two that hold; trusts float64 rounding.
     """
     ranges = Interval(low.clone(), high.clone())

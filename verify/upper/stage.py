@@ -68,8 +68,8 @@ class Stage:
         self, objective: Objective, owner: Tensor, steps: int, cutoff: Tensor | None = None,
         adjust: Callable[[Domains], Domains] = lambda duals: duals,
     ) -> Tensor:
-        """Upper bounds of rows on the sets that own them by `improve`, `replayed` with duals that may be adjusted before;
-        float64 (rows,).
+        """Upper bounds of rows on the sets that own them by `improve`, `replayed` with duals that may be adjusted
+        before; float64 (rows,).
 
         Sound because `replayed` is; trusts float64 rounding.
         """
