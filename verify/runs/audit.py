@@ -1,7 +1,8 @@
 """Audits another tool's verdicts: every sat is replayed, every unsat is proved again, as far as time allows.
 
 A sat stands on a member of the set whose outputs, as onnxruntime computes them on the original model, satisfy the
-property with no tolerance; the tool's own witness is tried first, then our search. An unsat stands on our proof.
+property with no tolerance; the tool's own witness is tried first, then our search. An unsat stands on our proof, with a
+certificate wherever one is found.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from verify.runs.decide import Answer, decide, read_network
 from verify.runs.files import write_whole
 from verify.runs.instances import digest, read_families
 from verify.runs.options import Home, homes_of
+from verify.runs.proving import CHECKER
 from verify.runs.replay import Original, members
 from verify.runs.session import versions
 from verify.runs.store import Store
@@ -204,12 +206,14 @@ def searched(claim: Claim, homes: dict[str, Home], limit: float, read: Callable[
     def tell(name: str, bracket: Bracket) -> None:
         trusts[name] = bracket.above.trusts if bracket.above is not None else ""
 
-    ours = decide(*claim.instance.files, homes, limit, tell, read)
+    ours = decide(*claim.instance.files, homes, limit, tell, read, proof="R")
     if ours.answer not in (Answer.SAT, Answer.UNSAT):
         return Finding(Status.OPEN, f"our search: {ours.answer}{ours.reason and f' ({ours.reason})'}")
     status = Status.CONFIRMED if ours.answer == claim.result else Status.REFUTED
     if ours.answer is Answer.UNSAT:
-        return Finding(status, "" if status is Status.CONFIRMED else "proved unsat", ours.method, trusts[ours.method])
+        is_certified = ours.proof is not None and ours.proof.certificate is not None
+        trust = CHECKER if is_certified else trusts[ours.method]
+        return Finding(status, "" if status is Status.CONFIRMED else "proved unsat", ours.method, trust)
     remark = ours.witness.remark if ours.witness is not None else ""
     reason = "; ".join(filter(None, ("our search found a witness", remark)))
     return Finding(status, reason, ours.method, witness=ours.witness)

@@ -23,14 +23,13 @@ from verify.errors import Contradiction, SolverError, UnsupportedMethod
 from verify.method import Method
 from verify.problem import Problem
 from verify.runs.options import journaled
-from verify.runs.proving import Proving
+from verify.runs.proving import CHECKER, Proving
 from verify.runs.store import Store, json_bounds
 from verify.runs.witness import sample_witness
 from verify.solving import solve
 from verify.upper.journal import Journal
 
 CHUNK = 128  # samples of a batch
-CHECKER = "the independent checker (verify.check)"
 CLEAN = "clean"  # what decides a misclassified sample, as if it were a method
 
 

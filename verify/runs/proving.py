@@ -10,6 +10,8 @@ from verify.proof.prover import Proof, first_margin, prove
 from verify.runs.files import write_whole
 from verify.upper.journal import Journal
 
+CHECKER = "the independent checker (verify.check)"
+
 
 @dataclass(frozen=True)
 class Proving:
