@@ -70,7 +70,7 @@ def test_true_verdicts_are_confirmed_and_flipped_ones_refuted(
     out, err = capsys.readouterr()
     counts = re.findall(r"^a +(\w+) +(\d) +(\d) +(\d) +(\d)$", out, re.MULTILINE)
     assert counts == [("sat", "1", "1", "0", "0"), ("unsat", "1", "1", "0", "0"), ("neither", "1", "0", "0", "1")]
-    assert "what is proved trusts float rounding (interval)" in out
+    assert "what is proved trusts the independent checker (verify.check) (interval)" in out
     assert err == "run kept in run\n"
     results("unsat sat", "sat unsat", "unsat holds", "sat violated")
     assert command(bench, out="flipped") == 1
