@@ -51,8 +51,11 @@ def input_leaves(
     """
     if not len(nodes):
         return
-    boxes = (case.box(level.number, level.single) for case in cases)
-    sides = [np.concatenate(ends) for ends in zip(*boxes, strict=True)]
+    distinct = {id(case): case for case in cases}
+    order = {key: n for n, key in enumerate(distinct)}
+    number = np.array([order[id(case)] for case in cases])
+    boxes = (case.box(level.number, level.single) for case in distinct.values())
+    sides = [np.concatenate(ends)[number] for ends in zip(*boxes, strict=True)]
     parts = [Weighted(level, part) for part in rows]
     for start in range(0, len(nodes), BATCH):
         part = nodes[start : start + BATCH]
@@ -61,9 +64,11 @@ def input_leaves(
         if not len(filled):
             continue
         root, part = root[filled], part[filled]
-        relaxation = sweep(network, level, low[filled], high[filled], layers)
+        same = np.where(part < forest.roots, -1 - number[root], part)  # whole boxes of one case are one box
+        _, first, owner = np.unique(same, return_index=True, return_inverse=True)
+        relaxation = sweep(network, level, low[filled][first], high[filled][first], layers)
         bounds = level.number.zeros((len(part),))
         for task in np.unique(root):
             mine = np.flatnonzero(root == task)
-            bounds[mine] = parts[task].bounds(relaxation, mine, weight[start + filled[mine]])
+            bounds[mine] = parts[task].bounds(relaxation, owner[mine], weight[start + filled[mine]])
         yield part, root, bounds

@@ -45,6 +45,10 @@ class Draft:
         }
         return cls(header, dict(arrays))
 
+    def copy(self) -> Draft:
+        """The same, to be continued in another way."""
+        return Draft({**self.header, "boxes": [], "searches": []}, dict(self.arrays))
+
     def put(self, name: str, values: np.ndarray, kind: str) -> str:
         """Adds an array under a fresh name, which is returned."""
         unique, count = name, 1

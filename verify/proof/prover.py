@@ -130,24 +130,19 @@ class Prover:
         self.network: Network = build(self.kernel.number, *self.description)
         inputs, outputs = self.network.entries(self.network.input), self.network.nodes[-1].entries
         self.cases: tuple[Case, ...] = read_cases(self.claim, inputs, outputs)
-        self.box = "interval"
-
-    @property
-    def layers(self) -> Layers:
-        """How the checker bounds the layers at present."""
-        return read_layers(self._draft().header["layers"], self.network)
+        self.draft, self.layers = self._started("interval")
 
     def prove(self, journal: Journal | None) -> Proof:
         """Tries the margins one after the other, the first with the journal at hand."""
         tasks, reason = self._unsearched(journal), ""
         proved = self._rules(tasks)
         if len(proved) < len(tasks) or (journal is not None and journal.records):
-            self.box = "backward"
+            self.draft, self.layers = self._started("backward")
             proved = self._rules(tasks)
         for k, factor in enumerate(MARGINS):
             records = [] if journal is None or k else journal.records
-            journal = Journal(factor * self.margin, records)
-            reason = self._search(journal, proved)
+            journal = Journal(records=records)
+            reason = self._search(journal, proved, factor)
             if not reason:
                 data, reason = self._assembled(journal, proved)
                 if data is not None:
@@ -160,8 +155,10 @@ class Prover:
                 break
         return Proof(None, Report(False, reason, self.level), reason)
 
-    def _draft(self) -> Draft:
-        return Draft.of(self.description, self.claim, self.level, self.source, self.box)
+    def _started(self, box: str) -> tuple[Draft, Layers]:
+        """The claim without a proof, and how the layers are bounded, all in one way."""
+        draft = Draft.of(self.description, self.claim, self.level, self.source, box)
+        return draft, read_layers(draft.header["layers"], self.network)
 
     def _unsearched(self, journal: Journal | None) -> list[tuple[int, int]]:
         """The tasks of cases that no search has."""
@@ -206,7 +203,7 @@ class Prover:
                         for f in (False, self.kernel.single))
         return ROUNDING * (1 + float(np.max(np.abs(real)))) + SAFETY * float(np.max(np.abs(single - real)))
 
-    def _search(self, journal: Journal, proved: dict[tuple[int, int], int]) -> str:
+    def _search(self, journal: Journal, proved: dict[tuple[int, int], int], factor: float) -> str:
         """Searches the cases that are neither proved nor in the journal; why it did not get through, or ""."""
         known = {int(case) for record in journal.records for case in record.cases}
         left = [i for i, case in enumerate(self.cases)
@@ -217,7 +214,7 @@ class Prover:
         if seconds <= 0:
             return "the time limit was reached before a proof was found"
         index = torch.tensor(left, device=self.problem.owner.device)
-        part = Journal(journal.margin)
+        part = Journal(factor * self.margin)
         limits = Limits.starting_now(None if seconds == inf else seconds, None, free_memory(index.device) / 2)
         search = Search(self.problem.select(index), BranchAndBound(journal=part), limits)
         search.split()
@@ -228,7 +225,7 @@ class Prover:
 
     def _assembled(self, journal: Journal, proved: dict[tuple[int, int], int]) -> tuple[bytes | None, str]:
         """The certificate of all that is known, or the reason why it cannot be."""
-        draft, rules = self._draft(), Record(torch.arange(len(self.cases)))
+        draft, rules = self.draft.copy(), Record(torch.arange(len(self.cases)))
         searched = {int(case) for record in journal.records for case in record.cases}
         pairs = [(i, k) for i, k in proved if i not in searched]
         tasks, rows = torch.tensor(pairs).long().reshape(-1, 2), torch.tensor([proved[pair] for pair in pairs]).long()
