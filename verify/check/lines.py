@@ -40,7 +40,8 @@ class _Vertices:
         self.f = [self.value(x) for x in self.x]
         largest = max(abs(s) for s in op.slopes)
         ends = max(abs(b) for b in op.breakpoints) * largest + max(abs(c) for c in op.intercepts)
-        self.doubt = number.relative(4) * float(ends)  # of breakpoints and intercepts that are no floats
+        # of breakpoints and intercepts that are no floats, and of products that underflow
+        self.doubt = number.relative(4) * number.factor(float(ends)) + number.absolute(4)
 
     def value(self, x: np.ndarray) -> np.ndarray:
         """f at x."""
