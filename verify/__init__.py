@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from verify.ir.torch_export import trace
     from verify.lower.gradient import FGSM, PGD
     from verify.problem import Problem, from_vnnlib, robustness
+    from verify.proof.prover import Proof, prove
     from verify.solving import solve
     from verify.upper.alpha import AlphaCROWN
     from verify.upper.interval import Interval
@@ -33,7 +34,7 @@ _HOMES = {
     "VerifyError": "errors",
     "Graph": "ir.graph", "Network": "ir.graph", "load": "ir.load", "trace": "ir.torch_export",
     "Problem": "problem", "robustness": "problem", "from_vnnlib": "problem",
-    "read_vnnlib": "vnnlib", "solve": "solving",
+    "Proof": "proof.prover", "prove": "proof.prover", "read_vnnlib": "vnnlib", "solve": "solving",
     "FGSM": "lower.gradient", "PGD": "lower.gradient",
     "Interval": "upper.interval", "CROWN": "upper.linear", "AlphaCROWN": "upper.alpha", "LP": "upper.lp",
     "BranchAndBound": "exact.branch_and_bound", "MILP": "exact.milp",
@@ -41,8 +42,8 @@ _HOMES = {
 
 __all__ = [
     "CROWN", "FGSM", "LP", "MILP", "PGD", "AlphaCROWN", "Bracket", "BranchAndBound", "Contradiction", "Graph",
-    "InputError", "Interval", "Network", "Problem", "Rigour", "UnsupportedMethod", "UnsupportedOp", "Verdict",
-    "VerifyError", "__version__", "from_vnnlib", "load", "read_vnnlib", "robustness", "solve", "trace",
+    "InputError", "Interval", "Network", "Problem", "Proof", "Rigour", "UnsupportedMethod", "UnsupportedOp", "Verdict",
+    "VerifyError", "__version__", "from_vnnlib", "load", "prove", "read_vnnlib", "robustness", "solve", "trace",
 ]
 
 

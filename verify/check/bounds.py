@@ -124,7 +124,9 @@ class Relaxation:
         terms = max(op.terms * len(lows), node.entries) + 2
         error = (self.number.relative(terms) + self.number.factor(op.doubt)) * size + self.number.absolute(terms)
         if self.level.single:
-            error = error + self._single(op.steps * len(lows), size, op.largest, *(self.most[n] for n in node.inputs))
+            most = [self.most[name] for name in node.inputs]
+            self._overflows(op.widest(size, most), op.largest)
+            error = error + self._single(op.steps * len(lows), size, op.largest, *most)
         self.error[node.name] = error
         return center - spread - error, center + spread + error
 
@@ -153,16 +155,24 @@ class Relaxation:
         self.lines[node.name] = max_lines(self.number, op, low, high)
         most = self.most[node.inputs[0]][:, op.groups].max(2)
         terms = node.entries + op.groups.size
-        self.error[node.name] = self.number.relative(terms) * 3 * most + self.number.absolute(terms)
-        return low[:, op.groups].max(2), high[:, op.groups].max(2)
+        error = self.number.relative(terms) * 3 * most + self.number.absolute(terms)
+        bottom, top = low[:, op.groups].max(2), high[:, op.groups].max(2)
+        if self.level.single:  # a maximum rounds nothing, but may flush
+            noise = self._single(0, 0 * most, 0.0)
+            error, bottom, top = error + noise, bottom - noise, top + noise
+        self.error[node.name] = error
+        return bottom, top
 
     def _single(self, steps: int, size: np.ndarray, largest: float, *most: np.ndarray) -> np.ndarray:
         """How far a float32 result is from the exact one; (batch, entries)."""
-        if size.size and not bool(np.all(size < 2.0**126)):
-            raise Rejected("a sum may overflow float32")
+        self._overflows(size, largest)
         factor = self.number.factor(gamma(steps + 1, SINGLE) * (1 + 2.0**-20))
         top = max([0.0, *(float(np.max(values, initial=0)) for values in most)])
         return factor * size + self.number.factor((2 * steps + 1) * TINY_SINGLE * (1 + largest + top) * (1 + 2.0**-20))
+
+    def _overflows(self, widest: np.ndarray, largest: float) -> None:
+        if not bool(np.all(widest < 2.0**126)) or not largest < 2.0**126:
+            raise Rejected("a sum or a weight may overflow float32")
 
 
 def _total(apply, values: list[np.ndarray]) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.check.network import Arrays, items, keys, shape_of, text
+from verify.check.network import Arrays, integer, items, keys, shape_of, text
 from verify.check.numbers import Rejected
 
 MAGIC = b"verify certificate 1\n"
@@ -108,11 +108,11 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 def _entry(entry: Any) -> tuple[str, np.dtype, tuple[int, ...]]:
     fields = items(entry, "an array's entry")
-    if len(fields) != 3 or fields[1] not in TYPES:
+    if len(fields) != 3 or not isinstance(fields[1], str) or fields[1] not in TYPES:
         raise Rejected("an array's entry is not a name, a known type and a shape")
-    shape = items(fields[2], "an array's shape")
-    whole = (0,) if shape == [0] else shape_of([max(1, n) if isinstance(n, int) else n for n in shape], "an array")
-    return text(fields[0], "an array's name"), np.dtype(fields[1]), tuple(shape) if 0 in shape else whole
+    shape = tuple(integer(n, "a length of an array") for n in items(fields[2], "an array's shape"))
+    shape_of([max(1, n) for n in shape], "an array")
+    return text(fields[0], "an array's name"), np.dtype(fields[1]), shape
 
 
 def header_of(value: Any) -> dict[str, Any]:

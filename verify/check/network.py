@@ -106,7 +106,7 @@ class _Fields:
         if not isinstance(name, str) or name not in self.arrays:
             raise self.fail(f"names no array as its {field}")
         values = self.arrays[name]
-        if (values.dtype.kind == "i") != integer or (shape is not None and values.shape != shape):
+        if values.dtype.kind != ("i" if integer else "f") or (shape is not None and values.shape != shape):
             raise self.fail(f"has a {field} of type {values.dtype} and shape {values.shape}")
         return values
 
@@ -184,6 +184,8 @@ def _shift(f: _Fields) -> Op:
 
 def _norm(f: _Fields) -> Op:
     f.expect(f.given[0])
+    if not f.shape:
+        raise f.fail("normalises a value without axes")
     parts = [f.array(field, (f.shape[0],)) for field in ("weight", "bias", "mean", "variance")]
     eps = f.entry["eps"]
     if not isinstance(eps, float) or not 0 <= eps < 1 or not bool((parts[3].astype(np.float64) + eps > 0).all()):
@@ -227,7 +229,7 @@ def keys(value: Any, what: str, names: set[str]) -> dict[str, Any]:
     """A JSON object with exactly these keys."""
     if not isinstance(value, dict) or set(value) != names:
         given = sorted(set(value) ^ names) if isinstance(value, dict) else [type(value).__name__]
-        raise Rejected(f"{what} lacks or should not have: {', '.join(map(str, given))}")
+        raise Rejected(f"{what} lacks or should not have: {', '.join(map(ascii, given))}")
     return value
 
 
@@ -240,7 +242,7 @@ def items(value: Any, what: str) -> list[Any]:
 
 def text(value: Any, what: str) -> str:
     """A JSON string."""
-    if not isinstance(value, str) or len(value) > 1000:
+    if not isinstance(value, str) or len(value) > 1000 or any("\ud800" <= c <= "\udfff" for c in value):
         raise Rejected(f"{what} is no text of at most 1,000 characters")
     return value
 

@@ -42,6 +42,11 @@ class Affine:
         """|A_k| x."""
         raise NotImplementedError
 
+    def widest(self, size: np.ndarray, most: list[np.ndarray]) -> np.ndarray:
+        """At least every magnitude on the way to an output in float32: `size` is sum |A_k| m_k + |b| for arguments of
+        magnitudes `most`, m_k (batch, entries of argument k)."""
+        return size
+
 
 class Linear(Affine):
     """x W' + b over the last axis: W (out, in), b (out,)."""
@@ -167,6 +172,9 @@ class Gather(Affine):
 
     absolute = linear
 
+    def widest(self, size: np.ndarray, most: list[np.ndarray]) -> np.ndarray:
+        return size * self.divisor  # the sum comes before its division
+
 
 class Add(Affine):
     """Sum of the arguments with signs +1 or -1."""
@@ -218,6 +226,15 @@ class Norm(Entrywise):
             moved = mean.astype(np.float64) * factor
         super().__init__(number.of(factor), number.of(bias) - number.of(moved))
         self.bias_size, self.steps = np.abs(number.of(bias)) + np.abs(number.of(moved)), 8
+        self.number, self.mean = number, np.abs(mean.astype(np.float64))
+        total = variance.astype(np.float64) + eps
+        self.stretch = np.maximum(1, np.abs(weight.astype(np.float64))) * np.maximum(1, 1 / np.sqrt(total))
+        self.stretch[total < 2.0**-100] = np.inf  # a variance that may be flushed, or whose parts may
+        self.largest = max(self.largest, float(np.max(np.abs(weight), initial=0)))
+
+    def widest(self, size: np.ndarray, most: list[np.ndarray]) -> np.ndarray:
+        reach = (most[0].astype(np.float64) + self.mean) * self.stretch * (1 + 2.0**-20)
+        return np.where(reach > 0, reach, 0) + size.astype(np.float64)
 
 
 class Piecewise:

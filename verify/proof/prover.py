@@ -221,6 +221,8 @@ class Prover:
         for record in part.records:
             record.cases = index[record.cases]
             journal.records.append(record)
+        if bool((search.incumbent.values >= 0).any()):
+            return "a point of the set violates the property, so there is nothing to prove"
         return "" if bool((search.upper < 0).all()) else search.stopped or "the search found no proof"
 
     def _assembled(self, journal: Journal, proved: dict[tuple[int, int], int]) -> tuple[bytes | None, str]:
