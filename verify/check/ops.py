@@ -226,15 +226,15 @@ class Norm(Entrywise):
             moved = mean.astype(np.float64) * factor
         super().__init__(number.of(factor), number.of(bias) - number.of(moved))
         self.bias_size, self.steps = np.abs(number.of(bias)) + np.abs(number.of(moved)), 8
-        self.number, self.mean = number, np.abs(mean.astype(np.float64))
+        self.mean = np.abs(mean.astype(np.float64))
         total = variance.astype(np.float64) + eps
         self.stretch = np.maximum(1, np.abs(weight.astype(np.float64))) * np.maximum(1, 1 / np.sqrt(total))
-        self.stretch[total < 2.0**-100] = np.inf  # a variance that may be flushed, or whose parts may
+        self.stretch[(total < 2.0**-100) | (total >= 2.0**126)] = np.inf  # what float32 may flush or not hold
         self.largest = max(self.largest, float(np.max(np.abs(weight), initial=0)))
 
     def widest(self, size: np.ndarray, most: list[np.ndarray]) -> np.ndarray:
-        reach = (most[0].astype(np.float64) + self.mean) * self.stretch * (1 + 2.0**-20)
-        return np.where(reach > 0, reach, 0) + size.astype(np.float64)
+        reach = (most[0].astype(np.float64) + self.mean) * self.stretch  # no number where a variance may be flushed
+        return reach * (1 + 2.0**-20) + size.astype(np.float64)
 
 
 class Piecewise:
