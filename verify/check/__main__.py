@@ -14,7 +14,7 @@ def run(certificate: Path, model: Path | None = None, level: str | None = None, 
     report = _checked(certificate, model, level, exact)
     if report.network:
         cases = f"{report.cases} case{'' if report.cases == 1 else 's'}"
-        print(f"network {report.network}")
+        print(f"network sha256:{report.network}")
         print(f"claim   at no input of {cases} does the network do what must not happen, level {report.level}")
     for name, margin in report.margins.items():
         print(f"level {name} v* <= {margin:.9g}")

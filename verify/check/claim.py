@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from verify.check.network import integer, items, keys, rational
-from verify.check.numbers import Arithmetic, Rejected, single_hull
+from verify.check.numbers import MOST_TERMS, Arithmetic, Rejected, single_hull
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,17 @@ class Case:
 
 def read_cases(value: Any, inputs: int, outputs: int) -> tuple[Case, ...]:
     """The cases of a header. Rejects empty boxes, and disjuncts without rows, which nothing could refute."""
-    cases = []
+    cases, size = [], 0
     for i, entry in enumerate(items(value, "cases")):
         fields = keys(entry, f"case {i}", {"low", "high", "disjuncts"})
         low, high = (_vector(fields[end], f"{end} of case {i}", inputs) for end in ("low", "high"))
         if bool((low > high).any()):
             raise Rejected(f"case {i} has an empty box")
-        disjuncts = [_rows(rows, f"case {i}", inputs, outputs) for rows in items(fields["disjuncts"], f"case {i}")]
+        given = items(fields["disjuncts"], f"case {i}")
+        size += (inputs + outputs) * sum(len(items(rows, f"a disjunct of case {i}")) for rows in given)
+        if size > MOST_TERMS:
+            raise Rejected(f"the rows of the claim have more than {MOST_TERMS} coefficients together")
+        disjuncts = [_rows(rows, f"case {i}", inputs, outputs) for rows in given]
         if not disjuncts:
             raise Rejected(f"case {i} says nothing")
         cases.append(Case(low, high, tuple(disjuncts)))

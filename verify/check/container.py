@@ -19,7 +19,8 @@ from verify.check.network import Arrays, integer, items, keys, shape_of, text
 from verify.check.numbers import Rejected
 
 MAGIC = b"verify certificate 1\n"
-LARGEST_HEADER, LARGEST = 1 << 28, 1 << 31  # bytes
+LARGEST_HEADER, LARGEST = 1 << 26, 1 << 31  # bytes
+CHUNK = 1 << 16  # bytes of the file that are expanded together
 TYPES = {"<f4", "<f8", "<i4", "<i8", "<u2", "|u1", "|i1"}
 
 
@@ -27,7 +28,7 @@ def read(data: bytes) -> tuple[dict[str, Any], Arrays]:
     """(header without its "arrays", the arrays by name). Rejects what is not exactly of this form."""
     if not data.startswith(MAGIC):
         raise Rejected("this is no certificate of version 1")
-    stream = _Stream(data[len(MAGIC) :])
+    stream = _Stream(memoryview(data)[len(MAGIC) :])
     length = int.from_bytes(stream.take(8), "little")
     if length > LARGEST_HEADER:
         raise Rejected(f"the header claims {length} bytes, more than {LARGEST_HEADER}")
@@ -60,18 +61,14 @@ def digest(network: dict[str, Any], arrays: Arrays) -> str:
 class _Stream:
     """A zlib stream that is expanded only as far as it is read."""
 
-    def __init__(self, data: bytes):
-        self.inflate, self.left, self.ahead = zlib.decompressobj(), data, b""
+    def __init__(self, data: memoryview):
+        self.inflate, self.data, self.place = zlib.decompressobj(), data, 0
 
     def take(self, count: int) -> bytes:
         """The next bytes."""
         parts = []
         while count:
-            try:
-                part = self.inflate.decompress(self.left, count)
-            except zlib.error:
-                raise Rejected("the file is damaged: its stream cannot be expanded") from None
-            self.left = self.inflate.unconsumed_tail
+            part = self._next(count)
             if not part:
                 raise Rejected("the file is cut off")
             parts.append(part)
@@ -80,12 +77,22 @@ class _Stream:
 
     def end(self) -> None:
         """Rejects bytes that are left, and a stream without its checksum."""
-        try:
-            more = self.inflate.decompress(self.left, 1)
-        except zlib.error:
-            raise Rejected("the file is damaged: its checksum is wrong") from None
-        if more or not self.inflate.eof or self.inflate.unused_data:
+        more = self._next(1)
+        if more or not self.inflate.eof or self.inflate.unused_data or self.place < len(self.data):
             raise Rejected("the file does not end where its header says")
+
+    def _next(self, most: int) -> bytes:
+        """At least one and at most so many further bytes; none at the end."""
+        while not self.inflate.eof:
+            piece = self.inflate.unconsumed_tail or bytes(self.data[self.place : self.place + CHUNK])
+            self.place += 0 if self.inflate.unconsumed_tail else len(piece)
+            try:
+                part = self.inflate.decompress(piece, most)
+            except zlib.error:
+                raise Rejected("the file is damaged: its stream cannot be expanded") from None
+            if part or not piece:
+                return part
+        return b""
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def build(number: Arithmetic, header: Any, arrays: Arrays) -> Network:
     """The network that a header describes. Rejects whatever is not exactly as the format says."""
     fields = keys(header, "network", {"input", "shape", "nodes"})
     shapes = {text(fields["input"], "input"): shape_of(fields["shape"], "input")}
-    nodes = []
+    nodes, entries = [], 0
     for entry in items(fields["nodes"], "nodes"):
         name = text(entry.get("name") if isinstance(entry, dict) else None, "node name")
         if name in shapes:
@@ -74,6 +74,9 @@ def build(number: Arithmetic, header: Any, arrays: Arrays) -> Network:
         if missing or not inputs:
             raise Rejected(f"node {name!r} reads {missing[0] if missing else 'nothing'!r}, which no earlier node makes")
         shape = shape_of(entry.get("shape"), name)
+        entries += prod(shape)
+        if entries > MOST_TERMS:
+            raise Rejected(f"the values of the network have more than {MOST_TERMS} entries together")
         kind = text(entry.get("op"), name)
         if kind not in _READERS:
             raise Rejected(f"node {name!r} is a {kind!r}, which this checker does not know")
