@@ -4,8 +4,8 @@
 
 The first test images of MNIST on mnist_fc 256x2 and 256x6, those of CIFAR-10 on oval21 cifar_base_kw, normalised as its
 properties are, (pixel - mean) / 0.225. Each image is a point of float32 numbers, so at eps 0 every tool bounds a single
-point that it can represent; eps is in pixels, and boxes are not clipped. The tables count images all of whose outputs
-are held:
+point that it can represent; eps is in pixels from 0 to 1, and boxes are not clipped. The tables count the images all of
+whose outputs are held:
 
     R, F        the checker's boxes, for real arithmetic and for execution in float32, in float64 with bounds on their
                 rounding: `box` with interval layers; `rows` with backward layers, met with a row for each side of each
@@ -26,6 +26,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ from verify.check.numbers import Arithmetic
 from verify.check.ops import Affine
 from verify.ir.evaluate import exact_value
 from verify.ir.graph import Network
+from verify.ops import Interval
 from verify.proof.export import exported
 from verify.rationals import exact_array
 from verify.runs.data import load_data
@@ -74,6 +76,10 @@ class Subject:
         """The box as float32 tools are given it: ends rounded to nearest."""
         radius = float(Fraction(eps) * self.unit)
         return self.points - radius, self.points + radius
+
+
+Tool = Callable[[Subject, str], Bounds]
+Tools = dict[str, Tool]
 
 
 def subjects(shared: Path, images: int, only: list[str]) -> Iterator[Subject]:
@@ -126,17 +132,19 @@ def checked(subject: Subject, eps: str, single: bool, backward: bool) -> Bounds:
 
 
 def interval(subject: Subject, eps: str) -> Bounds:
-    boxes = interval_boxes(subject.network, Box(*subject.box(eps)))
+    """Interval boxes in float32."""
+    boxes = interval_boxes(subject.network, Interval(*subject.box(eps)))
     return _arrays(*boxes[subject.network.graph.output])
 
 
 def linear(subject: Subject, eps: str) -> Bounds:
+    """Intervals of the last layer over linear boxes, in float32."""
     boxes = linear_boxes(subject.network, Box(*subject.box(eps)))
     return _arrays(*boxes[subject.network.graph.output])
 
 
 def linear_rows(subject: Subject, eps: str) -> Bounds:
-    """Upper bounds of the outputs and of their negations."""
+    """Linear upper bounds of the outputs and of their negations, in float32."""
     images, outputs = subject.exact.shape
     rows = torch.cat([torch.eye(outputs), -torch.eye(outputs)]).expand(images, -1, -1)
     shape = images, 2 * outputs
@@ -146,7 +154,7 @@ def linear_rows(subject: Subject, eps: str) -> Bounds:
     return _arrays(-low, high)
 
 
-def other_tool(folder: Path, method: str) -> Callable[[Subject, str], Bounds]:
+def other_tool(folder: Path, method: str) -> Tool:
     """Boxes of the output by a method of auto_LiRPA."""
     sys.path.insert(0, str(folder))
     from auto_LiRPA import BoundedModule, BoundedTensor
@@ -171,12 +179,10 @@ def held(bounds: Bounds, outputs: np.ndarray) -> int:
     return int(((low <= outputs) & (outputs <= high)).astype(bool).all(1).sum())
 
 
-def tools(folder: Path | None) -> dict[str, Callable[[Subject, str], Bounds]]:
-    """What bounds the outputs, by its name in TOOLS."""
-    found: dict[str, Callable[[Subject, str], Bounds]] = {
-        f"{level} {kind}": lambda subject, eps, single=level == "F", rows=kind == "rows": checked(
-            subject, eps, single, rows
-        )
+def tools(folder: Path | None) -> Tools:
+    """What bounds the outputs of a subject at an eps, by its name in TOOLS."""
+    found: Tools = {
+        f"{level} {kind}": partial(checked, single=level == "F", backward=kind == "rows")
         for level in ("R", "F") for kind in ("box", "rows")
     }
     found.update({"Interval": interval, "linear": linear, "lin rows": linear_rows})
@@ -203,10 +209,10 @@ class Line:
         return all(counts[what][tool] == self.images for what, names in HELD.items() for tool in names)
 
 
-def line(subject: Subject, eps: str, folder: Path | None) -> Line:
+def line(subject: Subject, eps: str, calls: Tools) -> Line:
     """Bounds the outputs with every tool."""
     start = time.perf_counter()
-    bounds = {name: call(subject, eps) for name, call in tools(folder).items()}
+    bounds = {name: call(subject, eps) for name, call in calls.items()}
     seconds = time.perf_counter() - start
     width = {name: float((high - low.astype(np.float64)).mean()) for name, (low, high) in bounds.items()}
     exact = {name: held(found, subject.exact) for name, found in bounds.items()}
@@ -216,11 +222,11 @@ def line(subject: Subject, eps: str, folder: Path | None) -> Line:
 
 
 def show(lines: list[Line]) -> None:
-    """Prints the tables."""
+    """Prints both tables."""
     names = "".join(f"{name:>9}" for name in TOOLS)
     runs = "".join(f"{name:>8}" for name in EXECUTED)
     print(f"\nimages whose outputs are held, of {lines[0].images}")
-    print(f"{'':20}{'the exact output':>{9 * len(TOOLS)}}  |{'onnxruntime' + chr(39) + 's':>{8 * len(EXECUTED)}}  |")
+    print(f"{'':20}{'the exact output':>{9 * len(TOOLS)}}  |{'that of onnxruntime':>{8 * len(EXECUTED)}}  |")
     print(f"{'network':14}{'eps':>6}{names}  |{runs}  |{'seconds':>8}")
     for found in lines:
         counts = "".join(f"{found.exact.get(name, '-'):>9}" for name in TOOLS)
@@ -241,9 +247,10 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    calls = tools(options.auto_lirpa)
     with torch.no_grad():
         lines = [
-            line(subject, eps, options.auto_lirpa)
+            line(subject, eps, calls)
             for subject in subjects(options.shared, options.images, options.nets) for eps in EPS
         ]
     show(lines)
