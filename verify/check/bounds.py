@@ -15,6 +15,7 @@ or without fused multiply-add, subnormals flushed or not. Boxes are then of comp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,7 +184,8 @@ def _total(apply, values: list[np.ndarray]) -> np.ndarray:
 
 
 def sweep(
-    network: Network, level: Level, low: np.ndarray, high: np.ndarray, layers: dict[str, tuple[str, str]], lemmas=None
+    network: Network, level: Level, low: np.ndarray, high: np.ndarray, layers: dict[str, tuple[str, str]],
+    lemmas: Callable[[Relaxation, str], None] | None = None, before: Relaxation | None = None,
 ) -> Relaxation:
     """Boxes of all values over input boxes (batch, inputs).
 
@@ -191,6 +193,8 @@ def sweep(
         layers: of every nonlinear node, how the box of its argument is justified ("interval", or "backward" for rows
             over the lines of the layers before), and the rule of its own slopes.
         lemmas: called with the relaxation and the node's name, to tighten its argument further.
+        before: a sweep of the same boxes without lemmas, whose boxes are taken instead of new rows: over tighter lines,
+            rows are not always tighter.
     """
     rules = {name: rule for name, (_, rule) in layers.items()}
     relaxation = Relaxation(network, level, low, high, rules)
@@ -198,7 +202,9 @@ def sweep(
     for node in network.nodes:
         if not isinstance(node.op, Affine):
             source = node.inputs[0]
-            if layers[node.name][0] == "backward" and source not in known:
+            if before is not None:
+                relaxation.tighten(source, before.low[source], before.high[source])
+            elif layers[node.name][0] == "backward" and source not in known:
                 _backward(relaxation, node)
                 known.add(source)
             if lemmas is not None:

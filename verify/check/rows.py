@@ -27,7 +27,7 @@ class Duals:
 
     Args:
         columns: of each nonlinear node, (flat entries, places among the columns).
-        low, high: boxes of the columns, inside those of the relaxation.
+        low, high: boxes of the columns over which their lines hold; they may be wider than those of the relaxation.
         share: 0 to 1, see `piecewise_lines`.
         multiplier: added to the coefficient of the neuron's input; positive of low <= z, negative of z <= high.
     """
@@ -121,13 +121,17 @@ class Row:
         self._add(self._sum(positive, above))
         self._add(self._sum(negative, below))
         rows = positive * upper + negative * lower
-        if multiplier is not None and given is not None:
+        if given is not None:
             entries, low, high = given
-            rows[:, entries] += multiplier
-            up = np.maximum(multiplier, 0)
-            self._add(-(up * low).sum(1) - ((multiplier - up) * high).sum(1))
-            most = self.r.most[node.inputs[0]][:, entries]
-            self._lose(multiplier, self.number.relative(multiplier.shape[1]) * most)
+            most = np.maximum(np.maximum(np.abs(low), np.abs(high)), self.r.most[node.inputs[0]][:, entries])
+            # intercepts over boxes wider than the proved ones are larger than the node's error takes into account
+            steep, offset = (self.number.factor(2 * float(max(map(abs, part)))) for part in (op.slopes, op.intercepts))
+            self._lose_each(a[:, entries], self.number.relative(a.shape[1]) * (3 * steep * most + offset))
+            if multiplier is not None:
+                rows[:, entries] += multiplier
+                up = np.maximum(multiplier, 0)
+                self._add(-(up * low).sum(1) - ((multiplier - up) * high).sum(1))
+                self._lose_each(multiplier, self.number.relative(multiplier.shape[1]) * most)
         self._reach(node.inputs[0], rows)
 
     def _lines(self, node: Node, op: Piecewise):
@@ -170,8 +174,13 @@ class Row:
         self.slack = self.slack + self.number.relative(1) * np.abs(self.value)
 
     def _lose(self, rows: np.ndarray, error: np.ndarray) -> None:
-        """Adds |rows| . error to what is lost."""
-        self.slack = self.slack + self._dot(np.abs(rows), error)
+        """Adds |rows| . error to what is lost, error (batch, entries) of the boxes; and what underflow may cost, since
+        rows may be large where values are tiny."""
+        self.slack = self.slack + self._dot(np.abs(rows), error + self.number.absolute(1))
+
+    def _lose_each(self, rows: np.ndarray, error: np.ndarray) -> None:
+        """The same with an error (rows, entries) for each row."""
+        self.slack = self.slack + self._sum(np.abs(rows), error + self.number.absolute(1))
 
     def _dot(self, rows: np.ndarray, field: np.ndarray) -> np.ndarray:
         """Each row with the field (batch, entries) of its box; (rows,)."""

@@ -24,21 +24,26 @@ if TYPE_CHECKING:
 
 LEAVES = 512  # that are bounded together
 SHARES = 128  # units of slopes
-_TREE = {"variable", "point", "share", "counts", "column", "multiplier"}
+FAR = 2.0**300  # beyond all boxes
+_TREE = {"variable", "point", "range", "share", "counts", "column", "multiplier"}
 
 
 class Search:
     """One case with its columns, lemmas and trees."""
 
     def __init__(self, proof: Proof, level: Level, value: Any):
-        fields = keys(value, "a search", {"case", "columns", "lemmas", "tasks"})
+        fields = keys(value, "a search", {"case", "columns", "ranges", "lemmas", "tasks"})
         self.proof, self.level, self.number = proof, level, level.number
         self.index = integer(fields["case"], "a search's case")
         self.case = pick(proof.cases, self.index, "case")
         self.lemmas, self.tasks = items(fields["lemmas"], "lemmas"), items(fields["tasks"], "a search's tasks")
         self.columns, self.count = self._columns(fields["columns"])
+        stated = [keys(entry, "a range", {"low", "high"}) for entry in items(fields["ranges"], "ranges")]
+        sides = ([proof.array(entry[end], (self.count,), "f") for entry in stated] for end in ("low", "high"))
+        self.ranges = [self.number.of(np.array(side, np.float64).reshape(-1, self.count)) for side in sides]
         low, high = self.case.box(self.number, level.single)
-        self.relaxation = sweep(proof.network, level, low, high, proof.layers, self._prove_lemmas)
+        whole = sweep(proof.network, level, low, high, proof.layers)
+        self.relaxation = sweep(proof.network, level, low, high, proof.layers, self._prove_lemmas, whole)
 
     def margin(self, proved: set[tuple[int, int]]) -> float:
         """The largest bound over the leaves of all tasks."""
@@ -139,17 +144,28 @@ class Leaves:
         if self.share.size and self.share.max() > SHARES:
             raise Rejected("a slope lies outside of the range of its line")
         self.starts = np.concatenate([[0], np.cumsum(counts)])
+        self.range = proof.array(fields["range"], self.nodes.shape, "u")
+        if self.range.size and self.range.max() >= len(search.ranges[0]):
+            raise Rejected("a leaf is bounded over a range that there is not")
 
     def parts(self):
-        """(places among the leaves, their roots, their duals), some at a time, without leaves whose boxes are empty."""
-        number = self.search.number
+        """(places among the leaves, their roots, their duals), some at a time, without leaves whose boxes are empty.
+
+        Lines are those of the hull of the proved box and the stated range, met with the splits: linear bounds over
+        smaller boxes are not always smaller, and slopes were chosen for the stated ones.
+        """
+        number, (lowest, highest) = self.search.number, self.search.ranges
         low, high = (self._gathered(side) for side in (self.relaxation.low, self.relaxation.high))
+        everything = number.of(np.full((1, self.count), FAR))
         for start in range(0, len(self.nodes), LEAVES):
             place = np.arange(start, min(start + LEAVES, len(self.nodes)))
-            root, lows, highs = self.forest.boxes(number, self.nodes[place], low, high)
-            filled = (lows <= highs).all(1)
-            place, root, lows, highs = place[filled], root[filled], lows[filled], highs[filled]
+            root, above, below = self.forest.boxes(number, self.nodes[place], -everything, everything)
+            filled = (np.maximum(low, above) <= np.minimum(high, below)).all(1)
+            place, root, above, below = place[filled], root[filled], above[filled], below[filled]
             if len(place):
+                lows = np.maximum(above, np.minimum(low, lowest[self.range[place], : self.count]))
+                highs = np.minimum(below, np.maximum(high, highest[self.range[place], : self.count]))
+                number.finite("a stated range", lows, highs)
                 share = number.of(self.share[place].astype(np.float64)) / SHARES
                 yield place, root, Duals(self.search.columns, lows, highs, share, self._multipliers(place))
 

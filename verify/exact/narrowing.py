@@ -85,7 +85,7 @@ def _narrow(
         exact = Interval(ranges.low[o, : dual.columns], ranges.high[o, : dual.columns])
         tree = Trees(dual, Objective(site.source, a), o, outward(exact, dual.low.dtype), s * kink, splits)
         tree.grow(limits)
-        bound, leaves = tree.replayed(wide, record is not None)
+        bound, leaves = tree.replayed(wide, record)
         if record is not None:
             record.lemmas.append(Lemma(o, c, s, bound, tree.branches, leaves))
         up = s > 0
@@ -118,18 +118,18 @@ class Trees:
             if limits.left <= 0 or not self._grow(place):
                 break
 
-    def replayed(self, wide: Dual, is_written: bool) -> tuple[Tensor, Leaves]:
-        """The largest bound over the leaves of each tree, in float64, (n,), and the leaves; if they are written down,
-        with the duals as they are written."""
+    def replayed(self, wide: Dual, record: Record | None) -> tuple[Tensor, Leaves]:
+        """The largest bound over the leaves of each tree, in float64, (n,), and the leaves; for a record with the duals
+        as they are written down, over the ranges that it will get next."""
         rows, place = (self.bounds > -torch.inf).nonzero(as_tuple=True)
         duals = Domains(self.owner[rows], *(part[rows, place] for part in self.parts))
-        duals = rounded(self.dual, duals) if is_written else duals
+        duals = duals if record is None else rounded(self.dual, duals)
         ranges = Interval(duals.low.double(), duals.high.double())
         bounds = replayed(wide, self.objective.take(rows), ranges, duals, self.bounds[rows, place])
         bounds = torch.where(bounds.isnan(), torch.inf, bounds)
         start = torch.full(self.owner.shape, -torch.inf, dtype=bounds.dtype, device=bounds.device)
         bounds = start.scatter_reduce(0, rows, bounds, "amax")
-        return bounds, closed(self.dual, self.node[rows, place], duals)
+        return bounds, closed(self.dual, self.node[rows, place], duals, 0 if record is None else len(record.ranges))
 
     def _grow(self, place: int) -> bool:
         """Splits the worst leaf of each tree that is not decided; whether there was any."""

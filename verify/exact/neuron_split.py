@@ -68,7 +68,7 @@ class NeuronSplit(Frontier):
             problem, record = replace(problem, network=unfold_maxima(problem.network)), None  # of another network
         self.record = record
         self.root = Root.of(problem, late=lambda: limits.left <= 0, record=record)
-        self.range = outward(Interval(self.root.low, self.root.high), problem.network.dtype)
+        self._take_ranges()
         tasks = Tasks(problem)
         everything = torch.arange(len(tasks.case), device=problem.owner.device)
         node = everything if record is None else record.begin(tasks.case, tasks.disjunct)
@@ -156,7 +156,7 @@ class NeuronSplit(Frontier):
         above = torch.full(open_tasks.shape, -torch.inf, dtype=torch.float64, device=here.device)
         above = above.scatter_reduce(0, which, self.pool.bounds[here], "amax")
         self.root = narrowed(self.root, self.narrowings.pop(0), limits, self.record)
-        self.range = outward(Interval(self.root.low, self.root.high), self.root.dual.low.dtype)
+        self._take_ranges()
         whole = self._whole(open_tasks, open_tasks)
         improved, bounds = self._bounds(whole, cutoff, ROOT_STEPS)
         again = bounds < above
@@ -281,6 +281,12 @@ class NeuronSplit(Frontier):
         self.close(self.tasks.case[leaf.task], torch.where(bound.isnan(), torch.inf, bound).minimum(above))
         return best.x.to(leaf.domains.low)
 
+    def _take_ranges(self) -> None:
+        """Takes the ranges of the root for the domains to come, rounded outward."""
+        self.range = outward(Interval(self.root.low, self.root.high), self.root.dual.low.dtype)
+        if self.record is not None:
+            self.record.ranges.append((self.range.low.double(), self.range.high.double()))
+
     def _duals(self, domains: Domains) -> Domains:
         """The duals with which domains are closed: where they are written down, as they are written."""
         return domains if self.record is None else rounded(self.root.dual, domains)
@@ -292,5 +298,6 @@ class NeuronSplit(Frontier):
     def _write(self, node: Tensor, domains: Domains, share: Tensor) -> None:
         """Writes down closed domains."""
         assert self.record is not None
-        self.record.leaves.append(closed(self.root.dual, node, domains, share))
+        ranges = len(self.record.ranges) - 1
+        self.record.leaves.append(closed(self.root.dual, node, domains, ranges, share))
         self.record.low, self.record.high = self.root.low, self.root.high

@@ -49,6 +49,7 @@ class _Duals:
 
     def __init__(self, leaves: Sequence[Leaves], nodes: int):
         self.slope = torch.cat([part.slope for part in leaves]).numpy()
+        self.range = torch.cat([part.ranges for part in leaves]).numpy()
         self.counts = torch.cat([part.counts for part in leaves]).numpy()
         self.column = torch.cat([part.column for part in leaves]).numpy()
         self.multiplier = torch.cat([part.multiplier for part in leaves]).numpy()
@@ -68,6 +69,7 @@ class _Duals:
         at = np.repeat(self.start[place] - first, counts) + np.arange(counts.sum())
         return {
             "variable": draft.put("variable", tree.variable, "<i4"), "point": draft.put("point", tree.point, "<f8"),
+            "range": draft.put("range", np.where(known, self.range[place], 0), "|u1"),
             "share": draft.put("share", slope, "|u1"), "counts": draft.put("counts", counts, "<i4"),
             "column": draft.put("column", self.column[at], "<i4"),
             "multiplier": draft.put("multiplier", self.multiplier[at], "<f4"),
@@ -99,7 +101,10 @@ def searches(draft: Draft, record: Record, numbers: np.ndarray) -> list[dict[str
             tree = splits.tree(np.array([int(record.root[task])]))
             weight = draft.put("weight", duals.weights(tree, width), "<u2")
             tasks.append({"disjunct": disjunct, "weight": weight, **duals.put(draft, tree)})
-        found.append({"case": case, "columns": columns, "lemmas": _lemmas(draft, record, place), "tasks": tasks})
+        ranges = [{"low": draft.put("low", low[place].cpu().numpy(), "<f8"),
+                   "high": draft.put("high", high[place].cpu().numpy(), "<f8")} for low, high in record.ranges]
+        lemmas = _lemmas(draft, record, place)
+        found.append({"case": case, "columns": columns, "ranges": ranges, "lemmas": lemmas, "tasks": tasks})
     return found
 
 

@@ -39,10 +39,12 @@ class Branches:
 
 
 class Leaves(NamedTuple):
-    """Closed nodes (n,) long with their duals: slopes (n, U) uint8 in units; the multipliers that are not zero, so many
-    of each node, with their columns, node by node; and shares (n, width) of the rows in units, long, or None."""
+    """Closed nodes (n,) long with their duals: the ranges of the record over which they were bounded, (n,) long; slopes
+    (n, U) uint8 in units; the multipliers that are not zero, so many of each node, with their columns, node by node;
+    and shares (n, width) of the rows in units, long, or None."""
 
     node: Tensor
+    ranges: Tensor
     slope: Tensor
     counts: Tensor
     column: Tensor
@@ -73,6 +75,7 @@ class Record:
         weights: of a search that splits inputs, nodes (n,) long and the combinations (n, width) of rows that bound.
         columns: of a search that splits neurons, by nonlinear node, the flat entries (n,) of its columns.
         low, high: (cases, U) ranges of the columns at the end.
+        ranges: (low, high) of the columns, (cases, U) each, over which something was bounded, with slopes for these.
     """
 
     cases: Tensor
@@ -86,6 +89,7 @@ class Record:
     columns: dict[str, Tensor] | None = None
     low: Tensor | None = None
     high: Tensor | None = None
+    ranges: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def begin(self, case: Tensor, disjunct: Tensor) -> Tensor:
         """Starts with one tree for each task (n,); their nodes."""
@@ -146,9 +150,10 @@ def share_units(share: Tensor) -> Tensor:
     return units.scatter_add(1, first, SHARES - units.sum(1, keepdim=True))
 
 
-def closed(dual: Dual, node: Tensor, duals: Domains, share: Tensor | None = None) -> Leaves:
-    """Leaves with these duals, on the CPU."""
+def closed(dual: Dual, node: Tensor, duals: Domains, ranges: int, share: Tensor | None = None) -> Leaves:
+    """Leaves with these duals, on the CPU; ranges is the place of theirs in the record."""
     units, multiplier = None if share is None else share_units(share).cpu(), duals.multiplier.float().cpu()
     row, column = multiplier.nonzero(as_tuple=True)
     counts = torch.bincount(row, minlength=len(node))
-    return Leaves(node.cpu(), slope_units(dual, duals.slope).cpu(), counts, column, multiplier[row, column], units)
+    slope, ranges_of = slope_units(dual, duals.slope).cpu(), torch.full((len(node),), ranges)
+    return Leaves(node.cpu(), ranges_of, slope, counts, column, multiplier[row, column], units)

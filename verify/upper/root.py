@@ -62,7 +62,10 @@ class Root:
         wide = Dual(network, broad.inputs, far, like=dual)
         if record is not None:
             record.columns = {name: _original(site, live) for name, site in dual.sites.items()}
-        return cls(dual, wide, *refine(dual, wide, wide.low, wide.high, steps, late, record))
+        ranges = refine(dual, wide, wide.low, wide.high, steps, late, record)
+        if record is not None:
+            record.ranges.append(ranges)
+        return cls(dual, wide, *ranges)
 
     @property
     def stage(self) -> Stage:
@@ -123,7 +126,7 @@ def _tighten(
         adjust = partial(_noted, stage.dual, used) if record is not None else _as_they_are
         bound = stage.entries(site.source, site.columns[index[rest]], sign, here, steps, cutoff, adjust)
         if record is not None:
-            leaves = closed(stage.dual, torch.arange(len(rest)), used[0])
+            leaves = closed(stage.dual, torch.arange(len(rest)), used[0], len(record.ranges))
             record.lemmas.append(Lemma(here, at, sign, bound, Branches(len(rest)), leaves))
         up, infinity = sign > 0, torch.full_like(bound, torch.inf)
         old = Interval(ranges.low[here, at], ranges.high[here, at])
