@@ -125,8 +125,10 @@ class Relaxation:
         terms = max(op.terms * len(lows), node.entries) + 2
         error = (self.number.relative(terms) + self.number.factor(op.doubt)) * size + self.number.absolute(terms)
         if self.level.single:
+            if not op.single:
+                raise Rejected(f"level F does not cover batch normalisation (node {node.name!r})")
             most = [self.most[name] for name in node.inputs]
-            self._overflows(op.widest(size, most), op.largest)
+            self._overflows(op.widest(size), op.largest)
             error = error + self._single(op.steps * len(lows), size, op.largest, *most)
         self.error[node.name] = error
         return center - spread - error, center + spread + error
@@ -140,8 +142,9 @@ class Relaxation:
         error = self.number.relative(n) * size + self.number.absolute(n)
         bottom, top = interval(self.number, op, low, high)
         if self.level.single:
-            flushed = op.is_clamp
-            noise = self._single(0, 0 * low, 0.0) if flushed else self._single(2, self._size(op, source), float(steep))
+            sums = 0 if op.is_clamp else 4  # of which at most two are products; constants are rounded too
+            size = 0 * low if op.is_clamp else self._size(op, source)
+            noise = self._single(sums, size, float(steep), self.most[source])
             error, bottom, top = error + noise, bottom - noise, top + noise
         self.error[node.name] = error
         return bottom, top

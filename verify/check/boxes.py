@@ -9,7 +9,7 @@ import numpy as np
 
 from verify.check.bounds import Level, sweep
 from verify.check.claim import Case, Rows
-from verify.check.network import Network, keys
+from verify.check.network import LARGEST, Network, keys
 from verify.check.numbers import Rejected
 from verify.check.tree import Forest
 from verify.check.weighted import Weighted, all_negative, pick
@@ -57,8 +57,9 @@ def input_leaves(
     boxes = (case.box(level.number, level.single) for case in distinct.values())
     sides = [np.concatenate(ends)[number] for ends in zip(*boxes, strict=True)]
     parts = [Weighted(level, part) for part in rows]
-    for start in range(0, len(nodes), BATCH):
-        part = nodes[start : start + BATCH]
+    batch = max(1, min(BATCH, LARGEST // sum(node.entries for node in network.nodes)))
+    for start in range(0, len(nodes), batch):
+        part = nodes[start : start + batch]
         root, low, high = forest.boxes(level.number, part, *sides)
         filled = np.flatnonzero((low <= high).all(1))
         if not len(filled):

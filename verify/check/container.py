@@ -50,12 +50,12 @@ def read(data: bytes) -> tuple[dict[str, Any], Arrays]:
 
 def digest(network: dict[str, Any], arrays: Arrays) -> str:
     """sha256 of a network: its header as sorted JSON, and type, shape and bytes of the arrays that it names."""
-    total = hashlib.sha256(json.dumps(network, sort_keys=True, separators=(",", ":")).encode())
     texts = {value for node in network["nodes"] for value in node.values() if isinstance(value, str)}
+    parts = [json.dumps(network, sort_keys=True, separators=(",", ":")).encode()]
     for name in sorted(texts & arrays.keys()):
-        total.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        total.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return total.hexdigest()
+        parts += [name.encode(), f"{arrays[name].dtype.str} {arrays[name].shape}".encode()]
+        parts.append(np.ascontiguousarray(arrays[name]).tobytes())
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
 class _Stream:

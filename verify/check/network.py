@@ -14,6 +14,7 @@ from verify.check.numbers import MOST_TERMS, Arithmetic, Rejected
 from verify.check.ops import Add, Conv, Entrywise, Gather, Linear, Max, Norm, Op, Piecewise, Shape
 
 Arrays = dict[str, np.ndarray]
+LARGEST = 1 << 24  # entries of all values of a network together
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def build(number: Arithmetic, header: Any, arrays: Arrays) -> Network:
             raise Rejected(f"node {name!r} reads {missing[0] if missing else 'nothing'!r}, which no earlier node makes")
         shape = shape_of(entry.get("shape"), name)
         entries += prod(shape)
-        if entries > MOST_TERMS:
-            raise Rejected(f"the values of the network have more than {MOST_TERMS} entries together")
+        if entries > LARGEST:
+            raise Rejected(f"the values of the network have more than {LARGEST} entries together")
         kind = text(entry.get("op"), name)
         if kind not in _READERS:
             raise Rejected(f"node {name!r} is a {kind!r}, which this checker does not know")
@@ -111,6 +112,7 @@ class _Fields:
         values = self.arrays[name]
         if values.dtype.kind != ("i" if integer else "f") or (shape is not None and values.shape != shape):
             raise self.fail(f"has a {field} of type {values.dtype} and shape {values.shape}")
+        self.number.finite(f"the {field} of node {self.entry['name']!r}", values)
         return values
 
     def spread(self, field: str) -> np.ndarray:
@@ -149,8 +151,11 @@ def _conv(f: _Fields) -> Op:
         raise f.fail("has a weight, or groups, that do not fit")
     near, far = (f.shape, given) if transposed else (given, f.shape)
     axes_match = len(far) == len(near)
-    sides = zip(near[1:], far[1:], weight.shape[2:], stride, padding, dilation, strict=True) if axes_match else ()
+    sides = list(zip(near[1:], far[1:], weight.shape[2:], stride, padding, dilation, strict=True) if axes_match else ())
     fits = [(n + 2 * q - d * (w - 1) - 1) // s + 1 - m for n, m, w, s, q, d in sides]
+    reach = [(m - 1) * s + d * (w - 1) + 1 + 2 * q for _, m, w, s, q, d in sides]
+    if prod(reach) > MOST_TERMS:
+        raise f.fail("has a kernel, stride or padding that reaches too far")
     # output padding makes the near map of a transposed convolution up to stride - 1 longer, which // forgives
     if not fits or any(fits) or near[0] != weight.shape[1] * groups or far[0] != len(weight) or len(f.given) != 1:
         raise f.fail("has maps that do not fit its kernel")
@@ -191,7 +196,8 @@ def _norm(f: _Fields) -> Op:
         raise f.fail("normalises a value without axes")
     parts = [f.array(field, (f.shape[0],)) for field in ("weight", "bias", "mean", "variance")]
     eps = f.entry["eps"]
-    if not isinstance(eps, float) or not 0 <= eps < 1 or not bool((parts[3].astype(np.float64) + eps > 0).all()):
+    variance = parts[3].astype(np.float64)
+    if not isinstance(eps, float) or not 0 <= eps < 1 or not bool(((variance >= 0) & (variance + eps > 0)).all()):
         raise f.fail("normalises by a variance that is not positive")
     return Norm(f.number, [np.repeat(part, prod(f.shape[1:])) for part in parts], eps)
 

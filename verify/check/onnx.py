@@ -136,7 +136,7 @@ class _Walk:
             call.refuse("is no standard operator")
         try:
             found = self._results(call)
-        except (ValueError, IndexError, OverflowError) as problem:  # of NumPy: shapes and axes that do not fit
+        except (ValueError, IndexError, OverflowError, TypeError) as problem:  # of NumPy: what does not fit
             call.refuse(f"does not fit its inputs ({' '.join(str(problem).split()):.200})")
         if call.unasked():
             call.refuse(f"has the attribute {call.unasked()[0]!r:.200}, which is not read")

@@ -78,14 +78,17 @@ class Call:
 
     def lengths(self, name: str, count: int, default: int) -> Shape:
         """One number of at least 0 for each of `count` axes."""
-        found = self._attribute(name, list, None)
-        found = (default,) * count if found is None else tuple(found)
+        given = self.listed(name)
+        found = (default,) * count if given is None else tuple(given)
         if len(found) != count or min(found, default=0) < 0 or max(found, default=0) > MOST_ENTRIES:
             self.refuse(f"has {name} {list(found)[:8]} for {count} axes")
         return found
 
     def listed(self, name: str) -> list[int] | None:
-        return self._attribute(name, list, None)
+        found = self._attribute(name, list, None)
+        if found is not None and not all(isinstance(n, int) for n in found):
+            self.refuse(f"has a {name} that is no list of integers")
+        return found
 
     def tensor(self, name: str) -> np.ndarray:
         found = self._attribute(name, np.ndarray, None)

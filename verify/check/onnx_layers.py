@@ -12,7 +12,6 @@ from verify.check.onnx_moves import broadcast
 from verify.check.onnx_windows import averaged, pad_lengths, pooled, reduced, sample
 
 Layer = Callable[[Writer, Call], Value]
-LARGEST = float(np.finfo(np.float32).max)
 FLOATS = {1: np.dtype(np.float32), 11: np.dtype(np.float64)}
 
 
@@ -161,6 +160,8 @@ def _sum(w: Writer, c: Call) -> Value:
             counts[wide] = counts.get(wide, 0) + (-1 if c.op == "Sub" and i == 1 else 1)
     if 0 in counts.values():
         c.refuse("subtracts a tensor from itself")
+    if any(abs(n) > 2 for n in counts.values()):
+        c.refuse("adds a tensor more than twice")  # whose rounding is not that of a product
     terms = [v if abs(n) == 1 else w.scale(c, v, np.array(abs(n), w.kind)) for v, n in counts.items()]
     signs = [1 if n > 0 else -1 for n in counts.values()]
     if len(terms) > 1:
@@ -197,7 +198,7 @@ def _leaky_relu(w: Writer, c: Call) -> Value:
 
 def _clip(w: Writer, c: Call) -> Value:
     """With one finite side it is a ReLU between shifts: max(x, low) = relu(x - low) + low."""
-    low, high = _bound(c, 1, "min", -np.inf), _bound(c, 2, "max", np.inf)
+    low, high = _bound(w, c, 1, "min", -np.inf), _bound(w, c, 2, "max", np.inf)
     if not low < high:
         c.refuse(f"clips to [{low}, {high}]")
     x = c.value()
@@ -209,10 +210,10 @@ def _clip(w: Writer, c: Call) -> Value:
     return w.negate(c, _at_least(w, c, w.negate(c, x), -high)) if np.isfinite(high) else x
 
 
-def _bound(c: Call, place: int, attribute: str, none: float) -> float:
-    """A bound of Clip; none, and float32's largest number, which older opsets use for none, are infinite."""
+def _bound(w: Writer, c: Call, place: int, attribute: str, none: float) -> float:
+    """A bound of Clip; none, and the type's largest number, which older opsets use for none, are infinite."""
     bound = float(c.const(place).item()) if c.has(place) else c.number(attribute, none)
-    if abs(bound) >= LARGEST and bound * none > 0:
+    if abs(bound) >= float(np.finfo(w.kind).max) and bound * none > 0:
         return none
     if not np.isfinite(bound):
         c.refuse(f"has the bound {bound}")

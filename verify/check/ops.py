@@ -27,6 +27,7 @@ class Affine:
     bias: np.ndarray | None = None
     bias_size: np.ndarray | None = None  # at least |bias|
     doubt = 0.0  # relative error of the coefficients and of the bias, where they are irrational
+    single = True  # whether level F covers it
     is_move = False  # whether every output is one of the inputs, or 0
     largest = 1.0  # of |A|
 
@@ -42,9 +43,8 @@ class Affine:
         """|A_k| x."""
         raise NotImplementedError
 
-    def widest(self, size: np.ndarray, most: list[np.ndarray]) -> np.ndarray:
-        """At least every magnitude on the way to an output in float32: `size` is sum |A_k| m_k + |b| for arguments of
-        magnitudes `most`, m_k (batch, entries of argument k)."""
+    def widest(self, size: np.ndarray) -> np.ndarray:
+        """At least every magnitude on the way to an output in float32, whose sum of magnitudes is `size`."""
         return size
 
 
@@ -172,7 +172,7 @@ class Gather(Affine):
 
     absolute = linear
 
-    def widest(self, size: np.ndarray, most: list[np.ndarray]) -> np.ndarray:
+    def widest(self, size: np.ndarray) -> np.ndarray:
         return size * self.divisor  # the sum comes before its division
 
 
@@ -211,30 +211,25 @@ class Entrywise(Affine):
 
 
 class Norm(Entrywise):
-    """Batch normalisation: (x - mean) / sqrt(variance + eps) * weight + bias, each (entries,).
+    """Batch normalisation: (x - mean) / sqrt(variance + eps) * weight + bias, each (entries,), variance >= 0.
 
     The root is irrational: its float64 value stands for it, within a relative `doubt` that also covers the products
-    with it.
+    with it. Rejects factors out of float64's safe range. Float32 programs compute it in different ways, so it is not
+    covered at level F.
     """
 
     doubt = 2.0**-48
+    single = False
 
     def __init__(self, number: Arithmetic, parts: list[np.ndarray], eps: float):
-        weight, bias, mean, variance = parts
-        with np.errstate(all="ignore"):
-            factor = weight.astype(np.float64) / np.sqrt(variance.astype(np.float64) + eps)
-            moved = mean.astype(np.float64) * factor
-        super().__init__(number.of(factor), number.of(bias) - number.of(moved))
-        self.bias_size, self.steps = np.abs(number.of(bias)) + np.abs(number.of(moved)), 8
-        self.mean = np.abs(mean.astype(np.float64))
-        total = variance.astype(np.float64) + eps
-        self.stretch = np.maximum(1, np.abs(weight.astype(np.float64))) * np.maximum(1, 1 / np.sqrt(total))
-        self.stretch[(total < 2.0**-100) | (total >= 2.0**126)] = np.inf  # what float32 may flush or not hold
-        self.largest = max(self.largest, float(np.max(np.abs(weight), initial=0)))
-
-    def widest(self, size: np.ndarray, most: list[np.ndarray]) -> np.ndarray:
-        reach = (most[0].astype(np.float64) + self.mean) * self.stretch  # no number where a variance may be flushed
-        return reach * (1 + 2.0**-20) + size.astype(np.float64)
+        weight, bias, mean, variance = (part.astype(np.float64) for part in parts)
+        factor = weight / np.sqrt(variance + eps)
+        size = np.abs(factor[weight != 0])
+        if not bool(((size > 2.0**-200) & (size < 2.0**200)).all()):
+            raise Rejected("a batch normalisation has a factor beyond 2^200 or below 2^-200")
+        moved = number.of(mean * factor)
+        super().__init__(number.of(factor), number.of(bias) - moved)
+        self.bias_size = np.abs(number.of(bias)) + np.abs(moved)
 
 
 class Piecewise:

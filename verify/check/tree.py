@@ -14,6 +14,8 @@ import numpy as np
 
 from verify.check.numbers import Arithmetic, Rejected
 
+DEEPEST = 1000  # levels; real trees have at most some sixty
+
 
 @dataclass(frozen=True)
 class Forest:
@@ -38,8 +40,18 @@ class Forest:
             raise Rejected("a tree has another number of nodes or points than its splits make")
         if self.variable.size and (self.variable.min() < -1 or self.variable.max() >= self.variables):
             raise Rejected("a tree splits a variable that there is not")
+        if self._levels() > DEEPEST:
+            raise Rejected(f"a tree has more than {DEEPEST} levels")
         if bool((splits >= self.roots + 2 * np.arange(len(splits))).any()):
             raise Rejected("a tree has a node before its parent")
+
+    def _levels(self) -> int:
+        """How many there are, at least; stops counting beyond DEEPEST."""
+        start, end, levels = 0, self.roots, 0
+        while start < end and levels <= DEEPEST:
+            inner = int((self.variable[start:end] >= 0).sum())
+            start, end, levels = end, end + 2 * inner, levels + 1
+        return levels
 
     @property
     def leaves(self) -> np.ndarray:
