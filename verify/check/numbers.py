@@ -80,7 +80,8 @@ class Arithmetic:
     def finite(self, what: str, *arrays: np.ndarray) -> None:
         """Rejects NaN, infinity and magnitudes from 2^200 on, beyond which products of bounds may overflow."""
         for values in arrays:
-            if values.size and not bool(np.all(np.abs(values) < 2.0**200)):
+            wide = values.astype(np.float64) if values.dtype == np.float32 else values  # which 2^200 overflows
+            if not bool(np.all(np.abs(wide) < 2.0**200)):
                 raise Rejected(f"{what} is beyond 2^200 or not a number")
 
 
