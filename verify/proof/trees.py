@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from verify.proof.certificate import Draft
 from verify.upper.journal import Branches, Leaves, Record
@@ -54,7 +55,9 @@ class _Duals:
         self.column = torch.cat([part.column for part in leaves]).numpy()
         self.multiplier = torch.cat([part.multiplier for part in leaves]).numpy()
         shares = [part.share for part in leaves if part.share is not None]
-        self.share = torch.cat(shares).numpy() if shares else None
+        width = max((share.shape[1] for share in shares), default=0)  # batches of tasks with fewer rows are narrower
+        wide = [pad(share, (0, width - share.shape[1])) for share in shares]
+        self.share = torch.cat(wide).numpy() if shares else None
         self.start = np.concatenate([[0], np.cumsum(self.counts)])
         self.place = np.full(nodes, -1)
         self.place[torch.cat([part.node for part in leaves]).numpy()] = np.arange(len(self.counts))
