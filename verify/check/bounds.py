@@ -31,10 +31,14 @@ ROWS = 1 << 18  # numbers of one value, in rows that are pulled together
 
 @dataclass(frozen=True)
 class Level:
-    """R, real arithmetic, or F, execution in float32; and the checker's own arithmetic."""
+    """R, real arithmetic, or F, execution in float32; and the checker's own arithmetic.
+
+    `tick` is called now and then during long work; whoever has no time left may raise there.
+    """
 
     number: Arithmetic
     single: bool = False
+    tick: Callable[[], None] = lambda: None
 
 
 class Relaxation:
@@ -84,6 +88,7 @@ class Relaxation:
         step = self._step(name)
         parts = []
         for start in range(0, len(index), step):
+            self.level.tick()
             part = slice(start, start + step)
             row = Row(self, len(index[part]), owner[part], None if duals is None else duals.take(part))
             parts.append(row.entries(name, index[part], sign[part]))
@@ -97,6 +102,7 @@ class Relaxation:
         step = self._step(name)
         parts = []
         for start in range(0, len(rows), step):
+            self.level.tick()
             part = slice(start, start + step)
             row = Row(self, len(rows[part]), owner[part], None if duals is None else duals.take(part))
             parts.append(row.start(name, rows[part], None if direct is None else direct[part]))

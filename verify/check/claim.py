@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from verify.check.network import integer, items, keys, rational
-from verify.check.numbers import MOST_TERMS, Arithmetic, Rejected, single_hull
+from verify.check.network import LARGEST, integer, items, keys, rational
+from verify.check.numbers import Arithmetic, Rejected, single_hull
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def read_cases(value: Any, inputs: int, outputs: int) -> tuple[Case, ...]:
             raise Rejected(f"case {i} has an empty box")
         given = items(fields["disjuncts"], f"case {i}")
         size += (inputs + outputs) * sum(len(items(rows, f"a disjunct of case {i}")) for rows in given)
-        if size > MOST_TERMS:
-            raise Rejected(f"the rows of the claim have more than {MOST_TERMS} coefficients together")
+        if size > LARGEST:
+            raise Rejected(f"the rows of the claim have more than {LARGEST} coefficients together")
         disjuncts = [_rows(rows, f"case {i}", inputs, outputs) for rows in given]
         if not disjuncts:
             raise Rejected(f"case {i} says nothing")

@@ -42,6 +42,11 @@ from verify.vnnlib import Property
 MARGINS = (1.0, 8.0, 64.0)  # of the first margin, tried one after the other
 ROUNDING = 1e-9  # the first margin at level R, relative to the values that rows are made of
 SAFETY = 1.5  # of what float32 may add to the bounds of the whole sets, which is the first margin at level F
+LATE = "the time limit was reached before a proof was found"
+
+
+class Late(Exception):
+    """There is no time left."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ def prove(
         found = Proof(None, Report(False, str(refusal), level), str(refusal))
     except Rejected as why:
         found = Proof(None, Report(False, str(why), level), f"the network cannot be certified: {why}")
+    except Late:
+        found = Proof(None, Report(False, LATE, level), LATE)
     return replace(found, seconds=time.perf_counter() - start)
 
 
@@ -126,7 +133,7 @@ class Prover:
         self.problem, self.level, self.source, self.deadline = problem.merged, level, source, deadline
         self.claim = claim_of(problem, prop)
         self.description = exported(problem.network)
-        self.kernel = Level(Arithmetic(), level == "F")
+        self.kernel = Level(Arithmetic(), level == "F", self._hurry)
         self.network: Network = build(self.kernel.number, *self.description)
         inputs, outputs = self.network.entries(self.network.input), self.network.nodes[-1].entries
         self.cases: tuple[Case, ...] = read_cases(self.claim, inputs, outputs)
@@ -154,6 +161,10 @@ class Prover:
             if time.perf_counter() > self.deadline or not any(record.columns for record in journal.records):
                 break
         return Proof(None, Report(False, reason, self.level), reason)
+
+    def _hurry(self) -> None:
+        if time.perf_counter() > self.deadline:
+            raise Late
 
     def _started(self, box: str) -> tuple[Draft, Layers]:
         """The claim without a proof, and how the layers are bounded, all in one way."""
@@ -199,7 +210,7 @@ class Prover:
     def margin(self) -> float:
         """What float32 may add to the bounds of the whole sets, or a small share of their size."""
         tasks = [(i, 0) for i in range(len(self.cases))]
-        real, single = (np.concatenate(self._by_row(Level(self.kernel.number, f), tasks))
+        real, single = (np.concatenate(self._by_row(replace(self.kernel, single=f), tasks))
                         for f in (False, self.kernel.single))
         return ROUNDING * (1 + float(np.max(np.abs(real)))) + SAFETY * float(np.max(np.abs(single - real)))
 
@@ -212,7 +223,7 @@ class Prover:
             return ""
         seconds = self.deadline - time.perf_counter()
         if seconds <= 0:
-            return "the time limit was reached before a proof was found"
+            return LATE
         index = torch.tensor(left, device=self.problem.owner.device)
         part = Journal(factor * self.margin)
         limits = Limits.starting_now(None if seconds == inf else seconds, None, free_memory(index.device) / 2)
