@@ -66,7 +66,7 @@ def _rows(value: Any, what: str, inputs: int, outputs: int) -> Rows:
     if not rows:
         raise Rejected(f"{what} has a disjunct without rows")
     offset = np.array([rational(row["offset"], "offset") for row in rows], dtype=object)
-    mixed = any(row["input"] for row in rows)
+    mixed = any(items(row["input"], f"a row of {what}") for row in rows)
     return Rows(_sparse([row["output"] for row in rows], what, outputs),
                 _sparse([row["input"] for row in rows], what, inputs) if mixed else None, offset)
 
