@@ -8,29 +8,26 @@ from pathlib import Path
 
 from verify.check.checker import LEVELS, Report, check
 
+REJECTED, UNCOMPARED = 1, 3
 
-def run(certificate: Path, model: Path | None = None, level: str | None = None, exact: bool = False) -> int:
-    """Checks a file and prints the outcome; 0 if it is accepted, else 1."""
-    report = _checked(certificate, model, level, exact)
+
+def show(report: Report) -> int:
+    """Prints the outcome of a check; 0 for accepted, 1 for rejected, 3 for accepted but not compared with the model."""
     if report.network:
-        cases = f"{report.cases} case{'' if report.cases == 1 else 's'}"
         print(f"network sha256:{report.network}")
-        print(f"claim   at no input of {cases} does the network do what must not happen, level {report.level}")
+        print(f"claim   level {report.level}, {report.cases} case{'' if report.cases == 1 else 's'}")
+        for line in report.claim:
+            print(f"        {line}")
     for name, margin in report.margins.items():
         print(f"level {name} v* <= {margin:.9g}")
-    print("accepted" if report.accepted else f"rejected: {report.reason}")
-    return 0 if report.accepted else 1
-
-
-def _checked(certificate: Path, model: Path | None, level: str | None, exact: bool) -> Report:
-    if level not in (None, *LEVELS):
-        return Report(False, f"there is no level {level!r}; choose R or F")
-    try:
-        data = certificate.read_bytes()
-        other = None if model is None else model.read_bytes()
-    except OSError as problem:
-        return Report(False, f"{problem.filename} cannot be read: {problem.strerror}")
-    return check(data, level, exact, other)
+    if not report.accepted:
+        print(f"rejected: {report.reason}")
+        return REJECTED
+    if report.uncompared:
+        print(f"accepted, but whether it speaks of the model is unknown: {report.uncompared}")
+        return UNCOMPARED
+    print("accepted" if report.cases else "accepted, though it claims nothing: no input is allowed")
+    return 0
 
 
 def main() -> int:
@@ -41,7 +38,11 @@ def main() -> int:
     parser.add_argument("--level", choices=LEVELS, help="by default as the certificate says")
     parser.add_argument("--exact", action="store_true", help="in rationals, for small networks")
     given = parser.parse_args()
-    return run(given.certificate, given.model, given.level, given.exact)
+    try:
+        model = None if given.model is None else given.model.read_bytes()
+        return show(check(given.certificate.read_bytes(), given.level, given.exact, model))
+    except OSError as problem:
+        parser.error(f"{problem.filename} cannot be read: {problem.strerror}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from verify.check.onnx import read as read_onnx
 from verify.check.proof import Proof, read_layers
 
 LEVELS = ("R", "F")
+CASES = 3  # that are told in words
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Report:
         level: at which level.
         margins: by level, the largest bound of a leaf; only levels that were checked and hold.
         network: sha256 of the certificate's network; cases: how many.
+        claim: the claim in words, one line for each of the first cases.
+        uncompared: why the model that was given could not be compared with the network, else empty.
     """
 
     accepted: bool
@@ -35,6 +38,8 @@ class Report:
     margins: dict[str, float] = field(default_factory=dict)
     network: str = ""
     cases: int = 0
+    claim: tuple[str, ...] = ()
+    uncompared: str = ""
 
 
 def check(data: bytes, level: str | None = None, exact: bool = False, model: bytes | None = None) -> Report:
@@ -44,26 +49,29 @@ def check(data: bytes, level: str | None = None, exact: bool = False, model: byt
         level: "R" or "F"; level F also reports the margin at level R.
         exact: in rationals instead of outward-rounded float64, for small networks.
         model: bytes of the ONNX file that the certificate should speak of; rejected where this reader finds another
-            network in it, or cannot read it.
+            network in it.
 
     Never raises for a bad certificate; memory is bounded by what its header declares.
     """
-    margins: dict[str, float] = {}
-    wanted, name, cases = level or "R", "", 0
+    report = Report(False, level=level or "R")
     try:
         _arithmetic_is_sound()
         with np.errstate(all="ignore"):
             certificate = Certificate.read(data, Arithmetic(exact))
-            wanted, name, cases = level or certificate.level, certificate.digest, len(certificate.cases)
+            report = replace(
+                report, level=level or certificate.level, network=certificate.digest, cases=len(certificate.cases),
+                claim=tuple(map(str, certificate.cases[:CASES])),
+            )
             if model is not None:
-                certificate.compare(model)
-            for each in ("F", "R") if wanted == "F" else ("R",):
-                margins[each] = certificate.proof.margin(Level(Arithmetic(exact), each == "F"))
+                report = replace(report, uncompared=certificate.compare(model))
+            for each in ("F", "R") if report.level == "F" else ("R",):
+                margin = certificate.proof.margin(Level(Arithmetic(exact), each == "F"))
+                report = replace(report, margins={**report.margins, each: margin})
     except Rejected as why:
-        return Report(False, str(why), wanted, margins, name, cases)
+        return replace(report, reason=str(why))
     except Exception as why:  # whatever a damaged file makes of this code, it is no proof
-        return Report(False, f"it cannot be followed ({type(why).__name__}: {why})", wanted, {}, name, cases)
-    return Report(True, "", wanted, margins, name, cases)
+        return replace(report, reason=f"it cannot be followed ({type(why).__name__}: {why})")
+    return replace(report, accepted=True)
 
 
 @dataclass(frozen=True)
@@ -95,15 +103,16 @@ class Certificate:
         return cls(header["level"], header, arrays, network, cases, found, proof)
 
 
-    def compare(self, model: bytes) -> None:
-        """Rejects a model file that holds another network, or that this reader cannot read."""
+    def compare(self, model: bytes) -> str:
+        """Why a model file cannot be compared, or "". Rejects one that holds another network."""
         try:
             other = read_onnx(model)
         except Unreadable as why:
-            raise Rejected(f"the model cannot be compared: {why}") from None
+            return str(why)
         found = difference(self.header["network"], self.arrays, *other)
         if found is not None:
             raise Rejected(f"the model is another network: {found}")
+        return ""
 
 
 def _arithmetic_is_sound() -> None:

@@ -15,6 +15,8 @@ import numpy as np
 from verify.check.network import LARGEST, integer, items, keys, rational
 from verify.check.numbers import Arithmetic, Rejected, single_hull
 
+SHOWN = 5  # inputs, disjuncts and terms that are written out
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -23,6 +25,16 @@ class Rows:
     output: np.ndarray
     input: np.ndarray | None
     offset: np.ndarray
+
+    def __str__(self) -> str:
+        """The rows as they would be violated."""
+        parts = []
+        for r, offset in enumerate(self.offset):
+            values = [("y", self.output[r]), *([] if self.input is None else [("x", self.input[r])])]
+            terms = [f"{_brief(c)} {name}_{i}" for name, row in values for i, c in enumerate(row) if c]
+            terms = [*terms[:SHOWN], "..."] if len(terms) > SHOWN else terms or ["0"]
+            parts.append(f"{' + '.join(terms)} >= {_brief(offset)}")
+        return " and ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,21 @@ class Case:
             ends = single_hull(self.low, -np.inf), single_hull(self.high, np.inf)
             return number.of(ends[0])[None], number.of(ends[1])[None]
         return number.down(self.low)[None], number.up(self.high)[None]
+
+
+    def __str__(self) -> str:
+        """In one line: the first inputs' ranges, the first disjuncts."""
+        ends = [f"x_{i} in [{_brief(low)}, {_brief(high)}]" for i, (low, high) in
+                enumerate(zip(self.low[:SHOWN], self.high[:SHOWN], strict=True))]
+        ends += [f"and {len(self.low) - SHOWN} more inputs"] if len(self.low) > SHOWN else []
+        rows = [str(disjunct) for disjunct in self.disjuncts[:SHOWN]]
+        rows += [f"and {len(self.disjuncts) - SHOWN} more"] if len(self.disjuncts) > SHOWN else []
+        return f"for {', '.join(ends)}: never {', never '.join(rows)}"
+
+
+def _brief(number: Fraction) -> str:
+    """The fraction itself if it is short, else six digits of it."""
+    return text if len(text := str(number)) <= 12 else f"{float(number):.6g}"
 
 
 def read_cases(value: Any, inputs: int, outputs: int) -> tuple[Case, ...]:

@@ -12,6 +12,8 @@ def check(
     certificate: Annotated[Path, typer.Argument(metavar="CERTIFICATE", help="the file to check", show_default=False)],
     model: Annotated[Path | None, typer.Argument(
         metavar="MODEL.onnx[.gz]", help="the file that it should speak of", show_default=False)] = None,
+    prop: Annotated[Path | None, typer.Argument(
+        metavar="PROPERTY.vnnlib[.gz]", help="the property that it should be of", show_default=False)] = None,
     level: Annotated[str | None, typer.Option(
         metavar="R|F", help="real arithmetic, or float32 execution too; by default as the certificate says",
         show_default=False)] = None,
@@ -20,9 +22,10 @@ def check(
 ) -> None:
     """Check a certificate with the independent checker: accepted, or rejected with the first reason.
 
-    Given the model, the checker reads it itself and rejects a certificate of another network. The exit code is 0 for
-    accepted and 1 for rejected.
+    The checker reads the model itself and rejects a certificate of another network. The property is read by this
+    toolkit. The exit code is 0 for accepted, 1 for rejected, 3 where the checker cannot read the model.
     """
-    from verify.check.__main__ import run
+    from verify.check.__main__ import show
+    from verify.runs.proving import checked
 
-    raise typer.Exit(run(certificate, model, level, exact))
+    raise typer.Exit(show(checked(certificate, model, prop, level, exact)))

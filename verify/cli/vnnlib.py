@@ -31,13 +31,14 @@ def vnnlib(
     start = time.perf_counter()
     from verify.cli import output
     from verify.runs.decide import decide
-    from verify.runs.files import check_writable, write_whole
+    from verify.runs.files import check_writable, refuse_overwriting, write_whole
     from verify.runs.options import homes_of, proof_level
     from verify.runs.replay import witness_text
 
     for file in (witness, proof):
         if file is not None:
             check_writable(file)
+            refuse_overwriting(file, model, prop)
     homes = homes_of(methods)
     left = None if timeout is None else timeout - (time.perf_counter() - start)
     decision = decide(model, prop, homes, left, output.note_bracket, proof=proof_level(level, proof))
@@ -48,9 +49,13 @@ def vnnlib(
         output.note(f"witness: {found}")
     if witness is not None and found is not None:
         write_whole(witness, witness_text(found.x, found.y))
-    if decision.proof is not None and decision.proof.certificate is not None:
-        output.note(f"certified: {decision.proof}")
-        if proof is not None:
-            write_whole(proof, decision.proof.certificate)
+    certificate = None if decision.proof is None else decision.proof.certificate
+    if certificate is not None and proof is not None:
+        write_whole(proof, certificate)
+        output.note(f"certified: {decision.proof}; {proof} has {len(certificate) / 1e6:.3g} MB")
+    elif certificate is not None:
+        output.note(f"proved: {decision.proof}")
+    elif proof is not None and proof.exists():
+        output.note(f"{proof} is from before: no certificate was written")
     print(decision.answer)
     raise typer.Exit(decision.exit_code)

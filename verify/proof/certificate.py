@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -66,18 +67,20 @@ class Draft:
         return MAGIC + zlib.compress(b"".join(parts), COMPRESSION)
 
 
-def claim_of(problem: Problem, prop: Property | None = None) -> list[dict[str, Any]]:
-    """The cases of a problem as a header states them, all rationals exact; those of a VNN-LIB file as it states them.
+def property_claim(prop: Property) -> list[dict[str, Any]]:
+    """The cases of a VNN-LIB file as a header states them, all rationals exact.
 
-    Rows over inputs alone only cut the boxes: the claim is of the whole boxes, which is more. Raises UnsupportedMethod
-    for sets that are no boxes.
+    Rows over inputs alone only cut the boxes: the claim is of the whole boxes, which is more.
     """
-    if prop is not None:
-        return [
-            {"low": _texts(case.low), "high": _texts(case.high), "disjuncts": [
-                [_row(row.output, row.input, row.offset) for row in disjunct] for disjunct in case.disjuncts]}
-            for case in prop.cases
-        ]
+    return [
+        {"low": _texts(case.low), "high": _texts(case.high), "disjuncts": [
+            [_row(row.output, row.input, row.offset) for row in disjunct] for disjunct in case.disjuncts]}
+        for case in prop.cases
+    ]
+
+
+def problem_claim(problem: Problem) -> list[dict[str, Any]]:
+    """The cases of a problem, all rationals exact. Raises UnsupportedMethod for sets that are no boxes."""
     low, high = _ends(problem.inputs)
     rows = _disjuncts(problem.spec)
     return [{"low": _texts(low[i]), "high": _texts(high[i]), "disjuncts": rows[i]} for i in range(problem.cases)]
@@ -87,7 +90,8 @@ def _ends(inputs: InputSet) -> tuple[np.ndarray, np.ndarray]:
     """The exact boxes, (cases, inputs) rationals each."""
     if isinstance(inputs, Box):
         low, high = inputs.exact
-        return low.reshape(len(low), -1), high.reshape(len(high), -1)
+        size = prod(inputs.shape)
+        return low.reshape(-1, size), high.reshape(-1, size)
     if not isinstance(inputs, Ball) or inputs.norm != "linf":
         raise UnsupportedMethod("certificates cover boxes, such as Linf balls; this set is another")
     center = exact_array(inputs.center.flatten(1))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from verify.exact.branch_and_bound import BranchAndBound, Search
 from verify.exact.limits import Limits, free_memory
 from verify.method import full_float32
 from verify.problem import Problem
-from verify.proof.certificate import Draft, claim_of
+from verify.proof.certificate import Draft, problem_claim, property_claim
 from verify.proof.export import exported
 from verify.proof.grove import Grove
 from verify.proof.trees import searches
@@ -64,15 +64,20 @@ class Proof:
     checking: float = 0.0
 
     def __str__(self) -> str:
+        if self.certificate is None:
+            return f"no certificate: {self.reason}"
+        if not self.report.cases:
+            return "the claim is empty: no input is allowed"
         margins = ", ".join(f"{value:.6g} at level {level}" for level, value in self.report.margins.items())
-        size = 0 if self.certificate is None else len(self.certificate)
-        return f"the checker bounds v* by {margins}; a certificate of {size / 1e6:.3g} MB ({self.seconds:.2f} s)"
+        return f"the checker bounds v* by {margins} ({self.seconds:.2f} s)"
 
     def payload(self) -> dict[str, object]:
-        """As JSON: bytes, margins by level, seconds."""
+        """As JSON: level, bytes and sha256 of the certificate, margins by level (null for an empty claim), seconds."""
         size = 0 if self.certificate is None else len(self.certificate)
-        return {"level": self.report.level, "certified": self.certificate is not None, "bytes": size,
-                "margins": self.report.margins, "seconds": self.seconds, "checking": self.checking}
+        digest = "" if self.certificate is None else hashlib.sha256(self.certificate).hexdigest()
+        margins = {level: value if isfinite(value) else None for level, value in self.report.margins.items()}
+        return {"level": self.report.level, "certified": self.certificate is not None, "bytes": size, "sha256": digest,
+                "margins": margins, "seconds": self.seconds, "checking": self.checking}
 
 
 def prove(
@@ -131,7 +136,7 @@ class Prover:
         self, problem: Problem, prop: Property | None, level: str, source: dict[str, str] | None, deadline: float
     ):
         self.problem, self.level, self.source, self.deadline = problem.merged, level, source, deadline
-        self.claim = claim_of(problem, prop)
+        self.claim = problem_claim(problem) if prop is None else property_claim(prop)
         self.description = exported(problem.network)
         self.kernel = Level(Arithmetic(), level == "F", self._hurry)
         self.network: Network = build(self.kernel.number, *self.description)
@@ -210,6 +215,8 @@ class Prover:
     def margin(self) -> float:
         """What float32 may add to the bounds of the whole sets, or a small share of their size."""
         tasks = [(i, 0) for i in range(len(self.cases))]
+        if not tasks:
+            return 0.0
         real, single = (np.concatenate(self._by_row(replace(self.kernel, single=f), tasks))
                         for f in (False, self.kernel.single))
         return ROUNDING * (1 + float(np.max(np.abs(real)))) + SAFETY * float(np.max(np.abs(single - real)))
@@ -233,7 +240,7 @@ class Prover:
             record.cases = index[record.cases]
             journal.records.append(record)
         if bool((search.incumbent.values >= 0).any()):
-            return "a point of the set violates the property, so there is nothing to prove"
+            return "a point of the set violates the property, as far as floating point can tell: nothing to prove"
         return "" if bool((search.upper < 0).all()) else search.stopped or "the search found no proof"
 
     def _assembled(self, journal: Journal, proved: dict[tuple[int, int], int]) -> tuple[bytes | None, str]:

@@ -19,14 +19,17 @@ def campaign(found: dict[str, Score]) -> Group:
         parts += [Text(), _peers(found)]
     wrong = [text for score in found.values() for text in score.wrong]
     errors = [f"{count} x error: {why}" for score in found.values() for why, count in score.reasons.items()]
+    errors += [f"{count} x {why}" for score in found.values() for why, count in score.uncertified.items()]
     lines = [line(f"WRONG: {text}", "bold red") for text in wrong] + [line(text) for text in errors]
     return Group(*parts, *([Text(), *lines] if lines else []))
 
 
 def _verdicts(found: dict[str, Score]) -> Table:
-    table = _table("family", "solved", *WORDS)
+    proved = any(score.certified is not None for score in found.values())
+    table = _table("family", "solved", *WORDS, *(["certified"] if proved else []))
     for family, score in found.items():
         counts = [str(score.answers.get(word, 0)) for word in WORDS]
+        counts += [str(score.certified or 0)] if proved else []
         table.add_row(family, f"{score.solved}/{score.instances}", *counts)
     return table
 

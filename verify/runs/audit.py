@@ -213,7 +213,9 @@ def searched(claim: Claim, homes: dict[str, Home], limit: float, read: Callable[
     if ours.answer is Answer.UNSAT:
         is_certified = ours.proof is not None and ours.proof.certificate is not None
         trust = CHECKER if is_certified else trusts[ours.method]
-        return Finding(status, "" if status is Status.CONFIRMED else "proved unsat", ours.method, trust)
+        reason = "" if is_certified else "proved in floating point, without a certificate"
+        reason = reason if status is Status.CONFIRMED else "; ".join(filter(None, ("proved unsat", reason)))
+        return Finding(status, reason, ours.method, trust)
     remark = ours.witness.remark if ours.witness is not None else ""
     reason = "; ".join(filter(None, ("our search found a witness", remark)))
     return Finding(status, reason, ours.method, witness=ours.witness)

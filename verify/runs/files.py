@@ -15,6 +15,12 @@ def check_writable(path: Path) -> None:
         raise InputError(f"cannot write {path}: {why}; name another file")
 
 
+def refuse_overwriting(path: Path, *inputs: Path) -> None:
+    """Raises InputError where a file to be written is one of those that are read."""
+    if any(path.resolve() == given.resolve() for given in inputs):
+        raise InputError(f"{path} is an input of this command and would be overwritten; name another file")
+
+
 def writable_folder(path: Path) -> None:
     """Makes a folder where there is none. Raises InputError if files cannot be written in it."""
     try:

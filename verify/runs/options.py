@@ -66,6 +66,11 @@ def proof_level(level: str | None, place: Path | None) -> str | None:
     return level or (None if place is None else "R")
 
 
+def proof_config(level: str | None, folder: Path | None) -> dict[str, str | None]:
+    """What a run's configuration says of its proofs: nothing where there are none."""
+    return {} if level is None else {"level": level, "proofs": None if folder is None else str(folder.resolve())}
+
+
 def homes_of(text: str) -> dict[str, Home]:
     """The methods of a comma list such as "pgd,crown", in its order. Raises InputError for unknown or repeated ones."""
     names = [name.strip() for name in text.split(",")]

@@ -35,6 +35,8 @@ class Score:
         peers: published tools by name, where there is something to compare with.
         reasons: why instances are errors, with counts.
         faults: errors that are no refusals of a file or a network.
+        certified: unsat with a certificate, None where no proofs were asked for.
+        uncertified: why others have none, with counts.
     """
 
     instances: int
@@ -49,6 +51,8 @@ class Score:
     peers: dict[str, Peer]
     reasons: dict[str, int]
     faults: int
+    certified: int | None
+    uncertified: dict[str, int]
 
     @property
     def solved(self) -> int:
@@ -77,6 +81,7 @@ def _score(pairs: list[tuple[Instance, dict[str, Any]]]) -> Score:
     wrong = [(i, r) for i, r in solved if i.known and r["answer"] != i.known]
     errors = [r for _, r in pairs if r["answer"] == ERROR]
     seconds = [r["seconds"] for _, r in pairs]
+    asked = [r for _, r in pairs if "proof" in r]
     return Score(
         instances=len(pairs),
         answers=dict(Counter(r["answer"] for _, r in pairs)),
@@ -90,6 +95,8 @@ def _score(pairs: list[tuple[Instance, dict[str, Any]]]) -> Score:
         peers={tool: peer for tool in PEERS if (peer := _peer(tool, solved)) is not None},
         reasons=dict(Counter(r["reason"] for r in errors).most_common()),
         faults=sum(r["kind"] not in EXPECTED_ERRORS for r in errors),
+        certified=sum(r["proof"]["certified"] for r in asked) if asked else None,
+        uncertified=dict(Counter(r["reason"] for r in asked if not r["proof"]["certified"]).most_common()),
     )
 
 

@@ -24,9 +24,8 @@ from verify.proof.prover import source_of
 from verify.rationals import rational
 from verify.runs.certify import certify
 from verify.runs.data import Dataset, load_data
-from verify.runs.files import writable_folder
-from verify.runs.options import clip_of, device_of, homes_of, normalization_of, proof_level
-from verify.runs.proving import Proving
+from verify.runs.options import clip_of, device_of, homes_of, normalization_of, proof_config, proof_level
+from verify.runs.proving import Proving, check_certificates
 from verify.runs.replay import Original
 from verify.runs.store import Store
 from verify.runs.summary import Summary, summarize
@@ -69,7 +68,8 @@ class Session:
         """One line that says what is asked."""
         ball = f"{self.request.norm} eps {self.request.eps}"
         clip = "no clip" if self.request.clip == "none" else f"clip [{self.request.clip}]"
-        return f"{self.request.model} on {len(self.x)} samples of {self.data.name}, {ball}, {clip}"
+        level = f", proved at level {self.proving.level}" if self.proving is not None else ""
+        return f"{self.request.model} on {len(self.x)} samples of {self.data.name}, {ball}, {clip}{level}"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Session:
             "clip": None if clip is None else [str(end) for end in clip],
             "methods": {name: repr(method) for name, method in self.methods.items()},
             "device": self.request.device,
-            **({} if self.proving is None else {"level": self.proving.level}),
+            **proof_config(self.proving and self.proving.level, self.request.proofs),
         }
 
     @property
@@ -106,9 +106,8 @@ class Session:
     def run(self, out: Path | None, advance: Callable[[int], None] = lambda count: None) -> tuple[Summary, Path]:
         """Certifies what the run folder lacks; the summary of the whole run and its folder."""
         folder = out or _fresh_folder(self.request.model)
-        if self.request.proofs is not None:
-            writable_folder(self.request.proofs)
         with Store.open(folder, self.config, versions()) as store:
+            check_certificates(self.request.proofs, store)
             labels = self.data.y.tolist()
             certify(self.problem, self.x, labels, self.methods, self.dear, store, advance, self._replay, self.proving)
             return summarize(store, list(self.methods)), folder

@@ -23,7 +23,8 @@ from verify.errors import VerifyError
 from verify.runs.decide import Decision, decide, read_network
 from verify.runs.files import writable_folder, write_whole
 from verify.runs.instances import Instance, digest, read_families
-from verify.runs.options import Home, homes_of
+from verify.runs.options import Home, homes_of, proof_config
+from verify.runs.proving import check_certificates
 from verify.runs.session import versions
 from verify.runs.store import Store, json_bounds
 
@@ -65,7 +66,7 @@ class Campaign:
             "families": {name: digest(instances) for name, instances in self.families.items()},
             "methods": {name: repr(home.make(None)) for name, home in self.homes.items()},
             "timeout": self.timeout,
-            **({} if self.level is None else {"level": self.level}),
+            **proof_config(self.level, self.proofs),
         }
 
     def run(self, out: Path, advance: Callable[[int], None] = lambda count: None) -> dict[str, dict[str, Any]]:
@@ -76,6 +77,7 @@ class Campaign:
         """
         read = lru_cache(NETWORKS)(read_network)
         with Store.open(out, self.config, versions()) as store:
+            check_certificates(self.proofs, store)
             try:
                 done = store.keys()
                 for instance in self.instances:
@@ -139,8 +141,6 @@ def plan(
     level: str | None = None, proofs: Path | None = None,
 ) -> Campaign:
     """The campaign over the chosen families of a folder, or over all. Raises InputError in one sentence."""
-    if proofs is not None:
-        writable_folder(proofs)
     return Campaign(read_families(folder, chosen), homes_of(methods), timeout, shard, level, proofs)
 
 

@@ -165,10 +165,10 @@ class Backward:
                 extent = self.network.graph.shape_of(node.inputs[0])[1:]
                 rows = Window(weights, owner, place, node.op.stride, offset, extent, shape[1:], clean=False)
                 return node.inputs[0], rows
-            a = torch.zeros((len(index), shape[0], 1, 1), dtype=self.network.dtype, device=owner.device)
+            a = torch.zeros((len(index), shape[0], 1, 1), dtype=sign.dtype, device=owner.device)
             a = a.scatter(1, channel[:, None, None, None], one)
             return name, Window(a, owner, place, (1, 1), (0, 0), shape[1:], shape[1:])
-        a = torch.zeros((len(index), prod(shape)), dtype=self.network.dtype, device=owner.device)
+        a = torch.zeros((len(index), prod(shape)), dtype=sign.dtype, device=owner.device)
         a = a.scatter(1, index[:, None], sign[:, None])
         return name, Dense(a.reshape(-1, *shape), owner)
 
