@@ -46,43 +46,41 @@ class Splits:
 
 
 class _Duals:
-    """The leaves of a search, looked up by node."""
+    """The leaves of a search, looked up by node; the last row, of zeros, stands for those that it did not bound."""
 
     def __init__(self, leaves: Sequence[Leaves], nodes: int):
-        self.slope = torch.cat([part.slope for part in leaves]).numpy()
-        self.range = torch.cat([part.ranges for part in leaves]).numpy()
-        self.counts = torch.cat([part.counts for part in leaves]).numpy()
-        self.column = torch.cat([part.column for part in leaves]).numpy()
-        self.multiplier = torch.cat([part.multiplier for part in leaves]).numpy()
+        self.slope, self.range, self.counts, self.column, self.multiplier = (
+            torch.cat(parts).numpy() for parts in
+            zip(*((part.slope, part.ranges, part.counts, part.column, part.multiplier) for part in leaves), strict=True)
+        )
         shares = [part.share for part in leaves if part.share is not None]
         width = max((share.shape[1] for share in shares), default=0)  # batches of tasks with fewer rows are narrower
-        wide = [pad(share, (0, width - share.shape[1])) for share in shares]
-        self.share = torch.cat(wide).numpy() if shares else None
+        self.share = np.concatenate([pad(share, (0, width - share.shape[1])).numpy() for share in shares] or [[]])
+        self.slope, self.range, self.counts, self.share = (
+            np.concatenate([part, np.zeros_like(part, shape=(1, *part.shape[1:]))])
+            for part in (self.slope, self.range, self.counts, self.share)
+        )
         self.start = np.concatenate([[0], np.cumsum(self.counts)])
-        self.place = np.full(nodes, -1)
-        self.place[torch.cat([part.node for part in leaves]).numpy()] = np.arange(len(self.counts))
+        self.place = np.full(nodes, len(self.counts) - 1)
+        self.place[torch.cat([part.node for part in leaves]).numpy()] = np.arange(len(self.counts) - 1)
 
     def put(self, draft: Draft, tree: Tree) -> dict[str, Any]:
-        """The fields of a forest with its leaves; a leaf that the search dropped as empty has zeros."""
+        """The fields of a forest with its leaves."""
         place = self.place[tree.leaves]
-        known = place >= 0
-        slope = np.where(known[:, None], self.slope[place], 0)
-        counts = np.where(known, self.counts[place], 0)
+        counts = self.counts[place]
         first = np.concatenate([[0], np.cumsum(counts)[:-1]])
         at = np.repeat(self.start[place] - first, counts) + np.arange(counts.sum())
         return {
             "variable": draft.put("variable", tree.variable, "<i4"), "point": draft.put("point", tree.point, "<f8"),
-            "range": draft.put("range", np.where(known, self.range[place], 0), "|u1"),
-            "share": draft.put("share", slope, "|u1"), "counts": draft.put("counts", counts, "<i4"),
+            "range": draft.put("range", self.range[place], "|u1"),
+            "share": draft.put("share", self.slope[place], "|u1"), "counts": draft.put("counts", counts, "<i4"),
             "column": draft.put("column", self.column[at], "<i4"),
             "multiplier": draft.put("multiplier", self.multiplier[at], "<f4"),
         }
 
     def weights(self, tree: Tree, width: int) -> np.ndarray:
         """Shares of the rows of every leaf, (leaves, width)."""
-        place = self.place[tree.leaves]
-        assert self.share is not None
-        return np.where((place >= 0)[:, None], self.share[place][:, :width], 0)
+        return self.share[self.place[tree.leaves]][:, :width]
 
 
 def searches(draft: Draft, record: Record, numbers: np.ndarray) -> list[dict[str, Any]]:
