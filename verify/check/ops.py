@@ -1,6 +1,6 @@
 """What the nodes of a certificate's network mean, over flat arrays (batch, entries).
 
-Five ops are affine, y = sum over arguments k of A_k x_k + b, and state `linear`, `adjoint` and `absolute` (|A_k|); the
+Most ops are affine, y = sum over arguments k of A_k x_k + b, and state `linear`, `adjoint` and `absolute` (|A_k|); the
 other two are piecewise linear. Weights are used as they are stored: float32 or float64 values are exact in both
 arithmetics. `terms` bounds the number of products in any one output of `linear` and of `adjoint`, `steps` the number of
 roundings on the way to an output of `linear` with its bias in float32, in any order (level F).
@@ -8,6 +8,7 @@ roundings on the way to an output of `linear` with its bias in float32, in any o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from fractions import Fraction
 from itertools import pairwise, product
 from math import prod
@@ -19,7 +20,7 @@ from verify.check.numbers import Arithmetic, Rejected
 Shape = tuple[int, ...]
 
 
-class Affine:
+class Affine(ABC):
     """An affine op; `bias` is (entries,) or None."""
 
     terms: int
@@ -31,17 +32,17 @@ class Affine:
     is_move = False  # whether every output is one of the inputs, or 0
     largest = 1.0  # of |A|
 
+    @abstractmethod
     def linear(self, k: int, x: np.ndarray) -> np.ndarray:
         """A_k x; (batch, entries of argument k) -> (batch, entries)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def adjoint(self, k: int, a: np.ndarray) -> np.ndarray:
         """A_k' a; (rows, entries) -> (rows, entries of argument k)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
         """|A_k| x."""
-        raise NotImplementedError
 
     def widest(self, size: np.ndarray) -> np.ndarray:
         """At least every magnitude on the way to an output in float32, whose sum of magnitudes is `size`."""
