@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,14 @@ from hypothesis import strategies as st
 
 from tests.bases import KINDS, base
 from tests.certificates import Parts, attack, maximum, packed, real_violation, samples
-from tests.machines import Singles
+from tests.machines import Rationals, Singles
+from tests.machines import values as exact_values
 from tests.mutations import claims, network_arrays, of_claim, of_form, of_proof
-from verify.check.checker import Report, check
+from verify.check.bounds import Level
+from verify.check.checker import Certificate, Report, check
 from verify.check.container import MAGIC
+from verify.check.numbers import Arithmetic, Rejected
+from verify.check.search import Search
 
 SEEDS, NAMES = st.integers(0, 2**32 - 1), st.sampled_from(list(KINDS))
 many = settings(deadline=None, max_examples=60, derandomize=True, database=None)
@@ -220,6 +225,47 @@ def test_a_leaf_less_is_rejected() -> None:
     parts.arrays[trees["variable"]] = parts.arrays[trees["variable"]][:-1]
     parts.arrays[trees["weight"]] = parts.arrays[trees["weight"]][:-1]
     assert "another number of nodes" in answered(parts.bytes()).reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_leaf_counts(kind: str) -> None:
+    """A leaf without weights and multipliers bounds 0 by 0, which is not negative; each in turn, of every task."""
+    header = base(kind).header
+    for trees in [*header["boxes"], *(task for search in header["searches"] for task in search["tasks"])]:
+        for leaf in range(len(base(kind).arrays[trees["weight"]])):
+            mutant = base(kind).copy()
+            mutant.arrays[trees["weight"]][leaf] = 0
+            if "counts" in trees:
+                stops = np.cumsum(mutant.arrays[trees["counts"]])
+                start = stops[leaf] - mutant.arrays[trees["counts"]][leaf]
+                mutant.arrays[trees["multiplier"]][start : stops[leaf]] = 0
+            assert "not negative" in answered(mutant.bytes()).reason, (trees, leaf)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("boxes", "boxes F", "max", "tiny")])
+def test_lemmas_hold_whatever_their_duals(kind: str) -> None:
+    """The ranges that lemmas prove hold the exact values of sampled points, also where a lemma is damaged."""
+    rng, followed = np.random.default_rng(3), 0
+    values = [_values(base(kind), case, rng) for case in base(kind).header["cases"]]
+    for k in range(30):
+        mutant = of_proof(base(kind), rng) if k else base(kind)
+        try:
+            with np.errstate(all="ignore"):
+                proof = Certificate.read(mutant.bytes(), Arithmetic()).proof
+                searches = [Search(proof, Level(Arithmetic()), value) for value in mutant.header["searches"]]
+        except Rejected:
+            continue
+        followed += 1
+        for search in searches:
+            for name, exact in values[search.index].items():
+                sides = search.relaxation.low[name][0], search.relaxation.high[name][0]
+                low, high = map(Rationals().numbers, sides)
+                assert bool(((low <= exact) & (exact <= high)).all()), name
+    assert followed > 5
+
+
+def _values(parts: Parts, case: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    return exact_values(parts.header["network"], parts.arrays, Rationals(), samples(case, 60, rng))
 
 
 def _bombs() -> dict[str, bytes]:
