@@ -40,7 +40,7 @@ class Search:
         self.columns, self.count = self._columns(fields["columns"])
         stated = [keys(entry, "a range", {"low", "high"}) for entry in items(fields["ranges"], "ranges")]
         sides = ([proof.array(entry[end], (self.count,), "f") for entry in stated] for end in ("low", "high"))
-        self.ranges = [self.number.of(np.array(side, np.float64).reshape(-1, self.count)) for side in sides]
+        self.ranges = [self.number.of(np.array(side, np.float64).reshape(len(stated), self.count)) for side in sides]
         low, high = self.case.box(self.number, level.single)
         whole = sweep(proof.network, level, low, high, proof.layers)
         self.relaxation = sweep(proof.network, level, low, high, proof.layers, self._prove_lemmas, whole)
