@@ -119,7 +119,9 @@ def first_margin(problem: Problem, prop: Property | None, level: str) -> float:
     if level == "R":
         return 0.0
     try:
-        return Prover(problem, prop, level, None, inf).margin
+        prover = Prover(problem, prop, level, None, inf)
+        prover.justify("backward")  # what float32 adds over interval boxes is many times what a search has to spare
+        return prover.margin
     except (UnsupportedMethod, Rejected):
         return 0.0
 
@@ -142,14 +144,14 @@ class Prover:
         self.network: Network = build(self.kernel.number, *self.description)
         inputs, outputs = self.network.entries(self.network.input), self.network.nodes[-1].entries
         self.cases: tuple[Case, ...] = read_cases(self.claim, inputs, outputs)
-        self.draft, self.layers = self._started("interval")
+        self.justify("interval")
 
     def prove(self, journal: Journal | None) -> Proof:
         """Tries the margins one after the other, the first with the journal at hand."""
         tasks, reason = self._unsearched(journal), ""
         proved = self._rules(tasks)
         if len(proved) < len(tasks) or (journal is not None and journal.records):
-            self.draft, self.layers = self._started("backward")
+            self.justify("backward")
             proved = self._rules(tasks)
         for k, factor in enumerate(MARGINS):
             records = [] if journal is None or k else journal.records
@@ -171,10 +173,10 @@ class Prover:
         if time.perf_counter() > self.deadline:
             raise Late
 
-    def _started(self, box: str) -> tuple[Draft, Layers]:
-        """The claim without a proof, and how the layers are bounded, all in one way."""
-        draft = Draft.of(self.description, self.claim, self.level, self.source, box)
-        return draft, read_layers(draft.header["layers"], self.network)
+    def justify(self, box: str) -> None:
+        """Bounds all layers in one way from now on, "interval" or "backward"."""
+        self.draft = Draft.of(self.description, self.claim, self.level, self.source, box)
+        self.layers: Layers = read_layers(self.draft.header["layers"], self.network)
 
     def _unsearched(self, journal: Journal | None) -> list[tuple[int, int]]:
         """The tasks of cases that no search has."""
