@@ -19,7 +19,7 @@ from verify.exact.limits import Limits
 from verify.ops.base import Interval
 from verify.upper.dual import Domains, Dual, Objective
 from verify.upper.improve import Improved, improve
-from verify.upper.journal import Branches, Leaves, Lemma, Record, closed, rounded
+from verify.upper.journal import Branches, Lemma, Record, closed, rounded
 from verify.upper.linear import exact_values
 from verify.upper.replay import outward, replayed
 from verify.upper.root import Root
@@ -85,9 +85,11 @@ def _narrow(
         exact = Interval(ranges.low[o, : dual.columns], ranges.high[o, : dual.columns])
         tree = Trees(dual, Objective(site.source, a), o, outward(exact, dual.low.dtype), s * kink, splits)
         tree.grow(limits)
-        bound, leaves = tree.replayed(wide, record)
-        if record is not None:
-            record.lemmas.append(Lemma(o, c, s, bound, tree.branches, leaves))
+        rows, duals = tree.leaves(record)
+        bound = tree.replayed(wide, rows, duals)
+        if record is not None:  # its next ranges are those of this pass
+            written = closed(dual, tree.nodes(), duals, len(record.ranges))
+            record.lemmas.append(Lemma(o, c, s, bound, tree.branches, written))
         up = s > 0
         infinity = torch.full_like(bound, torch.inf)
         old = Interval(ranges.low[o, c], ranges.high[o, c])
@@ -118,18 +120,24 @@ class Trees:
             if limits.left <= 0 or not self._grow(place):
                 break
 
-    def replayed(self, wide: Dual, record: Record | None) -> tuple[Tensor, Leaves]:
-        """The largest bound over the leaves of each tree, in float64, (n,), and the leaves; for a record with the duals
-        as they are written down, over the ranges that it will get next."""
+    def leaves(self, record: Record | None) -> tuple[Tensor, Domains]:
+        """The rows whose trees they belong to, and the leaves with their duals; for a record as it holds them."""
         rows, place = (self.bounds > -torch.inf).nonzero(as_tuple=True)
         duals = Domains(self.owner[rows], *(part[rows, place] for part in self.parts))
-        duals = duals if record is None else rounded(self.dual, duals)
+        return rows, duals if record is None else rounded(self.dual, duals)
+
+    def nodes(self) -> Tensor:
+        """The numbers of the leaves, in the same order."""
+        return self.node[self.bounds > -torch.inf]
+
+    def replayed(self, wide: Dual, rows: Tensor, duals: Domains) -> Tensor:
+        """The largest bound over these leaves of each tree, in float64, (n,)."""
         ranges = Interval(duals.low.double(), duals.high.double())
-        bounds = replayed(wide, self.objective.take(rows), ranges, duals, self.bounds[rows, place])
+        near = self.bounds[self.bounds > -torch.inf]
+        bounds = replayed(wide, self.objective.take(rows), ranges, duals, near)
         bounds = torch.where(bounds.isnan(), torch.inf, bounds)
         start = torch.full(self.owner.shape, -torch.inf, dtype=bounds.dtype, device=bounds.device)
-        bounds = start.scatter_reduce(0, rows, bounds, "amax")
-        return bounds, closed(self.dual, self.node[rows, place], duals, 0 if record is None else len(record.ranges))
+        return start.scatter_reduce(0, rows, bounds, "amax")
 
     def _grow(self, place: int) -> bool:
         """Splits the worst leaf of each tree that is not decided; whether there was any."""
