@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from verify.check.difference import difference
+from verify.check.network import build
+from verify.check.numbers import Arithmetic, Rejected
 from verify.check.onnx_graph import Call, Operand, Shape, Value, Writer, canonical
 from verify.check.onnx_layers import FLOATS, LAYERS
 from verify.check.onnx_moves import MOVES, concatenated, moved
@@ -30,7 +32,8 @@ INPUT = "input"  # nodes begin with a number
 def read(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The header and the arrays of the network in an ONNX file, gzipped or not.
 
-    Raises Unreadable, naming the node, for whatever is not in the list of operators, and for what is no ONNX model.
+    Raises Unreadable, naming the node, for whatever is not in the list of operators or beyond the checker's limits, and
+    for what is no ONNX model.
     """
     graph, opset = _opened(data)
     stored = _named(graph.get("initializer", ()), "initialiser")
@@ -43,7 +46,12 @@ def read(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not isinstance(found, Value) or found.name == INPUT:
         raise Unreadable(f"the output {output!r:.200} does not come of the input by any node that computes")
     nodes, arrays = _kept(walk.writer, found.name)
-    return {"input": INPUT, "shape": list(canonical(shape)), "nodes": nodes}, arrays
+    header = {"input": INPUT, "shape": list(canonical(shape)), "nodes": nodes}
+    try:
+        build(Arithmetic(), header, arrays)  # what a certificate may not state is no network to compare with either
+    except Rejected as why:
+        raise Unreadable(str(why)) from None
+    return header, arrays
 
 
 def _opened(data: bytes) -> tuple[Message, int]:
