@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 HERE = Path(__file__).resolve().parent
+RECIPES = HERE / "recipes"
 ARCHITECTURES = ("dense", "conv")
 TRAININGS = ("plain", "adversarial", "interval")
 SPLITS = {"train": slice(None, 1297), "test": slice(1297, None)}

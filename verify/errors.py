@@ -21,6 +21,10 @@ class SolverError(VerifyError):
     """A solver stopped in a state that says nothing about the problem."""
 
 
+class Diverged(VerifyError):
+    """A training whose loss or gradient is no longer finite."""
+
+
 class Contradiction(VerifyError):
     """Two answers to one problem cross: one of them is wrong, and neither is a verdict.
 

@@ -17,6 +17,7 @@ from verify.cli.certify import certify
 from verify.cli.check import check
 from verify.cli.doctor import doctor
 from verify.cli.inspect import inspect
+from verify.cli.train import train
 from verify.cli.vnncomp import vnncomp
 from verify.cli.vnnlib import vnnlib
 from verify.errors import Contradiction, VerifyError
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="Robustness of trained neural networks: attacks, exact solutions and certificates.",
     add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (certify, vnnlib, vnncomp, check, audit, inspect, doctor):
+for command in (certify, train, vnnlib, vnncomp, check, audit, inspect, doctor):
     app.command()(command)
 
 

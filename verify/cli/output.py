@@ -53,3 +53,38 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+class EpochBar:
+    """A progress bar over epochs on stderr; where that is no terminal, a line for each epoch."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self._advance: Callable[[float], None] = lambda share: None
+        self._describe: Callable[[str], None] = note
+
+    def step(self, share: float) -> None:
+        """A step is done that was this share of an epoch."""
+        self._advance(share)
+
+    def epoch(self, figures: dict[str, float], line: str) -> None:
+        """An epoch is done; `line` says how it went."""
+        self._describe(f"epoch {figures['epoch']:.0f}/{self.total}  {line}")
+
+
+@contextmanager
+def epochs(total: int) -> Iterator[EpochBar]:
+    """An `EpochBar`."""
+    bar = EpochBar(total)
+    if not sys.stderr.isatty():
+        yield bar
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(f"epoch 1/{total}", total=total)
+        bar._advance = lambda share: shown.advance(task, share)
+        bar._describe = lambda text: shown.update(task, description=text)
+        yield bar

@@ -32,7 +32,7 @@ def load(model: str | Path, weights: str | Path | None = None) -> Network:
             raise InputError(f"{name} has its weights in it; leave out the weights file {weights}")
         return _read_file(Path(model))
     if ":" in name and not Path(name).exists():
-        module, example = _from_factory(name)
+        module, example = from_factory(name)
     else:
         module, example = _bundled(name)
     if weights is not None:
@@ -64,7 +64,7 @@ def _bundled(name: str) -> tuple[nn.Module, Tensor]:
     raise InputError(f"there is no model {name}: neither a file nor bundled ({', '.join(known)}); {KINDS}")
 
 
-def _from_factory(name: str) -> tuple[nn.Module, Tensor]:
+def from_factory(name: str) -> tuple[nn.Module, Tensor]:
     """(module, example) of `package.module:factory`."""
     factory = _find(name)
     try:

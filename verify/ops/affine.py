@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
 from math import lcm
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -150,3 +150,30 @@ def _integers(values: Sequence[Fraction]) -> tuple[np.ndarray, int]:
     """(numerators, denominator): the same rationals over one denominator, the numerators as an object array."""
     below = lcm(*(value.denominator for value in values))
     return np.array([value.numerator * (below // value.denominator) for value in values], dtype=object), below
+
+
+class Weighted(Affine):
+    """Affine ops of one argument that are linear in their first parameter, the weight, as well."""
+
+    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+        """Half the weight meets low + high and high - low, which saves halving every entry.
+
+        Sound because |A (x - c)| <= |A| r for every x with |x - c| <= r; trusts float rounding.
+        """
+        (low, high), half = boxes[0], p[0] / 2
+        total, width = SumDifference.apply(high, low)
+        center, radius = self.forward((half, *p[1:]), total), self.linear((half.abs(),), 0, width)
+        high, low = SumDifference.apply(center, radius)
+        return Interval(low, high)
+
+
+class SumDifference(torch.autograd.Function):
+    """(a, b) -> (a + b, a - b), which is its own adjoint: two passes over memory each way instead of five."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        return a + b, a - b
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        return SumDifference.apply(*gradients)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from verify.ops.affine import Affine
+from verify.ops.affine import Affine, Weighted
 from verify.ops.base import Example, Parameters, register
 from verify.rationals import exact_array, unit_fraction
 
@@ -28,11 +28,14 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
     Example(op(), (_random(2, 4),), ((3, 4),)),
 ])
 @dataclass(frozen=True)
-class Linear(Affine):
+class Linear(Weighted):
     """x W' + b over the last axis; parameters: weight (out, in), optional bias (out,)."""
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return F.linear(x, p[0])
+
+    def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
+        return F.linear(xs[0], *p)
 
     def adjoint(self, p: Parameters, k: int, a: Tensor, shape: tuple[int, ...]) -> Tensor:
         return a @ p[0]
@@ -48,7 +51,7 @@ class Linear(Affine):
     Example(op((1, 1, 1), (0, 0, 0), (1, 1, 1), 1), (_random(2, 1, 2, 2, 2), _random(2)), ((1, 3, 3, 3),)),
 ])
 @dataclass(frozen=True)
-class Conv(Affine):
+class Conv(Weighted):
     """Cross-correlation; parameters: weight (out, in / groups, *kernel), optional bias (out,). Zero padding."""
 
     stride: tuple[int, ...]
@@ -57,7 +60,13 @@ class Conv(Affine):
     groups: int
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
-        return _CONV[len(self.stride)](x, p[0], None, self.stride, self.padding, self.dilation, self.groups)
+        return self._apply(x, p[0], None)
+
+    def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
+        return self._apply(xs[0], p[0], p[1] if len(p) > 1 else None)
+
+    def _apply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return _CONV[len(self.stride)](x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def adjoint(self, p: Parameters, k: int, a: Tensor, shape: tuple[int, ...]) -> Tensor:
         if len(self.stride) == 2:
@@ -112,7 +121,7 @@ def _phase(phase: int, start: int, stride: int) -> tuple[int, int]:
     Example(op((1, 2), (1, 0), (1, 0), (3, 1), 2), (_random(4, 1, 2, 3), _random(2)), ((4, 3, 2),)),
 ])
 @dataclass(frozen=True)
-class ConvTranspose(Affine):
+class ConvTranspose(Weighted):
     """Transposed convolution; parameters: weight (in, out / groups, *kernel), optional bias (out,)."""
 
     stride: tuple[int, ...]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -172,6 +173,42 @@ class ReLU(Piecewise):
 
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         return F.relu(xs[0])
+
+    def relax(self, p: Parameters, box: Interval, at: Tensor | None = None) -> Lines:
+        """The family's lines at the midpoint in closed form, for a tenth of the time; differentiable in the box.
+
+        Sound because the chord lies above a convex function, and max(x, 0) above 0 and x; trusts float rounding.
+        """
+        if at is not None:
+            return super().relax(p, box, at)
+        low, high = box
+        slope, intercept = _Chord.apply(low, high)
+        lower = (low + high > 0).to(low)
+        return Lines(lower, torch.zeros_like(low), slope, intercept)
+
+
+class _Chord(torch.autograd.Function):
+    """(low, high) -> slope and intercept of the line through (low, max(low, 0)) and (high, max(high, 0)).
+
+    With s = max(high, 0) and n = max(-low, 0) these are s / (s + n) and s n / (s + n), on stable neurons too; the
+    intercept is raised where rounding would leave the line below a vertex. By hand, since training needs it often.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        rise, fall = high.clamp(min=0), low.neg().clamp_(min=0)
+        slope = rise / (rise + fall).clamp_(min=torch.finfo(low.dtype).tiny)
+        ctx.save_for_backward(rise, fall, slope)
+        return slope, (slope * fall).maximum(torch.addcmul(rise, slope, rise, value=-1))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        rise, fall, slope = ctx.saved_tensors
+        rest = 1 - slope
+        tilt = gradients[0] / (rise + fall).clamp_(min=torch.finfo(slope.dtype).tiny)
+        up = torch.addcmul(tilt, rest, gradients[1]).mul_(rest).mul_(rise > 0)
+        down = torch.addcmul(tilt, slope, gradients[1], value=-1).mul_(slope).mul_(fall > 0)
+        return down, up
 
 
 @register(lambda op: [

@@ -20,6 +20,7 @@ from torch import Tensor
 from verify.errors import InputError
 
 BUNDLED = ("digits",)
+SPLITS = {"train": "train", "test": "t10k"}  # of MNIST's layout, by the first letters of the files' names
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 IMAGES, LABELS = "images-idx3", "labels-idx1"
 
@@ -34,23 +35,24 @@ class Dataset:
     digest: str
 
 
-def load_data(source: str, limit: int | None = None) -> Dataset:
+def load_data(source: str, limit: int | None = None, split: str = "test") -> Dataset:
     """The first `limit` samples (all by default) of a data set.
 
     Args:
         source: one of
-            - a bundled name: "digits", the test part of the handwritten digits;
+            - a bundled name: "digits", of which `split` says the part;
             - an .npz file with arrays x and y;
             - an IDX images file (.gz or not) with its labels file beside it, or a folder that holds one such pair; of a
-              folder in the layout of MNIST, the test part t10k;
+              folder in the layout of MNIST, the part that `split` says;
             - "package.module:dataset", a callable that returns (x, y) as arrays or tensors.
+        split: "train" or "test", where the source has both parts.
 
     Pixels of type uint8 become float32(v) / 255, and of rank 4 with 1 or 3 entries in the last axis they are moved to
     channels-first; IDX images get a channel axis; floats are taken as they are. Raises InputError for anything else.
     """
     if limit is not None and limit <= 0:
         raise InputError(f"limit is {limit} but must be at least 1; leave it out to take all samples")
-    name, x, y = _read(source)
+    name, x, y = _read(source, split)
     if x.ndim < 2 or y.ndim != 1:
         raise InputError(f"{name} has x of shape {x.shape} and y of shape {y.shape}; give (n, *shape) and (n,)")
     if len(x) != len(y):
@@ -91,17 +93,17 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, kind, offset=start).reshape(shape).astype(kind.newbyteorder("="))
 
 
-def _read(source: str) -> tuple[str, np.ndarray, np.ndarray]:
+def _read(source: str, split: str) -> tuple[str, np.ndarray, np.ndarray]:
     """(name, x, y) as the source has them."""
     path = Path(source)
     if source in BUNDLED:
         # by name: the package lies in the folder models/, which type checkers cannot map to it
-        x, y = import_module("verify.models").digits("test")
+        x, y = import_module("verify.models").digits(split)
         return source, x.numpy(), y.numpy()
     if path.suffix == ".npz":
         return path.name, *_read_npz(path)
     if path.is_dir() or IMAGES in path.name:
-        return _read_idx_pair(_images_of(path) if path.is_dir() else path)
+        return _read_idx_pair(_images_of(path, split) if path.is_dir() else path)
     if ":" in source and not path.exists():
         return source, *_call(source)
     raise InputError(
@@ -130,10 +132,10 @@ def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         return read_array(file, allow_pickle=False)
 
 
-def _images_of(folder: Path) -> Path:
-    """The one images file of a folder; of several the test part t10k, and of a file and its .gz the file."""
+def _images_of(folder: Path, split: str) -> Path:
+    """The one images file of a folder; of several the one of this split, and of a file and its .gz the file."""
     found = sorted(p for p in folder.iterdir() if IMAGES in p.name)
-    chosen = [p for p in found if p.name.startswith("t10k")] or found
+    chosen = [p for p in found if p.name.startswith(SPLITS[split])] or found
     if not chosen:
         raise InputError(f"folder {folder} has no file named *{IMAGES}*; give the folder of an IDX pair")
     if len({p.name.removesuffix(".gz") for p in chosen}) > 1:

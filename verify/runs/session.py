@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ class Session:
 
     def run(self, out: Path | None, advance: Callable[[int], None] = lambda count: None) -> tuple[Summary, Path]:
         """Certifies what the run folder lacks; the summary of the whole run and its folder."""
-        folder = out or _fresh_folder(self.request.model)
+        folder = out or fresh_folder(self.request.model)
         with Store.open(folder, self.config, versions()) as store:
             check_certificates(self.request.proofs, store)
             labels = self.data.y.tolist()
@@ -154,12 +155,15 @@ def fitted(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def versions() -> dict[str, str]:
-    """Of what computed the results."""
-    names = ("verify-nn", "torch", "numpy", "highspy", "onnx")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    """Of what computed the results, as far as it is installed: training needs no solver."""
+    found = {"python": platform.python_version()}
+    for name in ("verify-nn", "torch", "numpy", "highspy", "onnx"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
-def _fresh_folder(model: str) -> Path:
+def fresh_folder(model: str) -> Path:
     """A run folder that does not exist, named after the model and the time."""
     stem = Path(model.split(":")[-1]).stem or "run"
     base = Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -1,0 +1,51 @@
+"""`verify train`: train a network against its threat, and certify what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a .toml file, or a bundled recipe's name",
+                                           show_default=False)],
+    data: Annotated[str | None, typer.Option(
+        metavar="DATA", help="training data instead of the recipe's, its test part too if it has one")] = None,
+    test: Annotated[str | None, typer.Option(metavar="DATA", help="test data instead of the recipe's")] = None,
+    out: Annotated[Path | None, typer.Option(
+        metavar="RUN", help="run folder; by default a new one in runs/", show_default=False)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run in the folder")] = False,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")] = "cpu",
+    processes: Annotated[int, typer.Option(metavar="N", min=1, help="that train together, on GPUs one each")] = 1,
+    json: Annotated[bool, typer.Option("--json", help="print JSON instead of the table")] = False,
+) -> None:
+    """Train a network by a recipe, write it as safetensors, .pt2 and ONNX, and certify it on the test data.
+
+    The table is measured by `verify certify` on the file model.onnx. An interrupted run continues with --resume.
+    """
+    from verify.cli import output
+    from verify.report.table import certification as table
+    from verify.report.training import epoch_line
+    from verify.runs.options import device_of
+    from verify.runs.session import fresh_folder
+    from verify.train import run
+    from verify.train.recipe import find_recipe, with_data
+
+    given = with_data(find_recipe(recipe), data, test)
+    device_of(device)
+    folder = out or fresh_folder(str(recipe))
+    with output.epochs(given.schedule.epochs) as bar:
+        watch = run.Watch(bar.step, lambda figures: bar.epoch(figures, epoch_line(figures)))
+        run.train(given, folder, resume=resume, device=device, processes=processes, watch=watch)
+    output.note(f"trained; model.safetensors, model.pt2 and model.onnx are in {folder}")
+    session = run.certification(given, folder, device)
+    with output.progress("samples", len(session.x)) as advance:
+        summary = run.certify(session, folder, advance)
+    if json:
+        output.print_json({"title": session.title, "run": str(folder), "config": given.config, **summary.as_json()})
+    else:
+        output.show(table(session.title, summary))
+    output.note(f"run kept in {folder}")
+    raise typer.Exit(summary.exit_code(None))

@@ -1,0 +1,94 @@
+"""Bad points for training: ascent of any loss of the batch over the sets, by the tools that every set offers.
+
+`verify.lower` ascends the violation of a specification, which is what a verdict is about. Training ascends the loss
+that it descends in the weights, cross-entropy or another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from verify.errors import InputError
+from verify.sets import Ball
+
+Objective = Callable[[Tensor], Tensor]  # points (batch, *shape) -> values (batch,)
+ORDERS = {"l1": 1, "l2": 2, "linf": torch.inf}
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Projected gradient ascent with signed (Linf) or normalised steps (Madry et al. 2018, section 2.1).
+
+    Args:
+        steps: gradients of each try, at least 1; one of length 2 from the clean point is FGSM.
+        step: length of a step in half-widths of the set, > 0; by default 2.5 / steps, so that any point can be reached.
+        restarts: tries, at least 1. Tries start at random points; the first one too, unless `from_center`.
+        from_center: start the first try at the clean point.
+        penalty: eps2 >= 0 of the penalty on the perturbation: the loss minus eps2 ||delta|| is maximised. The notes
+            that this follows print a plus, which would reward large perturbations.
+        penalty_norm: "linf", "l2" or "l1".
+    """
+
+    steps: int = 7
+    step: float | None = None
+    restarts: int = 1
+    from_center: bool = False
+    penalty: float = 0.0
+    penalty_norm: str = "l2"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.restarts < 1:
+            raise InputError(f"the attack has steps={self.steps}, restarts={self.restarts}; both must be at least 1")
+        if self.step is not None and not self.step > 0:
+            raise InputError(f"the attack has step={self.step}; it must be positive")
+        if not self.penalty >= 0:
+            raise InputError(f"the attack has penalty={self.penalty}; it must be at least 0")
+        if self.penalty_norm not in ORDERS:
+            raise InputError(f"unknown norm {self.penalty_norm!r}; choose one of {', '.join(ORDERS)}")
+
+    def points(self, objective: Objective, ball: Ball, noise: Generator) -> Tensor:
+        """The end of one try, (batch, *shape); random numbers come from `noise`."""
+        return self._ascend(objective, ball, 0, noise)
+
+    def worst(self, objective: Objective, ball: Ball, noise: Generator) -> Tensor:
+        """For each sample the worst of the clean point and the ends of all tries, (batch, *shape).
+
+        A single try that fails would leave a point below the clean one; the gradient at the best of several is what
+        Danskin's theorem asks for, and a single one oscillates between maximisers.
+        """
+        with torch.no_grad():
+            best, value = ball.center, self._value(objective, ball, ball.center)
+        for k in range(self.restarts):
+            x = self._ascend(objective, ball, k, noise)
+            with torch.no_grad():
+                found = self._value(objective, ball, x)
+            better = found > value
+            best = torch.where(better.reshape(-1, *[1] * (x.dim() - 1)), x, best)
+            value = torch.where(better, found, value)
+        return best
+
+    def _ascend(self, objective: Objective, ball: Ball, k: int, noise: Generator) -> Tensor:
+        length = 2.5 / self.steps if self.step is None else self.step
+        x = ball.center if k == 0 and self.from_center else _start(ball, noise)
+        for _ in range(self.steps):
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                gradient = torch.autograd.grad(self._value(objective, ball, x).sum(), x)[0]
+            x = x.detach()
+            x = ball.project(x + length * ball.steepest(x, gradient))
+        return x
+
+    def _value(self, objective: Objective, ball: Ball, x: Tensor) -> Tensor:
+        if self.penalty == 0:
+            return objective(x)
+        delta = (x - ball.center).flatten(1)
+        return objective(x) - self.penalty * torch.linalg.vector_norm(delta, ORDERS[self.penalty_norm], dim=1)
+
+
+def _start(ball: Ball, noise: Generator) -> Tensor:
+    share = torch.rand(ball.low.shape, generator=noise, dtype=ball.low.dtype, device=noise.device)
+    return ball.place(share.to(ball.low.device))

@@ -1,0 +1,89 @@
+"""What all losses share: the threat, cross-entropy in margins, and the rows that bounds are taken of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from verify.ir.graph import BoundGraph
+from verify.sets import Ball
+from verify.train.attack import ORDERS
+
+
+@dataclass(frozen=True)
+class Threat:
+    """Which perturbations are allowed: a ball of this norm ("linf", "l2", "l1") inside the clip (low, high) or None."""
+
+    norm: str = "linf"
+    clip: tuple[float, float] | None = (0, 1)
+
+    def ball(self, x: Tensor, eps: float) -> Ball:
+        """The sets around x (batch, *shape). Raises InputError where x lies outside the clip."""
+        return Ball(x, eps, self.norm, self.clip)
+
+
+@dataclass(frozen=True)
+class Loss(ABC):
+    """A loss of a batch, differentiable in the network's parameters: loss(network, x, y, eps, noise).
+
+    A loss is a value: `Interval(clean=0.5)(network, x, y, 0.1, noise)`.
+
+    Args:
+        network: a graph bound to live parameters (`verify.train.live`), outputs (batch, classes), or (batch, 1) for two
+            classes, whose one logit speaks for class 1.
+        x: (batch, *input shape); y: (batch,) int64 labels.
+        eps: radius of the threat's ball, >= 0.
+        noise: source of all random numbers.
+
+    Returns a scalar, the mean over the batch.
+    """
+
+    threat: Threat = field(default=Threat(), kw_only=True)
+
+    @abstractmethod
+    def __call__(self, network: BoundGraph, x: Tensor, y: Tensor, eps: float, noise: Generator) -> Tensor: ...
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of each sample, (batch,); binary where there is one logit."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits), reduction="none")
+    return F.cross_entropy(logits, y, reduction="none")
+
+
+def margin_rows(y: Tensor, outputs: int, like: Tensor) -> Tensor:
+    """Rows of the violation: logit j - logit y for every j != y, (batch, outputs - 1, outputs).
+
+    For one output, whose sign decides between two classes, the one row is minus or plus it, (batch, 1, 1).
+    """
+    if outputs == 1:
+        return (1 - 2 * y.to(like))[:, None, None]
+    eye = torch.eye(outputs, dtype=like.dtype, device=like.device)
+    others = torch.arange(outputs - 1, device=y.device)[None]
+    others = others + (others >= y[:, None])
+    return eye[others] - eye[y][:, None]
+
+
+def margins_of(logits: Tensor, y: Tensor) -> Tensor:
+    """The values of the `margin_rows`, (batch, rows)."""
+    return torch.bmm(margin_rows(y, logits.shape[1], logits), logits[:, :, None]).squeeze(2)
+
+
+def margin_loss(margins: Tensor) -> Tensor:
+    """Cross-entropy in terms of margins, log(1 + sum over j != y of exp(h_j - h_y)), of each sample; (batch,).
+
+    Monotone in every margin, so upper bounds of the margins give an upper bound of the loss (Wong and Kolter 2018,
+    theorem 2).
+    """
+    return torch.logsumexp(F.pad(margins, (1, 0)), 1)
+
+
+def weight_penalty(weights: Iterable[Tensor], norm: str) -> Tensor:
+    """||theta||_s over all weights together, s of "l1", "l2", "linf": eps1 times this is added to a loss."""
+    parts = [torch.linalg.vector_norm(w.flatten(), ORDERS[norm]) for w in weights]
+    return torch.linalg.vector_norm(torch.stack(parts), ORDERS[norm])

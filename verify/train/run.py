@@ -1,0 +1,151 @@
+"""A training from its recipe to measured files. A run folder holds
+
+    results.sqlite    the recipe, digests of the data, and the figures of every epoch
+    checkpoint.pt     where the training is; continued from there after an interruption
+    model.*           the trained network as safetensors, .pt2 and ONNX
+    certify/          the certification of model.onnx on the test data, a run of `verify certify`
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from verify.errors import InputError
+from verify.ir.load import from_factory
+from verify.runs.session import Request, Session, prepare, versions
+from verify.runs.store import FILE, Store
+from verify.runs.summary import Summary
+from verify.train import checkpoint
+from verify.train.data import Samples, load_samples
+from verify.train.export import write_model
+from verify.train.initialize import ibp_initialise
+from verify.train.live import Live
+from verify.train.loop import Trainer
+from verify.train.parallel import Team, start
+from verify.train.recipe import Recipe
+
+MEETING = ".meeting"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is told while a training runs: the share of an epoch that a step was, and the figures of an epoch."""
+
+    step: Callable[[float], None] = lambda share: None
+    epoch: Callable[[dict[str, Any]], None] = lambda figures: None
+
+
+def train(
+    recipe: Recipe, folder: Path, *, resume: bool = False, device: str = "cpu", processes: int = 1,
+    watch: Watch | None = None,
+) -> None:
+    """Trains until the recipe's epochs are done and writes the model files into the run folder.
+
+    Args:
+        recipe: what to do.
+        folder: made if absent; one that holds a run already is continued with `resume`, and refused without.
+        device: "cpu" or "cuda"; processes: how many train together, on GPUs one each.
+        watch: told of steps and epochs; with several processes, of none.
+
+    Raises InputError for what does not fit, Diverged where the loss is no longer finite; the last checkpoint stays.
+    """
+    if (folder / FILE).is_file() and not resume:
+        raise InputError(f"{folder} holds a run already; continue it with --resume, or name another folder")
+    if processes < 1 or (device == "cuda" and processes > torch.cuda.device_count()):
+        raise InputError(f"{processes} processes were asked for; give 1 or more, on GPUs at most one for each")
+    folder.mkdir(parents=True, exist_ok=True)
+    if processes == 1:
+        _work(Team(), device, recipe, folder, watch or Watch())
+    else:
+        start(_work, processes, folder / MEETING, device, (recipe, folder, Watch()))
+
+
+def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
+    """The certification of the trained model on the test data, ready to be run into `folder`/certify."""
+    clip = recipe.threat.clip
+    return prepare(Request(
+        model=str(folder / "model.onnx"), data=recipe.data.test or recipe.data.train, eps=recipe.threat.eps,
+        norm=recipe.threat.norm, clip=f"{clip[0]:g},{clip[1]:g}" if clip else "none",
+        limit=recipe.certify.limit or None, methods=recipe.certify.methods, timeout=recipe.certify.timeout,
+        device=device,
+    ))
+
+
+def certify(session: Session, folder: Path, advance: Callable[[int], None] = lambda count: None) -> Summary:
+    """Runs a `certification`; continues one that was interrupted."""
+    return session.run(folder / "certify", advance)[0]
+
+
+def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch) -> None:
+    """What each process does."""
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    samples, held, digests = load_samples(recipe.data, recipe.seed)
+    module, example = build(recipe, samples)
+    place = torch.device(device)
+    live = Live(module.to(place), example.to(place))
+    trainer = Trainer(recipe, live, samples.to(place), held.to(place), team)
+    state = checkpoint.load(folder)
+    if not team.leads:
+        _continue(trainer, state, None, recipe, folder, watch)
+        return
+    config = {"command": "train", **recipe.config, "digests": digests, "device": device, "processes": team.world}
+    with Store.open(folder, config, versions()) as store:
+        _continue(trainer, state, store, recipe, folder, watch)
+    trainer.keep()
+    write_model(module, example, folder)
+
+
+def _continue(
+    trainer: Trainer, state: dict[str, Any] | None, store: Store | None, recipe: Recipe, folder: Path, watch: Watch
+) -> None:
+    """Epochs from the checkpoint on. The checkpoint comes before the record of its epoch, and carries it."""
+    if state is not None:
+        trainer.restore(state)
+        if store is not None and _key(state["figures"]) not in set(store.keys()):
+            store.put(_key(state["figures"]), state["figures"])
+    while trainer.epoch < recipe.schedule.epochs:
+        figures = trainer.run_epoch(watch.step)
+        if store is not None:
+            checkpoint.save(folder, {**trainer.state(), "figures": figures})
+            store.put(_key(figures), figures)
+        watch.epoch(figures)
+
+
+def _key(figures: dict[str, Any]) -> str:
+    return f"epoch/{figures['epoch']:04d}"
+
+
+def build(recipe: Recipe, samples: Samples) -> tuple[nn.Module, Tensor]:
+    """The untrained module of a recipe and an example input (1, *shape), on the CPU.
+
+    Raises InputError where the samples do not fit the network.
+    """
+    model, example = recipe.model, samples.x[:1]
+    # by name: the package lies in the folder models/, which type checkers cannot map to it
+    architectures = importlib.import_module("verify.models.architectures")
+    if ":" in model.network:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(recipe.seed)
+            module, own = from_factory(model.network)
+        if own.shape[1:] != example.shape[1:]:
+            raise InputError(f"{model.network} takes samples of shape {tuple(own.shape[1:])}, but those of "
+                             f"{recipe.data.train} have {tuple(example.shape[1:])}; give data that fits")
+    else:
+        shape = tuple(example.shape[1:])
+        module = architectures.make(model.network, shape, model.outputs, recipe.seed, **model.options)
+    if model.initialisation == "ibp":
+        ibp_initialise(module, recipe.seed)
+    if model.mean:
+        module = architectures.normalized(module, model.mean, model.std)
+    classes = int(samples.y.max()) + 1
+    if classes > max(2, model.outputs):
+        raise InputError(f"the labels go up to {classes - 1}, but the network has {model.outputs} outputs; set "
+                         f"model.outputs to at least {classes}")
+    return module, example
