@@ -120,7 +120,7 @@ class Trainer:
             torch.nn.utils.clip_grads_with_norm_(weights.values(), self.recipe.optimizer.clip, size)
         self.optimizer.step()
         self._after(network)
-        return float(loss)
+        return float(loss.detach())
 
     def _after(self, network: Any) -> None:
         """Moves the averages of statistics and weights."""

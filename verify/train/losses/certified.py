@@ -94,7 +94,7 @@ class FusedCrownIBP(Loss):
         slope, intercept = _chord_of_exp(low, high, top)
         row = torch.einsum("br,br...->b...", slope, rows)[:, None]
         total = (crown_ibp_bounds(network, ball, boxes, row) + intercept.sum(1, keepdim=True)).squeeze(1)
-        total = total.minimum(torch.exp(high - top).sum(1))
+        total = total.minimum(torch.exp(high - top).sum(1)).clamp(min=torch.finfo(x.dtype).tiny)
         loss = top.squeeze(1) + torch.log(torch.exp(-top).squeeze(1) + total)
         return mixed(self.clean, network, x, y, loss) + self.regularizer(network, boxes)
 
