@@ -52,6 +52,6 @@ def test_losses_agree(name: str) -> None:
         module.zero_grad()
         loss = LOSSES[name]()(live.on_batch(at := x.to(device)), at, y.to(device), 0.05, noise)
         loss.backward()
-        found.append([loss.detach().cpu(), *(p.grad.cpu() for p in live.weights.values() if p.grad is not None)])
+        found.append([loss.detach().cpu(), *(p.grad.cpu().clone() for p in live.weights.values() if p.grad is not None)])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(b, a, rtol=2e-2, atol=2e-3 * float(a.abs().max()) + 1e-6)
