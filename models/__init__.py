@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,31 +12,36 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 HERE = Path(__file__).resolve().parent
-RECIPES = HERE / "recipes"
-ARCHITECTURES = ("dense", "conv")
-TRAININGS = ("plain", "adversarial", "interval")
+RECIPES, WEIGHTS = HERE / "recipes", HERE / "weights"
+SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}  # of one image, by the name of the data in a recipe
 SPLITS = {"train": slice(None, 1297), "test": slice(1297, None)}
 
 
 def bundled() -> tuple[str, ...]:
-    """Names of the bundled networks."""
-    return tuple(f"digits-{net}-{training}" for net in ARCHITECTURES for training in TRAININGS)
+    """Names of the bundled networks: the recipes that have weights beside them."""
+    names = sorted(path.stem for path in RECIPES.glob("*.toml"))
+    return tuple(name for name in names if (WEIGHTS / f"{name}.safetensors").is_file())
 
 
 def build(name: str) -> tuple[nn.Module, Tensor]:
-    """A bundled network in eval mode with its trained weights, and an example input (1, 1, 8, 8).
+    """A bundled network in eval mode with its trained weights, and an example input, zeros (1, *shape).
 
-    Raises InputError for a name that `bundled` does not list.
+    The recipe of that name says what the network is. Raises InputError for a name that `bundled` does not list.
     """
     if name not in bundled():
         raise InputError(f"there is no bundled network {name!r}; choose one of {', '.join(bundled())}")
+    import torch
     from safetensors.torch import load_file
 
-    from . import networks
+    from .architectures import make, normalized
 
-    module = getattr(networks, name.split("-")[1])()
-    module.load_state_dict(load_file(HERE / "weights" / f"{name}.safetensors"))
-    return module.eval(), digits()[0][:1]
+    recipe = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
+    model, shape = recipe["model"], SHAPES[recipe["data"]["train"]]
+    module = make(model["network"], shape, model.get("outputs", 10), **model.get("options", {}))
+    if "mean" in model:
+        module = normalized(module, model["mean"], model["std"])
+    module.load_state_dict(load_file(WEIGHTS / f"{name}.safetensors"))
+    return module.eval(), torch.zeros(1, *shape)
 
 
 def digits(split: str = "test") -> tuple[Tensor, Tensor]:

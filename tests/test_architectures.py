@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from verify.models import architectures, networks
+from verify.models import architectures
 from verify.models.architectures import NAMES, Normalize, make, normalized
 
 from verify import trace
@@ -94,11 +94,27 @@ def test_layers_have_the_published_shapes(name: str, shapes: list[tuple[int, ...
     assert hidden_shapes(make(name, MNIST), MNIST) == shapes
 
 
-def test_the_digits_networks_are_the_bundled_ones() -> None:
-    for name in ("dense", "conv"):
-        here, there = make(name, DIGITS, seed=4).state_dict(), getattr(networks, name)(4).state_dict()
-        assert list(here) == list(there)
-        assert all(torch.equal(here[key], there[key]) for key in here)
+def test_the_digits_networks_are_these_layers_with_the_weights_that_torch_draws() -> None:
+    def dense() -> nn.Sequential:
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 50), nn.ReLU(), nn.Linear(50, 50), nn.ReLU(), nn.Linear(50, 10)
+        )
+
+    def conv() -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(256, 50), nn.ReLU(), nn.Linear(50, 10),
+        )
+
+    x = images(DIGITS, 5)
+    for name, written in (("dense", dense), ("conv", conv)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(4)
+            there = written()
+        here = make(name, DIGITS, seed=4)
+        assert list(here.state_dict()) == list(there.state_dict())
+        assert all(torch.equal(t, there.state_dict()[key]) for key, t in here.state_dict().items())
+        assert torch.equal(here(x), there(x))
 
 
 @pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in NAMES), *WITH_BATCH_NORM])

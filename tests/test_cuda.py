@@ -52,6 +52,8 @@ def test_losses_agree(name: str) -> None:
         module.zero_grad()
         loss = LOSSES[name]()(live.on_batch(at := x.to(device)), at, y.to(device), 0.05, noise)
         loss.backward()
-        found.append([loss.detach().cpu(), *(p.grad.cpu().clone() for p in live.weights.values() if p.grad is not None)])
+        gradients = (p.grad for p in live.weights.values() if p.grad is not None)
+        found.append([loss.detach().cpu(), *(g.cpu().clone() for g in gradients)])
+    scale = max(float(g.abs().max()) for g in found[0][1:])  # biases before a normalisation have no gradient but noise
     for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(b, a, rtol=2e-2, atol=2e-3 * float(a.abs().max()) + 1e-6)
+        torch.testing.assert_close(b, a, rtol=1e-2, atol=2e-3 * scale)

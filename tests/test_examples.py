@@ -45,6 +45,16 @@ def test_certify_torch_model(tmp_path: Path) -> None:
     assert crown > 0
 
 
+def test_certified_training(tmp_path: Path) -> None:
+    out = run("certified_training.py", tmp_path, "--epochs", "12", "--samples", "50")
+    rows = [[float(share) for share in re.findall(r"\d+\.\d", line)] for line in out.splitlines()[1:]]
+    plain, trained = rows
+    for clean, attacked, interval, crown in rows:
+        assert clean >= attacked >= max(interval, crown)
+    assert trained[2] > plain[2]
+    assert trained[3] > 40
+
+
 def minima(out: str) -> list[tuple[int, float, float, float, float, float]]:
     """(target, interval, CROWN, LP, exact minimum, PGD) of each row that tutorial_inner_maximum prints."""
     rows = [line.split() for line in out.splitlines() if re.match(r" \d +-?\d", line)]

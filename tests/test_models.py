@@ -11,26 +11,25 @@ from pathlib import Path
 import pytest
 import torch
 import verify.models as models
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
-from verify.models import networks
-from verify.models.train_digits import TRAININGS, main, measure, pgd, train, worst_logits
+from verify.models.architectures import make, normalized
 
-from verify.errors import InputError, UnsupportedOp
-from verify.rationals import exact_array
+import verify
+from verify.errors import InputError
+from verify.runs.session import Request, prepare
+from verify.train.recipe import Recipe, find_recipe
+from verify.train.run import train
 
-ROW = re.compile(r"^\| (\w+) \| (\w+) \| `[^`]*` \| \d+" + 5 * r" \| ([\d.]+)" + r" \|$", re.M)
-TABLE = {
-    f"digits-{net}-{training}": [float(v) for v in figures]
-    for net, training, *figures in ROW.findall((models.HERE / "README.md").read_text())
-}
-
-
-def noise(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def parameters(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: t.detach().clone() for name, t in module.named_parameters()}
+WAYS = ("plain", "adversarial", "interval")
+NAMES = models.bundled()
+DIGITS = tuple(name for name in NAMES if name.startswith("digits-"))
+RECIPES = tuple(sorted(path.stem for path in models.RECIPES.glob("*.toml")))
+ROW = re.compile(r"^\| `verify train ([\w.-]+)(?: [^`]*)?` \| ([\d./]+) \| [\d,]+" + 3 * r" \| ([\d.]+)" + r" \|", re.M)
+README = (models.HERE / "README.md").read_text()
+TABLE = {name: (eps, *map(float, figures)) for name, eps, *figures in ROW.findall(README)}
+DECIDED = 0.5  # a row leaves this percentage undecided at most, or its figures depend on the seconds that were given
 
 
 def test_importing_the_package_loads_no_torch() -> None:
@@ -53,110 +52,99 @@ def test_digits_are_whole() -> None:
 def test_a_split_or_network_that_does_not_exist_is_refused_with_the_choices() -> None:
     with pytest.raises(InputError, match="train, test"):
         models.digits("validation")
-    with pytest.raises(InputError, match=r"digits-dense-plain.*digits-conv-interval"):
+    with pytest.raises(InputError, match=r"digits-conv-interval.*digits-dense-plain"):
         models.build("digits")
 
 
-def test_the_table_speaks_of_every_bundled_network() -> None:
-    assert set(TABLE) == set(models.bundled())
-    assert {path.stem for path in (models.HERE / "weights").iterdir()} == set(models.bundled())
+def test_networks_recipes_and_rows_of_the_table_belong_together() -> None:
+    """Every file of weights has its recipe and its row, and every row has both."""
+    assert set(DIGITS) == {f"digits-{net}-{way}" for net in ("dense", "conv") for way in WAYS}
+    assert {path.name for path in models.WEIGHTS.iterdir()} == {f"{name}.safetensors" for name in NAMES}
+    assert set(TABLE) == set(NAMES)
+    assert len(TABLE) == README.count("\n| `verify train ")  # the pattern reads all rows
+    assert set(NAMES) <= set(RECIPES)
 
 
-@pytest.mark.parametrize("name", models.bundled())
-def test_bundled_weights_reach_the_figures_of_the_table(name: str) -> None:
-    module, example = models.build(name)
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_speak_of_the_radius_of_their_recipe(name: str) -> None:
+    eps, clean, attacked, verified = TABLE[name]
+    assert eps == find_recipe(name).threat.eps
+    assert 100 >= clean >= attacked >= verified >= 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundled_network_is_that_of_its_recipe(name: str) -> None:
+    (module, example), recipe = models.build(name), find_recipe(name)
+    weights = load_file(models.WEIGHTS / f"{name}.safetensors")
     assert not module.training
-    assert example.shape == (1, 1, 8, 8)
-    assert isinstance(module, nn.Sequential)
-    clean, *_, verified_small, verified_large = TABLE[name]
-    found = measure(module, *models.digits(), seed=0)
-    assert found[0] == pytest.approx(clean, abs=0.5)
-    assert found[3:] == pytest.approx([verified_small, verified_large], abs=0.5)
-    assert found[0] >= found[1] >= found[3]
-    assert found[0] >= found[2] >= found[4]
+    assert example.shape == (1, *(models.digits()[0].shape[1:] if recipe.data.train == "digits" else (1, 28, 28)))
+    assert module(example).shape == (1, recipe.model.outputs)
+    assert {key: t.dtype for key, t in module.state_dict().items()} == {key: t.dtype for key, t in weights.items()}
+    assert all(torch.equal(t, weights[key]) for key, t in module.state_dict().items())
+    if recipe.model.mean:
+        assert module.state_dict()["0.mean"].flatten().tolist() == pytest.approx(recipe.model.mean)
+        assert module.state_dict()["0.std"].flatten().tolist() == pytest.approx(recipe.model.std)
+
+
+@pytest.mark.parametrize("options", ["batch_norm = true", "batch_norm = false"])
+def test_build_reads_options_outputs_and_normalization_of_a_recipe(
+    options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text(
+        f'[model]\nnetwork = "dm-small"\noptions = {{ {options} }}\noutputs = 3\nmean = [0.5]\nstd = [0.25]\n'
+        '[data]\ntrain = "mnist"\n'
+    )
+    monkeypatch.setattr(models, "RECIPES", tmp_path)
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    assert models.bundled() == ()
+    own = normalized(make("dm-small", (1, 28, 28), 3, seed=7, batch_norm="true" in options), [0.5], [0.25]).eval()
+    save_file(own.state_dict(), tmp_path / "mine.safetensors")
+    assert models.bundled() == ("mine",)
+    module, example = models.build("mine")
+    assert torch.equal(example, torch.zeros(1, 1, 28, 28))
+    x = torch.rand(2, 1, 28, 28)
+    assert torch.equal(module(x), own(x))
+    assert any(isinstance(part, nn.BatchNorm2d) for part in module.modules()) == ("true" in options)
+
+
+@pytest.mark.parametrize("name", DIGITS)
+def test_bundled_weights_reach_the_figures_of_the_table(name: str, tmp_path: Path) -> None:
+    """By the methods of `verify certify`. Where the row leaves images open, which depends on the seconds given, it must
+    lie between what CROWN verifies and what PGD does not falsify."""
+    eps, clean, attacked, verified = TABLE[name]
     x, y = models.digits()
-    assert 100 * float((module(x).argmax(1) == y).float().mean()) == found[0]
+    right = verify.load(name)(x).argmax(1) == y
+    assert 100 * int(right.sum()) / len(y) == pytest.approx(clean, abs=1e-9)
+    decided = attacked - verified <= DECIDED
+    methods = "interval,pgd,crown,bab" if decided else "interval,pgd,crown"
+    found, _ = prepare(Request(name, "digits", eps, limit=None, methods=methods)).run(tmp_path / "run")
+    assert found.samples == len(y)
+    least, most = (100 * n / found.samples for n in (found.verified, found.clean - found.falsified))
+    if decided:
+        assert (least, most) == pytest.approx((verified, attacked), abs=0.5)
+    else:
+        assert least <= verified <= attacked <= most
 
 
-def test_the_package_as_a_whole_is_small() -> None:
-    assert sum(path.stat().st_size for path in models.HERE.rglob("*") if path.is_file()) < 1_000_000
+def test_the_digits_as_a_whole_are_small() -> None:
+    files = [path for path in models.HERE.rglob("*") if path.is_file() and "mnist" not in path.name]
+    assert sum(path.stat().st_size for path in files) < 1_000_000
 
 
-@pytest.mark.parametrize("net", models.ARCHITECTURES)
-def test_the_graph_is_the_module(net: str) -> None:
-    module, (x, _) = getattr(networks, net)(seed=3), models.digits()
-    graph = networks.graph(module)
-    assert set(graph.parameter_names) == set(parameters(module))
-    torch.testing.assert_close(graph.bind(dict(module.named_parameters()))(x), module(x))
+def shortened(recipe: Recipe, seed: int) -> Recipe:
+    """The recipe with two epochs, in the second of which the radius grows."""
+    schedule = replace(recipe.schedule, epochs=2, warmup=0, ramp=min(recipe.schedule.ramp, 1))
+    return replace(recipe, schedule=schedule, seed=seed)
 
 
-def test_a_graph_of_other_layers_is_refused() -> None:
-    with pytest.raises(UnsupportedOp, match=r"Softmax.*verify\.trace"):
-        networks.graph(nn.Sequential(nn.Flatten(), nn.Softmax(dim=1)))
-
-
-@pytest.mark.parametrize("training", models.TRAININGS)
-@pytest.mark.parametrize("net", models.ARCHITECTURES)
-def test_one_seed_gives_the_same_weights_and_another_others(net: str, training: str) -> None:
-    x, y = (part[:128] for part in models.digits("train"))
-    way = replace(TRAININGS[training], epochs=2)
-    found = []
-    for seed in (1, 1, 2):
-        module = getattr(networks, net)(seed)
-        start = parameters(module)
-        train(module, way, x, y, seed)
-        found.append(parameters(module))
-        assert any(not torch.equal(start[name], t) for name, t in found[-1].items())
-    first, again, other = found
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert any(not torch.equal(first[name], other[name]) for name in first)
-
-
-def test_building_networks_leaves_the_global_generator_alone() -> None:
-    state = torch.random.get_rng_state()
-    networks.dense(5)
-    networks.conv(5)
-    assert torch.equal(torch.random.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("eps", [0.0, 0.05, 0.3])
-def test_pgd_stays_in_the_clipped_ball_and_worst_logits_bound_what_it_finds(eps: float) -> None:
-    module, (x, y) = networks.conv(seed=4), (part[:40] for part in models.digits())
-    found = pgd(module, x, y, eps, 5, noise(0))
-    assert bool(((found >= 0) & (found <= 1)).all())
-    assert float((found - x).abs().max()) <= eps + 1e-6
-    worst, logits = worst_logits(module, x, y, eps), module(found)
-    true = nn.functional.one_hot(y, 10).bool()
-    assert bool((torch.where(true, logits - worst, worst - logits) >= -1e-5).all())
-    if eps == 0:
-        torch.testing.assert_close(worst, module(x))
-
-
-def test_worst_logits_are_attained_by_a_network_of_one_layer() -> None:
-    """On a linear network the bounds are b + W c +- |W| r with no slack; recomputed in exact arithmetic."""
-    module, (x, y) = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), (part[:3] for part in models.digits())
-    for p in module.parameters():
-        nn.init.normal_(p, generator=noise(len(p.shape)))
-    weight, bias = (exact_array(p.detach()) for p in module.parameters())
-    worst = worst_logits(module, x, y, 0.125).detach()
-    for k, label in enumerate(y.tolist()):
-        low = exact_array((x[k].flatten() - 0.125).clamp(min=0))
-        high = exact_array((x[k].flatten() + 0.125).clamp(max=1))
-        for j in range(10):
-            up = (weight[j] > 0) != (j == label)
-            value = sum((w * (h if u else v) for w, v, h, u in zip(weight[j], low, high, up, strict=True)), bias[j])
-            assert float(worst[k, j]) == pytest.approx(float(value), abs=1e-5)
-
-
-def test_the_loss_on_bounds_has_a_gradient_in_every_weight() -> None:
-    module, (x, y) = networks.conv(seed=1), (part[:16] for part in models.digits("train"))
-    TRAININGS["interval"].loss(module, x, y, 1.0, noise(0)).backward()
-    assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in module.parameters())
-
-
-@pytest.mark.parametrize("arguments", [["digits-dense"], ["--speed", "9"], ["--seed", "one"]])
-def test_the_script_refuses_what_it_does_not_know(arguments: list[str], tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["--out", str(tmp_path / "new"), *arguments])
-    assert caught.value.code == 2
-    assert not (tmp_path / "new").exists()
+@pytest.mark.parametrize("name", DIGITS)
+def test_one_seed_gives_the_same_weights_and_another_others(name: str, tmp_path: Path) -> None:
+    files = []
+    for folder, seed in (("first", 0), ("again", 0), ("other", 1)):
+        train(shortened(find_recipe(name), seed), tmp_path / folder)
+        files.append(tmp_path / folder / "model.safetensors")
+    first, again, other = (file.read_bytes() for file in files)
+    assert first == again
+    with safe_open(files[0], "pt") as here, safe_open(files[2], "pt") as there:
+        assert all(not torch.equal(here.get_tensor(key), there.get_tensor(key)) for key in here.keys())  # noqa: SIM118
+    assert len(first) == len(other) == (models.WEIGHTS / f"{name}.safetensors").stat().st_size

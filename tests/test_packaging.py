@@ -67,7 +67,10 @@ def test_the_wheel_holds_the_package_and_its_networks(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"verify"}
     assert "verify/py.typed" in names
     assert "verify/models/data/digits.npz" in names
-    assert sum(name.startswith("verify/models/weights/") for name in names) == 6
+    for folder in ("weights", "recipes"):
+        files = {f"verify/models/{folder}/{path.name}" for path in (ROOT / "models" / folder).iterdir()}
+        assert files == {name for name in names if name.startswith(f"verify/models/{folder}/")}
+        assert len(files) >= 6
 
 
 def test_every_folder_of_code_is_a_listed_package() -> None:

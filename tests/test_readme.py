@@ -55,6 +55,8 @@ def write_user_files(folder: Path) -> None:
     controller = chain(1, 2, steps=[("Gemm", "x", numbers(3, 2, 4)), ("Relu",), ("Gemm", "x", small)])
     for name, model in (("classifier.onnx", classifier), ("controller.onnx", controller)):
         (folder / name).write_bytes(model.SerializeToString())
+    for text in blocks("toml"):
+        (folder / text.split()[1]).write_text(text)
     for text in blocks("lisp"):
         (folder / text.split()[1].rstrip(":")).write_text(text)
     family = folder / "benchmarks" / "control"
@@ -81,7 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_blocks_are_of_a_kind_that_is_run() -> None:
-    assert {language for language, _ in BLOCKS} == {"python", "console", "lisp"}
+    assert {language for language, _ in BLOCKS} == {"python", "console", "lisp", "toml"}
     assert len(BLOCKS) == README.count("```") // 2
     for text in blocks("console"):
         assert text.startswith("$ ")

@@ -35,7 +35,7 @@ def train(
 
     given = with_data(find_recipe(recipe), data, test)
     device_of(device)
-    folder = out or fresh_folder(str(recipe))
+    folder = out or fresh_folder(str(recipe if recipe.suffix == ".toml" else f"{recipe}.toml"))
     with output.epochs(given.schedule.epochs) as bar:
         watch = run.Watch(bar.step, lambda figures: bar.epoch(figures, epoch_line(figures)))
         run.train(given, folder, resume=resume, device=device, processes=processes, watch=watch)

@@ -86,18 +86,19 @@ def transposed(a: Tensor, weight: Tensor, op: Conv, start: tuple[int, ...], size
 
     Where the kernel is a multiple of the stride, the library's routine is up to several times
     slower than one plain convolution for each phase of the stride, interleaved afterwards (Shi et al. 2016, sub-pixel
-    convolution).
+    convolution), unless the channels are last in memory and the inputs many.
     """
     stride, (channels, inputs, *kernel) = op.stride[0], weight.shape
     plain = op.groups == 1 and op.dilation == (1, 1) and op.stride == (stride, stride)
-    if not plain or stride == 1 or any(k % stride or k == stride for k in kernel):
+    last = a.is_contiguous(memory_format=torch.channels_last) and not a.is_contiguous()
+    if not plain or (last and inputs > 4) or stride == 1 or any(k % stride or k == stride for k in kernel):
         out = F.conv_transpose2d(a, weight, None, op.stride, 0, 0, op.groups, op.dilation)
-        missing = [max(0, s + n - reached) for s, n, reached in zip(start, size, out.shape[2:], strict=True)]
-        out = F.pad(out, (0, missing[1], 0, missing[0])) if any(missing) else out
-        return out[:, :, start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
+        return _cut(out, start, size)
     taps = [k // stride for k in kernel]
     phases = weight.reshape(channels, inputs, taps[0], stride, taps[1], stride).permute(1, 3, 5, 0, 2, 4).flip(4, 5)
     parts = F.conv2d(a, phases.reshape(inputs * stride * stride, channels, *taps), padding=(taps[0] - 1, taps[1] - 1))
+    if last:  # one pass, and one in its gradient
+        return _cut(F.pixel_shuffle(parts, stride), start, size)
     parts = parts.unflatten(1, (inputs, stride, stride))
     out = a.new_zeros((len(a), inputs, *size))
     for y in range(stride):
@@ -107,6 +108,13 @@ def transposed(a: Tensor, weight: Tensor, op: Conv, start: tuple[int, ...], size
             part = parts[:, :, y, x, first : first + place.shape[2], left : left + place.shape[3]]
             place[:, :, : part.shape[2], : part.shape[3]] = part
     return out
+
+
+def _cut(maps: Tensor, start: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
+    """The part of maps (n, channels, height, width) of this size from `start` on, zero beyond their end."""
+    missing = [max(0, s + n - reached) for s, n, reached in zip(start, size, maps.shape[2:], strict=True)]
+    maps = F.pad(maps, (0, missing[1], 0, missing[0])) if any(missing) else maps
+    return maps[:, :, start[0] : start[0] + size[0], start[1] : start[1] + size[1]]
 
 
 def _phase(phase: int, start: int, stride: int) -> tuple[int, int]:

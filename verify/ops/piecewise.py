@@ -70,7 +70,8 @@ class Piecewise(Nonlinear):
     def vertices(self, box: Interval) -> tuple[Tensor, Tensor]:
         """x and f(x) at the ends and at each breakpoint, the latter clamped into the interval; both are
         (2 + breakpoints, batch, *shape)."""
-        kinks = (torch.full_like(box.low, float(b)).clamp(box.low, box.high) for b in self.breakpoints)
+        # not clamp, which has no gradient where low == high
+        kinks = (torch.full_like(box.low, float(b)).minimum(box.high).maximum(box.low) for b in self.breakpoints)
         x = torch.stack([*box, *kinks])
         return x, self.forward((), x)
 
@@ -183,32 +184,46 @@ class ReLU(Piecewise):
             return super().relax(p, box, at)
         low, high = box
         slope, intercept = _Chord.apply(low, high)
-        lower = (low + high > 0).to(low)
+        with torch.no_grad():
+            lower = (low + high).gt_(0)  # as floats: masks of bools are several times slower on CPUs
         return Lines(lower, torch.zeros_like(low), slope, intercept)
 
 
 class _Chord(torch.autograd.Function):
-    """(low, high) -> slope and intercept of the line through (low, max(low, 0)) and (high, max(high, 0)).
-
-    With s = max(high, 0) and n = max(-low, 0) these are s / (s + n) and s n / (s + n), on stable neurons too; the
-    intercept is raised where rounding would leave the line below a vertex. By hand, since training needs it often.
-    """
+    """(low, high) -> slope and intercept of `chord`, differentiable, since training needs it often."""
 
     @staticmethod
     def forward(ctx: Any, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        rise, fall = high.clamp(min=0), low.neg().clamp_(min=0)
-        slope = rise / (rise + fall).clamp_(min=torch.finfo(low.dtype).tiny)
-        ctx.save_for_backward(rise, fall, slope)
-        return slope, (slope * fall).maximum(torch.addcmul(rise, slope, rise, value=-1))
+        *parts, intercept = chord(low, high)
+        ctx.save_for_backward(*parts)
+        return parts[2], intercept
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        rise, fall, slope = ctx.saved_tensors
-        rest = 1 - slope
-        tilt = gradients[0] / (rise + fall).clamp_(min=torch.finfo(slope.dtype).tiny)
-        up = torch.addcmul(tilt, rest, gradients[1]).mul_(rest).mul_(rise > 0)
-        down = torch.addcmul(tilt, slope, gradients[1], value=-1).mul_(slope).mul_(fall > 0)
-        return down, up
+        return chord_gradient(*ctx.saved_tensors, *gradients)
+
+
+def chord(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """s = max(high, 0), n = max(-low, 0), and slope and intercept of the line through (low, max(low, 0)) and (high,
+    max(high, 0)), all of one shape.
+
+    Slope and intercept are s / (s + n) and s n / (s + n), on stable neurons too; the intercept is raised where rounding
+    would leave the line below a vertex.
+    """
+    rise, fall = high.clamp(min=0), low.neg().clamp_(min=0)
+    slope = rise / (rise + fall).clamp_(min=torch.finfo(low.dtype).tiny)
+    return rise, fall, slope, (slope * fall).maximum(torch.addcmul(rise, slope, rise, value=-1))
+
+
+def chord_gradient(
+    rise: Tensor, fall: Tensor, slope: Tensor, in_slope: Tensor, in_intercept: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The gradients in (low, high) of what has these in slope and intercept of the `chord`."""
+    rest, width = 1 - slope, rise + fall
+    tilt = torch.sign(width).mul_(in_slope).div_(width.clamp_(min=torch.finfo(slope.dtype).tiny))  # 0 where both are
+    up = torch.addcmul(tilt, rest, in_intercept).mul_(rest)
+    down = torch.addcmul(tilt, slope, in_intercept, value=-1).mul_(slope)
+    return down.mul_(torch.sign(fall)), up.mul_(torch.sign(rise))
 
 
 @register(lambda op: [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,27 +43,38 @@ class Ball(InputSet):
             raise InputError(
                 f"an input lies outside the clip [{self.clip[0]}, {self.clip[1]}]; rescale the data or change the clip"
             )
-        self.low, self.high, self._inner = self._boxes()
+        self.low, self.high = self._hull()
 
-    def _boxes(self) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """The hull rounded outward, and a box of floats that lies in the exact hull and contains the center.
-
-        center +- eps, formed in float64 and rounded to the dtype, is off by less than one float either way.
-        """
+    def _hull(self) -> tuple[Tensor, Tensor]:
+        """The hull rounded outward. center +- eps, formed in float64 and rounded to the dtype, is off by less than one
+        float either way."""
         if self.eps == 0:
-            return self.center, self.center, (self.center, self.center)
-        wide = self.center.double()
-        less, more = (float(r(np.array([self.eps], dtype=object), torch.float64)) for r in (round_down, round_up))
-        down, up = torch.full_like(self.center, -torch.inf), torch.full_like(self.center, torch.inf)
-        low, high = ((wide - more).to(down.dtype), (wide + more).to(down.dtype))
+            return self.center, self.center
+        low, high, down, up = self._moved(round_up)
         low, high = torch.nextafter(low, down), torch.nextafter(high, up)
-        inner = ((wide - less).to(down.dtype), (wide + less).to(down.dtype))
-        inner = torch.nextafter(inner[0], up).minimum(self.center), torch.nextafter(inner[1], down).maximum(self.center)
         if self.clip is not None:
-            outside, inside = self._clip_rounded(low.dtype)
-            low, high = low.clamp(min=outside[0]), high.clamp(max=outside[1])
-            inner = inner[0].clamp(min=inside[0]), inner[1].clamp(max=inside[1])
-        return low, high, inner
+            outside = self._clip_rounded(low.dtype)[0]
+            low, high = low.clamp_(min=outside[0]), high.clamp_(max=outside[1])
+        return low, high
+
+    @cached_property
+    def _inner(self) -> tuple[Tensor, Tensor]:
+        """A box of floats that lies in the exact hull and contains the center."""
+        if self.eps == 0:
+            return self.center, self.center
+        low, high, down, up = self._moved(round_down)
+        low, high = torch.nextafter(low, up).minimum(self.center), torch.nextafter(high, down).maximum(self.center)
+        if self.clip is not None:
+            inside = self._clip_rounded(low.dtype)[1]
+            low, high = low.clamp_(min=inside[0]), high.clamp_(max=inside[1])
+        return low, high
+
+    def _moved(self, rounded: Callable[[np.ndarray, torch.dtype], Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """center - eps, center + eps, and infinities in their directions, eps a float64 rounded this way."""
+        wide, dtype = self.center.double(), self.center.dtype
+        by = float(rounded(np.array([self.eps], dtype=object), torch.float64))
+        down, up = (torch.tensor(end, dtype=dtype, device=wide.device) for end in (-torch.inf, torch.inf))
+        return (wide - by).to(dtype), (wide + by).to(dtype), down, up
 
     def _clip_rounded(self, dtype: torch.dtype) -> tuple[tuple[float, float], tuple[float, float]]:
         """The clip rounded outward and inward."""

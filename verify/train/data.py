@@ -31,6 +31,11 @@ def load_samples(data: Data, seed: int) -> tuple[Samples, Samples, dict[str, str
     """(training samples, held out ones, digests of the data by name). Raises InputError where there are too few."""
     train = load_data(data.train, split="train")
     test = load_data(*test_source(data))
+    shape, other = (tuple(part.x.shape[1:]) for part in (train, test))
+    if shape != other:
+        raise InputError(f"{train.name} has samples of shape {shape}, but {test.name} of {other}; give data that agree")
+    if (data.flip or data.crop) and len(shape) != 3:
+        raise InputError(f"flip and crop are for images, but {train.name} has samples of shape {shape}; leave them out")
     order = torch.randperm(len(train.y), generator=Generator().manual_seed(seed))
     if data.validation >= len(order):
         raise InputError(f"{train.name} has {len(order)} samples, too few to hold out {data.validation}")

@@ -17,7 +17,7 @@ from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ir.torch_export import trace_graph
 from verify.ops.linear_ops import BatchNorm
 
-MOMENTUM = 0.1  # weight of a batch in the running averages, torch's own default
+MOMENTUM = 0.1  # weight of a batch in the running averages where a layer has none of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +66,11 @@ class Live:
         """Moves the running averages toward the statistics of a network from `on_batch`."""
         if not isinstance(network, BatchNetwork):
             return
-        buffers = dict(self.module.named_buffers())
+        buffers, layers = dict(self.module.named_buffers()), dict(self.module.named_modules())
         with torch.no_grad():
             for name, value in network.statistics.items():
-                buffers[name].lerp_(value.detach(), MOMENTUM)
+                momentum = getattr(layers[name.rpartition(".")[0]], "momentum", None)
+                buffers[name].lerp_(value.detach(), MOMENTUM if momentum is None else momentum)
 
     def estimate(self, batches: list[Tensor]) -> None:
         """Sets the running averages to those of these batches of clean data, with the weights as they are now."""

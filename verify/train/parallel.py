@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import ProcessRaisedException, spawn
+
+from verify.errors import VerifyError
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,20 @@ def start(work: Callable[..., None], processes: int, meeting: Path, device: str,
     """Runs work(team, device, *arguments) in each of `processes` processes, which meet through a file; if one fails,
     the others are stopped and its error is raised."""
     meeting.unlink(missing_ok=True)
-    spawn(_enter, (work, processes, meeting, device, arguments), nprocs=processes)
-    meeting.unlink(missing_ok=True)
+    errors = get_context("spawn").SimpleQueue()
+    try:
+        spawn(_enter, (work, processes, meeting, device, arguments, errors), nprocs=processes)
+    except ProcessRaisedException:
+        if errors.empty():
+            raise
+        raise errors.get() from None
+    finally:
+        meeting.unlink(missing_ok=True)
 
 
 def _enter(
-    rank: int, work: Callable[..., None], processes: int, meeting: Path, device: str, arguments: tuple[Any, ...]
+    rank: int, work: Callable[..., None], processes: int, meeting: Path, device: str, arguments: tuple[Any, ...],
+    errors: Any,
 ) -> None:
     own = f"cuda:{rank}" if device == "cuda" else device
     if device == "cuda":
@@ -55,5 +66,8 @@ def _enter(
     )
     try:
         work(Team(rank, processes), own, *arguments)
+    except VerifyError as problem:
+        errors.put(problem)
+        raise
     finally:
         dist.destroy_process_group()

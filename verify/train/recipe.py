@@ -19,6 +19,7 @@ from typing import Any
 
 from verify.errors import InputError
 from verify.rationals import rational
+from verify.runs.options import homes_of
 from verify.train.losses import LOSSES, Loss, Threat
 from verify.train.schedule import Schedule
 from verify.train.tables import filled
@@ -44,6 +45,8 @@ class Model:
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if ":" in self.network and self.options:
+            raise InputError(f"options are for architectures; {self.network} makes its network by itself")
         if self.initialisation not in ("default", "ibp"):
             raise InputError(f"initialisation is {self.initialisation!r}; choose default or ibp")
         if len(self.mean) != len(self.std) or any(s <= 0 for s in self.std):
@@ -129,8 +132,10 @@ class Optimizer:
     def __post_init__(self) -> None:
         if self.name not in ("adam", "sgd"):
             raise InputError(f"unknown optimizer {self.name!r}; choose adam or sgd")
-        if self.rate <= 0 or self.clip < 0 or not 0 <= self.average < 1:
-            raise InputError("rate must be positive, clip at least 0, and average from 0 to below 1")
+        if self.rate <= 0 or self.factor <= 0 or not 0 <= self.average < 1:
+            raise InputError("rate and factor must be positive, and average from 0 to below 1")
+        if min(self.clip, self.momentum, self.weight_decay) < 0:
+            raise InputError("clip, momentum and weight_decay must be at least 0")
         if self.cosine and self.milestones:
             raise InputError("the optimizer has milestones and cosine; choose one of them")
 
@@ -155,6 +160,11 @@ class Certification:
     limit: int = 0
     timeout: float = 2.0
 
+    def __post_init__(self) -> None:
+        homes_of(self.methods)
+        if self.limit < 0 or self.timeout <= 0:
+            raise InputError(f"limit is {self.limit}, timeout {self.timeout:g}; give at least 0 samples, and some time")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -169,6 +179,10 @@ class Recipe:
     penalty: Penalty = Penalty()
     certify: Certification = Certification()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 32:
+            raise InputError(f"seed is {self.seed} but must be from 0 to below 2^32")
 
     @property
     def config(self) -> dict[str, Any]:
@@ -211,7 +225,7 @@ def recipe_of(tables: dict[str, Any], where: str) -> Recipe:
     """The recipe in nested dictionaries, as TOML gives them; `where` is named in errors."""
     given = dict(tables)
     loss = given.pop("loss", None)
-    if not isinstance(loss, dict) or loss.get("name") not in LOSSES:
+    if not isinstance(loss, dict) or loss.get("name") not in list(LOSSES):
         raise InputError(f"{where} needs a table [loss] with a name among {', '.join(LOSSES)}")
     kind, rest = LOSSES[loss["name"]], {key: value for key, value in loss.items() if key != "name"}
     if "threat" in rest:
@@ -219,5 +233,8 @@ def recipe_of(tables: dict[str, Any], where: str) -> Recipe:
     threat = filled(Radius, given.get("threat", {}), f"{where}: threat").threat
     read = {"loss": filled(kind, rest, f"{where}: loss", threat=threat)}
     recipe = filled(Recipe, given, where, **read)
-    recipe.schedule.check(recipe.loss)
+    try:
+        recipe.schedule.check(recipe.loss)
+    except InputError as problem:
+        raise InputError(f"{where}: {problem}") from None
     return recipe

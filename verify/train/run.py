@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from verify.errors import InputError
 from verify.ir.load import from_factory
+from verify.runs.files import writable_folder
 from verify.runs.session import Request, Session, prepare, versions
 from verify.runs.store import FILE, Store
 from verify.runs.summary import Summary
@@ -60,11 +61,13 @@ def train(
         raise InputError(f"{folder} holds a run already; continue it with --resume, or name another folder")
     if processes < 1 or (device == "cuda" and processes > torch.cuda.device_count()):
         raise InputError(f"{processes} processes were asked for; give 1 or more, on GPUs at most one for each")
-    folder.mkdir(parents=True, exist_ok=True)
+    if recipe.schedule.batch < processes:
+        raise InputError(f"a batch of {recipe.schedule.batch} is too small for {processes} processes; enlarge it")
+    writable_folder(folder)
     if processes == 1:
-        _work(Team(), device, recipe, folder, watch or Watch())
+        _work(Team(), device, recipe, folder, watch)
     else:
-        start(_work, processes, folder / MEETING, device, (recipe, folder, Watch()))
+        start(_work, processes, folder / MEETING, device, (recipe, folder, None))
 
 
 def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
@@ -72,7 +75,7 @@ def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
     clip = recipe.threat.clip
     return prepare(Request(
         model=str(folder / "model.onnx"), data=recipe.data.test or recipe.data.train, eps=recipe.threat.eps,
-        norm=recipe.threat.norm, clip=f"{clip[0]:g},{clip[1]:g}" if clip else "none",
+        norm=recipe.threat.norm, clip=f"{clip[0]},{clip[1]}" if clip else "none",
         limit=recipe.certify.limit or None, methods=recipe.certify.methods, timeout=recipe.certify.timeout,
         device=device,
     ))
@@ -83,8 +86,9 @@ def certify(session: Session, folder: Path, advance: Callable[[int], None] = lam
     return session.run(folder / "certify", advance)[0]
 
 
-def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch) -> None:
+def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch | None) -> None:
     """What each process does."""
+    watch = watch or Watch()
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
     samples, held, digests = load_samples(recipe.data, recipe.seed)
     module, example = build(recipe, samples)
@@ -144,8 +148,10 @@ def build(recipe: Recipe, samples: Samples) -> tuple[nn.Module, Tensor]:
         ibp_initialise(module, recipe.seed)
     if model.mean:
         module = architectures.normalized(module, model.mean, model.std)
+    with torch.no_grad():
+        outputs = module.eval()(example).numel()
     classes = int(samples.y.max()) + 1
-    if classes > max(2, model.outputs):
-        raise InputError(f"the labels go up to {classes - 1}, but the network has {model.outputs} outputs; set "
-                         f"model.outputs to at least {classes}")
+    if classes > max(2, outputs):
+        raise InputError(f"the labels of {recipe.data.train} go up to {classes - 1}, but the network has {outputs} "
+                         f"outputs; it needs {classes}, which model.outputs says of an architecture")
     return module, example

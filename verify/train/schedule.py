@@ -48,7 +48,8 @@ class Schedule:
 
     def share(self, epoch: float) -> float:
         """How far the ramp has come, from 0 to 1, at a time in epochs."""
-        done = 1.0 if epoch >= self.warmup + self.ramp else max(0.0, epoch - self.warmup) / self.ramp
+        past = max(0.0, epoch - self.warmup)
+        done = 1.0 if epoch >= self.warmup + self.ramp else past / (self.ramp or 1.0)
         return done if self.shape == "linear" else smooth(done)
 
     def loss(self, loss: Loss, epoch: float) -> Loss:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -10,7 +11,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from verify.errors import InputError
 
 T = TypeVar("T")
-KINDS = {tuple: "a list", dict: "a table", float: "a number", int: "an integer", str: "a text", bool: "true or false"}
+KINDS = {
+    tuple: "a list", dict: "a table", float: "a finite number", int: "an integer", str: "a text", bool: "true or false",
+}
 
 
 def filled(kind: type[T], table: Any, where: str, **given: Any) -> T:
@@ -54,7 +57,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         inner = arguments[1]
         return {key: v if inner is Any else _value(inner, v, f"{where}.{key}") for key, v in value.items()}
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is float and number:
+    if hint is float and number and math.isfinite(value):
         return float(value)
     if hint is str and number:
         return str(value)

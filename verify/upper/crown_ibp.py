@@ -9,33 +9,62 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedMethod
-from verify.ir.graph import BoundGraph, Node
+from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ops.affine import Affine
 from verify.ops.base import Interval as Box
 from verify.ops.base import Lines, Nonlinear, Parameters
+from verify.ops.linear_ops import Linear
+from verify.ops.maximum import Max
+from verify.ops.piecewise import ReLU
+from verify.ops.shape_ops import Reshape
 from verify.sets import InputSet
+from verify.upper.pulled import Corner, ThroughLines, ThroughReLU, dot
 
-Crossed = tuple[Tensor, Tensor]  # rows over the argument of a nonlinear node, and what its intercepts add
+Crossed = tuple[Tensor, Tensor, bool]  # rows over a nonlinear node's argument, what is added, whether with its bias
+Cross = Callable[[Node, Tensor, Tensor | None], Crossed]  # of a node, rows over it, and the bias before it
 Relax = Callable[[Nonlinear, Parameters, Box], Lines]
 
-CHUNK = {"cpu": 1 << 18, "cuda": 1 << 28}  # coefficients handled at a time: in cache, or by one kernel
+KINDS = 32  # up to so many kinds of rows, all of them are multiplied with every sample
 
 
-def affine_end_bounds(network: BoundGraph, boxes: dict[str, Box], rows: Tensor) -> Tensor:
-    """Upper bounds of rows over the output, merged with the affine layers that the network ends with.
 
-    rows: (batch, rows, *output shape), boxes of every value -> (batch, rows). The merging ("elision of the last layer",
-    Gowal et al. 2018, section 3) lets what the rows share cancel.
+def affine_end_bounds(network: BoundGraph, boxes: dict[str, Box], rows: Tensor, kind: Tensor | None = None) -> Tensor:
+    """Upper bounds of rows over the output, merged with the affine layers that the network ends with; (batch, rows).
+
+    The merging ("elision of the last layer", Gowal et al. 2018, section 3) lets what the rows share cancel.
+
+    Args:
+        boxes: of every value before those layers, at least.
+        rows: (batch, rows, *output shape), or (kinds, rows, *output shape) where samples share them.
+        kind: (batch,) which of the kinds a sample takes.
+
     Sound because a linear function on a box is maximal at a corner; trusts float rounding.
     """
+    return affine_end_boxes(network, boxes, rows, kind).high
+
+
+def affine_end_boxes(network: BoundGraph, boxes: dict[str, Box], rows: Tensor, kind: Tensor | None = None) -> Box:
+    """Bounds of rows from both sides, as in `affine_end_bounds`."""
     total, ends = _pull(network, rows)
-    return total + sum(_corner(a, boxes[name]) for name, a in ends.items())
+    center, radius = total if kind is None else total[kind], torch.zeros_like(total[:1])
+    for name, a in ends.items():
+        middle, half = ((boxes[name].high + sign * boxes[name].low).flatten(1) / 2 for sign in (1, -1))
+        center = center + _values(a.flatten(2), middle, kind)
+        radius = radius + _values(a.flatten(2).abs(), half, kind)
+    return Box(center - radius, center + radius)
+
+
+def _values(rows: Tensor, x: Tensor, kind: Tensor | None) -> Tensor:
+    """Rows (batch or kinds, rows, n) of x (batch, n), (batch, rows)."""
+    if kind is None or len(rows) > KINDS:
+        return dot(rows if kind is None else rows[kind], x)
+    each = (x @ rows.flatten(0, 1).T).unflatten(1, rows.shape[:2])  # of every kind: a product without copies of rows
+    return each.take_along_dim(kind[:, None, None], 1).squeeze(1)
 
 
 def adaptive(op: Nonlinear, p: Parameters, box: Box) -> Lines:
@@ -52,11 +81,13 @@ def crown_ibp_bounds(
     Sound because each line bounds its neuron over its box, a coefficient >= 0 takes the upper line, another one the
     lower (CROWN, theorem 3.2), and the support function of the inputs bounds the rest; trusts float rounding.
     """
-    def cross(node: Node, a: Tensor) -> Crossed:
-        if not isinstance(node.op, Nonlinear):
+    def cross(node: Node, a: Tensor, bias: Tensor | None) -> Crossed:
+        op, p, box = node.op, network.of(node), boxes[node.inputs[0]]
+        if not isinstance(op, Nonlinear):
             raise UnsupportedMethod(f"node {node.name} has no linear bounds; train with interval bounds")
-        lines = relax(node.op, network.of(node), boxes[node.inputs[0]])
-        return through_lines(a, lines, network.graph.shape_of(node.inputs[0]))
+        if isinstance(op, Max):
+            return *through_lines(a, relax(op, p, box), network.graph.shape_of(node.inputs[0])), False
+        return *_through_each(a, op, p, box, bias, relax), bias is not None
 
     total, ends = _pull(network, rows, cross)
     source = network.graph.input
@@ -65,50 +96,85 @@ def crown_ibp_bounds(
     return total
 
 
-def _pull(
-    network: BoundGraph, rows: Tensor, cross: Callable[[Node, Tensor], Crossed] | None = None
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _pull(network: BoundGraph, rows: Tensor, cross: Cross | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """What biases and intercepts add up to, (batch, rows), and the coefficients that are left, by name of the value:
     over the input, and without `cross` over nonlinear nodes."""
-    pending, ends = {network.graph.output: rows}, {}
+    graph = network.graph
+    pending, ends, settled = {graph.output: rows}, {}, set()
     total = rows.new_zeros(rows.shape[:2])
-    for node in reversed(network.graph.nodes):
+    for node in reversed(graph.nodes):
         a = pending.pop(node.name, None)
         if a is None:
             continue
         if isinstance(node.op, Affine):
-            parts, added = _through_affine(network, node, node.op, a)
-            for name, part in zip(node.inputs, parts, strict=True):
-                pending[name] = pending[name] + part if name in pending else part
-            total = total if added is None else total + added
+            parts = _through_affine(network, node, node.op, a)
+            bias = None if node.name in settled else node.op.bias(network.of(node))
+            total = total if bias is None else total + _dot_bias(a, bias)
         elif cross is None:
             ends[node.name] = a
+            continue
         else:
-            part, added = cross(node, a)
-            name = node.inputs[0]
+            bias = _bias_before(network, node)
+            part, added, with_bias = cross(node, a, bias)
+            settled.update(node.inputs if with_bias else ())
+            parts, total = {node.inputs[0]: part}, total + added
+        for name, part in parts.items():
             pending[name] = pending[name] + part if name in pending else part
-            total = total + added
     return total, {**ends, **pending}
 
 
-def _through_affine(network: BoundGraph, node: Node, op: Affine, a: Tensor) -> tuple[list[Tensor], Tensor | None]:
-    """The rows over each argument, and what the bias adds."""
-    p, flat, out = network.of(node), a.flatten(0, 1), []
+def _through_affine(network: BoundGraph, node: Node, op: Affine, a: Tensor) -> dict[str, Tensor]:
+    """The rows over each argument, by name."""
+    p, flat, out = network.of(node), a.flatten(0, 1), {}
     for k, name in enumerate(node.inputs):
-        out.append(op.adjoint(p, k, flat, network.graph.shape_of(name)).unflatten(0, a.shape[:2]))
-    bias = op.bias(p)
-    if bias is None:
-        return out, None
+        maps = _flattened(network.graph, name) if isinstance(op, Linear) else None
+        if maps is not None:
+            name, pulled = maps.name, _to_maps(flat, p[0], maps.shape)
+        else:
+            pulled = op.adjoint(p, k, flat, network.graph.shape_of(name))
+        pulled = pulled.unflatten(0, a.shape[:2])
+        out[name] = out[name] + pulled if name in out else pulled
+    return out
+
+
+def _dot_bias(a: Tensor, bias: Tensor) -> Tensor:
+    """Rows a (batch, rows, *shape) times a bias that broadcasts to the shape, (batch, rows)."""
     if bias.dim() > 1 and bias.numel() == bias.shape[0]:  # one number a channel
-        return out, a.flatten(3).sum(3) @ bias.flatten()
-    return out, a.flatten(2) @ bias.expand(node.shape).reshape(-1)
+        return a.flatten(3).sum(3) @ bias.flatten()
+    return a.flatten(2) @ bias.expand(a.shape[2:]).reshape(-1)
 
 
-def through_lines(a: Tensor, lines: Lines, shape: tuple[int, ...]) -> Crossed:
-    """Rows a (batch, rows, *output shape) pulled through lines to the argument of this shape, and what intercepts add,
-    (batch, rows)."""
+def _bias_before(network: BoundGraph, node: Node) -> Tensor | None:
+    """The bias of the affine node that this nonlinear one reads, if nothing else reads it."""
+    source = network.graph.by_name.get(node.inputs[0])
+    if source is None or not isinstance(source.op, Affine):
+        return None
+    readers = sum(name == source.name for other in network.graph.nodes for name in other.inputs)
+    return source.op.bias(network.of(source)) if readers == 1 else None
+
+
+def _flattened(graph: Graph, name: str) -> Node | None:
+    """The node whose maps (channels, height, width) this value is, flattened."""
+    node = graph.by_name.get(name)
+    if node is None or not isinstance(node.op, Reshape) or len(node.shape) > 1:
+        return None
+    source = graph.by_name.get(node.inputs[0])
+    return source if source is not None and len(source.shape) == 3 else None
+
+
+def _to_maps(a: Tensor, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Rows a (n, outputs) through a weight over flattened maps of this shape: (n, *shape) with the channels last in
+    memory, where convolutions are faster. It is the weight that is reordered, not the many rows."""
+    channels, height, width = shape
+    last = weight.unflatten(1, shape).permute(0, 2, 3, 1).flatten(1)
+    return (a @ last).unflatten(1, (height, width, channels)).permute(0, 3, 1, 2)
+
+
+def through_lines(a: Tensor, lines: Lines, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Rows a (batch, rows, *output shape) pulled through the lines of a maximum to its argument of this shape, and what
+    intercepts add, (batch, rows)."""
     if lines.lower_index is None or lines.upper_index is None:
-        return _Lines.apply(a, *lines.parts)
+        raise TypeError("lines without indices are those of an elementwise op; pull rows through them with that op")
     up, out = a.clamp(min=0), a.new_zeros((*a.shape[:2], prod(shape)))
     added = a.new_zeros(a.shape[:2])
     for part, slope, intercept, index in (
@@ -117,70 +183,47 @@ def through_lines(a: Tensor, lines: Lines, shape: tuple[int, ...]) -> Crossed:
     ):
         place = index.flatten(1)[:, None].expand(-1, a.shape[1], -1)
         out = out.scatter_add(2, place, (part * slope[:, None]).flatten(2))
-        added = added + _dot(part, intercept)
+        added = added + dot(part.flatten(2), intercept.flatten(1))
     return out.unflatten(2, shape), added
+
+
+def _through_each(
+    a: Tensor, op: Nonlinear, p: Parameters, box: Box, bias: Tensor | None, relax: Relax
+) -> tuple[Tensor, Tensor]:
+    """Rows a (batch, rows, *shape) pulled through an elementwise op to z - bias, z its argument in the box, and what
+    intercepts and the bias add, (batch, rows)."""
+    order = _order(a)
+    low, high = (_flat(end[:, None], order).squeeze(1) for end in box)
+    shift = a.new_zeros(()) if bias is None else bias
+    shift = _flat(shift.expand(a.shape[2:])[None, None], order).flatten()
+    if isinstance(op, ReLU) and relax is adaptive:
+        out, added = ThroughReLU.apply(_flat(a, order), low, high, shift)
+        return _shaped(out, a, order), added
+    slope, intercept, upper_slope, upper_intercept = relax(op, p, Box(low, high)).parts
+    rise, gap = upper_slope - slope, upper_intercept - intercept
+    line = slope, torch.addcmul(intercept, slope, shift), rise, torch.addcmul(gap, rise, shift)
+    out, added = ThroughLines.apply(_flat(a, order), *line)
+    return _shaped(out, a, order), added
+
+
+def _order(a: Tensor) -> list[int]:
+    """The axes of a in the order of memory, so that maps with their channels last are flattened without a copy."""
+    last = a.dim() == 5 and a.stride(2) == 1 and a.shape[2] > 1
+    return [0, 1, 3, 4, 2] if last else list(range(a.dim()))
+
+
+def _flat(a: Tensor, order: list[int]) -> Tensor:
+    """(batch, rows, *shape) -> (batch, rows, entries in this order)."""
+    return a.permute(order).flatten(2)
+
+
+def _shaped(flat: Tensor, like: Tensor, order: list[int]) -> Tensor:
+    """What `_flat` made of a tensor of the shape of `like`, undone."""
+    back = sorted(range(len(order)), key=order.__getitem__)
+    return flat.unflatten(2, [like.shape[axis] for axis in order[2:]]).permute(back)
 
 
 def _corner(a: Tensor, box: Box) -> Tensor:
     """max of rows a (batch, rows, *shape) over boxes (batch, *shape); (batch, rows)."""
-    flat, low, high = a.flatten(2), box.low.flatten(1), box.high.flatten(1)
-    center, radius = (low + high)[:, :, None] / 2, (high - low)[:, :, None] / 2
-    return (torch.bmm(flat, center) + torch.bmm(flat.abs(), radius)).squeeze(2)
-
-
-class _Lines(torch.autograd.Function):
-    """Rows a (batch, rows, *shape) pulled through lines (batch, *shape): a * (upper slope where a > 0, else lower), and
-    the intercepts' sum (batch, rows). Written by hand, in chunks that stay in cache, as it is a step's main cost."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, a: Tensor, lower_slope: Tensor, lower: Tensor, upper_slope: Tensor, upper: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(a, lower_slope, lower, upper_slope, upper)
-        out, added = torch.empty_like(a), a.new_empty(a.shape[:2])
-        ctx.level = level = bool(lower.any())  # whether lower lines have intercepts, which those of ReLU have not
-        for part in _chunks(a):
-            here, least = a[part], lower_slope[part][:, None]
-            up = here.clamp(min=0)
-            torch.mul(here, least, out=out[part])
-            out[part].addcmul_(up, upper_slope[part][:, None] - least)
-            added[part] = _dot(up, upper[part] - lower[part] if level else upper[part])
-            if level:
-                added[part] += _dot(here, lower[part])
-        return out, added
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        a, lower_slope, lower, upper_slope, upper = ctx.saved_tensors
-        g, more = gradients
-        into = torch.empty_like(a)
-        slopes = [torch.zeros_like(lower_slope) if ctx.needs_input_grad[k] else None for k in (1, 3)]
-        intercepts = [torch.zeros_like(lower) if ctx.needs_input_grad[k] else None for k in (2, 4)]
-        wide = more.reshape(*more.shape, *[1] * (a.dim() - 2))
-        for part in _chunks(a):
-            here, grown, many = a[part], g[part], wide[part]
-            up, least = here.clamp(min=0), lower_slope[part][:, None]
-            lift = grown * (upper_slope[part][:, None] - least)
-            lift.addcmul_(many, (upper[part] - lower[part] if ctx.level else upper[part])[:, None])
-            torch.addcmul(lift.mul_(here > 0), grown, least, out=into[part])
-            if ctx.level:
-                into[part].addcmul_(many, lower[part][:, None])
-            for slope, intercept, coefficients in zip(slopes, intercepts, (here - up, up), strict=True):
-                if slope is not None:
-                    for r in range(a.shape[1]):
-                        slope[part].addcmul_(grown[:, r], coefficients[:, r])
-                if intercept is not None:
-                    flat = torch.bmm(more[part][:, None], coefficients.flatten(2))
-                    intercept[part] = flat.reshape(intercept[part].shape)
-        return into, slopes[0], intercepts[0], slopes[1], intercepts[1]
-
-
-def _chunks(a: Tensor) -> list[slice]:
-    """Slices of the batch of bounded size."""
-    each = max(1, CHUNK.get(a.device.type, 1 << 28) // max(1, a[0].numel()))
-    return [slice(start, start + each) for start in range(0, len(a), each)]
-
-
-def _dot(rows: Tensor, values: Tensor) -> Tensor:
-    """(batch, rows, *shape) . (batch, *shape) -> (batch, rows)."""
-    return torch.bmm(rows.flatten(2), values.flatten(1)[:, :, None]).squeeze(2)
+    order = _order(a)
+    return Corner.apply(_flat(a, order), *(_flat(end[:, None], order).squeeze(1) for end in box))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from verify.errors import InputError
 from verify.ir.graph import BoundGraph
 from verify.sets import Ball
 from verify.train.attack import Attack
@@ -86,6 +87,10 @@ class Trades(Loss):
 
     beta: float = 6.0
     attack: Attack = Attack(steps=10)
+
+    def __post_init__(self) -> None:
+        if not self.beta >= 0:
+            raise InputError(f"TRADES has beta={self.beta}; it must be at least 0")
 
     def __call__(self, network: BoundGraph, x: Tensor, y: Tensor, eps: float, noise: Generator) -> Tensor:
         logits, still = network(x), detached(network)

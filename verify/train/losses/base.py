@@ -10,9 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from verify.errors import InputError
 from verify.ir.graph import BoundGraph
 from verify.sets import Ball
 from verify.train.attack import ORDERS
+
+SHARES = ("clean", "alpha", "share")  # fields of losses that mix two parts
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ class Loss(ABC):
     """
 
     threat: Threat = field(default=Threat(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in SHARES:
+            share = getattr(self, name, 0.0)
+            if not 0 <= share <= 1:
+                raise InputError(f"the loss {type(self).__name__} has {name}={share}; it must be from 0 to 1")
 
     @abstractmethod
     def __call__(self, network: BoundGraph, x: Tensor, y: Tensor, eps: float, noise: Generator) -> Tensor: ...

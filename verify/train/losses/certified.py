@@ -20,7 +20,7 @@ from verify.train.attack import Attack
 from verify.train.losses.adversarial import attacked
 from verify.train.losses.base import Loss, cross_entropy, margin_loss, margin_rows, margins_of
 from verify.train.losses.regularizer import Regularizer
-from verify.upper.crown_ibp import affine_end_bounds, crown_ibp_bounds
+from verify.upper.crown_ibp import affine_end_bounds, affine_end_boxes, crown_ibp_bounds
 from verify.upper.interval import interval_boxes
 
 
@@ -34,8 +34,14 @@ def interval_margins(network: BoundGraph, boxes: dict[str, Box], y: Tensor) -> T
 
     Sound because `affine_end_bounds` is; trusts float rounding.
     """
-    rows = margin_rows(y, network.outputs, boxes[network.graph.output].low)
-    return affine_end_bounds(network, boxes, rows.reshape(*rows.shape[:2], *network.output_shape))
+    return affine_end_bounds(network, boxes, _rows_of_classes(network, boxes), y)
+
+
+def _rows_of_classes(network: BoundGraph, boxes: dict[str, Box]) -> Tensor:
+    """The `margin_rows` of every class, (classes, rows, *output shape)."""
+    like = boxes[network.graph.input].low
+    classes = torch.arange(max(2, network.outputs), device=like.device)
+    return margin_rows(classes, network.outputs, like).unflatten(2, network.output_shape)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class FusedCrownIBP(Loss):
         ball = self.threat.ball(x, eps)
         boxes = boxes_over(network, ball)
         rows = margin_rows(y, network.outputs, x).unflatten(2, network.output_shape)
-        high, low = affine_end_bounds(network, boxes, rows), -affine_end_bounds(network, boxes, -rows)
+        low, high = affine_end_boxes(network, boxes, _rows_of_classes(network, boxes), y)
         top = high.amax(1, keepdim=True).clamp(min=0).detach()  # everything is divided by exp(top), against overflow
         slope, intercept = _chord_of_exp(low, high, top)
         row = torch.einsum("br,br...->b...", slope, rows)[:, None]
@@ -103,7 +109,7 @@ def _chord_of_exp(low: Tensor, high: Tensor, top: Tensor) -> tuple[Tensor, Tenso
     """Slope and intercept of the line through the ends of exp(z - top) over [low, high]; each the shape of low."""
     width = high - low
     narrow = width < 1e-4  # the tangent at the middle instead, raised to the chord's height at the ends
-    middle, half = (low + high) / 2, width / 2
+    middle, half = (low + high) / 2, (width / 2).where(narrow, 0)  # exp of a wide one would be infinite
     wide = width.where(~narrow, 1)
     slope = torch.where(narrow, torch.exp(middle - top), (torch.exp(high - top) - torch.exp(low - top)) / wide)
     chord = torch.exp(high - top) - slope * high
@@ -123,6 +129,7 @@ class SABR(Loss):
     regularizer: Regularizer = Regularizer()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.shrink <= 1:
             raise InputError(f"SABR has shrink={self.shrink}; it must be above 0 and at most 1")
 

@@ -41,6 +41,7 @@ class Dual(Loss):
     clean: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.vectors < 1:
             raise InputError(f"the dual loss has vectors={self.vectors}; it needs at least 1")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from verify.errors import InputError
 from verify.ir.graph import BoundGraph
 from verify.ops.base import Interval as Box
 from verify.ops.piecewise import ReLU
@@ -28,6 +29,11 @@ class Regularizer:
 
     weight: float = 0.0
     tolerance: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.weight >= 0 or not 0 < self.tolerance <= 1:
+            raise InputError(f"the regularizer has weight={self.weight}, tolerance={self.tolerance}; the weight must "
+                             "be at least 0, the tolerance above 0 and at most 1")
 
     def __call__(self, network: BoundGraph, boxes: dict[str, Box]) -> Tensor | float:
         layers = [boxes[node.inputs[0]] for node in network.graph.nodes if isinstance(node.op, ReLU)]
