@@ -151,20 +151,24 @@ def test_a_training_that_diverges_is_one_line(place: Path, capsys: Any) -> None:
 BAD: list[tuple[str, list[str], dict[str, dict[str, Any]]]] = [
     ("there is no recipe magic: neither a .toml file nor one of ", ["magic"], {}),
     ("there is no recipe none.toml", ["none.toml"], {}),
+    ("so it would be trained and tested on", ["own.toml", "--data", "flat.npz"], {}),
+    ("set model.outputs to 2", ["own.toml"], {"model": {"outputs": 1}}),
+    ("mean and std have one number", ["own.toml"], {"model": {"mean": [0.1, 0.2], "std": [0.3, 0.3]}}),
     ("unknown device 'tpu'", ["own.toml", "--device", "tpu"], {}),
     ("Invalid value for '--processes'", ["own.toml", "--processes", "0"], {}),
     ("own.toml: loss has an unknown key 'alpha'", ["own.toml"], {"loss": {"alpha": 1.0}}),
     ("there is no architecture 'vgg'", ["own.toml"], {"model": {"network": "vgg"}}),
     ("architecture dense has no option 'depth'", ["own.toml"], {"model": {"options": {"depth": 3}}}),
     ("the labels of train.npz go up to 9, but the network has 3 outputs", ["own.toml"], {"model": {"outputs": 3}}),
-    ("is not that of an image", ["own.toml", "--data", "flat.npz"],
+    ("is not that of an image", ["own.toml", "--data", "flat.npz", "--test", "flat_test.npz"],
      {"model": {"network": "conv", "options": {}}}),
     ("but test.npz of (1, 8, 8); give data that agree", ["own.toml", "--data", "flat.npz", "--test", "test.npz"], {}),
-    ("flip and crop are for images", ["own.toml", "--data", "flat.npz"],
+    ("flip and crop are for images", ["own.toml", "--data", "flat.npz", "--test", "flat_test.npz"],
      {"data": {"train": "train.npz", "flip": True}}),
     ("tests.training:factory takes samples of shape (1, 8, 8), but those of flat.npz have (64,)",
-     ["own.toml", "--data", "flat.npz"], {"model": {"network": "tests.training:factory", "options": {}}}),
-    ("too few to hold out 96", ["own.toml"], {"data": {"train": "train.npz", "validation": 96}}),
+     ["own.toml", "--data", "flat.npz", "--test", "flat_test.npz"],
+     {"model": {"network": "tests.training:factory", "options": {}}}),
+    ("too few to hold out 96", ["own.toml"], {"data": {"train": "train.npz", "test": "test.npz", "validation": 96}}),
     ("an input lies outside the clip", ["own.toml"], {"threat": {"eps": "0.05", "clip": [0.0, 0.5]}}),
     ("cannot make the folder own.toml/run", ["own.toml", "--out", "own.toml/run"], {}),
 ]
@@ -177,6 +181,7 @@ def test_errors_are_one_line(
     write(**changes)
     with np.load("train.npz") as arrays:
         np.savez("flat.npz", x=arrays["x"].reshape(96, 64), y=arrays["y"])
+        np.savez("flat_test.npz", x=arrays["x"].reshape(96, 64)[:48], y=arrays["y"][:48])
     more = [] if "--out" in arguments else ["--out", "run"]
     assert run(["train", *arguments, *more]) == 2
     assert message in error_of(capsys)
@@ -214,3 +219,13 @@ def test_a_killed_training_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch)
     assert states[1] is not None
     for key, value in states[0]["module"].items():
         assert torch.equal(value, states[1]["module"][key])
+
+
+def test_certificates_of_what_was_trained_are_checked_against_its_file(place: Path) -> None:
+    write()
+    assert run(["train", "own.toml", "--out", "run"]) == 0
+    proving = ["--eps", "0.001", "--limit", "8", "--proof", "proofs", "--out", "again"]
+    assert run(["certify", "run/model.onnx", "--data", "test.npz", *proving]) == 0
+    certificates = sorted(Path("proofs").iterdir())
+    assert certificates
+    assert all(run(["check", str(path), "run/model.onnx"]) == 0 for path in certificates)

@@ -94,7 +94,8 @@ def reduced(w: Writer, c: Call) -> Value:
         axes, keep = list(range(2, sample(w, c).rank)), True
     else:
         keep, given = bool(c.integer("keepdims", 1)), c.integers(1, "axes")
-        if not given and c.integer("noop_with_empty_axes", 0):
+        noop = c.integer("noop_with_empty_axes", 0)
+        if not given and noop:
             return x
         axes = sorted({c.axis(a, x.rank) for a in given or range(x.rank)})
     if not axes:

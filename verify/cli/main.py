@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
         code = typer.main.get_command(app).main(arguments, prog_name="verify", standalone_mode=False) or 0
         if code != INTERRUPTED:
             return code
-        message = "interrupted; a run continues with the same command and --out RUN"
+        message = "interrupted; a run continues with the same command and --out RUN, a training with --resume as well"
     except (VerifyError, typer.TyperException) as problem:
         usage = isinstance(problem, typer.TyperException)
         message = f"{problem.format_message().removesuffix('.')}; see verify --help" if usage else str(problem)

@@ -26,6 +26,7 @@ def train(
     The table is measured by `verify certify` on the file model.onnx. An interrupted run continues with --resume.
     """
     from verify.cli import output
+    from verify.errors import InputError
     from verify.report.table import certification as table
     from verify.report.training import epoch_line
     from verify.runs.options import device_of
@@ -35,6 +36,11 @@ def train(
 
     given = with_data(find_recipe(recipe), data, test)
     device_of(device)
+    if given.model.outputs == 1:
+        raise InputError("a network with 1 output cannot be certified by this command; set model.outputs to 2, or "
+                         "train it in Python (verify.train.Live)")
+    if resume and out is None:
+        raise InputError("--resume continues the run in a folder; name it with --out RUN")
     folder = out or fresh_folder(str(recipe if recipe.suffix == ".toml" else f"{recipe}.toml"))
     with output.epochs(given.schedule.epochs) as bar:
         watch = run.Watch(bar.step, lambda figures: bar.epoch(figures, epoch_line(figures)))

@@ -34,6 +34,9 @@ def load_samples(data: Data, seed: int) -> tuple[Samples, Samples, dict[str, str
     shape, other = (tuple(part.x.shape[1:]) for part in (train, test))
     if shape != other:
         raise InputError(f"{train.name} has samples of shape {shape}, but {test.name} of {other}; give data that agree")
+    if train.digest == test.digest:
+        raise InputError(f"{train.name} has no test part, so it would be trained and tested on; name test data with "
+                         "--test or data.test")
     if (data.flip or data.crop) and len(shape) != 3:
         raise InputError(f"flip and crop are for images, but {train.name} has samples of shape {shape}; leave them out")
     order = torch.randperm(len(train.y), generator=Generator().manual_seed(seed))

@@ -24,7 +24,8 @@ def write_model(module: nn.Module, example: Tensor, folder: Path) -> None:
     written.
     """
     module, example = module.cpu().eval(), torch.cat([example[:1].cpu()] * 2)
-    state = {name: t.detach().contiguous() for name, t in module.state_dict().items()}
+    # copies, since layers that share a tensor would share it in the file
+    state = {name: t.detach().clone().contiguous() for name, t in module.state_dict().items()}
     write_whole(folder / "model.safetensors", safetensors(state))
     batch = ({0: torch.export.Dim("batch", min=1)},)
     program = torch.export.export(module, (example,), dynamic_shapes=batch)
@@ -38,7 +39,7 @@ def write_model(module: nn.Module, example: Tensor, folder: Path) -> None:
 
 def _onnx(module: nn.Module, example: Tensor, batch: Any) -> bytes:
     program = torch.onnx.export(
-        module, (example,), dynamo=True, verbose=False, optimize=False, opset_version=18, input_names=["x"],
+        module, (example,), dynamo=True, verbose=False, optimize=True, opset_version=18, input_names=["x"],
         output_names=["y"], dynamic_shapes=batch,
     )
     assert program is not None

@@ -36,14 +36,15 @@ class Live:
     """A module and its graph.
 
     Args:
-        module: of one tensor, on the device to be used; traced in eval mode, its tensors are never copied.
+        module: of one tensor, on the device to be used; its tensors are never copied. What is trained is the function
+            that it is in eval mode, so that dropout has no effect.
         example: (batch, *input shape).
 
     Raises what `trace_graph` does: InputError, or UnsupportedOp where a parameter is used through a computed copy.
     """
 
     def __init__(self, module: nn.Module, example: Tensor):
-        self.module = module.eval()
+        self.module = module
         self.graph, self._constants = trace_graph(module, example)
         self.normalisations = [node for node in self.graph.nodes if isinstance(node.op, BatchNorm)]
 

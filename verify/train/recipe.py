@@ -32,7 +32,7 @@ class Model:
     Args:
         network: an architecture of `verify.models.architectures`, or package.module:factory as for `verify certify`.
         options: of the architecture, such as {batch_norm = true}.
-        outputs: number of classes; 1 for two classes told apart by the sign of one logit.
+        outputs: number of classes; 1 for two classes told apart by the sign of one logit, in Python only.
         initialisation: "default", torch's own, or "ibp", which keeps interval bounds stable through the layers.
         mean, std: a normalisation that becomes the first layer; one number, or one for each channel.
     """
@@ -100,7 +100,10 @@ class Radius:
 
     @property
     def trained(self) -> float:
-        return float(rational(self.train_eps or self.eps, "train_eps"))
+        try:
+            return float(rational(self.train_eps or self.eps, "train_eps"))
+        except OverflowError:
+            raise InputError("a radius is beyond the largest float; eps is in units of the inputs") from None
 
     @property
     def threat(self) -> Threat:

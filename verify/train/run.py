@@ -57,7 +57,7 @@ def train(
 
     Raises InputError for what does not fit, Diverged where the loss is no longer finite; the last checkpoint stays.
     """
-    if (folder / FILE).is_file() and not resume:
+    if _is_begun(folder) and not resume:
         raise InputError(f"{folder} holds a run already; continue it with --resume, or name another folder")
     if processes < 1 or (device == "cuda" and processes > torch.cuda.device_count()):
         raise InputError(f"{processes} processes were asked for; give 1 or more, on GPUs at most one for each")
@@ -68,6 +68,19 @@ def train(
         _work(Team(), device, recipe, folder, watch)
     else:
         start(_work, processes, folder / MEETING, device, (recipe, folder, None))
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a run folder holds epochs; what is left of a run that failed before its first one is removed."""
+    if (folder / checkpoint.FILE).is_file():
+        return True
+    if not (folder / FILE).is_file():
+        return False
+    with Store.read(folder) as store:
+        begun = bool(store.keys())
+    if not begun:
+        (folder / FILE).unlink()
+    return begun
 
 
 def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
@@ -148,8 +161,17 @@ def build(recipe: Recipe, samples: Samples) -> tuple[nn.Module, Tensor]:
         ibp_initialise(module, recipe.seed)
     if model.mean:
         module = architectures.normalized(module, model.mean, model.std)
-    with torch.no_grad():
-        outputs = module.eval()(example).numel()
+    weights = [p for p in module.parameters() if p.requires_grad]
+    if not weights or any(p.dtype != torch.float32 for p in weights):
+        what = "weights of another type than float32" if weights else "no weights to be trained"
+        raise InputError(f"{model.network} has {what}; give a float32 network with parameters that require gradients")
+    try:
+        with torch.no_grad():
+            outputs = module.eval()(example).numel()
+    except (RuntimeError, IndexError) as problem:
+        first = str(problem).splitlines()[0]
+        raise InputError(f"{model.network} does not take samples of shape {tuple(example.shape[1:])} ({first}); check "
+                         "the data, and that mean and std have one number or one for each channel") from None
     classes = int(samples.y.max()) + 1
     if classes > max(2, outputs):
         raise InputError(f"the labels of {recipe.data.train} go up to {classes - 1}, but the network has {outputs} "

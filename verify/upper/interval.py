@@ -27,13 +27,14 @@ def interval_boxes(network: BoundGraph, inputs: Box) -> dict[str, Box]:
     return boxes
 
 
-def row_bounds(spec: Specification, output: Box, inputs: Box) -> Tensor:
-    """Upper bounds of every specification row over boxes of outputs and inputs; (cases, rows).
+def row_bounds(network: BoundGraph, boxes: dict[str, Box], spec: Specification) -> Tensor:
+    """Upper bounds of every specification row over boxes of all values, by node name; (cases, rows).
 
-    Sound because a linear function on a box is maximal at a corner; trusts float rounding.
+    The last affine layers are merged with the rows, so that what rows share cancels.
+    Sound because `affine_end_bounds` is, and a linear function on a box is maximal at a corner; trusts float rounding.
     """
-    total = _corner(spec.output, output) - spec.offset
-    return total if spec.input is None else total + _corner(spec.input, inputs)
+    total = affine_end_bounds(network, boxes, spec.output.unflatten(2, network.output_shape)) - spec.offset
+    return total if spec.input is None else total + _corner(spec.input, boxes[network.graph.input])
 
 
 def _corner(rows: Tensor, box: Box) -> Tensor:
@@ -51,18 +52,12 @@ class Interval:
         return "Interval"
 
     def answer(self, problem: Problem) -> Answer:
-        """The last affine layers are merged with the specification's rows, so that what rows share cancels.
-
-        Sound because `interval_boxes` and `affine_end_bounds` are; trusts float64 rounding where it verifies
-        (`confirmed`).
-        """
+        """Sound because `interval_boxes` and `row_bounds` are; trusts float64 rounding where it verifies
+        (`confirmed`)."""
         return Answer(upper=confirmed(problem, _case_bounds), rigour=Rigour.FLOAT)
 
 
 def _case_bounds(problem: Problem) -> Tensor:
     """Upper bounds of every case, (cases,)."""
     inputs = Box(problem.inputs.low, problem.inputs.high)
-    network, spec = problem.network, problem.spec
-    rows = spec.output.unflatten(2, network.output_shape)
-    total = affine_end_bounds(network, interval_boxes(network, inputs), rows) - spec.offset
-    return spec.aggregate(total if spec.input is None else total + _corner(spec.input, inputs))
+    return problem.spec.aggregate(row_bounds(problem.network, interval_boxes(problem.network, inputs), problem.spec))

@@ -80,7 +80,7 @@ def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification
     direct = None if spec.input is None else spec.input[owner, place].reshape(-1, *network.input_shape)
     bounds, trail = backward.maximum(output, a, owner, direct)
     bounds = bounds - spec.offset[owner, place]
-    bounds = bounds.minimum(row_bounds(spec, boxes[output], Box(inputs.low, inputs.high))[owner, place])
+    bounds = bounds.minimum(row_bounds(network, boxes, spec)[owner, place])
     rest = (bounds >= 0).nonzero().flatten()
     if len(rest):
         trail, direct = {name: rows[rest] for name, rows in trail.items()}, None if direct is None else direct[rest]

@@ -109,8 +109,8 @@ def global_pool(r: Reader, c: Call) -> Value:
 @handles("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
 def reduce(r: Reader, c: Call) -> Value:
     x, keep = c.value(), bool(c.attribute("keepdims", 1))
-    given = c.integers(1, "axes")
-    if not given and c.attribute("noop_with_empty_axes", 0):
+    given, noop = c.integers(1, "axes"), c.attribute("noop_with_empty_axes", 0)
+    if not given and noop:
         return x
     axes = tuple(sorted({c.axis(a, x.rank) for a in given or range(x.rank)}))
     if c.op != "ReduceMin":

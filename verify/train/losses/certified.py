@@ -156,6 +156,11 @@ class Expressive(Loss):
     reach: float = 1.0
     regularizer: Regularizer = Regularizer()
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.reach >= 0:
+            raise InputError(f"the loss {type(self).__name__} has reach={self.reach}; it must be at least 0")
+
     def __call__(self, network: BoundGraph, x: Tensor, y: Tensor, eps: float, noise: Generator) -> Tensor:
         bad = attacked(network, x, y, self.attack, self.threat.ball(x, self.reach * eps), noise)
         boxes = boxes_over(network, self.threat.ball(x, eps))
