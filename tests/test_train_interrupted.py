@@ -77,9 +77,8 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
         folder = tmp_path / f"cut{at}"
         with pytest.raises(Enough):
             run.train(given, folder, watch=run.Watch(step=Interruption(at)))
-        if at == 5:  # before the first epoch is done there is nothing to lose
-            with pytest.raises(InputError, match="holds a run already; continue it with --resume"):
-                run.train(given, folder)
+        with pytest.raises(InputError, match="holds a run already; continue it with --resume"):
+            run.train(given, folder)
         run.train(given, folder, resume=True)
         assert same(weights_of(folder), whole)
     run.train(given, tmp_path / "copied", resume=True)
@@ -132,6 +131,17 @@ def test_a_training_that_diverges_says_where(
     own, _ = trainer(given)
     own.restore(state)
     assert own.epoch == 1
+
+
+def test_a_run_that_fails_before_its_first_epoch_leaves_the_folder_free(
+    tmp_path: Path, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "write_model", lambda module, example, folder: None)
+    schedule, folder = {"epochs": 1, "batch": 32}, tmp_path / "run"
+    with pytest.raises(Diverged):
+        run.train(recipe(data=data, schedule=schedule, optimizer={"rate": 1e30}), folder)
+    run.train(recipe(data=data, schedule=schedule), folder)
+    assert weights_of(folder)["epoch"] == 1
 
 
 @pytest.mark.parametrize(("layer", "value", "phrase"), [

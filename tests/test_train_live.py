@@ -177,3 +177,9 @@ def test_initial_weights_for_interval_bounds() -> None:
     again = copy.deepcopy(module)
     ibp_initialise(again, 5)
     assert_close(again.state_dict(), module.state_dict(), rtol=0, atol=0)
+
+
+def test_a_normalisation_used_twice_is_refused() -> None:
+    norm = nn.BatchNorm1d(4)
+    with pytest.raises(UnsupportedOp, match="used twice"):
+        Live(nn.Sequential(nn.Linear(4, 4), norm, nn.ReLU(), nn.Linear(4, 4), norm), torch.zeros(2, 4))

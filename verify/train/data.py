@@ -30,7 +30,7 @@ class Samples:
 def load_samples(data: Data, seed: int) -> tuple[Samples, Samples, dict[str, str]]:
     """(training samples, held out ones, digests of the data by name). Raises InputError where there are too few."""
     train = load_data(data.train, split="train")
-    test = load_data(*test_source(data))
+    test = load_data(data.test or data.train)
     shape, other = (tuple(part.x.shape[1:]) for part in (train, test))
     if shape != other:
         raise InputError(f"{train.name} has samples of shape {shape}, but {test.name} of {other}; give data that agree")
@@ -44,11 +44,6 @@ def load_samples(data: Data, seed: int) -> tuple[Samples, Samples, dict[str, str
         raise InputError(f"{train.name} has {len(order)} samples, too few to hold out {data.validation}")
     held, rest = order[: data.validation], order[data.validation :].sort().values
     return _part(train, rest), _part(train, held), {"train": train.digest, "test": test.digest}
-
-
-def test_source(data: Data) -> tuple[str, None, str]:
-    """The arguments of `load_data` for the test samples."""
-    return data.test or data.train, None, "test"
 
 
 def _part(data: Dataset, index: Tensor) -> Samples:

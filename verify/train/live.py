@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from verify.errors import UnsupportedOp
 from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ir.torch_export import trace_graph
 from verify.ops.linear_ops import BatchNorm
@@ -40,13 +41,19 @@ class Live:
             that it is in eval mode, so that dropout has no effect.
         example: (batch, *input shape).
 
-    Raises what `trace_graph` does: InputError, or UnsupportedOp where a parameter is used through a computed copy.
+    Raises what `trace_graph` does: InputError, or UnsupportedOp where a parameter is used through a computed copy; also
+    UnsupportedOp for a batch normalisation that is used twice.
     """
 
     def __init__(self, module: nn.Module, example: Tensor):
         self.module = module
         self.graph, self._constants = trace_graph(module, example)
         self.normalisations = [node for node in self.graph.nodes if isinstance(node.op, BatchNorm)]
+        averages = [node.parameters[2] for node in self.normalisations]
+        twice = next((name for name in averages if averages.count(name) > 1), None)
+        if twice is not None:
+            raise UnsupportedOp(f"the batch normalisation of {twice} is used twice, so a batch gives it two; "
+                                "give each place its own layer")
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:

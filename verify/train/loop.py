@@ -68,12 +68,13 @@ class Trainer:
         """Accuracies of the held out samples by the weights that would be kept now."""
         if not len(self.held) or not self.team.leads:
             return {}
-        before = {name: p.detach().clone() for name, p in self.live.module.state_dict().items()} if self.average else {}
+        before = {name: t.clone() for name, t in self.live.module.state_dict().items()}
         if self.average:
             self.keep()
         threat, noise = self.recipe.threat, self._noise("measure", device=self.samples.x.device)
         found = accuracies(self.live.network(), self.held, threat.threat, float(threat.exact), noise)
-        self.live.module.load_state_dict(before or self.live.module.state_dict())
+        if self.average:
+            self.live.module.load_state_dict(before)
         return found
 
     def keep(self) -> None:

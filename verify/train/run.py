@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from verify.errors import InputError
+from verify.errors import InputError, VerifyError
 from verify.ir.load import from_factory
 from verify.runs.files import writable_folder
 from verify.runs.session import Request, Session, prepare, versions
@@ -57,7 +57,7 @@ def train(
 
     Raises InputError for what does not fit, Diverged where the loss is no longer finite; the last checkpoint stays.
     """
-    if _is_begun(folder) and not resume:
+    if not resume and any((folder / name).is_file() for name in (FILE, checkpoint.FILE)):
         raise InputError(f"{folder} holds a run already; continue it with --resume, or name another folder")
     if processes < 1 or (device == "cuda" and processes > torch.cuda.device_count()):
         raise InputError(f"{processes} processes were asked for; give 1 or more, on GPUs at most one for each")
@@ -68,19 +68,6 @@ def train(
         _work(Team(), device, recipe, folder, watch)
     else:
         start(_work, processes, folder / MEETING, device, (recipe, folder, None))
-
-
-def _is_begun(folder: Path) -> bool:
-    """Whether a run folder holds epochs; what is left of a run that failed before its first one is removed."""
-    if (folder / checkpoint.FILE).is_file():
-        return True
-    if not (folder / FILE).is_file():
-        return False
-    with Store.read(folder) as store:
-        begun = bool(store.keys())
-    if not begun:
-        (folder / FILE).unlink()
-    return begun
 
 
 def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
@@ -113,8 +100,14 @@ def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch | 
         _continue(trainer, state, None, recipe, folder, watch)
         return
     config = {"command": "train", **recipe.config, "digests": digests, "device": device, "processes": team.world}
-    with Store.open(folder, config, versions()) as store:
-        _continue(trainer, state, store, recipe, folder, watch)
+    store = Store.open(folder, config, versions())
+    try:
+        with store:
+            _continue(trainer, state, store, recipe, folder, watch)
+    except VerifyError:
+        if trainer.epoch == 0:  # nothing was recorded, and a mended recipe may use the folder
+            (folder / FILE).unlink()
+        raise
     trainer.keep()
     write_model(module, example, folder)
 

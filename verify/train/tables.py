@@ -6,11 +6,14 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from verify.errors import InputError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 KINDS = {
     tuple: "a list", dict: "a table", float: "a finite number", int: "an integer", str: "a text", bool: "true or false",
 }
@@ -23,7 +26,7 @@ def filled(kind: type[T], table: Any, where: str, **given: Any) -> T:
     """
     if not isinstance(table, Mapping):
         raise InputError(f"{where} is {table!r:.60} but must be a table")
-    known = {f.name: f for f in fields(kind) if f.init and f.name not in given}  # type: ignore[arg-type]
+    known = {f.name: f for f in fields(kind) if f.init and f.name not in given}
     unknown = [key for key in table if key not in known]
     if unknown:
         raise InputError(f"{where} has an unknown key {unknown[0]!r}; it takes {', '.join(known) or 'none'}")

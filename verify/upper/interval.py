@@ -11,6 +11,7 @@ from verify.ir.graph import BoundGraph
 from verify.method import Answer
 from verify.ops.base import Interval as Box
 from verify.problem import Problem
+from verify.sets.base import box_support
 from verify.spec import Specification
 from verify.upper.confirm import confirmed
 from verify.upper.crown_ibp import affine_end_bounds
@@ -34,13 +35,7 @@ def row_bounds(network: BoundGraph, boxes: dict[str, Box], spec: Specification) 
     Sound because `affine_end_bounds` is, and a linear function on a box is maximal at a corner; trusts float rounding.
     """
     total = affine_end_bounds(network, boxes, spec.output.unflatten(2, network.output_shape)) - spec.offset
-    return total if spec.input is None else total + _corner(spec.input, boxes[network.graph.input])
-
-
-def _corner(rows: Tensor, box: Box) -> Tensor:
-    center = (box.low + box.high).flatten(1)[..., None] / 2
-    radius = (box.high - box.low).flatten(1)[..., None] / 2
-    return (rows @ center + rows.abs() @ radius).squeeze(2)
+    return total if spec.input is None else total + box_support(*boxes[network.graph.input], spec.input)
 
 
 @dataclass(frozen=True)
