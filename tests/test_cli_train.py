@@ -145,7 +145,7 @@ def test_a_training_that_diverges_is_one_line(place: Path, capsys: Any) -> None:
     write(optimizer={"name": "sgd", "rate": 1e30}, schedule={"ramp": 0})
     assert run(["train", "own.toml", "--out", "run"]) == 2
     assert "is not finite, first in the " in error_of(capsys)
-    assert sorted(os.listdir("run")) == ["results.sqlite"]
+    assert not os.listdir("run")  # the folder is free for a mended recipe
 
 
 BAD: list[tuple[str, list[str], dict[str, dict[str, Any]]]] = [

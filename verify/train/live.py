@@ -52,8 +52,10 @@ class Live:
         averages = [node.parameters[2] for node in self.normalisations]
         twice = next((name for name in averages if averages.count(name) > 1), None)
         if twice is not None:
-            raise UnsupportedOp(f"the batch normalisation of {twice} is used twice, so a batch gives it two; "
-                                "give each place its own layer")
+            raise UnsupportedOp(
+                f"the batch normalisation of {twice} is used twice, so that one batch gives it two statistics; give each "
+                "place a layer of its own"
+            )
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
