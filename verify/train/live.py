@@ -53,8 +53,8 @@ class Live:
         twice = next((name for name in averages if averages.count(name) > 1), None)
         if twice is not None:
             raise UnsupportedOp(
-                f"the batch normalisation of {twice} is used twice, so that one batch gives it two statistics; give each "
-                "place a layer of its own"
+                f"the batch normalisation of {twice} is used twice, so that one batch gives it two statistics; give "
+                "each place a layer of its own"
             )
 
     @property
