@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from verify.errors import Contradiction, InputError, UnsupportedMethod, UnsupportedOp, VerifyError
     from verify.exact.branch_and_bound import BranchAndBound
     from verify.exact.milp import MILP
+    from verify.exact.pulp_milp import PulpMILP
     from verify.ir.graph import Graph, Network
     from verify.ir.load import load
     from verify.ir.torch_export import trace
     from verify.lower.gradient import FGSM, PGD
     from verify.problem import Problem, from_vnnlib, robustness
     from verify.proof.prover import Proof, prove
+    from verify.runs.gap import Gaps
+    from verify.runs.gaps import gaps
     from verify.solving import solve
     from verify.upper.alpha import AlphaCROWN
     from verify.upper.interval import Interval
@@ -35,15 +38,18 @@ _HOMES = {
     "Graph": "ir.graph", "Network": "ir.graph", "load": "ir.load", "trace": "ir.torch_export",
     "Problem": "problem", "robustness": "problem", "from_vnnlib": "problem",
     "Proof": "proof.prover", "prove": "proof.prover", "read_vnnlib": "vnnlib", "solve": "solving",
+    "Gaps": "runs.gap", "gaps": "runs.gaps",
     "FGSM": "lower.gradient", "PGD": "lower.gradient",
     "Interval": "upper.interval", "CROWN": "upper.linear", "AlphaCROWN": "upper.alpha", "LP": "upper.lp",
     "BranchAndBound": "exact.branch_and_bound", "MILP": "exact.milp",
+    "PulpMILP": "exact.pulp_milp",
 }
 
 __all__ = [
-    "CROWN", "FGSM", "LP", "MILP", "PGD", "AlphaCROWN", "Bracket", "BranchAndBound", "Contradiction", "Graph",
-    "InputError", "Interval", "Network", "Problem", "Proof", "Rigour", "UnsupportedMethod", "UnsupportedOp", "Verdict",
-    "VerifyError", "__version__", "from_vnnlib", "load", "prove", "read_vnnlib", "robustness", "solve", "trace",
+    "CROWN", "FGSM", "LP", "MILP", "PGD", "AlphaCROWN", "Bracket", "BranchAndBound", "Contradiction", "Gaps", "Graph",
+    "InputError", "Interval", "Network", "Problem", "Proof", "PulpMILP", "Rigour", "UnsupportedMethod", "UnsupportedOp",
+    "Verdict", "VerifyError", "__version__", "from_vnnlib", "gaps", "load", "prove", "read_vnnlib", "robustness",
+    "solve", "trace",
 ]
 
 

@@ -1,0 +1,166 @@
+"""A comparison of gaps from the user's texts to its rows: everything is read and checked before the work starts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from verify.errors import Contradiction, InputError
+from verify.method import Method
+from verify.problem import Problem, robustness
+from verify.runs.contradiction import keep
+from verify.runs.data import Dataset, load_data
+from verify.runs.files import writable_folder, write_whole
+from verify.runs.gap import Gap, Gaps
+from verify.runs.gaps import gaps
+from verify.runs.options import Home, clip_of, device_of, homes_of
+from verify.runs.session import exact_eps, fitted, network_of
+
+METHODS = "pgd,interval,crown,alpha,lp,bab"  # by default
+VALUE = {"goal": "optimum", "stop_when_falsified": False}  # settings with which a method goes for v*, not for its sign
+COLUMNS = ("index", "eps", "method", "attack", "certificate", "gap", "seconds", "verdict", "note")
+TABLE = "gaps.csv"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a user asks of `verify gaps`, as texts; `eps` is a comma list."""
+
+    model: str
+    data: str
+    eps: str
+    weights: str | None = None
+    norm: str = "linf"
+    clip: str = "0,1"
+    normalize: str | None = None
+    limit: int | None = 20
+    methods: str | None = None
+    timeout: float = 10.0
+    device: str = "cpu"
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison that has been read and checked: one problem for each eps, under its text."""
+
+    asked: Comparison
+    problems: dict[str, Problem]
+    data: Dataset
+    methods: dict[str, Method]
+
+    @property
+    def title(self) -> str:
+        """One line that says what is compared."""
+        clip = "no clip" if self.asked.clip == "none" else f"clip [{self.asked.clip}]"
+        return f"{self.asked.model} on {len(self.data.y)} samples of {self.data.name}, {self.asked.norm}, {clip}"
+
+    @property
+    def answers(self) -> int:
+        """How many answers the methods are asked for."""
+        return len(self.problems) * len(self.methods) * len(self.data.y)
+
+    def run(self, advance: Callable[[int], None] = lambda count: None) -> dict[str, Gaps]:
+        """The gaps for each eps; with a folder, its gaps.csv is written after each eps.
+
+        A Contradiction is raised once its reproduction is in a folder, which its message names.
+        """
+        found: dict[str, Gaps] = {}
+        for eps, problem in self.problems.items():
+            try:
+                found[eps] = gaps(problem, self.methods, advance)
+            except Contradiction as crossing:
+                raise self._kept(eps, crossing) from crossing
+            if self.asked.out is not None:
+                write_whole(self.asked.out / TABLE, csv_of(found))
+        return found
+
+    def _kept(self, eps: str, crossing: Contradiction) -> Contradiction:
+        """The same error, which says where its reproduction is."""
+        i = crossing.bundle["sample"]
+        asked = {name: str(value) for name, value in asdict(self.asked).items() if value is not None}
+        bundle = {**crossing.bundle, "x": self.data.x[i : i + 1], "y": self.data.y[i : i + 1],
+                  "asked": {**asked, "eps": eps}}
+        try:
+            where = f"kept in {keep(bundle, self.asked.out or Path())}"
+        except InputError as refusal:  # which must not hide the crossing
+            where = f"which could not be kept: {refusal}"
+        return Contradiction(f"eps {eps}, {crossing}, {where}", bundle)
+
+
+def plan(asked: Comparison) -> Plan:
+    """Reads model and data and checks that all fits. Raises VerifyError with one sentence where it does not."""
+    homes, clip, device = homes_of(asked.methods or METHODS), clip_of(asked.clip), device_of(asked.device)
+    _both_sides(homes)
+    if not (asked.timeout > 0 and math.isfinite(asked.timeout)):
+        raise InputError(f"timeout is {asked.timeout:g} but must be a positive number of seconds; write for example 10")
+    radii = _radii(asked.eps)
+    methods = {name: for_value(home.make(asked.timeout)) for name, home in homes.items()}
+    network = network_of(asked.model, asked.weights, asked.normalize).to(device)
+    data = load_data(asked.data, asked.limit)
+    x = fitted(data.x, network.input_shape)
+    problems = {text: robustness(network, x, data.y, eps, asked.norm, clip) for text, eps in radii.items()}
+    if asked.out is not None:
+        writable_folder(asked.out)
+    return Plan(asked, problems, replace(data, x=x), methods)
+
+
+def for_value(method: Method) -> Method:
+    """The method with settings that go for the value of v* where it has them, and not only for its sign."""
+    if not is_dataclass(method) or isinstance(method, type):
+        return method
+    known = {f.name for f in fields(method)}
+    return replace(method, **{name: value for name, value in VALUE.items() if name in known})
+
+
+def csv_of(found: Mapping[str, Gaps]) -> str:
+    """The rows of every eps as CSV, floats to the last bit; -inf and inf where there is no bound."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for eps, compared in found.items():
+        for row in compared.rows:
+            ends = row.attack, row.certificate, row.gap, row.seconds
+            writer.writerow([row.index, eps, row.method, *map(repr, ends), row.verdict, row.note])
+    return text.getvalue()
+
+
+def json_of(compared: Gaps) -> dict[str, Any]:
+    """The figures of every method and all rows, as JSON; null where a number is not finite."""
+    figures = {name: _finite(asdict(values)) for name, values in compared.figures.items()}
+    settings = {name: repr(method) for name, method in compared.methods.items()}
+    return {"settings": settings, "methods": figures, "rows": [_json_row(row) for row in compared.rows]}
+
+
+def _json_row(row: Gap) -> dict[str, Any]:
+    extra = {"gap": row.gap, "verdict": str(row.verdict), "decides": str(row.decides)}
+    return _finite({**asdict(row), **extra})
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+def _radii(text: str) -> dict[str, Any]:
+    """"1/20, 0.1" -> the radii as rationals by their texts. Raises InputError for one that is named twice."""
+    radii: dict[str, Any] = {}
+    for part in (part.strip() for part in text.split(",")):
+        eps = exact_eps(part)
+        if eps in radii.values():
+            raise InputError(f"eps {part} is named twice; name each radius once")
+        radii[part] = eps
+    return radii
+
+
+def _both_sides(homes: dict[str, Home]) -> None:
+    """Raises InputError where all methods bound v* from one side only, which leaves nothing between."""
+    kinds, names = {home.module.split(".")[0] for home in homes.values()}, ", ".join(homes)
+    if kinds == {"lower"}:
+        raise InputError(f"{names} can only attack, and a gap needs a certificate; add crown, or bab")
+    if kinds == {"upper"}:
+        raise InputError(f"{names} can only certify, and a gap needs an attack; add pgd, or bab")
