@@ -16,6 +16,7 @@ from verify.cli.audit import audit
 from verify.cli.certify import certify
 from verify.cli.check import check
 from verify.cli.doctor import doctor
+from verify.cli.gaps import gaps
 from verify.cli.inspect import inspect
 from verify.cli.train import train
 from verify.cli.vnncomp import vnncomp
@@ -28,7 +29,7 @@ app = typer.Typer(
     help="Robustness of trained neural networks: attacks, exact solutions and certificates.",
     add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (certify, train, vnnlib, vnncomp, check, audit, inspect, doctor):
+for command in (certify, train, vnnlib, vnncomp, gaps, check, audit, inspect, doctor):
     app.command()(command)
 
 
