@@ -1,0 +1,122 @@
+"""What every MILP solver shares: the loop over cases and disjuncts, around whatever maximises one disjunct."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verify.bracket import Rigour
+from verify.exact.tightening import tighten
+from verify.method import Answer
+from verify.ops.base import Nonlinear
+from verify.ops.smooth import refuse_inexact
+from verify.problem import Problem
+from verify.solvers.encoding import Boxes
+from verify.solvers.highs import Solution, Status
+from verify.solvers.objectives import Case, CaseModel, case_of
+from verify.upper.lp import Relaxation, cheap_bounds, deadline_of, tight_boxes
+
+Maximise = Callable[[int, float | None], Solution]  # (disjunct, seconds) -> its maximum, without the offset
+
+NARROW = "narrow"
+NARROWEST = 1e-5  # range of an unstable neuron below which rows that hold to 1e-6 say little about it
+TIGHTENING_SHARE = 0.3  # of the time limit
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Branch and bound by one solver over the encoding of each case: a MILP for each disjunct that can still matter.
+
+    Args:
+        start: takes a case's model and returns what maximises its disjuncts, one after another.
+        solver: its name in notes.
+        trusts: what its bounds rest on.
+        time_limit: seconds for each case, or None.
+    """
+
+    start: Callable[[CaseModel], Maximise]
+    solver: str
+    trusts: str
+    time_limit: float | None
+
+    def answer(self, problem: Problem) -> Answer:
+        """For each case the solver's bound, never above the LP's, and the incumbent's input as a candidate point.
+
+        Raises UnsupportedMethod for ops that have no exact encoding and for sets that are no polyhedra.
+
+        Sound because the encoding contains the network's graph over the set and a solver's bound is above every
+        feasible point; trusts the solver, and where it proves nothing only the LP's rebuilt bound.
+        """
+        for node in problem.network.graph.nodes:
+            refuse_inexact(node.op, node.name)
+        notes: Counter[str] = Counter(milps=0, nodes=0, skipped=0)
+        parts = [self._case(case_of(problem, index), notes) for index in range(problem.cases)]
+        upper = torch.tensor([upper for upper, _ in parts], dtype=torch.float64, device=problem.owner.device)
+        reasons = [text for key, text in self._reasons().items() if notes[key]]
+        stopped = {"stopped": "; ".join(reasons)} if reasons else {}
+        points = torch.stack([point for _, point in parts])
+        return Answer(upper, points, Rigour.SOLVER, self.trusts, {**notes, **stopped})
+
+    def _reasons(self) -> dict[str, str]:
+        narrow = f"an unstable neuron varies by less than {NARROWEST:g}, near {self.solver}'s tolerance"
+        return {
+            Status.LIMIT.value: "time limit",
+            Status.INFEASIBLE.value: f"{self.solver} calls a model infeasible, which proves nothing",
+            Status.ERROR.value: f"{self.solver} stopped with an error",
+            NARROW: f"{narrow}; the bound is the LP's",
+        }
+
+    def _case(self, case: Case, notes: Counter[str]) -> tuple[float, Tensor]:
+        """(upper bound, candidate point) of one case, disjuncts in the order of their LP bounds."""
+        deadline = deadline_of(self.time_limit)
+        share = deadline_of(None if self.time_limit is None else TIGHTENING_SHARE * self.time_limit)
+        boxes = tighten(case, tight_boxes(case), share, notes)
+        model = case.model(boxes)
+        relaxation = Relaxation(model)
+        bounds = np.array([min(b, relaxation.bound(k, deadline)[0]) for k, b in enumerate(cheap_bounds(case))])
+        if _is_too_narrow(case, boxes):
+            notes[NARROW] += 1
+            return float(bounds.max(initial=-np.inf)), case.middle
+        maximise = self.start(model)
+        upper, best, point = -np.inf, -np.inf, case.middle
+        order = np.argsort(-bounds, kind="stable").tolist()
+        for done, k in enumerate(order):
+            if bounds[k] <= upper:
+                notes["skipped"] += len(order) - done
+                break
+            bound, value, x = _disjunct(maximise, model, k, deadline, notes)
+            upper = max(upper, min(bound, bounds[k]))
+            if x is not None and value > best:
+                best, point = value, model.point(x, point)
+        return float(upper), point
+
+
+def _disjunct(
+    maximise: Maximise, model: CaseModel, k: int, deadline: float, notes: Counter[str]
+) -> tuple[float, float, np.ndarray | None]:
+    """(upper bound, value of the incumbent, incumbent) of one disjunct."""
+    if time.monotonic() > deadline:
+        notes[Status.LIMIT.value] += 1
+        return np.inf, -np.inf, None
+    solution = maximise(k, None if deadline == np.inf else deadline - time.monotonic())
+    notes["milps"] += 1
+    notes["nodes"] += solution.nodes
+    notes[solution.status.value] += 1
+    bound = np.inf if np.isnan(solution.upper) else solution.upper
+    return bound - model.offsets[k], solution.value - model.offsets[k], solution.x
+
+
+def _is_too_narrow(case: Case, boxes: Boxes) -> bool:
+    """Whether some unstable neuron's range is of the order of the solver's tolerances, which weights may amplify."""
+    for node, p in case.network.walk():
+        if isinstance(node.op, Nonlinear):
+            low, high = boxes[node.inputs[0]]
+            if bool(((high - low < NARROWEST) & node.op.unstable(p, boxes[node.inputs[0]])).any()):
+                return True
+    return False
