@@ -114,12 +114,12 @@ def test_a_proved_optimum_carries_its_gap(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def knapsacks() -> tuple[Arrays, np.ndarray]:
-    """Twelve knapsacks over 60 items, for which a second is too little."""
+    """Thirty knapsacks over 100 items, for which a second is too little."""
     rng = np.random.default_rng(0)
-    matrix = sp.csr_matrix(rng.integers(1, 50, (12, 60)).astype(float))
+    matrix = sp.csr_matrix(rng.integers(1, 50, (30, 100)).astype(float))
     sides = np.floor(np.asarray(matrix.sum(1)).ravel() / 2)
-    arrays = Arrays(np.zeros(60), np.ones(60), np.ones(60, dtype=bool), matrix, np.full(12, -np.inf), sides)
-    return arrays, rng.integers(1, 50, 60).astype(float)
+    arrays = Arrays(np.zeros(100), np.ones(100), np.ones(100, dtype=bool), matrix, np.full(30, -np.inf), sides)
+    return arrays, rng.integers(1, 50, 100).astype(float)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
