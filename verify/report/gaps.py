@@ -47,8 +47,8 @@ def _figures(figures: Mapping[str, Figures]) -> Table:
 
 
 def plot_gaps(folder: Path, title: str, found: Mapping[str, Gaps]) -> list[Path]:
-    """Writes brackets.png (a bar from attack to certificate for each sample and method), time.png (median gap against
-    seconds for a sample) and, of several eps, eps.png (median gap against eps); returns their paths.
+    """Writes gaps.png (a bar from attack to certificate for each sample and method), gaps-time.png (median gap
+    against seconds for a sample) and, of several eps, gaps-eps.png (median gap against eps); returns their paths.
 
     Raises InputError where Matplotlib is not installed.
     """
@@ -57,16 +57,16 @@ def plot_gaps(folder: Path, title: str, found: Mapping[str, Gaps]) -> list[Path]
     except ImportError:
         raise InputError("plots need Matplotlib, which is not installed; pip install 'verify-nn[plot]'") from None
     pages = {
-        "brackets": Figure(figsize=(9, 0.8 + 3.6 * len(found)), layout="constrained"),
-        "time": Figure(figsize=(7, 4.5), layout="constrained"),
+        "gaps": Figure(figsize=(9, 0.8 + 3.6 * len(found)), layout="constrained"),
+        "gaps-time": Figure(figsize=(7, 4.5), layout="constrained"),
     }
-    panels = pages["brackets"].subplots(len(found), squeeze=False)[:, 0]
+    panels = pages["gaps"].subplots(len(found), squeeze=False)[:, 0]
     for axes, (eps, compared) in zip(panels, found.items(), strict=True):
         _draw_brackets(axes, eps, compared)
-    _draw_times(pages["time"].subplots(), found)
+    _draw_times(pages["gaps-time"].subplots(), found)
     if len(found) > 1:
-        pages["eps"] = Figure(figsize=(7, 4.5), layout="constrained")
-        _draw_radii(pages["eps"].subplots(), found)
+        pages["gaps-eps"] = Figure(figsize=(7, 4.5), layout="constrained")
+        _draw_radii(pages["gaps-eps"].subplots(), found)
     paths = []
     for name, page in pages.items():
         page.suptitle(title, fontsize="medium")
