@@ -16,8 +16,10 @@ from verify.cli.audit import audit
 from verify.cli.certify import certify
 from verify.cli.check import check
 from verify.cli.doctor import doctor
+from verify.cli.export import export
 from verify.cli.gaps import gaps
 from verify.cli.inspect import inspect
+from verify.cli.report import report
 from verify.cli.train import train
 from verify.cli.vnncomp import vnncomp
 from verify.cli.vnnlib import vnnlib
@@ -29,7 +31,7 @@ app = typer.Typer(
     help="Robustness of trained neural networks: attacks, exact solutions and certificates.",
     add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (certify, train, vnnlib, vnncomp, gaps, check, audit, inspect, doctor):
+for command in (certify, report, export, train, vnnlib, vnncomp, gaps, check, audit, inspect, doctor):
     app.command()(command)
 
 
@@ -39,7 +41,7 @@ def run(arguments: list[str]) -> int:
         code = typer.main.get_command(app).main(arguments, prog_name="verify", standalone_mode=False) or 0
         if code != INTERRUPTED:
             return code
-        message = "interrupted; a run continues with the same command and --out RUN, a training with --resume as well"
+        message = "interrupted; a run continues with the same command, --out RUN and --resume"
     except (VerifyError, typer.TyperException) as problem:
         usage = isinstance(problem, typer.TyperException)
         message = f"{problem.format_message().removesuffix('.')}; see verify --help" if usage else str(problem)
