@@ -20,14 +20,17 @@ def config(samples: int, eps: list[str], **more: Any) -> dict[str, Any]:
             "eps": eps, "norm": "linf", "clip": ["0", "1"], "methods": methods, "device": "cpu", **more}
 
 
-def payload(index: int, eps: str = "1/10", verdict: str = "verified", method: str | None = "interval", **more: Any) -> dict:
+def payload(
+    index: int, eps: str = "1/10", verdict: str = "verified", method: str | None = "interval", **more: Any
+) -> dict[str, Any]:
     """A result of the schema; bounds that suit the verdict."""
     lower = {"falsified": 0.25, "unknown": -0.5, "error": None}.get(verdict, -2.0)
     upper = {"unknown": 0.75, "verified": -0.125 * (index + 1), "certified": -0.5}.get(verdict)
     effort = {"lower": lower, "upper": upper, "seconds": 0.25, "memory": 512.0}
     tried = {"clean": {"lower": -2.0, "upper": None, "seconds": 0.125, "memory": 256.0}}
     return {"index": index, "eps": eps, "label": index % 10, "prediction": index % 10, "verdict": verdict,
-            "method": method, "lower": lower, "upper": upper, "reason": "the bounds leave a gap" if method is None else "",
+            "method": method, "lower": lower, "upper": upper,
+            "reason": "the bounds leave a gap" if method is None else "",
             "trusts": "float rounding" if verdict == "verified" else "",
             "methods": {**tried, (method or "crown"): effort}, **more}
 

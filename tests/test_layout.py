@@ -30,10 +30,10 @@ RUNGS = (
     {"solving"},
     {"models"},
     {"runs", "report", "train"},
-    {"cli", "verify"},
+    {"cli", "pytest_plugin", "verify"},
 )
 RANK = {name: rank for rank, names in enumerate(RUNGS) for name in names}
-LAZY = {"verify", "cli"}  # their functions import on use, for a quick start
+LAZY = {"verify", "cli", "pytest_plugin"}  # their functions import on use, for a quick start
 
 
 def module_name(path: Path) -> str:

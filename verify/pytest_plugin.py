@@ -1,0 +1,136 @@
+"""A pytest plugin: the fixture `certify`, which fails a test where a network is not proved robust.
+
+    def test_digits_are_robust(certify):
+        certify.assert_certified("digits-dense-interval", x, y, eps="1/20")
+
+It costs nothing until a test uses it: torch and the toolkit are imported by the first assertion.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from verify.bracket import Bracket
+    from verify.ir.graph import Network
+    from verify.method import Method
+    from verify.problem import Problem
+    from verify.rationals import Number
+
+LISTED = 10  # samples that a failure tells one by one
+
+
+@dataclass(frozen=True)
+class Certifier:
+    """What the fixture `certify` gives."""
+
+    def assert_certified(
+        self, model: nn.Module | Network | str | Path, x: Tensor, y: int | Tensor | Sequence[int], eps: Number,
+        norm: str = "linf", clip: tuple[Number, Number] | None = (0, 1), timeout: float = 10.0,
+    ) -> list[Bracket]:
+        """Fails the test unless every sample's class is proved stable in its ball; else the bracket of each sample.
+
+        Args:
+            model: a module, which is taken as it is in eval mode; a network; or what `verify.load` takes.
+            x, y: one sample (*shape) and its class, or samples (batch, *shape) and their classes (batch,).
+            eps, norm, clip: as for `verify.robustness`.
+            timeout: seconds for all samples together, after which what is open counts as undecided, and fails too.
+
+        An attack, interval bounds, CROWN, alpha-CROWN and branch and bound are tried in this order on what is open.
+        """
+        __tracebackhide__ = True
+        import torch
+
+        import verify
+
+        labels = torch.as_tensor(y)
+        points = torch.as_tensor(x)
+        if labels.dim() == 0:
+            points, labels = points[None], labels[None]
+        network = _network(model, points)
+        problem = verify.robustness(network, points, labels, eps, norm, clip)
+        brackets, reasons = _decide(problem, timeout)
+        failures = [k for k, bracket in enumerate(brackets) if bracket.verdicts[0] != verify.Verdict.VERIFIED]
+        if failures:
+            lines = [_line(network, points[k], int(labels[k]), k, brackets[k], reasons[k]) for k in failures[:LISTED]]
+            more = [f"and {len(failures) - LISTED} more"] if len(failures) > LISTED else []
+            head = f"{len(failures)} of {len(brackets)} samples are not certified at {norm} eps {eps}:"
+            pytest.fail("\n  ".join([head, *lines, *more]))
+        return brackets
+
+
+@pytest.fixture(scope="session")
+def certify() -> Certifier:
+    """Asserts that samples are proved robust: `certify.assert_certified(model, x, y, eps)`."""
+    return Certifier()
+
+
+def _network(model: nn.Module | Network | str | Path, points: Tensor) -> Network:
+    from torch import nn
+
+    import verify
+
+    if isinstance(model, nn.Module):
+        return verify.trace(model, points[:1])
+    return verify.load(model) if isinstance(model, str | Path) else model
+
+
+def _decide(problem: Problem, timeout: float) -> tuple[list[Bracket], list[str]]:
+    """The bracket of each sample once it is decided, or nothing is left to be tried, with why that is so."""
+    import torch
+
+    import verify
+
+    deadline = time.monotonic() + timeout
+    whole = verify.solve(problem, verify.PGD())
+    brackets, reasons = [_one(whole, k) for k in range(problem.batch)], [""] * problem.batch
+    for make in (verify.Interval, verify.CROWN, verify.AlphaCROWN, verify.BranchAndBound):
+        left = [k for k, bracket in enumerate(brackets) if bracket.verdicts[0] == verify.Verdict.UNKNOWN]
+        rest = deadline - time.monotonic()
+        if not left or rest <= 0:
+            break
+        method: Method = make(time_limit=rest) if make is verify.BranchAndBound else make()
+        try:
+            found = verify.solve(problem.select(torch.tensor(left, device=problem.owner.device)), method)
+        except verify.UnsupportedMethod as refusal:
+            reasons = [f"{method.name}: {refusal}" if k in left else reason for k, reason in enumerate(reasons)]
+            continue
+        for place, k in enumerate(left):
+            brackets[k] = brackets[k].meet(_one(found, place))
+            reasons[k] = str(found.notes.get("stopped", reasons[k]))
+    plain = f"the {timeout:g} s are over" if time.monotonic() >= deadline else "the bounds leave a gap"
+    return brackets, [reason or plain for reason in reasons]
+
+
+def _one(bracket: Bracket, k: int) -> Bracket:
+    """Sample k of a batch."""
+    witness = None if bracket.witness is None else bracket.witness[k : k + 1]
+    return replace(bracket, lower=bracket.lower[k : k + 1], upper=bracket.upper[k : k + 1], witness=witness)
+
+
+def _line(network: Network, x: Tensor, label: int, k: int, bracket: Bracket, reason: str) -> str:
+    """What became of sample k, x (*shape)."""
+    lower, upper = float(bracket.lower[0]), float(bracket.upper[0])
+    head = f"sample {k}, label {label}:"
+    if (plain := _class(network, x[None])) != label:
+        return f"{head} misclassified as {plain} without any change"
+    if bracket.verdicts[0] != "falsified" or bracket.witness is None or bracket.below is None:
+        return f"{head} undecided, {lower:.4g} <= v* <= {upper:.4g} ({reason})"
+    found = f"a point of the set is classified as {_class(network, bracket.witness)}, violation {lower:.4g}"
+    return f"{head} falsified by {bracket.below.method}, {found}"
+
+
+def _class(network: Network, x: Tensor) -> int:
+    """The class of one sample (1, *shape)."""
+    import torch
+
+    with torch.no_grad():
+        return int(network(x.to(device=network.device, dtype=network.dtype)).flatten(1).argmax(1))
