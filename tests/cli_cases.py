@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -48,6 +50,12 @@ def property_file(path: Path, *claims: str, low: str = "0", high: str = "1") -> 
 
 def certify(*more: str, eps: str = "1/100", methods: str = "interval", data: str = "data.npz") -> int:
     return run(["certify", "net.onnx", "--data", data, "--eps", eps, "--methods", methods, *more])
+
+
+def counts_of(captured: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The counts of the one radius in the JSON on stdout."""
+    (found,) = json.loads(captured.readouterr().out)["radii"].values()
+    return found
 
 
 def error_of(captured: pytest.CaptureFixture[str]) -> str:

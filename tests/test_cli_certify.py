@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import verify
-from tests.cli_cases import WEIGHTS, Fake, X, Y, certify, error_of, onnx_file, property_file
+from tests.cli_cases import WEIGHTS, Fake, X, Y, certify, counts_of, error_of, onnx_file, property_file
 from verify.bracket import Verdict
 from verify.cli.main import run
 from verify.errors import Contradiction, InputError, UnsupportedMethod
@@ -37,33 +37,34 @@ def test_certify_counts_what_it_says(here: Path, capsys: pytest.CaptureFixture[s
     assert err == "run kept in run\n"
     with Store.read("run") as store:
         results = dict(store.items())
-        assert store.config["eps"] == "1/100"
-        assert (results["sample/3"]["verdict"], results["sample/3"]["method"]) == (Verdict.FALSIFIED, "clean")
-        witness = store.array("sample/3", "witness")
+        assert store.config["eps"] == ["1/100"]
+        assert (results["sample/3/1/100"]["verdict"], results["sample/3/1/100"]["method"]) == (Verdict.FALSIFIED, "clean")
+        witness = store.array("sample/3/1/100", "witness")
         assert witness is not None
         assert witness.tobytes() == X[3].tobytes()
         # by hand: the largest margin of sample 2 is 0.75 + relu(0.1 + 2 eps) - (0.9 - 2 eps)
-        assert results["sample/2"]["upper"] == pytest.approx(-0.01, abs=1e-6)
-        assert results["sample/2"]["methods"]["interval"]["upper"] == pytest.approx(-0.01, abs=1e-6)
+        assert results["sample/2/1/100"]["upper"] == pytest.approx(-0.01, abs=1e-6)
+        assert results["sample/2/1/100"]["methods"]["interval"]["upper"] == pytest.approx(-0.01, abs=1e-6)
 
 
 def test_json_holds_the_same_numbers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert certify("--json", eps="0.1") == 0
-    found = json.loads(capsys.readouterr().out)
+    told = json.loads(capsys.readouterr().out)
+    found = told["radii"]["1/10"]
     counts = {"samples": 4, "clean": 3, "falsified": 0, "verified": 2, "undecided": 1, "errors": 0}
     assert {name: found[name] for name in counts} == counts
     assert found["reasons"] == {"the bounds leave a gap": 1}
-    assert found["config"]["eps"] == "1/10"
+    assert told["config"]["eps"] == ["1/10"]
     assert [result["index"] for result in found["unsettled"]] == [2]
-    assert Path(found["run"], FILE).is_file()
+    assert Path(told["run"], FILE).is_file()
 
 
 def test_an_attack_falsifies_what_is_not_robust(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert certify("--json", "--out", "run", eps="0.1", methods="pgd,crown") == 0
-    found = json.loads(capsys.readouterr().out)
+    found = counts_of(capsys)
     assert (found["falsified"], found["verified"], found["undecided"]) == (1, 2, 0)
     with Store.read("run") as store:
-        witness = store.array("sample/2", "witness")
+        witness = store.array("sample/2/1/10", "witness")
     assert witness is not None
     x = [Fraction(float(v)) for v in witness]
     assert all(abs(v - Fraction(float(c))) <= Fraction(1, 10) for v, c in zip(x, X[2], strict=True))
@@ -90,28 +91,32 @@ def test_a_run_continues_where_it_stopped(
 
     monkeypatch.setitem(options.METHODS, "milp", Interrupted(Answer()))
     assert certify("--out", "run", methods="milp") == 130
-    assert "continues with the same command and --out RUN" in error_of(capsys)
+    assert "continues with the same command, --out RUN, and --resume" in error_of(capsys)
     with Store.read("run") as store:
-        assert store.keys() == {"sample/3", "sample/0"}
-    assert certify("--out", "run", methods="milp") == 0
+        assert store.keys() == {"sample/3/1/100", "sample/0/1/100", "batch/0"}
+    assert certify("--out", "run", "--resume", methods="milp") == 0
     assert "verified accuracy      75.0 %" in capsys.readouterr().out
     assert len(asked) == 4  # one more for the sample that was interrupted, one for the last
-    assert certify("--out", "run", methods="milp", eps="0.01") == 0  # 0.01 is 1/100
+    assert certify("--out", "run", "--resume", methods="milp", eps="0.01") == 0  # 0.01 is 1/100
     assert len(asked) == 4
 
 
 def test_a_run_of_something_else_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert certify("--out", "run") == 0
     before, _ = Path("run", FILE).read_bytes(), capsys.readouterr()
-    assert certify("--out", "run", eps="8/255") == 2
-    assert "eps was 1/100, now 8/255" in error_of(capsys)
+    assert certify("--out", "run", "--resume", eps="8/255") == 2
+    assert 'eps was ["1/100"], now ["8/255"]' in error_of(capsys)
     np.savez(here / "data.npz", x=X[::-1], y=Y[::-1])
-    assert certify("--out", "run") == 2
+    assert certify("--out", "run", "--resume") == 2
     assert "data was" in error_of(capsys)
     np.savez(here / "data.npz", x=X, y=Y)
     onnx_file(here / "net.onnx", {**WEIGHTS, "b": np.array([0, 0.5], np.float32)})
-    assert certify("--out", "run") == 2
+    assert certify("--out", "run", "--resume") == 2
     assert "model was" in error_of(capsys)
+    assert certify("--out", "run") == 2
+    assert "run holds a run already; continue it with --resume" in error_of(capsys)
+    assert certify("--out", "other", "--resume") == 2
+    assert "other holds no run; leave out --resume" in error_of(capsys)
     assert Path("run", FILE).read_bytes() == before
 
 
@@ -141,12 +146,12 @@ def test_a_contradiction_is_an_error_and_no_verdict(
 ) -> None:
     monkeypatch.setitem(options.METHODS, "milp", Fake(Answer(upper=torch.tensor([-9.0]))))  # the clean margin is larger
     assert certify("--json", methods="milp") == 4
-    found = json.loads(capsys.readouterr().out)
+    found = counts_of(capsys)
     assert (found["verified"], found["errors"]) == (0, 3)
     crossing = Contradiction("the sides cross", {"problems": [0]})
     monkeypatch.setitem(options.METHODS, "milp", Fake(crossing))
     assert certify("--json", methods="milp") == 4
-    found = json.loads(capsys.readouterr().out)
+    found = counts_of(capsys)
     assert found["failures"] == {"milp: the sides cross": 3}
     assert certify(methods="milp") == 4
     out, err = capsys.readouterr()
@@ -159,7 +164,7 @@ def test_normalization_keeps_eps_in_the_units_of_the_input(here: Path, capsys: p
     first = {"A": WEIGHTS["A"] * std, "a": WEIGHTS["A"] @ mean}  # undoes the normalisation
     onnx_file(here / "net.onnx", WEIGHTS | {name: value.astype(np.float32) for name, value in first.items()})
     assert certify("--normalize", "0.5,0.25:1/2,2", "--json", eps="0.1") == 0
-    found = json.loads(capsys.readouterr().out)
+    found = counts_of(capsys)
     assert (found["clean"], found["verified"]) == (3, 2)
     (gap,) = found["unsettled"]
     assert (gap["lower"], gap["upper"]) == pytest.approx((-0.05, 0.35), abs=1e-6)
@@ -175,7 +180,7 @@ def test_a_normalization_of_another_length_names_the_lengths(channels: int, coun
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_the_default_methods_are_for_all_norms(here: Path, capsys: pytest.CaptureFixture[str], norm: str) -> None:
     assert run(["certify", "net.onnx", "--data", "data.npz", "--eps", "0.01", "--norm", norm, "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)["config"]["methods"]) == ["interval", "pgd", "crown", "bab"]
+    assert list(json.loads(capsys.readouterr().out)["config"]["methods"]) == ["interval", "pgd", "crown", "alpha", "bab"]
 
 
 BAD_CERTIFY = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli_cases import WEIGHTS, certify, error_of, onnx_file, property_file
+from tests.cli_cases import WEIGHTS, certify, counts_of, error_of, onnx_file, property_file
 from verify.check.container import MAGIC
 from verify.cli.main import run
 
@@ -109,24 +109,24 @@ def test_certify_keeps_a_certificate_of_every_proved_sample(
     here: Path, capsys: pytest.CaptureFixture[str], level: str
 ) -> None:
     assert certify("--proof", "p", "--level", level, "--out", "run", "--json", methods="interval,pgd,bab") == 0
-    counts = json.loads(capsys.readouterr().out)
+    counts = counts_of(capsys)
     assert (counts["verified"], counts["certified"], counts["undecided"]) == (3, 3, 0)
     names = sorted(path.name for path in (here / "p").iterdir())
-    assert names == [f"sample-{i:05d}.certificate" for i in range(3)]
+    assert names == [f"sample-{i:05d}-eps-1_100.certificate" for i in range(3)]
     assert all(run(["check", f"p/{name}", "net.onnx"]) == 0 for name in names)
 
 
 def test_a_run_knows_its_certificates(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert certify("--proof", "p", "--out", "run") == 0
-    assert certify("--proof", "p", "--out", "run") == 0  # all is there
+    assert certify("--proof", "p", "--out", "run", "--resume") == 0  # all is there
     capsys.readouterr()
     assert certify("--proof", "p", "--out", "other", eps="1/50") == 2
     assert "p has certificates of another run" in error_of(capsys)
-    assert certify("--proof", "q", "--out", "run") == 2
+    assert certify("--proof", "q", "--out", "run", "--resume") == 2
     assert "proofs" in error_of(capsys)
-    (here / "p" / "sample-00001.certificate").unlink()
-    assert certify("--proof", "p", "--out", "run") == 2
-    assert "sample-00001.certificate is missing" in error_of(capsys)
+    (here / "p" / "sample-00001-eps-1_100.certificate").unlink()
+    assert certify("--proof", "p", "--out", "run", "--resume") == 2
+    assert "sample-00001-eps-1_100.certificate is missing" in error_of(capsys)
 
 
 def test_vnncomp_keeps_certificates_and_counts_them(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

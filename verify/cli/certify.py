@@ -7,52 +7,63 @@ from typing import Annotated
 
 import typer
 
-from verify.cli.options import DATA_HELP, EPS_HELP, METHODS_HELP, Clip, Level, Model, Norm, Normalize, Weights
+from verify.cli import options
+from verify.cli.options import Clip, Level, Model, Norm, Normalize, Weights
 
 
 def certify(
     model: Model,
-    data: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)],
-    eps: Annotated[str, typer.Option(metavar="E", help=EPS_HELP, show_default=False)],
+    data: options.Data,
+    eps: Annotated[str, typer.Option(
+        metavar="E,..", help="radius in the input's own units, for example 8/255, or several", show_default=False)],
     weights: Weights = None,
     norm: Norm = "linf",
     clip: Clip = "0,1",
     normalize: Normalize = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="number of samples, from the first")] = 100,
     methods: Annotated[str | None, typer.Option(
-        metavar="A,B,..", help=f"{METHODS_HELP}; default interval,pgd,crown,bab")] = None,
+        metavar="A,B,..", help=f"{options.METHODS_HELP}; default interval,pgd,crown,alpha,bab")] = None,
     timeout: Annotated[float, typer.Option(
-        metavar="S", min=0.0, help="seconds that LP and MILP may each spend on a sample")] = 10.0,
+        metavar="S", min=0.0, help="seconds that each method that takes samples one by one may spend on one")] = 10.0,
+    batch: Annotated[int, typer.Option(
+        metavar="N", min=1, help="samples that the other methods take at once; fewer need less memory")] = 128,
     fail_under: Annotated[str | None, typer.Option(
         metavar="P", help="least verified share, 90% or 0.9: exit 1 if out of reach, 3 if still open")] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")] = "cpu",
-    out: Annotated[Path | None, typer.Option(
-        metavar="RUN", help="run folder, made or continued; by default a new one in runs/")] = None,
+    workers: options.Workers = None,
+    ray: options.Ray = None,
+    out: options.RunFolder = None,
+    resume: options.Resume = False,
     proof: Annotated[Path | None, typer.Option(
         metavar="DIR", help="prove what is verified again and keep the certificates here", show_default=False)] = None,
     level: Level = None,
+    estimate: Annotated[bool, typer.Option(
+        "--estimate", help="say what time and memory it will take, from a few samples, and stop")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="say where the time went")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON instead of the table")] = False,
 ) -> None:
     """Certify a data set: clean, attacked and verified accuracy.
 
     Every sample goes through the methods in order and stops at the first that decides it. Results are kept in the run
-    folder; the same command with --out RUN continues a run that was interrupted.
+    folder; the same command with --out RUN --resume continues a run that was interrupted.
     """
     from verify.cli import output
     from verify.report.table import certification
     from verify.runs.options import share_of
-    from verify.runs.session import Request, prepare
+    from verify.runs.session import Help, Request, prepare
+    from verify.runs.summary import exit_code
 
     least = None if fail_under is None else share_of(fail_under)
     session = prepare(Request(model, data, eps, weights, norm, clip, normalize, limit, methods, timeout, device,
-                              level, proof))
-    with output.progress("samples", len(session.x)) as advance:
-        summary, folder = session.run(out, advance)
+                              level, proof, batch))
+    with output.verdicts(session.total) as tell:
+        folder, summaries = session.run(out, tell, resume=resume, help=Help(workers, ray))
     if json:
-        output.print_json({"title": session.title, "run": str(folder), "config": session.config, **summary.as_json()})
+        found = {"title": session.title, "run": str(folder), "config": session.config}
+        output.print_json({**found, "radii": {eps: summary.as_json() for eps, summary in summaries.items()}})
     else:
-        output.show(certification(session.title, summary))
+        output.show(certification(session.title, summaries))
     output.note(f"run kept in {folder}")
-    if summary.errors:
-        output.note(f"error: {summary.errors} samples met an error, which is no verdict; please report it with the run")
-    raise typer.Exit(summary.exit_code(least))
+    if errors := sum(summary.errors for summary in summaries.values()):
+        output.note(f"error: {errors} samples met an error, which is no verdict; please report it with the run")
+    raise typer.Exit(exit_code(summaries.values(), least))

@@ -30,4 +30,5 @@ def inspect(
         print("\n".join(node_lines(network_of(model, weights, normalize))))
         return
     session = prepare(Request(model, data, eps, weights, norm, clip, normalize, limit, methods="interval"))
-    print("\n".join([*node_lines(session.problem.network), "", *unstable_lines(session.problem)]))
+    (problem, *_) = session.cascade.problems.values()
+    print("\n".join([*node_lines(session.network), "", *unstable_lines(problem)]))

@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
         code = typer.main.get_command(app).main(arguments, prog_name="verify", standalone_mode=False) or 0
         if code != INTERRUPTED:
             return code
-        message = "interrupted; a run continues with the same command, --out RUN and --resume"
+        message = "interrupted; a run continues with the same command, --out RUN, and --resume where there is one"
     except (VerifyError, typer.TyperException) as problem:
         usage = isinstance(problem, typer.TyperException)
         message = f"{problem.format_message().removesuffix('.')}; see verify --help" if usage else str(problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +20,17 @@ Level = Annotated[str | None, typer.Option(
     metavar="R|F", show_default=False,
     help="what is proved: real arithmetic (R), or float32 execution (F), which nothing but a proof decides")]
 
+RunFolder = Annotated[Path | None, typer.Option(
+    metavar="RUN", help="run folder, by default a new one in runs/", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="continue the run in --out; what it has is not done again")]
+Workers = Annotated[int | None, typer.Option(
+    metavar="N", min=1, help="processes that share the work, on GPUs one each", show_default=False)]
+Ray = Annotated[str | None, typer.Option(
+    metavar="ADDRESS", show_default=False,
+    help="share the work on the Ray cluster there: host:port, auto for the one of this machine, or local")]
+
 DATA_HELP = "a bundled name, .npz, IDX images, or package.module:dataset"
+Data = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)]
 EPS_HELP = "radius in the input's own units, for example 8/255"
 METHODS_HELP = "in order, among fgsm, pgd, interval, crown, alpha, lp, milp, bab"
 DECIDERS = "bab"  # what decides a property if no methods are named

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from verify.bracket import Bracket
+
+EVERY = 10.0  # seconds between lines of progress where there is no bar
 
 
 def show(tables: RenderableType) -> None:
@@ -53,6 +57,47 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def verdicts(total: int) -> Iterator[Callable[[Sequence[str]], None]]:
+    """A function that is told the verdicts that have become final, of so many: a bar on stderr with counts, rate and
+    time left, or where that is no terminal a line now and then."""
+    counts: Counter[str] = Counter()
+    if not sys.stderr.isatty():
+        last = start = time.monotonic()
+
+        def tell(more: Sequence[str]) -> None:
+            nonlocal last
+            counts.update(more)
+            now = time.monotonic()
+            if now - last >= EVERY:
+                last = now
+                note(f"{counts.total()} of {total} decided or given up after {now - start:.0f} s: {_counted(counts)}")
+
+        yield tell
+        return
+    from rich import progress as parts
+    from rich.console import Console
+
+    columns = (parts.MofNCompleteColumn(), parts.BarColumn(), parts.TextColumn("{task.fields[counts]}"),
+               parts.TextColumn("{task.fields[rate]}"), parts.TimeElapsedColumn(), parts.TextColumn("left"),
+               parts.TimeRemainingColumn())
+    plain = bool(os.environ.get("NO_COLOR"))
+    with parts.Progress(*columns, console=Console(stderr=True, no_color=plain), transient=True) as bar:
+        task = bar.add_task("", total=total, counts="", rate="")
+
+        def advance(more: Sequence[str]) -> None:
+            counts.update(more)
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = f"{counts.total() / elapsed:.1f}/s" if elapsed > 0 else ""
+            bar.update(task, completed=counts.total(), counts=_counted(counts), rate=rate)
+
+        yield advance
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
 
 
 class EpochBar:

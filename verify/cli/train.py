@@ -31,6 +31,7 @@ def train(
     from verify.report.training import epoch_line
     from verify.runs.options import device_of
     from verify.runs.session import fresh_folder
+    from verify.runs.summary import exit_code
     from verify.train import run
     from verify.train.recipe import find_recipe, with_data
 
@@ -47,11 +48,13 @@ def train(
         run.train(given, folder, resume=resume, device=device, processes=processes, watch=watch)
     output.note(f"trained; model.safetensors, model.pt2 and model.onnx are in {folder}")
     session = run.certification(given, folder, device)
-    with output.progress("samples", len(session.x)) as advance:
-        summary = run.certify(session, folder, advance)
+    with output.verdicts(session.total) as tell:
+        summaries = run.certify(session, folder, tell)
     if json:
-        output.print_json({"title": session.title, "run": str(folder), "config": given.config, **summary.as_json()})
+        found = {"title": session.title, "run": str(folder), "config": given.config}
+        (summary,) = summaries.values()
+        output.print_json({**found, **summary.as_json()})
     else:
-        output.show(table(session.title, summary))
+        output.show(table(session.title, summaries))
     output.note(f"run kept in {folder}")
-    raise typer.Exit(summary.exit_code(None))
+    raise typer.Exit(exit_code(summaries.values(), None))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,14 +15,40 @@ SHOWN = 10  # undecided samples that are listed one by one
 BRACKET = "attack <= v* <= certificate"
 
 
-def certification(title: str, summary: Summary) -> Group:
-    """Accuracies, methods, what is undecided and why, and what the verdicts trust."""
-    parts: list[RenderableType] = [line(title, "bold"), Text(), _accuracies(summary), Text(), _methods(summary)]
+def certification(title: str, summaries: Mapping[str, Summary]) -> Group:
+    """Accuracies, methods, what is undecided and why, and what the verdicts trust, for each radius; of several radii
+    first the curve."""
+    if len(summaries) == 1:
+        return Group(line(title, "bold"), Text(), *_details(next(iter(summaries.values()))))
+    parts: list[RenderableType] = [line(title, "bold"), Text(), _curve(summaries)]
+    for eps, summary in summaries.items():
+        parts += [Text(), line(f"eps {eps}", "bold"), Text(), *_details(summary)]
+    return Group(*parts)
+
+
+def _curve(summaries: Mapping[str, Summary]) -> Table:
+    """A row for each radius."""
+    table = headed("eps")
+    for name in ("verified", "robust at most", "undecided", "population (95 %)"):
+        table.add_column(name, justify="right")
+    for eps, s in summaries.items():
+        low, high = s.population
+        table.add_row(eps, _share(s.verified, s), _share(s.clean - s.falsified, s), str(s.undecided + s.errors),
+                      f"{100 * low:.1f} to {100 * high:.1f} %")
+    return table
+
+
+def _details(summary: Summary) -> list[RenderableType]:
+    parts: list[RenderableType] = [_accuracies(summary), Text(), _methods(summary)]
     if summary.unsettled:
         parts += [Text(), _unsettled(summary)]
     remarks = [line(f"{count} verified, but {why}") for why, count in summary.uncertified.items()]
     remarks += [line(f"{count} falsified by a witness that {remark}") for remark, count in summary.remarks.items()]
-    return Group(*parts, *([Text(), *remarks] if remarks else []), Text(), trust_line(summary))
+    return [*parts, *([Text(), *remarks] if remarks else []), Text(), trust_line(summary)]
+
+
+def _share(count: int, summary: Summary) -> str:
+    return f"{100 * count / max(summary.samples, 1):.1f} %"
 
 
 def _accuracies(summary: Summary) -> Table:
@@ -38,17 +66,19 @@ def _accuracies(summary: Summary) -> Table:
     for justify in ("left", "right", "right", "left"):
         table.add_column(justify=justify)
     for name, count, remark in rows:
-        share = f"{100 * count / summary.samples:.1f} %"
-        table.add_row(name, share, f"{count} of {summary.samples}", Text(remark, style="dim"))
+        table.add_row(name, _share(count, summary), f"{count} of {summary.samples}", Text(remark, style="dim"))
+    low, high = summary.population
+    table.add_row("population", "", "", Text(f"{100 * low:.1f} to {100 * high:.1f} %, with 95 % confidence", style="dim"))
     return table
 
 
 def _methods(summary: Summary) -> Table:
     table = headed("method")
-    for name in ("decided", "seconds"):
+    for name in ("decided", "seconds", "peak MiB"):
         table.add_column(name, justify="right")
-    for name, seconds in summary.seconds.items():
-        table.add_row(name, str(summary.decided[name]), f"{seconds:.2f}")
+    for name, count in summary.decided.items():
+        seconds, memory = summary.seconds.get(name, 0.0), summary.memory.get(name, 0.0)
+        table.add_row(name, str(count), f"{seconds:.2f}", f"{memory:.0f}" if memory else "")
     return table
 
 

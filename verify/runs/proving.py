@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from verify.check.checker import Report, check
 from verify.check.container import read
@@ -12,7 +13,7 @@ from verify.errors import InputError
 from verify.problem import Problem
 from verify.proof.certificate import property_claim
 from verify.proof.prover import Proof, first_margin, prove
-from verify.runs.files import writable_folder, write_whole
+from verify.runs.files import writable_folder
 from verify.runs.options import proof_level
 from verify.runs.store import Store
 from verify.upper.journal import Journal
@@ -86,11 +87,12 @@ class Proving:
         """How far below 0 the search of a sample should close its parts."""
         return first_margin(problem, None, self.level)
 
-    def certify(self, problem: Problem, index: int, journal: Journal | None) -> tuple[Proof, str | None]:
-        """The proof of a sample's problem, a batch of 1, and the name of its certificate, if it is kept."""
+    def certify(
+        self, problem: Problem, index: int, eps: str, journal: Journal | None
+    ) -> tuple[Proof, dict[str, Any], dict[str, bytes]]:
+        """The proof of a sample's problem, a batch of 1; what is kept of it, as JSON, and the files to be written."""
         proof = prove(problem, None, self.level, self.source, journal, self.seconds)
         if proof.certificate is None or self.folder is None:
-            return proof, None
-        name = f"sample-{index:05d}.certificate"
-        write_whole(self.folder / name, proof.certificate)
-        return proof, name
+            return proof, {"proof": proof.payload()}, {}
+        name = f"sample-{index:05d}-eps-{eps.replace('/', '_')}.certificate"
+        return proof, {"proof": proof.payload(), "certificate": name}, {name: proof.certificate}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from verify.errors import InputError
@@ -19,19 +19,21 @@ from verify.ir.graph import Network
 from verify.ir.load import load
 from verify.ir.normalize import normalized
 from verify.ir.rewrite import simplify
-from verify.method import Method
-from verify.problem import Problem, robustness
+from verify.problem import robustness
 from verify.proof.prover import source_of
 from verify.rationals import rational
-from verify.runs.certify import certify
+from verify.runs.cascade import Cascade
+from verify.runs.certify import BATCH, Tell, certify
+from verify.runs.cluster import Cluster
+from verify.runs.crew import Crew, Here, Processes
 from verify.runs.data import Dataset, load_data
 from verify.runs.options import clip_of, device_of, homes_of, normalization_of, proof_config, proof_level
 from verify.runs.proving import Proving, check_certificates
 from verify.runs.replay import Original
-from verify.runs.store import Store
+from verify.runs.store import FILE, Store
 from verify.runs.summary import Summary, summarize
 
-METHODS = "interval,pgd,crown,bab"  # by default, cheapest first
+METHODS = "interval,pgd,crown,alpha,bab"  # by default, cheapest first
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,35 @@ class Request:
     device: str = "cpu"
     level: str | None = None
     proofs: Path | None = None
+    batch: int = BATCH
+
+    def as_json(self) -> dict[str, Any]:
+        """The texts by name; what stands here by default is left out."""
+        values = {**asdict(self), "proofs": None if self.proofs is None else str(self.proofs)}
+        plain = asdict(Request("", "", ""))
+        return {name: value for name, value in values.items() if value != plain[name]}
+
+
+@dataclass(frozen=True)
+class Help:
+    """Who shares the work: `workers` processes, or the workers of the Ray cluster at an address."""
+
+    workers: int | None = None
+    ray: str | None = None
+
+    def crew(self, cascade: Cascade) -> Crew:
+        """The workers. Raises InputError for more than one on a GPU."""
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"{self.workers} workers were asked for; give 1 or more")
+        if self.ray is not None:
+            return Cluster(cascade, self.ray, self.workers)
+        device = next(iter(cascade.problems.values())).network.device
+        if device.type == "cuda" and (self.workers or 1) > torch.cuda.device_count():
+            raise InputError(f"{self.workers} workers need a GPU each, but there are {torch.cuda.device_count()}")
+        return Here(cascade) if self.workers in (None, 1) else Processes(cascade, self.workers)
+
+
+ALONE = Help()
 
 
 @dataclass(frozen=True)
@@ -58,19 +89,16 @@ class Session:
     """A request that has been read and checked."""
 
     request: Request
-    problem: Problem
     data: Dataset
-    x: Tensor
-    methods: dict[str, Method]
-    dear: set[str]
+    cascade: Cascade
 
     @property
     def title(self) -> str:
         """One line that says what is asked."""
         ball = f"{self.request.norm} eps {self.request.eps}"
         clip = "no clip" if self.request.clip == "none" else f"clip [{self.request.clip}]"
-        level = f", proved at level {self.proving.level}" if self.proving is not None else ""
-        return f"{self.request.model} on {len(self.x)} samples of {self.data.name}, {ball}, {clip}{level}"
+        level = f", proved at level {self.cascade.proving.level}" if self.cascade.proving is not None else ""
+        return f"{self.request.model} on {len(self.cascade.x)} samples of {self.data.name}, {ball}, {clip}{level}"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -78,54 +106,80 @@ class Session:
         clip = clip_of(self.request.clip)
         return {
             "command": "certify",
-            "model": self.problem.network.digest,
+            "model": self.network.digest,
             "data": self.data.digest,
-            "samples": len(self.x),
-            "eps": str(exact_eps(self.request.eps)),
+            "samples": len(self.cascade.x),
+            "eps": list(self.cascade.problems),
             "norm": self.request.norm,
             "clip": None if clip is None else [str(end) for end in clip],
-            "methods": {name: repr(method) for name, method in self.methods.items()},
+            "methods": {name: repr(method) for name, method in self.cascade.methods.items()},
             "device": self.request.device,
-            **proof_config(self.proving and self.proving.level, self.request.proofs),
+            "batch": self.request.batch,
+            **proof_config(self.cascade.proving and self.cascade.proving.level, self.request.proofs),
         }
 
     @property
-    def proving(self) -> Proving | None:
-        """How verified samples are proved, if that is asked for."""
-        level, file = proof_level(self.request.level, self.request.proofs), Path(self.request.model)
-        if level is None:
-            return None
-        source = source_of(file) if file.is_file() else None
-        return Proving(level, self.request.proofs, source, self.request.timeout)
+    def total(self) -> int:
+        """How many outcomes there will be."""
+        return len(self.cascade.x) * len(self.cascade.problems)
 
     @property
-    def _replay(self) -> Original | None:
-        """The model file in onnxruntime, where it is an ONNX file that is used as it is."""
-        name = self.request.model
-        return Original(Path(name)) if name.endswith((".onnx", ".onnx.gz")) and not self.request.normalize else None
+    def network(self) -> Network:
+        """The network that is certified."""
+        return next(iter(self.cascade.problems.values())).network
 
-    def run(self, out: Path | None, advance: Callable[[int], None] = lambda count: None) -> tuple[Summary, Path]:
-        """Certifies what the run folder lacks; the summary of the whole run and its folder."""
-        folder = out or fresh_folder(self.request.model)
-        with Store.open(folder, self.config, versions()) as store:
-            check_certificates(self.request.proofs, store)
-            labels = self.data.y.tolist()
-            certify(self.problem, self.x, labels, self.methods, self.dear, store, advance, self._replay, self.proving)
-            return summarize(store, list(self.methods)), folder
+    def run(
+        self, out: Path | None, tell: Tell = lambda verdicts: None, *, resume: bool = False, help: Help = ALONE
+    ) -> tuple[Path, dict[str, Summary]]:
+        """Certifies what the run folder lacks; the folder and the summaries of the whole run by radius.
+
+        Args:
+            out: the run folder, by default a new one in runs/; one that holds a run is continued with `resume`, and
+                refused without.
+            tell: is told the verdicts that have become final.
+            help: who shares the work.
+        """
+        folder = folder_of(out, self.request.model, resume)
+        crew = help.crew(self.cascade)
+        try:
+            with Store.open(folder, self.config, versions(), self.request.as_json()) as store:
+                check_certificates(self.request.proofs, store)
+                certify(self.cascade, store, crew, self.request.batch, tell)
+                return folder, summarize(store)
+        finally:
+            crew.close()
 
 
 def prepare(request: Request) -> Session:
     """Reads model and data and checks that all fits. Raises VerifyError with one sentence where it does not."""
     names = request.methods or METHODS
-    proof_level(request.level, request.proofs)
     homes, clip, device = homes_of(names), clip_of(request.clip), device_of(request.device)
-    eps = exact_eps(request.eps)
-    network = simplify(network_of(request.model, request.weights, request.normalize))
+    level, radii = proof_level(request.level, request.proofs), radii_of(request.eps)
+    if request.batch < 1:
+        raise InputError(f"a batch has {request.batch} samples; give 1 or more")
+    network = simplify(network_of(request.model, request.weights, request.normalize)).to(device)
     data = load_data(request.data, request.limit)
     x = fitted(data.x, network.input_shape)
-    problem = robustness(network.to(device), x, data.y, eps, request.norm, clip)
+    problems = {str(eps): robustness(network, x, data.y, eps, request.norm, clip) for eps in radii}
     methods = {name: home.make(request.timeout) for name, home in homes.items()}
-    return Session(request, problem, data, x, methods, {name for name, home in homes.items() if home.dear})
+    dear, file = {name for name, home in homes.items() if home.dear}, Path(request.model)
+    source = source_of(file) if file.is_file() else None
+    proving = None if level is None else Proving(level, request.proofs, source, request.timeout)
+    is_onnx = request.model.endswith((".onnx", ".onnx.gz")) and not request.normalize
+    replay = Original(file) if is_onnx else None  # where the model is an ONNX file that is used as it is
+    return Session(request, data, Cascade(problems, x, data.y.tolist(), methods, dear, replay, proving))
+
+
+def folder_of(out: Path | None, model: str, resume: bool) -> Path:
+    """The run folder. Raises InputError where it holds a run that is not to be continued, or none that is."""
+    if out is None:
+        if resume:
+            raise InputError("--resume continues the run of a folder; name it with --out")
+        return fresh_folder(model)
+    if resume != (out / FILE).is_file():
+        remedy = "leave out --resume" if resume else "continue it with --resume, or name another folder"
+        raise InputError(f"{out} holds {'no run' if resume else 'a run already'}; {remedy}")
+    return out
 
 
 def network_of(model: str, weights: str | None, normalize: str | None) -> Network:
@@ -133,6 +187,14 @@ def network_of(model: str, weights: str | None, normalize: str | None) -> Networ
     front = None if normalize is None else normalization_of(normalize)
     network = load(model, weights)
     return network if front is None else normalized(network, *front)
+
+
+def radii_of(text: str) -> list[Fraction]:
+    """The radii of a comma list, ascending. Raises InputError for one that is named twice."""
+    radii = [exact_eps(part.strip()) for part in text.split(",")]
+    if len(set(radii)) < len(radii):
+        raise InputError(f"eps {text!r} names a radius twice; name each once")
+    return sorted(radii)
 
 
 def exact_eps(text: str) -> Fraction:

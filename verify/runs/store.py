@@ -13,22 +13,22 @@ import json
 import math
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from verify.errors import InputError
 
 FILE = "results.sqlite"
-FORMAT = 1  # PRAGMA user_version; raised when the tables change
+FORMAT = 2  # PRAGMA user_version; raised when the tables change
 APPLICATION = 0x76726679  # PRAGMA application_id, "vrfy"
 WAIT = 60.0  # seconds that a writer waits for another process
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE sessions (started REAL NOT NULL, versions TEXT NOT NULL);
+CREATE TABLE sessions (started REAL NOT NULL, versions TEXT NOT NULL, request TEXT NOT NULL);
 CREATE TABLE results (number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, payload TEXT NOT NULL);
 CREATE TABLE arrays (
     key TEXT NOT NULL REFERENCES results (key), name TEXT NOT NULL,
@@ -36,6 +36,14 @@ CREATE TABLE arrays (
     PRIMARY KEY (key, name)
 ) WITHOUT ROWID;
 """
+
+
+class Result(NamedTuple):
+    """One entry of a store: a JSON payload and arrays by name."""
+
+    key: str
+    payload: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray] = {}
 
 
 class Store:
@@ -46,13 +54,17 @@ class Store:
         self._connection = connection
 
     @classmethod
-    def open(cls, folder: Path | str, config: Mapping[str, Any], versions: Mapping[str, str]) -> Store:
+    def open(
+        cls, folder: Path | str, config: Mapping[str, Any], versions: Mapping[str, str],
+        request: Mapping[str, Any] | None = None,
+    ) -> Store:
         """A new run in this folder, or the one that is there, to be continued.
 
         Args:
             folder: made if absent.
             config: what fixes the results, as JSON values by name; rationals as strings.
             versions: of the software of this session; recorded, not compared.
+            request: what the user typed, as JSON values by name; recorded, not compared.
 
         Raises InputError, with the differences, if the run there has another configuration.
         """
@@ -63,7 +75,7 @@ class Store:
             raise InputError(f"cannot make run folder {folder}: {problem.strerror}; name another one") from None
         store = cls(folder, _connect(folder / FILE))
         try:
-            store._begin(dict(config), versions)
+            store._begin(dict(config), versions, request or {})
         except BaseException:
             store.close()
             raise
@@ -85,15 +97,21 @@ class Store:
 
     def put(self, key: str, payload: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
         """Writes one result in one transaction. Raises InputError if the key has a result already."""
-        text = json.dumps(payload, allow_nan=False)
-        rows = [
-            (key, name, a.dtype.newbyteorder("<").str, json.dumps(a.shape), _little(a).tobytes())
-            for name, a in (arrays or {}).items()
-        ]
+        self.put_all([Result(key, payload, arrays or {})])
+
+    def put_all(self, results: Iterable[Result]) -> None:
+        """Writes results that belong together in one transaction. Raises InputError if a key has a result already."""
+        key = ""
         try:
             with self._connection:
-                self._connection.execute("INSERT INTO results (key, payload) VALUES (?, ?)", (key, text))
-                self._connection.executemany("INSERT INTO arrays VALUES (?, ?, ?, ?, ?)", rows)
+                for key, payload, arrays in results:
+                    row = key, json.dumps(payload, allow_nan=False)
+                    self._connection.execute("INSERT INTO results (key, payload) VALUES (?, ?)", row)
+                    rows = [
+                        (key, name, a.dtype.newbyteorder("<").str, json.dumps(a.shape), _little(a).tobytes())
+                        for name, a in arrays.items()
+                    ]
+                    self._connection.executemany("INSERT INTO arrays VALUES (?, ?, ?, ?, ?)", rows)
         except sqlite3.IntegrityError:
             raise InputError(f"run {self.folder} has a result for {key}; does another process write to it?") from None
 
@@ -106,6 +124,11 @@ class Store:
         """The keys that have a result."""
         return {key for (key,) in self._connection.execute("SELECT key FROM results")}
 
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The payload of a key, or None if it has no result."""
+        row = self._connection.execute("SELECT payload FROM results WHERE key = ?", (key,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
     def array(self, key: str, name: str) -> np.ndarray | None:
         """An array of a result as it was written, or None if the result has none of that name."""
         query = "SELECT dtype, shape, data FROM arrays WHERE key = ? AND name = ?"
@@ -117,6 +140,13 @@ class Store:
         """The configuration that the run was made with."""
         return {key: json.loads(value) for key, value in self._connection.execute("SELECT key, value FROM meta")}
 
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """When the run was begun and continued ("started", seconds since 1970), by which "versions", and what "request"
+        the user typed, in order."""
+        rows = self._connection.execute("SELECT started, versions, request FROM sessions ORDER BY rowid")
+        return [{"started": at, "versions": json.loads(v), "request": json.loads(r)} for at, v, r in rows]
+
     def close(self) -> None:
         """Closes the file; the run can be opened again."""
         self._connection.close()
@@ -127,7 +157,7 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _begin(self, config: dict[str, Any], versions: Mapping[str, str]) -> None:
+    def _begin(self, config: dict[str, Any], versions: Mapping[str, str], request: Mapping[str, Any]) -> None:
         """Writes the configuration of a new run or compares that of an old one; one session row either way."""
         try:
             with self._connection:
@@ -135,8 +165,8 @@ class Store:
                 if self._pragma("application_id") == 0 and self._is_empty():
                     self._make(config)
                 self._compare(config)
-                row = time.time(), json.dumps(dict(versions))
-                self._connection.execute("INSERT INTO sessions VALUES (?, ?)", row)
+                row = time.time(), json.dumps(dict(versions)), json.dumps(dict(request))
+                self._connection.execute("INSERT INTO sessions VALUES (?, ?, ?)", row)
         except sqlite3.DatabaseError as problem:
             raise InputError(f"{self.folder / FILE} is not a readable run ({problem}); name another folder") from None
 

@@ -1,20 +1,24 @@
-"""What the results of a certification run add up to, read from its store."""
+"""What the results of a certification run add up to at each radius, read from its store."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
 from verify.bracket import Verdict
-from verify.runs.certify import CLEAN
+from verify.runs.cascade import CLEAN
 from verify.runs.store import Store
+
+IMPLIED = "implied"  # what decides a sample that another radius decides
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts over the samples of a run.
+    """Counts over the samples of a run at one radius.
 
     Args:
         samples: how many; each is clean wrong, falsified by an attack, verified, undecided or an error.
@@ -22,7 +26,8 @@ class Summary:
         falsified: of those, how many a method found a witness for.
         verified: proved, `certified` of them with a certificate that the checker accepted.
         undecided, errors: the others.
-        seconds, decided: by method, `clean` first.
+        seconds, decided: by method, `clean` first, and decided by another radius, `implied`; memory: the most in MiB
+            that a process had at once up to the method.
         reasons: why samples are undecided, with counts; failures: what the errors were.
         uncertified: why verified samples have no certificate, where one was asked for, with counts.
         trusts: what the verdicts rest on, in the order of first use.
@@ -38,6 +43,7 @@ class Summary:
     undecided: int
     errors: int
     seconds: dict[str, float]
+    memory: dict[str, float]
     decided: dict[str, int]
     reasons: dict[str, int]
     uncertified: dict[str, int]
@@ -46,22 +52,50 @@ class Summary:
     remarks: dict[str, int]
     unsettled: list[dict[str, Any]]
 
-    def exit_code(self, least: Fraction | None) -> int:
-        """4 if a sample met an error; with a least verified share: 0 reached, 1 out of reach, 3 open; else 0."""
-        if self.errors:
-            return 4
-        if least is None or self.verified >= least * self.samples:
-            return 0
-        return 1 if self.verified + self.undecided < least * self.samples else 3
+    @property
+    def population(self) -> tuple[float, float]:
+        """Between what the robust accuracy of the population lies, with a confidence of 95 %, if the samples were drawn
+        from it independently: the limits of Clopper and Pearson (1934), the lower one from the verified samples, the
+        upper one from the verified, the undecided and the errors."""
+        from scipy.stats import beta
+
+        least, most, n = self.verified, self.verified + self.undecided + self.errors, self.samples
+        tail = (1 - CONFIDENCE) / 2
+        low = float(beta.ppf(tail, least, n - least + 1)) if least else 0.0
+        high = float(beta.ppf(1 - tail, most + 1, n - most)) if most < n else 1.0
+        return low, high
 
     def as_json(self) -> dict[str, Any]:
-        """The counts and the unsettled results as JSON values."""
-        return asdict(self)
+        """The counts, the limits of the population and the unsettled results as JSON values."""
+        return {**asdict(self), "population": list(self.population)}
 
 
-def summarize(store: Store, methods: list[str]) -> Summary:
-    """The summary of the results in the store of a `certify` run with these methods."""
-    results = sorted((payload for _, payload in store.items()), key=lambda r: r["index"])
+def summarize(store: Store) -> dict[str, Summary]:
+    """The summaries of the results in the store of a `certify` run by radius, ascending."""
+    config = store.config
+    found: dict[str, list[dict[str, Any]]] = {eps: [] for eps in config["eps"]}
+    for key, payload in store.items():
+        if key.startswith("sample/"):
+            found[payload["eps"]].append(payload)
+    return {eps: _summary(results, list(config["methods"])) for eps, results in found.items()}
+
+
+def exit_code(summaries: Iterable[Summary], least: Fraction | None) -> int:
+    """4 if a sample met an error; with a least verified share, which every radius must reach: 1 where it is out of
+    reach, 3 where it is open; else 0."""
+    codes = {4 if s.errors else _reached(s, least) for s in summaries}
+    return next(code for code in (4, 1, 3, 0) if code in codes)
+
+
+def _reached(summary: Summary, least: Fraction | None) -> int:
+    if least is None or summary.verified >= least * summary.samples:
+        return 0
+    return 1 if summary.verified + summary.undecided < least * summary.samples else 3
+
+
+def _summary(results: list[dict[str, Any]], methods: list[str]) -> Summary:
+    """The results at one radius, in any order."""
+    results = sorted(results, key=lambda r: r["index"])
     verdicts = Counter(r["verdict"] for r in results)
     wrong = sum(r["verdict"] == Verdict.FALSIFIED and r["method"] == CLEAN for r in results)
     unsettled = [r for r in results if r["verdict"] in (Verdict.UNKNOWN, Verdict.ERROR)]
@@ -79,7 +113,9 @@ def summarize(store: Store, methods: list[str]) -> Summary:
         undecided=verdicts[Verdict.UNKNOWN],
         errors=verdicts[Verdict.ERROR],
         seconds={name: sum(r["methods"].get(name, {}).get("seconds", 0.0) for r in results) for name in names},
-        decided={name: sum(r["method"] == name and r not in unsettled for r in results) for name in names},
+        memory={name: max((r["methods"].get(name, {}).get("memory", 0.0) for r in results), default=0.0)
+                for name in names},
+        decided=_deciders(results, names),
         reasons=_counted(unsettled, Verdict.UNKNOWN),
         uncertified=_counted(results, Verdict.VERIFIED),
         failures=_counted(unsettled, Verdict.ERROR),
@@ -87,6 +123,13 @@ def summarize(store: Store, methods: list[str]) -> Summary:
         remarks=dict(Counter(remark for r in results if (remark := r.get("witness", {}).get("remark"))).most_common()),
         unsettled=unsettled,
     )
+
+
+def _deciders(results: list[dict[str, Any]], names: list[str]) -> dict[str, int]:
+    """How many samples each method decided; those that another radius decided are counted apart, if there are any."""
+    settled = [r for r in results if r["verdict"] not in (Verdict.UNKNOWN, Verdict.ERROR)]
+    count = Counter(IMPLIED if "implied" in r else r["method"] for r in settled)
+    return {name: count[name] for name in names + [IMPLIED] * bool(count[IMPLIED])}
 
 
 def _counted(results: list[dict[str, Any]], verdict: Verdict) -> dict[str, int]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from verify.errors import InputError, VerifyError
 from verify.ir.load import from_factory
+from verify.runs.certify import Tell
 from verify.runs.files import writable_folder
 from verify.runs.session import Request, Session, prepare, versions
 from verify.runs.store import FILE, Store
@@ -81,9 +82,10 @@ def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
     ))
 
 
-def certify(session: Session, folder: Path, advance: Callable[[int], None] = lambda count: None) -> Summary:
-    """Runs a `certification`; continues one that was interrupted."""
-    return session.run(folder / "certify", advance)[0]
+def certify(session: Session, folder: Path, tell: Tell = lambda verdicts: None) -> dict[str, Summary]:
+    """Runs a `certification`; continues one that was interrupted. The summaries by radius."""
+    place = folder / "certify"
+    return session.run(place, tell, resume=(place / FILE).is_file())[1]
 
 
 def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch | None) -> None:

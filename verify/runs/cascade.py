@@ -1,0 +1,220 @@
+"""Every sample goes through the methods in order and stops at the first one that decides it.
+
+Cheap methods take samples in batches; from the first dear one on, samples go one by one. With several radii the order
+of a binary search is taken, and each radius hears what the others have found (see `Outcome.told`). A sample whose clean
+prediction is wrong (a tie counts as wrong) is falsified at every radius. A cascade is a value that knows nothing of
+stores and workers; it can be sent to other processes.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import takewhile
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verify.bracket import Bracket, Rigour, Side, Verdict
+from verify.errors import Contradiction, SolverError, UnsupportedMethod
+from verify.method import Method
+from verify.problem import Problem
+from verify.runs.options import journaled
+from verify.runs.outcome import Outcome
+from verify.runs.proving import CHECKER, Proving
+from verify.runs.witness import sample_witness
+from verify.solving import solve
+
+CLEAN = "clean"  # what decides a misclassified sample, as if it were a method
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """The methods and the problems of a data set.
+
+    Args:
+        problems: by radius as text, ascending; of each one case a sample, from `robustness`, on the device to be used.
+        x: (batch, *shape) the samples, members of the problems' sets; labels: their classes.
+        methods: by name, in the order in which they are tried.
+        dear: names of the methods that take samples one by one.
+        replay: the original model, flat floats to flat floats, for the violations of witnesses; by default the network
+            as it was read. It changes no verdict.
+        proving: how verified samples are certified, or None to leave them as they are.
+
+    A Contradiction makes the samples that it names an error; a SolverError or UnsupportedMethod is the reason why a
+    method leaves samples undecided.
+    """
+
+    problems: dict[str, Problem]
+    x: Tensor
+    labels: Sequence[int]
+    methods: dict[str, Method]
+    dear: set[str]
+    replay: Callable[[np.ndarray], np.ndarray] | None = None
+    proving: Proving | None = None
+
+    @cached_property
+    def batched(self) -> list[str]:
+        """The methods that take batches."""
+        return list(takewhile(lambda name: name not in self.dear, self.methods))
+
+    @cached_property
+    def single(self) -> list[str]:
+        """The methods that take samples one by one."""
+        return [name for name in self.methods if name not in self.batched]
+
+    def first(self, index: Sequence[int]) -> list[Outcome]:
+        """The outcomes of these samples at every radius after the methods that take batches."""
+        clean = [self._finished(o) for o in self._clean(list(index))]
+        asked = {eps: [replace(o, eps=eps) for o in clean] for eps in self.problems}
+        return self._decided(asked, self.batched, is_last=not self.single)
+
+    def last(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The final outcomes of one sample at the radii at which it is open."""
+        return self._decided({o.eps: [o] for o in outcomes}, self.single, is_last=True)
+
+    def to(self, device: torch.device | str) -> Cascade:
+        """The same cascade on another device."""
+        return replace(self, problems={eps: problem.to(device) for eps, problem in self.problems.items()})
+
+    def _decided(self, asked: dict[str, list[Outcome]], names: list[str], is_last: bool) -> list[Outcome]:
+        """The outcomes after these methods, radius after radius."""
+        known: dict[int, list[Outcome]] = defaultdict(list)
+        for eps in search_order(list(asked)):
+            outcomes = [self._finished(o.told(known[o.index])) for o in asked[eps]]
+            for name in names:
+                tried = iter(self._try(eps, name, [o for o in outcomes if not o.is_final]))
+                outcomes = [o if o.is_final else self._finished(next(tried)) for o in outcomes]
+            for outcome in outcomes:
+                known[outcome.index].append(outcome)
+        heard = [o if o.is_final else self._finished(o.told(many)) for many in known.values() for o in many]
+        return [replace(o, is_final=o.is_final or is_last) for o in heard]
+
+    def _clean(self, index: list[int]) -> list[Outcome]:
+        """The outcomes before any method, of the first radius: falsified where the network errs on the sample."""
+        start = time.perf_counter()
+        eps, problem = next(iter(self.problems.items()))
+        part = _part(problem, index)
+        points = self.x[torch.tensor(index)].to(part.network.device, part.network.dtype)
+        with torch.no_grad():
+            y = part.network(points)
+            lower = part.spec.violation(points, y)
+        side = Side(CLEAN, Rigour.FLOAT, "F", "the network's float evaluation")
+        whole = Bracket(lower, torch.full_like(lower, torch.inf), points, side)
+        seconds = (time.perf_counter() - start) / len(index) / len(self.problems)
+        outcomes = []
+        for k, (i, prediction) in enumerate(zip(index, y.flatten(1).argmax(1).tolist(), strict=True)):
+            first = Outcome(i, eps, int(self.labels[i]), prediction, _one(whole, k))
+            if bool(lower[k].isnan()):
+                outcomes.append(first.failed(CLEAN, "the network's output is not a number"))
+            else:
+                outcomes.append(first.after(CLEAN, first.bracket, seconds, peak_memory(part)))
+        return outcomes
+
+    def _try(self, eps: str, name: str, outcomes: list[Outcome]) -> list[Outcome]:
+        """The outcomes after one more method, all in one batch."""
+        if not outcomes:
+            return []
+        start = time.perf_counter()
+        part, method, journal = _part(self.problems[eps], [o.index for o in outcomes]), self.methods[name], None
+        if name in self.dear:
+            method, journal = journaled(method, self.proving and partial(self.proving.margin, part))
+        try:
+            found: Bracket | str = _as_read(part, solve(part, method))
+        except Contradiction as crossing:
+            crossed = set(crossing.bundle.get("problems", range(len(outcomes))))
+            others = iter(self._try(eps, name, [o for k, o in enumerate(outcomes) if k not in crossed]))
+            return [o.failed(name, str(crossing)) if k in crossed else next(others) for k, o in enumerate(outcomes)]
+        except (SolverError, UnsupportedMethod) as refusal:
+            found = str(refusal)
+        if isinstance(found, Bracket) and found.notes.get("stopped") == "interrupted":
+            raise KeyboardInterrupt  # what a method saves of an interrupted search is no result
+        cost = (time.perf_counter() - start) / len(outcomes), peak_memory(part)
+        answers = [found if isinstance(found, str) else _one(found, k) for k in range(len(outcomes))]
+        pairs = zip(outcomes, answers, strict=True)
+        return [replace(o.after(name, answer, *cost), journal=journal) for o, answer in pairs]
+
+    def _finished(self, outcome: Outcome) -> Outcome:
+        """A decided outcome with its evidence; an undecided one as it is."""
+        if outcome.is_final or not outcome.decided:
+            return outcome
+        part = _part(self.problems[outcome.eps], [outcome.index])
+        if outcome.verdict is Verdict.VERIFIED and self.proving is not None:
+            outcome = _proved(outcome, self.proving, part)
+        if outcome.verdict is Verdict.FALSIFIED and not outcome.evidence:
+            assert outcome.bracket.witness is not None
+            found = sample_witness(part, outcome.bracket.witness[0].numpy(), self._original)
+            with torch.no_grad():
+                y = part.network(outcome.bracket.witness.to(part.network.device)).flatten(1)
+            outcome = replace(outcome, evidence={"witness": found.payload(), "attacked": int(y.argmax())})
+        return replace(outcome, is_final=True, journal=None)
+
+    @property
+    def _original(self) -> Callable[[np.ndarray], np.ndarray]:
+        """What replays witnesses: by default the network as it was read, in its own precision on the CPU."""
+        if self.replay is not None:
+            return self.replay
+        merged = next(iter(self.problems.values())).network
+        network = (merged.unmerged or merged).to("cpu")
+
+        def outputs(x: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                return network(torch.from_numpy(x).reshape(1, *network.input_shape)).reshape(-1).numpy()
+
+        return outputs
+
+
+def search_order(items: Sequence[T]) -> list[T]:
+    """The middle first, then the middles of the halves, and so on."""
+    order, parts = [], [(0, len(items))]
+    for start, end in parts:
+        if start < end:
+            middle = (start + end) // 2
+            order.append(items[middle])
+            parts += [(start, middle), (middle + 1, end)]
+    return order
+
+
+def peak_memory(problem: Problem) -> float:
+    """The most memory in MiB that this process has had at once, of the problem's device."""
+    if problem.network.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(problem.network.device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _proved(outcome: Outcome, proving: Proving, problem: Problem) -> Outcome:
+    """A verified outcome with its certificate; where there is none it stays, at level F as undecided."""
+    proof, kept, files = proving.certify(problem, outcome.index, outcome.eps, outcome.journal)
+    outcome = replace(outcome, evidence=kept, files=files)
+    if proof.certificate is not None:
+        return replace(outcome, verdict=Verdict.CERTIFIED, trusts=CHECKER)
+    verdict = Verdict.VERIFIED if proving.level == "R" else Verdict.UNKNOWN
+    return replace(outcome, verdict=verdict, reasons=(f"no certificate at level {proving.level}: {proof.reason}",))
+
+
+def _as_read(problem: Problem, bracket: Bracket) -> Bracket:
+    """The bracket with its witnesses replayed on the network as it was read, where rewrites have changed it."""
+    if bracket.witness is None or problem.network.unmerged is None:
+        return bracket
+    with torch.no_grad():
+        original = replace(problem, network=problem.network.unmerged).violation(bracket.witness)
+    return replace(bracket, lower=torch.where(original.isnan(), -torch.inf, bracket.lower.minimum(original)))
+
+
+def _part(problem: Problem, index: list[int]) -> Problem:
+    """The samples with these numbers."""
+    return problem.select(torch.tensor(index, device=problem.owner.device))
+
+
+def _one(bracket: Bracket, k: int) -> Bracket:
+    """Problem k of a batch, on the CPU."""
+    witness = None if bracket.witness is None else bracket.witness[k : k + 1].cpu()
+    return replace(bracket, lower=bracket.lower[k : k + 1].cpu(), upper=bracket.upper[k : k + 1].cpu(), witness=witness)

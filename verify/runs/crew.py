@@ -1,0 +1,190 @@
+"""Who does the tasks of a run: this process, processes of its own, or (see `verify.runs.cluster`) a Ray cluster.
+
+Workers hold the cascade and get tasks, which are plain values; what they answer is kept by the one process that writes
+to the store. A worker that dies loses its task and nothing else: the task is given to another one.
+"""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import pickle
+import signal
+import traceback
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import NamedTuple, Protocol
+
+import torch
+
+from verify.errors import VerifyError
+from verify.runs.cascade import Cascade
+from verify.runs.outcome import Outcome
+
+TRIES = 3  # workers that may die over one task
+
+
+class Task(NamedTuple):
+    """Samples to begin with, or the open outcomes of one sample."""
+
+    samples: tuple[int, ...]
+    outcomes: tuple[Outcome, ...] = ()
+
+    def done(self, cascade: Cascade) -> list[Outcome]:
+        """What the cascade makes of it."""
+        return cascade.last(self.outcomes) if self.outcomes else cascade.first(self.samples)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The answer to a task whose worker died, and how."""
+
+    reason: str
+
+
+class Crew(Protocol):
+    """Workers, `size` of them; a task is given while one is free."""
+
+    @property
+    def size(self) -> int: ...
+
+    def give(self, task: Task) -> None:
+        """Starts a task; there must be a free worker."""
+        ...
+
+    def take(self) -> tuple[Task, list[Outcome] | Lost]:
+        """Waits until a task is done, or lost."""
+        ...
+
+    def close(self) -> None:
+        """Ends all workers."""
+        ...
+
+
+def work(tasks: deque[Task], crew: Crew) -> Iterator[tuple[Task, list[Outcome]]]:
+    """The tasks with their answers, in the order in which they are done; tasks may be added meanwhile.
+
+    Samples over which `TRIES` workers have died are errors; so many lost batches end the run with a VerifyError.
+    """
+    running, deaths = 0, Counter[tuple[int, ...]]()
+    while tasks or running:
+        while tasks and running < crew.size:
+            crew.give(tasks.popleft())
+            running += 1
+        task, answer = crew.take()
+        running -= 1
+        if not isinstance(answer, Lost):
+            yield task, answer
+            continue
+        deaths[task.samples] += 1
+        if deaths[task.samples] < TRIES:
+            tasks.appendleft(task)
+        elif task.outcomes:
+            yield task, [o.failed("worker", f"{TRIES} workers died over it; {answer.reason}") for o in task.outcomes]
+        else:
+            raise VerifyError(f"{TRIES} workers died over samples {task.samples[0]} to {task.samples[-1]} "
+                              f"({answer.reason}); take fewer at once with --batch, or fewer workers")
+
+
+class Here:
+    """The process itself."""
+
+    size = 1
+
+    def __init__(self, cascade: Cascade):
+        self._cascade = cascade
+        self._tasks: deque[Task] = deque()
+
+    def give(self, task: Task) -> None:
+        self._tasks.append(task)
+
+    def take(self) -> tuple[Task, list[Outcome] | Lost]:
+        task = self._tasks.popleft()
+        return task, task.done(self._cascade)
+
+    def close(self) -> None:
+        pass
+
+
+class Processes:
+    """Processes on this machine, each with its own solvers and its share of the threads, on GPUs one each."""
+
+    def __init__(self, cascade: Cascade, size: int):
+        self.size = size
+        self._content = pickle.dumps(cascade.to("cpu"))  # a tensor of a GPU would be shared, not copied
+        kind = next(iter(cascade.problems.values())).network.device.type
+        self._places = [kind if kind == "cpu" else f"{kind}:{k}" for k in range(size)]
+        self._context = mp.get_context("spawn")  # a fork would copy the threads' locks
+        self._threads = max(1, torch.get_num_threads() // size)
+        self._free = deque(range(size))
+        self._workers: dict[int, tuple[BaseProcess, Connection]] = {}
+        self._tasks: dict[int, Task] = {}
+
+    def give(self, task: Task) -> None:
+        place = self._free.popleft()
+        if place not in self._workers:
+            self._workers[place] = self._started(place)
+        self._tasks[place] = task
+        with suppress(OSError):  # a worker that died meanwhile is found by `take`
+            self._workers[place][1].send_bytes(pickle.dumps(task))
+
+    def take(self) -> tuple[Task, list[Outcome] | Lost]:
+        ready = wait([self._workers[place][1] for place in self._tasks])
+        place = next(p for p in self._tasks if self._workers[p][1] in ready)
+        process, connection = self._workers[place]
+        task = self._tasks.pop(place)
+        self._free.append(place)
+        try:
+            answer = pickle.loads(connection.recv_bytes())
+        except (EOFError, OSError):
+            process.join()
+            del self._workers[place]
+            return task, Lost(f"exit code {process.exitcode}")
+        if isinstance(answer, BaseException):
+            raise answer
+        return task, answer
+
+    def close(self) -> None:
+        for process, connection in self._workers.values():
+            process.kill()
+            process.join()
+            connection.close()
+
+    def _started(self, place: int) -> tuple[BaseProcess, Connection]:
+        mine, theirs = self._context.Pipe()
+        arguments = theirs, self._content, self._places[place], self._threads
+        process = self._context.Process(target=_serve, args=arguments, daemon=True)
+        process.start()
+        theirs.close()  # so that the death of the worker closes the pipe
+        return process, mine
+
+
+def _serve(connection: Connection, content: bytes, place: str, threads: int) -> None:
+    """A worker: does tasks until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the business of the process that waits
+    torch.set_num_threads(threads)
+    cascade = pickle.loads(content).to(place)
+    with suppress(EOFError):
+        while True:
+            task = pickle.loads(connection.recv_bytes())
+            connection.send_bytes(pickle.dumps(answered(cascade, task)))
+    os._exit(0)
+
+
+def answered(cascade: Cascade, task: Task) -> list[Outcome] | Exception:
+    """The answer to a task, or what it raised, as a value that can be sent."""
+    try:
+        return task.done(cascade)
+    except VerifyError as problem:
+        return type(problem)(str(problem))
+    except Exception as problem:
+        return RuntimeError(f"{type(problem).__name__}: {problem}\n{traceback.format_exc()}")
+
+
+def batches(count: int, size: int) -> Iterable[tuple[int, ...]]:
+    """The numbers below `count` in batches."""
+    return (tuple(range(start, min(start + size, count))) for start in range(0, count, size))
