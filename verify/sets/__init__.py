@@ -8,6 +8,7 @@ the linear rows, interval bounds the hull.
 from verify.sets.ball import Ball
 from verify.sets.base import InputSet
 from verify.sets.box import Box
+from verify.sets.convex import ConvexSet
 from verify.sets.polytope import Polytope
 
-__all__ = ["Ball", "Box", "InputSet", "Polytope"]
+__all__ = ["Ball", "Box", "ConvexSet", "InputSet", "Polytope"]

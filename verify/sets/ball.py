@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -183,6 +184,15 @@ class Ball(InputSet):
             raise UnsupportedMethod(f"LP and MILP take boxes and polytopes, not {self.norm} balls; use CROWN or PGD")
         size = self.low[0].numel()
         return np.zeros((0, size)), np.zeros(0)
+
+    def constraint(self, x: Any, case: int) -> list[Any]:
+        if self.norm == "linf":
+            return super().constraint(x, case)
+        import cvxpy
+
+        center = self.center[case].flatten().cpu().double().numpy()
+        size = cvxpy.norm(x - center, {"l2": 2, "l1": 1}[self.norm])
+        return [*self._hull_constraint(x, case), size <= self._eps(self.center.double())]
 
     @property
     def _slack(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ class InputSet(ABC):
 
     low: Tensor  # (batch, *shape)
     high: Tensor  # (batch, *shape)
+    trusts: str = ""  # what the support function rests on besides float rounding, as the end of a list
 
     @property
     def batch(self) -> int:
@@ -71,6 +73,18 @@ class InputSet(ABC):
 
         Raises UnsupportedMethod where the set is no polyhedron.
         """
+
+    def constraint(self, x: Any, case: int) -> list[Any]:
+        """CVXPY constraints that a CVXPY vector x (size,), the flattened input, meets where it lies in X_case.
+
+        By default the hull and the linear rows; raises UnsupportedMethod where the set has none.
+        """
+        rows, bounds = self.linear_rows(case)
+        return [*self._hull_constraint(x, case), *([rows @ x <= bounds] if len(bounds) else [])]
+
+    def _hull_constraint(self, x: Any, case: int) -> list[Any]:
+        low, high = (end[case].flatten().cpu().double().numpy() for end in (self.low, self.high))
+        return [x >= low, x <= high]
 
     def nominal(self) -> Tensor:
         """The point that each set surrounds: the data point of a ball, else the middle; (batch, *shape)."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from verify.errors import InputError
 from verify.sets.base import InputSet
 from verify.sets.box import Box
+from verify.sets.halfspaces import Halfspaces
 
 PROJECTION_SWEEPS = 200
 SETTLED = 1e-9  # a sweep that moves the point by no more than this, relative to 1 + |x|, is the last
@@ -51,18 +52,15 @@ class Polytope(InputSet):
         flat = a.detach().flatten(2).cpu().double()
         values = torch.empty(flat.shape[:2], dtype=torch.float64)
         for case in range(self.batch):
-            rows, bounds = (torch.from_numpy(v) for v in self.linear_rows(case))
-            low, high = self.low[case].flatten().cpu().double(), self.high[case].flatten().cpu().double()
-            center, radius = (low + high) / 2, (high - low) / 2
-            for r, objective in enumerate(flat[case]):
-                multipliers = self._solve(case, objective.numpy())[1]
-                rest = objective - multipliers @ rows
-                values[case, r] = multipliers @ bounds + rest @ center + rest.abs() @ radius
+            pieces = self._halfspaces(case)
+            for r, objective in enumerate(flat[case].numpy()):
+                values[case, r] = pieces.upper(objective, pieces.propose(objective)[1])
         return values.to(a)
 
     def maximiser(self, a: Tensor) -> Tensor:
-        points = [self._solve(case, row.numpy())[0] for case, row in enumerate(a.detach().flatten(1).cpu().double())]
-        return self.project(torch.stack(points).to(a).reshape(a.shape))
+        flat = a.detach().flatten(1).cpu().double().numpy()
+        points = np.stack([self._halfspaces(case).propose(row)[0] for case, row in enumerate(flat)])
+        return self.project(torch.from_numpy(points).to(a).reshape(a.shape))
 
     def project(self, x: Tensor) -> Tensor:
         """Dykstra's alternating projections (Boyle and Dykstra 1986) over the halfspaces and the box.
@@ -156,13 +154,6 @@ class Polytope(InputSet):
             points.append(ends.mean(1) if answer.x is None else answer.x[:-1])
         return torch.from_numpy(np.stack(points))
 
-    def _solve(self, case: int, objective: np.ndarray) -> tuple[Tensor, Tensor]:
-        """(maximiser, multipliers >= 0) proposed by HiGHS; an empty polytope keeps the box center and zeros."""
-        from scipy.optimize import linprog
-
-        rows, bounds = self.linear_rows(case)
-        low, high = self.low[case].flatten().cpu().double(), self.high[case].flatten().cpu().double()
-        answer = linprog(-objective, A_ub=rows, b_ub=bounds, bounds=np.stack([low, high], 1), method="highs")
-        if answer.status != 0:
-            return (low + high) / 2, torch.zeros(len(bounds), dtype=torch.float64)
-        return torch.from_numpy(answer.x), torch.from_numpy(-answer.ineqlin.marginals).clamp(min=0)
+    def _halfspaces(self, case: int) -> Halfspaces:
+        low, high = (end[case].flatten().cpu().double().numpy() for end in (self.low, self.high))
+        return Halfspaces(low, high, *self.linear_rows(case))

@@ -49,7 +49,8 @@ class Case:
     """One case of a problem on the CPU in float64, so that nothing is rounded before the solver sees it.
 
     Args:
-        network, inputs, spec: the parts, batch of 1; `inputs` is a Box or a Polytope.
+        network, inputs, spec: the parts, batch of 1; `inputs` is a Box or a Polytope where LP and MILP
+            are to take it.
         middle: (*shape) a point of the hull in the problem's own type and on its device.
     """
 
@@ -103,6 +104,15 @@ def case_of(problem: Problem, index: int) -> Case:
     wide = None if spec.input is None else spec.input.double()
     spec = replace(spec, output=spec.output.double(), offset=spec.offset.double(), input=wide)
     return Case(problem.network.to("cpu").double(), inputs, spec, ((low + high) / 2)[0])
+
+
+def wide_case(problem: Problem, index: int) -> Case:
+    """One case with everything in float64 on the CPU, over the set as it is."""
+    place = torch.tensor([index], device=problem.owner.device)
+    inputs = problem.inputs.select(place).to("cpu").double()
+    spec = problem.spec.select(place).to("cpu").double()
+    middle = ((problem.inputs.low[index] + problem.inputs.high[index]) / 2).detach()
+    return Case(problem.network.to("cpu").double(), inputs, spec, middle)
 
 
 def _over(coefficients: torch.Tensor, columns: np.ndarray, total: int) -> sp.csr_matrix:

@@ -6,6 +6,8 @@ holds for every y, and what stationarity lacks is absorbed by the boxed columns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from verify.solvers.model import Arrays
@@ -14,10 +16,18 @@ UNIT = 2.0**-53
 
 
 class SafeBound:
-    """Upper bounds of max cost . x over one relaxed model, for any multipliers of its rows."""
+    """Upper bounds of max cost . x over one relaxed model, for any multipliers of its rows.
 
-    def __init__(self, arrays: Arrays):
-        self._arrays = arrays
+    Args:
+        arrays: the model.
+        inputs: columns that lie in a set besides, and `support`, upper bounds of linear functions over it: (inputs,)
+            -> float. Without them every column counts by its bounds alone.
+    """
+
+    def __init__(
+        self, arrays: Arrays, inputs: np.ndarray | None = None, support: Callable[[np.ndarray], float] | None = None
+    ):
+        self._arrays, self._inputs, self._support = arrays, inputs, support
         self._across = arrays.matrix.T.tocsr()
         self._absolute = abs(self._across)
         self._size = np.maximum(np.abs(arrays.low), np.abs(arrays.high))
@@ -28,14 +38,16 @@ class SafeBound:
 
             cost . x <= sum_i y_i side_i + sum_j max over [low_j, high_j] of (cost - A'y)_j x_j.
 
-        A multiplier whose side is infinite, or that is not finite, counts as 0.
+        A multiplier whose side is infinite, or that is not finite, counts as 0. The part of the last sum that belongs
+        to the inputs of a set is its support function at (cost - A'y), where that is smaller.
 
         Args:
             cost: (columns,).
             duals: (rows,) y, or None for all 0.
 
         Sound because the inequality holds for every y, and the float64 errors of A'y and of the sums are covered
-        twice over by gamma_n = n u / (1 - n u) (Higham 2002, section 3.1); trusts IEEE float64.
+        twice over by gamma_n = n u / (1 - n u) (Higham 2002, section 3.1); trusts IEEE float64, and the support
+        function where a set has one.
         """
         a = self._arrays
         y = np.zeros(len(a.row_low)) if duals is None else np.where(np.isfinite(duals), duals, 0.0)
@@ -48,6 +60,9 @@ class SafeBound:
         terms = np.abs(rows).sum() + np.abs(columns).sum()
         margin = 2 * (_gamma(self._longest + 2) * products + _gamma(len(rows) + len(columns) + 2) * terms)
         bound = float(rows.sum() + columns.sum() + margin)
+        if self._inputs is not None and self._support is not None:
+            box = float(columns[self._inputs].sum())
+            bound += min(self._support(rest[self._inputs]) - box, 0.0)
         return bound if np.isfinite(bound) else np.inf
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +20,8 @@ from verify.solvers.highs import Highs
 from verify.solvers.objectives import Case, CaseModel, case_of
 from verify.solvers.repair import SafeBound
 from verify.upper.linear import linear_boxes, linear_row_bounds
+
+AnyPoint = TypeVar("AnyPoint")
 
 
 @dataclass(frozen=True)
@@ -57,22 +61,41 @@ class LP:
 
     def _case(self, case: Case, deadline: float, notes: Counter[str]) -> tuple[float, Tensor]:
         """(upper bound, candidate point) of one case."""
-        model, cheap = case.model(tight_boxes(case)), cheap_bounds(case)
-        lps, upper, point = Relaxation(model), float(-np.inf), case.middle
-        order = np.argsort(-cheap, kind="stable").tolist()
-        for done, k in enumerate(order):
-            if cheap[k] <= upper:
-                notes["skipped"] += len(order) - done
-                break
-            if time.monotonic() > deadline:
-                notes["unsolved"] += len(order) - done
-                return float(max(upper, cheap[k])), point
-            bound, x = lps.bound(k, deadline)
-            notes["lps"] += 1
-            if min(bound, cheap[k]) > upper:
-                upper = float(min(bound, cheap[k]))
-                point = point if x is None else model.point(x, point)
-        return upper, point
+        model = case.model(tight_boxes(case))
+        upper, x = largest(cheap_bounds(case), Relaxation(model).bound, deadline, notes, "lps")
+        return upper, case.middle if x is None else model.point(x, case.middle)
+
+
+def largest(
+    cheap: np.ndarray, bound: Callable[[int, float], tuple[float, AnyPoint | None]], deadline: float,
+    notes: Counter[str], counted: str,
+) -> tuple[float, AnyPoint | None]:
+    """(upper bound, point) of the best disjunct, asking for the dear bounds only where they may matter.
+
+    Args:
+        cheap: (disjuncts,) upper bounds at hand.
+        bound: (disjunct, deadline) -> a dearer upper bound and the relaxation's point or None.
+        deadline: after which a cheap bound is kept.
+        notes: counts what was bounded under the name `counted`, "skipped" and "unsolved" disjuncts.
+
+    Sound because each disjunct is covered by one of its own bounds or by that of another that is no smaller; trusts
+    what the bounds trust.
+    """
+    upper, point = float(-np.inf), None
+    order = np.argsort(-cheap, kind="stable").tolist()
+    for done, k in enumerate(order):
+        if cheap[k] <= upper:
+            notes["skipped"] += len(order) - done
+            break
+        if time.monotonic() > deadline:
+            notes["unsolved"] += len(order) - done
+            return float(max(upper, cheap[k])), point
+        value, x = bound(k, deadline)
+        notes[counted] += 1
+        if min(value, cheap[k]) > upper:
+            upper = float(min(value, cheap[k]))
+            point = point if x is None else x
+    return upper, point
 
 
 class Relaxation:

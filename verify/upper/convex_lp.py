@@ -1,0 +1,92 @@
+"""Upper bounds by the triangle relaxation over any convex set of inputs, through CVXPY."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verify.bracket import Rigour
+from verify.method import Answer
+from verify.problem import Problem
+from verify.sets import Box, InputSet
+from verify.solvers.conic import Conic
+from verify.solvers.objectives import Case, CaseModel, wide_case
+from verify.solvers.repair import SafeBound
+from verify.upper.linear import linear_boxes, linear_row_bounds
+from verify.upper.lp import deadline_of, largest
+
+
+@dataclass(frozen=True)
+class ConvexLP:
+    """Upper bounds by one conic program for each disjunct of each case: the rows of `LP`, and the set as it is.
+
+    Args:
+        solver: CVXPY's name of a conic solver.
+        time_limit: seconds for each case, or None; what is left then keeps its linear bound.
+    """
+
+    solver: str = "CLARABEL"
+    time_limit: float | None = None
+
+    @property
+    def name(self) -> str:
+        return "CVXPY-LP"
+
+    def answer(self, problem: Problem) -> Answer:
+        """For each case the largest bound over its disjuncts, and the program's input as a candidate point.
+
+        Takes every set that offers a CVXPY constraint and a support function: boxes, balls, polytopes and convex sets.
+        `notes`: "programs" solved, "skipped" disjuncts whose linear bound was no larger than a bound of their case;
+        "unsolved" and "stopped" if a time limit was met. Raises InputError for a solver that is not there.
+
+        Sound because the program relaxes the network over its boxes, and each bound is rebuilt from the duals of the
+        rows and the set's own support function (`SafeBound`); trusts float64 rounding, and where the set is described
+        by CVXPY constraints their values and subgradients.
+        """
+        uppers, points = [], []
+        notes = Counter(programs=0, skipped=0)
+        for index in range(problem.cases):
+            upper, point = self._case(wide_case(problem, index), deadline_of(self.time_limit), notes)
+            uppers.append(upper)
+            points.append(point)
+        stopped = {"stopped": "time limit"} if notes["unsolved"] else {}
+        upper = torch.tensor(uppers, dtype=torch.float64, device=problem.owner.device)
+        trusts = f"float64 rounding{problem.inputs.trusts}"
+        return Answer(upper, torch.stack(points), Rigour.FLOAT, trusts, {**notes, **stopped})
+
+    def _case(self, case: Case, deadline: float, notes: Counter[str]) -> tuple[float, Tensor]:
+        """(upper bound, candidate point) of one case."""
+        cheap = case.least(linear_row_bounds(case.network, case.inputs, case.spec))
+        hull = replace(case, inputs=Box(case.inputs.low, case.inputs.high))
+        model = hull.model(linear_boxes(case.network, case.inputs))
+        upper, x = largest(cheap, ConvexRelaxation(model, case.inputs, self.solver).bound, deadline, notes, "programs")
+        return upper, case.middle if x is None else model.point(x, case.middle)
+
+
+class ConvexRelaxation:
+    """The relaxation of one case over its set, kept in CVXPY for all disjuncts."""
+
+    def __init__(self, model: CaseModel, inputs: InputSet, solver: str):
+        columns = model.inputs.ravel()
+        self._model, self._set = model, inputs
+        self._conic = Conic(model.arrays, columns, lambda x: inputs.constraint(x, 0), solver)
+        self._safe = SafeBound(model.arrays, columns, self._support)
+
+    def bound(self, k: int, deadline: float) -> tuple[float, np.ndarray | None]:
+        """(upper bound of disjunct k, the program's point or None).
+
+        Sound whatever CVXPY answers, see `SafeBound`; trusts float64 rounding and the set's support function.
+        """
+        cost = self._model.cost(k)
+        solution = self._conic.maximise(cost, None if deadline == np.inf else deadline - time.monotonic())
+        bound = self._safe.upper(cost, solution.duals) - self._model.offsets[k]
+        return float(np.nextafter(bound, np.inf)), solution.x
+
+    def _support(self, a: np.ndarray) -> float:
+        row = torch.from_numpy(a).reshape(1, 1, *self._set.shape)
+        return float(self._set.support(row))
