@@ -6,7 +6,7 @@ import pytest
 
 pytest_plugins = "pytester"
 
-# y = (x0 + x1, relu(x0 - x1) + 0.75), as in cli_cases; by hand v* of (0.5, 0.4) is 4 eps - 0.05
+# y = (x0 + x1, relu(x0 - x1) + 0.75), as in cli_cases; by hand v* of (0.5, 0.4) is 2 eps - 0.05
 MODEL = """
 import torch
 from torch import nn

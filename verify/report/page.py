@@ -101,14 +101,14 @@ def title_of(run: Run) -> str:
 def _section(number: int, run: Run, rows: Rows, gallery: Gallery) -> Section:
     levels, reasons = figures.levels(run), figures.reasons(run)
     drawn = [(eps, plot) for eps in run.eps if (plot := plots.brackets(run, eps)) is not None]
-    clip = run.config.get("clip")
+    clip, asked = run.config.get("clip"), run.config.get("eps", [])
     ball = f"{run.config.get('norm', 'linf')} eps {', '.join(run.eps)}"
     return Section(
         number=number,
         title=title_of(run),
         folder=str(run.folder),
         question=f"{ball}, {f'clip [{clip[0]}, {clip[1]}]' if clip else 'no clip'}, {run.samples} samples",
-        missing=run.samples * len(run.eps) - len(run.records),
+        missing=run.samples * max(len(run.eps), len(asked)) - len(run.records),
         levels=levels,
         curve=plots.robustness_curve(levels) if len(levels) > 1 else None,
         brackets=drawn,

@@ -30,7 +30,8 @@ def robustness_curve(levels: Sequence[Level]) -> Plot:
     whiskers = [(level.radius, *level.interval) for level in levels]
     if points[0][0] > 0 and len({(level.samples, level.clean) for level in levels}) == 1:
         points.insert(0, (0.0, levels[0].clean / levels[0].samples, levels[0].clean / levels[0].samples))
-    x, y = svg.across(0.0, max(point[0] for point in points) or 1.0), svg.upward(0.0, 1.0)
+    bottom = max(0.0, min(level.interval[0] for level in levels) // 0.1 / 10 - 0.1)
+    x, y = svg.across(0.0, max(point[0] for point in points) or 1.0), svg.upward(bottom, 1.0)
     low = [(x(eps), y(least)) for eps, least, _ in points]
     high = [(x(eps), y(most)) for eps, _, most in points]
     parts = [
@@ -43,14 +44,15 @@ def robustness_curve(levels: Sequence[Level]) -> Plot:
         said = f"eps {svg.number(eps)}: between {svg.percent(least)} and {svg.percent(most)}"
         parts += [svg.mark(*b, "triangle", "mark attacked", said), svg.mark(*a, "circle", "mark proved", said)]
     caption = ("The robust accuracy of these samples lies in the band: at least what is proved (circles), at most what "
-               "no attack has broken (triangles). Whiskers: 95 % interval for the population.")
+               "no attack has broken (triangles). Whiskers: 95\u2009% interval for the population.")
     return Plot(svg.picture("robust accuracy against eps", parts), caption)
 
 
 def brackets(run: Run, eps: str) -> Plot | None:
     """One vertical bar a sample from its attack to its certificate, from the safest to the most violated."""
     records = [r for r in run.records if r.eps == eps and r.verdict != ERROR and (r.lower, r.upper) != (None, None)]
-    ends = sorted(end for r in records for end in (r.lower, r.upper) if end is not None)
+    uppers = [r.upper for r in records if r.verdict != FALSIFIED]  # the others' only say how loose a bound is
+    ends = sorted(end for end in (*(r.lower for r in records), *uppers) if end is not None)
     if not ends:
         return None
     shown = records if len(records) <= MOST_BARS else records[:: -(-len(records) // MOST_BARS)]
