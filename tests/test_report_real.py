@@ -20,7 +20,7 @@ EPS = "1/100,1/20,0.1"
 
 @pytest.fixture
 def told(here: Path, capsys: pytest.CaptureFixture[str]) -> dict:
-    """What the command says of a run in the folder "run"; by hand, v* of sample 2 is 2 eps - 0.05, where x1 is 0.4 - eps."""
+    """What the command says of a run in the folder "run"; by hand, v* of sample 2 is 2 eps - 0.05."""
     assert certify("--out", "run", "--json", eps=EPS, methods="interval,pgd,crown") == 0
     return json.loads(capsys.readouterr().out)
 
@@ -46,7 +46,7 @@ def test_its_page_shows_what_was_changed(told: dict) -> None:
     page = parsed(Path("run", "report.html").read_text())
     assert page.one("h1").text == "net.onnx on data.npz"
     cells = [[cell.text for cell in line.all("td")] for line in page.one("table", "changes").all("tr")][1:]
-    assert cells == [["0.4", "0.35"]]  # x1 alone matters
+    assert cells == [["0.4", "0.35"]]  # x1 alone matters, and goes down by eps
     assert any("sample 2, eps 1/20: predicted 0, then 1" in caption.text for caption in page.all("figcaption"))
 
 

@@ -101,6 +101,9 @@ def rows_of(run: Run, clip: tuple[float, float] | None, room: int) -> tuple[Rows
     chosen = {row for row, _ in _spread(perturbed)}
     items, pictures, listed, left_out = [], {}, {}, 0
     for row, record in sorted(perturbed, key=lambda pair: pair[0] not in chosen):
+        if room < 0:
+            left_out += 1
+            continue
         witness = run.array(record, "witness")
         if witness is None:
             continue

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,12 @@ class Run:
     records: tuple[Record, ...]
     epochs: tuple[dict[str, Any], ...] = ()
 
-    @property
+    @cached_property
     def eps(self) -> tuple[str, ...]:
         """Those that have a record, smallest first."""
         return tuple(dict.fromkeys(record.eps for record in self.records))
 
-    @property
+    @cached_property
     def methods(self) -> tuple[str, ...]:
         """Those that any record names: "clean" first, then in the order in which the run tries them."""
         met = {name for record in self.records for name in record.methods}
