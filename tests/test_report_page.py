@@ -172,6 +172,17 @@ def test_a_row_opens_to_pictures_and_to_text(mixed: Path) -> None:
 
 
 @needs_chromium
+def test_what_another_eps_implies_shows_its_witness(tmp_path: Path) -> None:
+    follows = {"attacked": 7, "implied": "1/20", "methods": {}}
+    folder = put(tmp_path, [*kinds("1/20"), payload(2, "1/10", "falsified", "pgd", **follows)])
+    page, console = seen(page_of(folder), "#eps=1/10&open=2@1/10")
+    detail = page.one("tr", "detail")
+    assert [paragraph.text for paragraph in detail.all("p")] == ["follows from eps 1/20"]
+    assert len(detail.all("img")) == 3
+    assert console == ""
+
+
+@needs_chromium
 def test_clicks_and_typing_do_what_the_address_does(mixed: Path, tmp_path: Path) -> None:
     policy = re.compile("<meta http-equiv.*?>")  # which would refuse the script that plays the user
     user = """<script>

@@ -196,6 +196,19 @@
       remember(this.prefix, this.state);
     }
 
+    // the row whose witness a row stands on: its own, or that of the same sample at another eps
+    source(k) {
+      const { rows, eps } = this.data;
+      let at = k;
+      for (let step = 0; step < eps.length && this.value(rows[at], "implied"); step += 1) {
+        const other = eps.indexOf(this.value(rows[at], "implied"));
+        const next = rows.findIndex((row) => row[PLACES.index] === rows[k][PLACES.index] && row[PLACES.eps] === other);
+        if (next < 0) break;
+        at = next;
+      }
+      return at;
+    }
+
     // what a row has to say beyond its cells
     fill(cell, k) {
       const row = this.data.rows[k];
@@ -212,11 +225,11 @@
           memory === null ? "–" : memory.toFixed(0)]);
         cell.append(table(["method", "attack ≤", "v* ≤ certificate", "seconds", "peak MiB"], bounds));
       }
-      const card = document.getElementById(`run${this.number + 1}-row${k}`);
+      const at = this.source(k), card = document.getElementById(`run${this.number + 1}-row${at}`);
       const shown = card && card.querySelector(".panels, .changes");
       if (shown) cell.append(shown.cloneNode(true));
-      else if (this.data.pictures[k]) cell.append(panels(this.data.pictures[k]));
-      else if (this.data.changes[k]) cell.append(table(["coordinate", "before", "after"], this.data.changes[k]));
+      else if (this.data.pictures[at]) cell.append(panels(this.data.pictures[at]));
+      else if (this.data.changes[at]) cell.append(table(["coordinate", "before", "after"], this.data.changes[at]));
     }
   }
 

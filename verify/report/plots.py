@@ -44,7 +44,7 @@ def robustness_curve(levels: Sequence[Level]) -> Plot:
         said = f"eps {svg.number(eps)}: between {svg.percent(least)} and {svg.percent(most)}"
         parts += [svg.mark(*b, "triangle", "mark attacked", said), svg.mark(*a, "circle", "mark proved", said)]
     caption = ("The robust accuracy of these samples lies in the band: at least what is proved (circles), at most what "
-               "no attack has broken (triangles). Whiskers: 95\u2009% interval for the population.")
+               "no attack has broken (triangles). Whiskers: 95\u202f% interval for the population.")
     return Plot(svg.picture("robust accuracy against eps", parts), caption)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 54, 24, 14, 44  # margins around the plotted area
+LEFT, RIGHT, TOP, BOTTOM = 66, 24, 14, 44  # margins around the plotted area
 SHAPES = ("circle", "square", "triangle", "diamond")
 EDGE = 1e-9  # share of an axis by which rounding may push a value beyond it
 
