@@ -32,7 +32,7 @@ from verify.runs.comparison import COLUMNS, csv_of, for_value
 from verify.runs.contradiction import keep
 from verify.runs.gap import Gap, Gaps
 from verify.runs.gaps import sample_of
-from verify.sets import Box
+from verify.sets import Ball, Box
 from verify.spec import margins
 
 ATTACK = verify.PGD(restarts=5, stop_when_falsified=False)
@@ -231,9 +231,11 @@ def test_a_lie_is_caught_with_what_reproduces_it(tmp_path: Path) -> None:
     record = json.loads((folder / "contradiction.json").read_text())
     assert record["certificate"]["settings"] == repr(lie)
     assert record["network"]["digest"] == single.network.digest
+    assert record["set"] == {"kind": "Ball", "norm": "linf", "eps": "1/10", "clip": ["0", "1"]}
     with np.load(folder / "sample.npz") as arrays:
-        rebuilt = Box(torch.from_numpy(arrays["low"]), torch.from_numpy(arrays["high"]))
+        rebuilt = Ball(torch.from_numpy(arrays["nominal"]), "1/10")
         assert bool(rebuilt.contains(torch.from_numpy(arrays["witness"])))
+        assert arrays["low"].tolist() == rebuilt.low.tolist()
     assert keep(bundle, tmp_path).name == "contradiction-2"  # the first evidence stays
 
 

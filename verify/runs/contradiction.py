@@ -19,6 +19,7 @@ from verify.ir.graph import Network
 from verify.problem import Problem
 from verify.runs.files import writable_folder, write_whole
 from verify.runs.session import versions
+from verify.sets import Ball, InputSet
 
 NAME = "contradiction"
 FLAGS = ("norm", "clip", "normalize", "timeout", "device")
@@ -28,11 +29,12 @@ def keep(bundle: Mapping[str, Any], place: Path) -> Path:
     """Writes the bundle of a crossing that `gaps` raised to a new folder `contradiction` in `place`, and returns it.
 
     The folder gets
-        sample.npz         the box hull (low, high), the specification, and where they are known witness, x and y:
-                           with x and y it is a data set for `--data`
+        sample.npz         the set's nominal point (a ball's center) and box hull (low, high), the specification, and
+                           where they are known witness, x and y: with x and y it is a data set for `--data`
         network.safetensors, or a copy of the model's file
-        contradiction.json methods, their settings and numbers, the network's digest and nodes, versions, and with
-                           bundle["asked"] (the texts of the command line) the command that asks the same again
+        contradiction.json the kind of set, a ball's numbers as rationals, methods, their settings and numbers, the
+                           network's digest and nodes, versions, and with bundle["asked"] (the texts of the command
+                           line) the command that asks the same again
 
     What cannot be written of the network is said in the JSON. Raises InputError where the folder cannot be written.
     """
@@ -52,7 +54,7 @@ def keep(bundle: Mapping[str, Any], place: Path) -> Path:
         "network": {
             "digest": network.digest, "file": file, "reason": reason, "nodes": [repr(n) for n in network.graph.nodes],
         },
-        "set": type(problem.inputs).__name__,
+        "set": _set(problem.inputs),
         "asked": asked,
         "again": None if asked is None else _command(asked, bundle, file),
         "versions": versions(),
@@ -65,11 +67,19 @@ def _arrays(bundle: Mapping[str, Any], problem: Problem) -> dict[str, np.ndarray
     """The problem of one sample and its points."""
     spec, inputs = problem.spec, problem.inputs
     found: dict[str, Tensor | None] = {
-        "low": inputs.low, "high": inputs.high, "output": spec.output, "offset": spec.offset,
-        "disjunct": spec.disjunct, "mask": spec.mask, "input": spec.input,
+        "nominal": inputs.nominal(), "low": inputs.low, "high": inputs.high,
+        "output": spec.output, "offset": spec.offset, "disjunct": spec.disjunct, "mask": spec.mask, "input": spec.input,
         **{name: bundle.get(name) for name in ("witness", "x", "y")},
     }
     return {name: tensor.detach().cpu().numpy() for name, tensor in found.items() if tensor is not None}
+
+
+def _set(inputs: InputSet) -> dict[str, Any]:
+    """The kind of a set, and what makes a ball of its center."""
+    if not isinstance(inputs, Ball):
+        return {"kind": type(inputs).__name__}
+    clip = None if inputs.clip is None else [str(end) for end in inputs.clip]
+    return {"kind": "Ball", "norm": inputs.norm, "eps": str(inputs.eps), "clip": clip}
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
