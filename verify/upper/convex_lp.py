@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
+from verify.errors import UnsupportedMethod
 from verify.method import Answer
 from verify.problem import Problem
 from verify.sets import Box, InputSet
 from verify.solvers.conic import Conic
+from verify.solvers.encoding import Boxes
 from verify.solvers.objectives import Case, CaseModel, wide_case
 from verify.solvers.repair import SafeBound
 from verify.upper.linear import linear_boxes, linear_row_bounds
-from verify.upper.lp import deadline_of, largest
+from verify.upper.lp import Relaxation, deadline_of, largest
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,22 @@ class ConvexLP:
     def _case(self, case: Case, deadline: float, notes: Counter[str]) -> tuple[float, Tensor]:
         """(upper bound, candidate point) of one case."""
         cheap = case.least(linear_row_bounds(case.network, case.inputs, case.spec))
-        hull = replace(case, inputs=Box(case.inputs.low, case.inputs.high))
-        model = hull.model(linear_boxes(case.network, case.inputs))
+        model = hull_model(case, linear_boxes(case.network, case.inputs))
         upper, x = largest(cheap, ConvexRelaxation(model, case.inputs, self.solver).bound, deadline, notes, "programs")
         return upper, case.middle if x is None else model.point(x, case.middle)
+
+
+def hull_model(case: Case, boxes: Boxes) -> CaseModel:
+    """The linear model of a case over the hull of its set."""
+    return replace(case, inputs=Box(case.inputs.low, case.inputs.high)).model(boxes)
+
+
+def relaxation_of(case: Case, boxes: Boxes) -> Relaxation | ConvexRelaxation:
+    """The triangle relaxation of a case: an LP over a polyhedron, a conic program over another set."""
+    try:
+        return Relaxation(case.model(boxes))
+    except UnsupportedMethod:
+        return ConvexRelaxation(hull_model(case, boxes), case.inputs, "CLARABEL")
 
 
 class ConvexRelaxation:

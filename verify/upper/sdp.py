@@ -1,0 +1,111 @@
+"""Upper bounds by the semidefinite relaxation of Raghunathan, Steinhardt and Liang (2018b)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verify.bracket import Rigour
+from verify.errors import UnsupportedMethod
+from verify.method import Answer
+from verify.problem import Problem
+from verify.rationals import round_up
+from verify.sets import Ball, InputSet
+from verify.solvers.lift import Lift, lift, lifted_size
+from verify.solvers.objectives import Case, wide_case
+from verify.solvers.semidefinite import Constraints, Semidefinite
+from verify.upper.convex_lp import relaxation_of
+from verify.upper.linear import linear_boxes, linear_row_bounds
+from verify.upper.lp import deadline_of, largest
+
+LARGE = "too large"
+
+
+@dataclass(frozen=True)
+class SDP:
+    """Upper bounds by one semidefinite program for each disjunct of each case whose LP bound may be the largest.
+
+    Args:
+        gap: of each program, relative to the largest coefficient of its objective.
+        order: the largest matrix, 1 + inputs + undecided neurons; larger cases keep their LP bound.
+        time_limit: seconds for each case, or None; what is left then keeps its LP bound.
+    """
+
+    gap: float = 1e-5
+    order: int = 400
+    time_limit: float | None = None
+
+    @property
+    def name(self) -> str:
+        return "SDP"
+
+    def answer(self, problem: Problem) -> Answer:
+        """For each case the largest bound over its disjuncts, never above the LP's, and the program's first moment as a
+        candidate point.
+
+        Balls are taken as they are, polytopes with their rows, other sets as their hull. `notes`: "programs" solved,
+        "skipped" disjuncts, "unsolved" ones; "stopped" with the reason if some kept their LP bound. Raises
+        UnsupportedMethod for operators other than affine ones and those with one kink (ReLU, LeakyReLU, abs), and for
+        inputs that alone exceed `order`.
+
+        Sound because the program relaxes the network over its boxes and each bound is rebuilt from the multipliers
+        (`Semidefinite.rebuilt`); trusts float64 rounding.
+        """
+        if 1 + prod(problem.inputs.shape) > self.order:
+            raise UnsupportedMethod(
+                f"SDP lifts {prod(problem.inputs.shape)} inputs and the undecided neurons to one matrix, above its "
+                f"limit of order {self.order}; use ConvexLP or BranchAndBound, or raise SDP(order=...)"
+            )
+        notes = Counter(programs=0, skipped=0)
+        parts = [self._case(wide_case(problem, index), notes) for index in range(problem.cases)]
+        upper = torch.tensor([upper for upper, _ in parts], dtype=torch.float64, device=problem.owner.device)
+        points = torch.stack([point for _, point in parts])
+        reasons = ["time limit"] if notes["unsolved"] else []
+        reasons += [f"{notes[LARGE]} cases need a matrix above order {self.order}"] if notes[LARGE] else []
+        stopped = {"stopped": "; ".join(reasons)} if reasons else {}
+        trusts = f"float64 rounding{problem.inputs.trusts}"
+        return Answer(upper, points, Rigour.FLOAT, trusts, {**notes, **stopped})
+
+    def _case(self, case: Case, notes: Counter[str]) -> tuple[float, Tensor]:
+        """(upper bound, candidate point) of one case."""
+        deadline, boxes = deadline_of(self.time_limit), linear_boxes(case.network, case.inputs)
+        size, relaxed = lifted_size(case, boxes), relaxation_of(case, boxes)
+        cheap = case.least(linear_row_bounds(case.network, case.inputs, case.spec))
+        cheap = np.array([min(value, relaxed.bound(k, deadline)[0]) for k, value in enumerate(cheap)])
+        if size > self.order:
+            notes[LARGE] += 1
+            return float(cheap.max(initial=-np.inf)), case.middle
+        lifted = lift(case, boxes)
+        known, goals = constraints_of(lifted, case.inputs), lifted.objectives(case)
+
+        def bound(k: int, deadline: float) -> tuple[float, np.ndarray | None]:
+            return Semidefinite(goals[k], known).upper(self.gap, deadline)
+
+        upper, v = largest(cheap, bound, deadline, notes, "programs")
+        return upper, case.middle if v is None else lifted.point(v, case.middle)
+
+
+def constraints_of(lifted: Lift, inputs: InputSet) -> Constraints:
+    """What is known of v: the network's rows and the set's (batch of 1).
+
+    Sound because ||x - c||_2 <= ||x - c||_1, so that an L1 ball lies in the L2 ball of its radius; trusts float64
+    rounding.
+    """
+    linear = lifted.linear
+    if not isinstance(inputs, Ball) or inputs.norm == "linf":
+        if not inputs.trusts:  # a polyhedron
+            rows, bounds = inputs.linear_rows(0)
+            sides = -rows @ lifted.inputs
+            sides[:, 0] += bounds
+            linear = np.concatenate([linear, sides])
+        return Constraints(linear, lifted.left, lifted.right)
+    eps = float(round_up(np.array([inputs.eps], dtype=object), torch.float64))
+    moved = lifted.inputs.copy()
+    moved[:, 0] -= inputs.center[0].flatten().numpy()
+    moved = moved[np.abs(moved).max(1) > 0] / max(eps, 1e-300)
+    return Constraints(linear, lifted.left, lifted.right, moved, moved if inputs.norm == "l1" else None)
