@@ -49,8 +49,9 @@ def certify(
     """
     from verify.cli import output
     from verify.report.table import certification
+    from verify.runs.keep import Help
     from verify.runs.options import share_of
-    from verify.runs.session import Help, Request, prepare
+    from verify.runs.session import Request, prepare
     from verify.runs.summary import exit_code
 
     least = None if fail_under is None else share_of(fail_under)

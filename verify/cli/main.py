@@ -16,9 +16,11 @@ from verify.cli.audit import audit
 from verify.cli.certify import certify
 from verify.cli.check import check
 from verify.cli.doctor import doctor
+from verify.cli.explain import explain
 from verify.cli.export import export
 from verify.cli.gaps import gaps
 from verify.cli.inspect import inspect
+from verify.cli.radius import radius
 from verify.cli.report import report
 from verify.cli.train import train
 from verify.cli.vnncomp import vnncomp
@@ -31,7 +33,7 @@ app = typer.Typer(
     help="Robustness of trained neural networks: attacks, exact solutions and certificates.",
     add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (certify, report, export, train, vnnlib, vnncomp, gaps, check, audit, inspect, doctor):
+for command in (certify, radius, explain, report, export, train, vnnlib, vnncomp, gaps, check, audit, inspect, doctor):
     app.command()(command)
 
 

@@ -15,9 +15,23 @@ from verify.upper.improve import Improved
 def candidates(dual: Dual, improved: Improved, count: int) -> Tensor:
     """The columns of each domain whose relaxation costs the row most, (rows, count) long, -1 where none is left.
 
-    Two measures take turns. The first is what the fixed line of a neuron may add to the bound: its coefficient times
-    the line's height above the function at the knot, as in BaBSR (Bunel et al. 2020, section 5). The second is the
-    error at the very point where the bound is attained: the coefficient times the distance from line to function.
+    The two measures of `costs` take turns.
+    """
+    unstable = dual.unstable(improved.domains.low, improved.domains.high)
+    found = []
+    for cost in costs(dual, improved):
+        top = cost.masked_fill(~unstable, -torch.inf).topk(min(count, cost.shape[1]), 1)
+        found.append(torch.where(top.values > -torch.inf, top.indices, -1))
+    turns = torch.stack(found, 2).flatten(1)
+    return _distinct(F.pad(turns, (0, max(0, count - turns.shape[1])), value=-1), count)
+
+
+def costs(dual: Dual, improved: Improved) -> tuple[Tensor, Tensor]:
+    """What the relaxation of each column costs the row, in two measures (rows, U).
+
+    The first is what the fixed line of a neuron may add to the bound: its coefficient times the line's height above the
+    function at the knot, as in BaBSR (Bunel et al. 2020, section 5). The second is the error at the very point where
+    the bound is attained: the coefficient times the distance from line to function.
     """
     domains = improved.domains
     height, error = torch.zeros_like(domains.low), torch.zeros_like(domains.low)
@@ -27,13 +41,7 @@ def candidates(dual: Dual, improved: Improved, count: int) -> Tensor:
         box = Interval(domains.low[:, span], domains.high[:, span])
         z = improved.primal.z[:, span] + at[:, span]
         height[:, span], error[:, span] = _costs(site, box, improved.a[:, span], z, domains.slope[:, span])
-    unstable = dual.unstable(domains.low, domains.high)
-    found = []
-    for cost in (height, error):
-        top = cost.masked_fill(~unstable, -torch.inf).topk(min(count, cost.shape[1]), 1)
-        found.append(torch.where(top.values > -torch.inf, top.indices, -1))
-    turns = torch.stack(found, 2).flatten(1)
-    return _distinct(F.pad(turns, (0, max(0, count - turns.shape[1])), value=-1), count)
+    return height, error
 
 
 def split_points(dual: Dual, column: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -68,7 +68,8 @@ def _accuracies(summary: Summary) -> Table:
     for name, count, remark in rows:
         table.add_row(name, _share(count, summary), f"{count} of {summary.samples}", Text(remark, style="dim"))
     low, high = summary.population
-    table.add_row("population", "", "", Text(f"{100 * low:.1f} to {100 * high:.1f} %, with 95 % confidence", style="dim"))
+    interval = f"{100 * low:.1f} to {100 * high:.1f} %, with 95 % confidence"
+    table.add_row("population", "", "", Text(interval, style="dim"))
     return table
 
 

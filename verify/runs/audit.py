@@ -27,10 +27,10 @@ from verify.runs.claims import SAT, UNSAT, Claim, read_claims, read_point
 from verify.runs.decide import Answer, decide, read_network
 from verify.runs.files import write_whole
 from verify.runs.instances import digest, read_families
+from verify.runs.keep import versions
 from verify.runs.options import Home, homes_of
 from verify.runs.proving import CHECKER
 from verify.runs.replay import Original, members
-from verify.runs.session import versions
 from verify.runs.store import Store
 from verify.runs.vnncomp import NETWORKS
 from verify.runs.witness import Witness, property_witness

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import takewhile
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -61,6 +62,15 @@ class Cascade:
     replay: Callable[[np.ndarray], np.ndarray] | None = None
     proving: Proving | None = None
 
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self.problems.values())).network.device
+
+    @property
+    def folder(self) -> Path | None:
+        """Where certificates go."""
+        return None if self.proving is None else self.proving.folder
+
     @cached_property
     def batched(self) -> list[str]:
         """The methods that take batches."""
@@ -77,9 +87,13 @@ class Cascade:
         asked = {eps: [replace(o, eps=eps) for o in clean] for eps in self.problems}
         return self._decided(asked, self.batched, is_last=not self.single)
 
-    def last(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    def last(self, found: Sequence[Outcome]) -> list[Outcome]:
         """The final outcomes of one sample at the radii at which it is open."""
-        return self._decided({o.eps: [o] for o in outcomes}, self.single, is_last=True)
+        return self._decided({o.eps: [o] for o in found}, self.single, is_last=True)
+
+    def restored(self, state: dict[str, Any], point: np.ndarray | None) -> Outcome:
+        """See `Outcome.state`."""
+        return Outcome.restored(state, point)
 
     def to(self, device: torch.device | str) -> Cascade:
         """The same cascade on another device."""
@@ -128,7 +142,7 @@ class Cascade:
         if name in self.dear:
             method, journal = journaled(method, self.proving and partial(self.proving.margin, part))
         try:
-            found: Bracket | str = _as_read(part, solve(part, method))
+            found: Bracket | str = as_read(part, solve(part, method))
         except Contradiction as crossing:
             crossed = set(crossing.bundle.get("problems", range(len(outcomes))))
             others = iter(self._try(eps, name, [o for k, o in enumerate(outcomes) if k not in crossed]))
@@ -200,7 +214,7 @@ def _proved(outcome: Outcome, proving: Proving, problem: Problem) -> Outcome:
     return replace(outcome, verdict=verdict, reasons=(f"no certificate at level {proving.level}: {proof.reason}",))
 
 
-def _as_read(problem: Problem, bracket: Bracket) -> Bracket:
+def as_read(problem: Problem, bracket: Bracket) -> Bracket:
     """The bracket with its witnesses replayed on the network as it was read, where rewrites have changed it."""
     if bracket.witness is None or problem.network.unmerged is None:
         return bracket

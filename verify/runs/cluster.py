@@ -1,27 +1,26 @@
-"""Workers on a Ray cluster: one actor a worker, that holds the cascade and does one task at a time."""
+"""Workers on a Ray cluster: one actor a worker, that holds the job and does one task at a time."""
 
 from __future__ import annotations
 
 import pickle
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from verify.errors import InputError
-from verify.runs.cascade import Cascade
-from verify.runs.crew import Lost, Task, answered
-from verify.runs.outcome import Outcome
+from verify.runs.crew import Found, Job, Lost, Task, answered
 
 LOCAL = "local"  # the address of a cluster that is started here, and ends with the run
 
 
 class Cluster:
-    """Actors on a Ray cluster, each with one CPU, or with one GPU where the cascade is on one.
+    """Actors on a Ray cluster, each with one CPU, or with one GPU where the job is on one.
 
-    Every node needs this package; the model and the data travel with the cascade. An actor that dies, with its node or
+    Every node needs this package; the model and the data travel with the job. An actor that dies, with its node or
     alone, loses its task and is started anew where there is room.
     """
 
-    def __init__(self, cascade: Cascade, address: str, size: int | None = None):
+    def __init__(self, job: Job, address: str, size: int | None = None):
         """address: of the cluster, "auto" for the one that this machine belongs to, or "local"; size: workers, by
         default as many as the cluster has CPUs, or GPUs. Raises InputError where there is no cluster."""
         try:
@@ -29,7 +28,7 @@ class Cluster:
         except ModuleNotFoundError:
             raise InputError("Ray is not installed; install it with pip install 'verify-nn[ray]'") from None
         self._ray: Any = ray
-        self._on_gpus = next(iter(cascade.problems.values())).network.device.type == "cuda"
+        self._on_gpus = job.device.type == "cuda"
         self._connect(address, size)
         resource = "GPU" if self._on_gpus else "CPU"
         room = int(ray.cluster_resources().get(resource, 0))
@@ -37,7 +36,7 @@ class Cluster:
             ray.shutdown()
             raise InputError(f"the Ray cluster at {address} has {room} {resource}s, too few for {size or 1} workers")
         self.size = size or room
-        self._content = ray.put(pickle.dumps(cascade.to("cpu")))
+        self._content = ray.put(pickle.dumps(job.to("cpu")))
         need = {"num_gpus": 1, "num_cpus": 0} if self._on_gpus else {"num_cpus": 1}
         self._actor = self._ray.remote(**need)(Actor)
         self._free: deque[Any] = deque()
@@ -47,7 +46,7 @@ class Cluster:
         actor = self._free.popleft() if self._free else self._actor.remote(self._content, self._on_gpus)
         self._running[actor.done.remote(pickle.dumps(task))] = actor, task
 
-    def take(self) -> tuple[Task, list[Outcome] | Lost]:
+    def take(self) -> tuple[Task, Sequence[Found] | Lost]:
         (ready, *_), _ = self._ray.wait(list(self._running), num_returns=1)
         actor, task = self._running.pop(ready)
         try:
@@ -83,8 +82,8 @@ class Actor:
         import torch
 
         torch.set_num_threads(1)
-        self._cascade: Cascade = pickle.loads(content).to("cuda" if on_gpu else "cpu")
+        self._job: Job = pickle.loads(content).to("cuda" if on_gpu else "cpu")
 
     def done(self, task: bytes) -> bytes:
         """The answer to a task; both are pickled here, so that Ray sees bytes only."""
-        return pickle.dumps(answered(self._cascade, pickle.loads(task)))
+        return pickle.dumps(answered(self._job, pickle.loads(task)))

@@ -18,7 +18,7 @@ from verify.errors import InputError
 from verify.ir.graph import Network
 from verify.problem import Problem
 from verify.runs.files import writable_folder, write_whole
-from verify.runs.session import versions
+from verify.runs.keep import versions
 from verify.sets import Ball, InputSet
 
 NAME = "contradiction"

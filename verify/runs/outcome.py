@@ -97,7 +97,7 @@ class Outcome:
 
     def failed(self, name: str, reason: str) -> Outcome:
         """The outcome of a sample that met an error, which is never a verdict."""
-        return replace(self, verdict=Verdict.ERROR, method=name, reasons=(f"{name}: {reason}",))
+        return replace(self, verdict=Verdict.ERROR, method=name, reasons=(f"{name}: {reason}",), is_final=True)
 
     def _met(self, name: str, found: Bracket) -> Outcome:
         try:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import platform
-import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from verify.errors import InputError
@@ -23,14 +19,12 @@ from verify.problem import robustness
 from verify.proof.prover import source_of
 from verify.rationals import rational
 from verify.runs.cascade import Cascade
-from verify.runs.certify import BATCH, Tell, certify
-from verify.runs.cluster import Cluster
-from verify.runs.crew import Crew, Here, Processes
+from verify.runs.certify import BATCH, Tell
 from verify.runs.data import Dataset, load_data
+from verify.runs.keep import ALONE, Help, Keep, folder_of
 from verify.runs.options import clip_of, device_of, homes_of, normalization_of, proof_config, proof_level
 from verify.runs.proving import Proving, check_certificates
 from verify.runs.replay import Original
-from verify.runs.store import FILE, Store
 from verify.runs.summary import Summary, summarize
 
 METHODS = "interval,pgd,crown,alpha,bab"  # by default, cheapest first
@@ -60,28 +54,6 @@ class Request:
         values = {**asdict(self), "proofs": None if self.proofs is None else str(self.proofs)}
         plain = asdict(Request("", "", ""))
         return {name: value for name, value in values.items() if value != plain[name]}
-
-
-@dataclass(frozen=True)
-class Help:
-    """Who shares the work: `workers` processes, or the workers of the Ray cluster at an address."""
-
-    workers: int | None = None
-    ray: str | None = None
-
-    def crew(self, cascade: Cascade) -> Crew:
-        """The workers. Raises InputError for more than one on a GPU."""
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"{self.workers} workers were asked for; give 1 or more")
-        if self.ray is not None:
-            return Cluster(cascade, self.ray, self.workers)
-        device = next(iter(cascade.problems.values())).network.device
-        if device.type == "cuda" and (self.workers or 1) > torch.cuda.device_count():
-            raise InputError(f"{self.workers} workers need a GPU each, but there are {torch.cuda.device_count()}")
-        return Here(cascade) if self.workers in (None, 1) else Processes(cascade, self.workers)
-
-
-ALONE = Help()
 
 
 @dataclass(frozen=True)
@@ -139,15 +111,10 @@ class Session:
             tell: is told the verdicts that have become final.
             help: who shares the work.
         """
-        folder = folder_of(out, self.request.model, resume)
-        crew = help.crew(self.cascade)
-        try:
-            with Store.open(folder, self.config, versions(), self.request.as_json()) as store:
-                check_certificates(self.request.proofs, store)
-                certify(self.cascade, store, crew, self.request.batch, tell)
-                return folder, summarize(store)
-        finally:
-            crew.close()
+        keep = Keep(folder_of(out, self.request.model, resume), self.config, self.request.as_json(), self.request.batch)
+        check = partial(check_certificates, self.request.proofs)
+        summaries = keep.carry_out(self.cascade, help, tell, summarize, check)
+        return keep.folder, summaries
 
 
 def prepare(request: Request) -> Session:
@@ -168,18 +135,6 @@ def prepare(request: Request) -> Session:
     is_onnx = request.model.endswith((".onnx", ".onnx.gz")) and not request.normalize
     replay = Original(file) if is_onnx else None  # where the model is an ONNX file that is used as it is
     return Session(request, data, Cascade(problems, x, data.y.tolist(), methods, dear, replay, proving))
-
-
-def folder_of(out: Path | None, model: str, resume: bool) -> Path:
-    """The run folder. Raises InputError where it holds a run that is not to be continued, or none that is."""
-    if out is None:
-        if resume:
-            raise InputError("--resume continues the run of a folder; name it with --out")
-        return fresh_folder(model)
-    if resume != (out / FILE).is_file():
-        remedy = "leave out --resume" if resume else "continue it with --resume, or name another folder"
-        raise InputError(f"{out} holds {'no run' if resume else 'a run already'}; {remedy}")
-    return out
 
 
 def network_of(model: str, weights: str | None, normalize: str | None) -> Network:
@@ -214,23 +169,3 @@ def fitted(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     same = [n for n in given if n != 1] == [n for n in shape if n != 1]
     flat = len(shape) == 1 and x[0].numel() == shape[0]
     return x.reshape(len(x), *shape) if same or flat else x
-
-
-def versions() -> dict[str, str]:
-    """Of what computed the results, as far as it is installed: training needs no solver."""
-    found = {"python": platform.python_version()}
-    for name in ("verify-nn", "torch", "numpy", "highspy", "onnx"):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
-def fresh_folder(model: str) -> Path:
-    """A run folder that does not exist, named after the model and the time."""
-    stem = Path(model.split(":")[-1]).stem or "run"
-    base = Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    count, folder = 1, base
-    while folder.exists():
-        count += 1
-        folder = base.with_name(f"{base.name}-{count}")
-    return folder

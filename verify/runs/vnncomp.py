@@ -23,9 +23,9 @@ from verify.errors import VerifyError
 from verify.runs.decide import Decision, decide, read_network
 from verify.runs.files import writable_folder, write_whole
 from verify.runs.instances import Instance, digest, read_families
+from verify.runs.keep import versions
 from verify.runs.options import Home, homes_of, proof_config
 from verify.runs.proving import check_certificates
-from verify.runs.session import versions
 from verify.runs.store import Store, json_bounds
 
 ERROR = "error"

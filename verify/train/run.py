@@ -21,7 +21,8 @@ from verify.errors import InputError, VerifyError
 from verify.ir.load import from_factory
 from verify.runs.certify import Tell
 from verify.runs.files import writable_folder
-from verify.runs.session import Request, Session, prepare, versions
+from verify.runs.keep import versions
+from verify.runs.session import Request, Session, prepare
 from verify.runs.store import FILE, Store
 from verify.runs.summary import Summary
 from verify.train import checkpoint

@@ -1,0 +1,56 @@
+"""`verify radius`: how far the nearest misclassified input is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from verify.cli import options
+from verify.cli.options import Clip, Model, Norm, Normalize, Weights
+
+
+def radius(
+    model: Model,
+    data: options.Data,
+    most: Annotated[str | None, typer.Option(
+        metavar="E", help="largest radius to look at; by default one that reaches the whole clip",
+        show_default=False)] = None,
+    weights: Weights = None,
+    norm: Norm = "linf",
+    clip: Clip = "0,1",
+    normalize: Normalize = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="number of samples, from the first")] = 100,
+    methods: Annotated[str | None, typer.Option(
+        metavar="A,B,..", help=f"{options.METHODS_HELP}; default pgd,crown,bab")] = None,
+    timeout: Annotated[float, typer.Option(
+        metavar="S", min=0.0, help="seconds that a sample may take one by one")] = 10.0,
+    tolerance: Annotated[str, typer.Option(
+        metavar="P", help="how far the ends may lie apart, relative to the lower one")] = "1%",
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="samples that are searched together")] = 128,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")] = "cpu",
+    workers: options.Workers = None,
+    ray: options.Ray = None,
+    out: options.RunFolder = None,
+    resume: options.Resume = False,
+    json: Annotated[bool, typer.Option("--json", help="print JSON instead of the table")] = False,
+) -> None:
+    """Bracket the minimal adversarial distortion of every sample: verified below it, attacked above it.
+
+    The methods that take batches search a grid of radii; the others halve what is left until the ends are near enough.
+    """
+    from verify.cli import output
+    from verify.report.radius import radii
+    from verify.runs.keep import Help
+    from verify.runs.radius_session import RadiusRequest, prepare_radius
+
+    session = prepare_radius(RadiusRequest(model, data, most, weights, norm, clip, normalize, limit, methods, timeout,
+                                           tolerance, device, batch))
+    with output.verdicts(len(session.job.x)) as tell:
+        folder, summary = session.run(out, tell, resume=resume, help=Help(workers, ray))
+    if json:
+        output.print_json({"title": session.title, "run": str(folder), "config": session.config, **summary.as_json()})
+    else:
+        output.show(radii(session.title, summary))
+    output.note(f"run kept in {folder}")
+    raise typer.Exit(4 if summary.errors else 0)

@@ -1,0 +1,182 @@
+"""A search for radii from the user's texts to its store, and what its results add up to."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from verify.errors import InputError
+from verify.ir.rewrite import simplify
+from verify.problem import robustness
+from verify.runs.certify import BATCH, Tell
+from verify.runs.data import Dataset, load_data
+from verify.runs.keep import ALONE, Help, Keep, folder_of
+from verify.runs.options import clip_of, device_of, homes_of, share_of
+from verify.runs.radii import Radii
+from verify.runs.session import exact_eps, fitted, network_of
+from verify.runs.store import Store
+
+METHODS = "pgd,crown,bab"  # by default
+
+
+@dataclass(frozen=True)
+class RadiusRequest:
+    """What a user asks of `verify radius`, as texts; README and `--help` say what they mean."""
+
+    model: str
+    data: str
+    most: str | None = None
+    weights: str | None = None
+    norm: str = "linf"
+    clip: str = "0,1"
+    normalize: str | None = None
+    limit: int | None = 100
+    methods: str | None = None
+    timeout: float = 10.0
+    tolerance: str = "1%"
+    device: str = "cpu"
+    batch: int = BATCH
+
+    def as_json(self) -> dict[str, Any]:
+        """The texts by name; what stands here by default is left out."""
+        plain = asdict(RadiusRequest("", ""))
+        return {name: value for name, value in asdict(self).items() if value != plain[name]}
+
+
+@dataclass(frozen=True)
+class RadiusSummary:
+    """What the brackets of all samples add up to.
+
+    Args:
+        samples, clean: how many there are, and how many of them are classified rightly.
+        closed, open, errors: how many brackets are narrow enough, are not, or met an error.
+        lower, upper: mean, median, least and largest of the two ends over the samples; an upper end that was not found
+            counts as the largest radius that was asked for, and makes `is_capped` true.
+        seconds: of all samples together.
+        reasons: why brackets are open, and what the errors were, with counts.
+        results: of the samples, as the store has them, in their order.
+    """
+
+    samples: int
+    clean: int
+    closed: int
+    open: int
+    errors: int
+    lower: dict[str, float]
+    upper: dict[str, float]
+    is_capped: bool
+    seconds: float
+    reasons: dict[str, int]
+    results: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RadiusSession:
+    """A request that has been read and checked."""
+
+    request: RadiusRequest
+    data: Dataset
+    job: Radii
+
+    @property
+    def title(self) -> str:
+        """One line that says what is asked."""
+        clip = "no clip" if self.request.clip == "none" else f"clip [{self.request.clip}]"
+        radii = f"{self.request.norm} radii up to {self.job.most}, {clip}"
+        return f"{self.request.model} on {len(self.job.x)} samples of {self.data.name}, {radii}"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What fixes the results."""
+        clip = self.job.clip
+        return {
+            "command": "radius",
+            "model": self.job.network.digest,
+            "data": self.data.digest,
+            "samples": len(self.job.x),
+            "most": str(self.job.most),
+            "norm": self.job.norm,
+            "clip": None if clip is None else [str(end) for end in clip],
+            "methods": {name: repr(method) for name, method in self.job.methods.items()},
+            "tolerance": str(self.job.tolerance),
+            "timeout": self.job.timeout,
+            "device": self.request.device,
+            "batch": self.request.batch,
+        }
+
+    def run(
+        self, out: Path | None, tell: Tell = lambda verdicts: None, *, resume: bool = False, help: Help = ALONE
+    ) -> tuple[Path, RadiusSummary]:
+        """Brackets what the run folder lacks; the folder and the summary. See `Session.run`."""
+        folder = folder_of(out, self.request.model, resume)
+        keep = Keep(folder, self.config, self.request.as_json(), self.request.batch)
+        return folder, keep.carry_out(self.job, help, tell, summarize_radii)
+
+
+def prepare_radius(request: RadiusRequest) -> RadiusSession:
+    """Reads model and data and checks that all fits. Raises VerifyError with one sentence where it does not."""
+    homes, clip = homes_of(request.methods or METHODS), clip_of(request.clip)
+    device, tolerance = device_of(request.device), share_of(request.tolerance)
+    if not tolerance > 0:
+        raise InputError(f"the tolerance is {request.tolerance} but must be positive; write for example 1%")
+    network = simplify(network_of(request.model, request.weights, request.normalize)).to(device)
+    data = load_data(request.data, request.limit)
+    x = fitted(data.x, network.input_shape)
+    most = _largest(clip, request.norm, prod(network.input_shape)) if request.most is None else exact_eps(request.most)
+    robustness(network, x, data.y, most, request.norm, clip)  # refuses what does not fit
+    if most == 0:
+        raise InputError("the largest radius is 0; give a positive one with --most")
+    dear = {name for name, home in homes.items() if home.dear}
+    methods = {name: home.make(request.timeout) for name, home in homes.items()}
+    job = Radii(network, x, data.y.tolist(), most, request.norm, clip, methods, dear, tolerance, request.timeout)
+    return RadiusSession(request, data, job)
+
+
+def summarize_radii(store: Store) -> RadiusSummary:
+    """The summary of the results in the store of a `radius` run."""
+    results = sorted((r for key, r in store.items() if key.startswith("sample/")), key=lambda r: r["index"])
+    most, verdicts = Fraction(store.config["most"]), Counter(r["verdict"] for r in results)
+    sound = [r for r in results if r["verdict"] != "error"]
+    upper = [float(most) if r["upper"] is None else r["upper"] for r in sound]
+    return RadiusSummary(
+        samples=len(results),
+        clean=sum(r["label"] == r["prediction"] and r["upper"] != 0 for r in sound),
+        closed=verdicts["closed"],
+        open=verdicts["open"],
+        errors=verdicts["error"],
+        lower=_spread([float(Fraction(r["lower"])) for r in sound]),
+        upper=_spread(upper),
+        is_capped=any(r["upper"] is None for r in sound),
+        seconds=sum(r["seconds"] for r in results),
+        reasons=dict(Counter(
+            r["error"] or r["reason"] or "the bounds leave a gap" for r in results if r["verdict"] != "closed"
+        ).most_common()),
+        results=results,
+    )
+
+
+def _largest(clip: tuple[Fraction, Fraction] | None, norm: str, size: int) -> Fraction:
+    """A radius that reaches every valid input."""
+    if clip is None:
+        raise InputError("without a clip every radius is possible; give the largest one to look at with --most")
+    width = clip[1] - clip[0]
+    return width * {"linf": 1, "l2": math.isqrt(size - 1) + 1, "l1": size}.get(norm, 1)
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    array = np.array(values)
+    return {"mean": float(array.mean()), "median": float(np.median(array)), "least": float(array.min()),
+            "largest": float(array.max())}
