@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from verify.proof.prover import Proof, prove
     from verify.runs.gap import Gaps
     from verify.runs.gaps import gaps
+    from verify.sets import ConvexSet
     from verify.solving import solve
     from verify.upper.alpha import AlphaCROWN
+    from verify.upper.convex_lp import ConvexLP
     from verify.upper.interval import Interval
     from verify.upper.linear import CROWN
     from verify.upper.lp import LP
+    from verify.upper.sdp import SDP
     from verify.vnnlib import read_vnnlib
 
 _HOMES = {
@@ -41,15 +44,15 @@ _HOMES = {
     "Gaps": "runs.gap", "gaps": "runs.gaps",
     "FGSM": "lower.gradient", "PGD": "lower.gradient",
     "Interval": "upper.interval", "CROWN": "upper.linear", "AlphaCROWN": "upper.alpha", "LP": "upper.lp",
-    "BranchAndBound": "exact.branch_and_bound", "MILP": "exact.milp",
-    "PulpMILP": "exact.pulp_milp",
+    "ConvexLP": "upper.convex_lp", "SDP": "upper.sdp", "ConvexSet": "sets",
+    "BranchAndBound": "exact.branch_and_bound", "MILP": "exact.milp", "PulpMILP": "exact.pulp_milp",
 }
 
 __all__ = [
-    "CROWN", "FGSM", "LP", "MILP", "PGD", "AlphaCROWN", "Bracket", "BranchAndBound", "Contradiction", "Gaps", "Graph",
-    "InputError", "Interval", "Network", "Problem", "Proof", "PulpMILP", "Rigour", "UnsupportedMethod", "UnsupportedOp",
-    "Verdict", "VerifyError", "__version__", "from_vnnlib", "gaps", "load", "prove", "read_vnnlib", "robustness",
-    "solve", "trace",
+    "CROWN", "FGSM", "LP", "MILP", "PGD", "SDP", "AlphaCROWN", "Bracket", "BranchAndBound", "Contradiction", "ConvexLP",
+    "ConvexSet", "Gaps", "Graph", "InputError", "Interval", "Network", "Problem", "Proof", "PulpMILP", "Rigour",
+    "UnsupportedMethod", "UnsupportedOp", "Verdict", "VerifyError", "__version__", "from_vnnlib", "gaps", "load",
+    "prove", "read_vnnlib", "robustness", "solve", "trace",
 ]
 
 
