@@ -58,10 +58,11 @@ class Semidefinite:
         self._scale = max(float(np.abs(rows).max()), 1e-300)
         rows = rows / self._scale
         self._size, self._linear, self._weights = size, len(c.linear), len(rows) - 1
-        self._taxicab = 0 if c.taxicab is None else len(c.taxicab)
+        taxicab = np.zeros((0, size)) if c.taxicab is None else c.taxicab
+        self._taxicab = len(taxicab)
         one, pairs = np.eye(1, size), (_scaled(c.left), _scaled(c.right))
         plain = [-_scaled(c.linear), rows[-1] - rows[:-1]]
-        tail = [] if c.taxicab is None else [-one, c.taxicab]
+        tail = [-one, taxicab] if self._taxicab else []  # without a there is no t either
         right = np.concatenate([np.eye(size), *plain, pairs[1], *tail])
         left = np.repeat(one, len(right), 0)
         left[:size] = np.eye(size)

@@ -98,12 +98,13 @@ def constraints_of(lifted: Lift, inputs: InputSet) -> Constraints:
     """
     linear = lifted.linear
     if not isinstance(inputs, Ball) or inputs.norm == "linf":
-        if not inputs.trusts:  # a polyhedron
+        try:
             rows, bounds = inputs.linear_rows(0)
-            sides = -rows @ lifted.inputs
-            sides[:, 0] += bounds
-            linear = np.concatenate([linear, sides])
-        return Constraints(linear, lifted.left, lifted.right)
+        except UnsupportedMethod:  # no polyhedron: its hull is what v ranges over
+            return Constraints(linear, lifted.left, lifted.right)
+        sides = -rows @ lifted.inputs
+        sides[:, 0] += bounds
+        return Constraints(np.concatenate([linear, sides]), lifted.left, lifted.right)
     eps = float(round_up(np.array([inputs.eps], dtype=object), torch.float64))
     moved = lifted.inputs.copy()
     moved[:, 0] -= inputs.center[0].flatten().numpy()
