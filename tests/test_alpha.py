@@ -13,6 +13,7 @@ from tests.helpers import SHARED, needs_shared
 from tests.nets import nets, seeded
 from tests.phases import exact_maximum
 from tests.small_nets import NETWORKS, problem
+from verify.bracket import Verdict
 from verify.errors import InputError
 from verify.ops.base import Interval
 from verify.problem import Problem
@@ -186,3 +187,20 @@ def test_patches_give_the_bounds_of_the_whole_network(shape: tuple[int, ...], ac
             ends = [s.entries(site.source, site.columns[index], sign, owner, steps, None) for s in (stage, patch)]
             assert torch.allclose(*ends, rtol=1e-5, atol=1e-5)
     assert met == 2
+
+
+@pytest.mark.parametrize(("norm", "eps", "maximum"), [("l1", "1/2", 4.0), ("l2", "1/5", 5 - 10 * (0.6 - 0.2 * 8**0.5))])
+def test_a_neuron_that_is_stable_in_the_ball_but_not_at_the_middle_of_its_hull(
+    norm: str, eps: str, maximum: float
+) -> None:
+    """y = (0, 5 - 10 relu(0.6 - sum x)) around x = 0, clipped: the ball keeps sum x below 0.6, its hull does not."""
+    module = nn.Sequential(nn.Linear(8, 1), nn.ReLU(), nn.Linear(1, 2))
+    weights = (-torch.ones(1, 8), torch.tensor([0.6]), torch.tensor([[0.0], [-10.0]]), torch.tensor([0.0, 5.0]))
+    module.load_state_dict(dict(zip(("0.weight", "0.bias", "2.weight", "2.bias"), weights, strict=True)))
+    network = verify.trace(module, torch.zeros(1, 8))
+    problem = verify.robustness(network, torch.zeros(1, 8), [0], eps, norm)
+    for method in (verify.CROWN(), verify.AlphaCROWN(), verify.BranchAndBound(goal="optimum")):
+        bracket = verify.solve(problem, method).meet(verify.solve(problem, verify.PGD(stop_when_falsified=False)))
+        assert float(bracket.lower[0]) <= maximum + 1e-5
+        assert maximum - 1e-5 <= float(bracket.upper[0]) <= maximum + 0.2
+        assert bracket.verdicts == [Verdict.FALSIFIED]

@@ -20,6 +20,7 @@ from verify.report import figures, svg
 from verify.report.images import LISTED, Panels, changes, data_uri, panels, pixels
 from verify.report.plots import brackets, pareto, robustness_curve
 from verify.report.rows import SHOWN, rows_of
+from verify.runs.confidence import clopper_pearson
 from verify.runs.records import read_run
 
 
@@ -44,7 +45,7 @@ def test_counts_by_hand(tmp_path: Path) -> None:
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n))))
 def test_limits_of_clopper_and_pearson(counts: tuple[int, int, int]) -> None:
     low, high, n = min(counts[:2]), max(counts[:2]), counts[2]
-    least, most = figures.clopper_pearson(low, high, n)
+    least, most = clopper_pearson(low, high, n)
     assert 0 <= least <= low / n <= high / n <= most <= 1
     # by definition: so many successes or more, or so few or less, have a probability of 2.5 % there
     assert binom.sf(low - 1, n, least) == pytest.approx(0.025 if low else 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -48,22 +49,35 @@ def certify(
     folder; the same command with --out RUN --resume continues a run that was interrupted.
     """
     from verify.cli import output
+    from verify.errors import InputError
+    from verify.report.profile import parts
     from verify.report.table import certification
+    from verify.runs.estimate import estimate as estimated
     from verify.runs.keep import Help
     from verify.runs.options import share_of
+    from verify.runs.profile import FILE, by_file, profiled
     from verify.runs.session import Request, prepare
     from verify.runs.summary import exit_code
 
     least = None if fail_under is None else share_of(fail_under)
     session = prepare(Request(model, data, eps, weights, norm, clip, normalize, limit, methods, timeout, device,
                               level, proof, batch))
+    if profile and (workers or 1, ray) != (1, None):
+        raise InputError("--profile looks into one process; leave out --workers and --ray")
+    if estimate:
+        output.note(str(estimated(session.cascade, batch, timeout, workers or 1)))
+        return
     with output.verdicts(session.total) as tell:
-        folder, summaries = session.run(out, tell, resume=resume, help=Help(workers, ray))
+        work = partial(session.run, out, tell, resume=resume, help=Help(workers, ray))
+        (folder, summaries), profiler = profiled(work) if profile else (work(), None)
     if json:
         found = {"title": session.title, "run": str(folder), "config": session.config}
         output.print_json({**found, "radii": {eps: summary.as_json() for eps, summary in summaries.items()}})
     else:
         output.show(certification(session.title, summaries))
+    if profiler is not None:
+        profiler.dump_stats(folder / FILE)
+        output.show(parts(by_file(profiler)))
     output.note(f"run kept in {folder}")
     if errors := sum(summary.errors for summary in summaries.values()):
         output.note(f"error: {errors} samples met an error, which is no verdict; please report it with the run")

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from scipy.special import betaincinv
-
+from verify.runs.confidence import clopper_pearson
 from verify.runs.records import CERTIFIED, CLEAN, ERROR, FALSIFIED, UNKNOWN, VERIFIED, Record, Run
 
-CONFIDENCE = 0.95
 MISCLASSIFIED = "misclassified"  # of the kinds of a record, which are otherwise its verdicts
 KINDS = (CERTIFIED, VERIFIED, UNKNOWN, FALSIFIED, MISCLASSIFIED, ERROR)  # from good to bad
 WORDS = {UNKNOWN: "undecided"}  # what readers see instead of the stored word
@@ -69,18 +67,6 @@ def word(kind: str) -> str:
 def levels(run: Run) -> list[Level]:
     """The counts at each eps of the run, smallest eps first."""
     return [_level(eps, [record for record in run.records if record.eps == eps]) for eps in run.eps]
-
-
-def clopper_pearson(low: int, high: int, samples: int) -> tuple[float, float]:
-    """An interval for a share of which between `low` and `high` of so many samples are known to count.
-
-    The exact binomial limits of Clopper and Pearson (1934): the lower one from `low`, the upper one from `high`. It
-    covers the share with at least `CONFIDENCE` if samples are drawn independently.
-    """
-    tail = (1 - CONFIDENCE) / 2
-    least = float(betaincinv(low, samples - low + 1, tail)) if low else 0.0
-    most = float(betaincinv(high + 1, samples - high, 1 - tail)) if high < samples else 1.0
-    return least, most
 
 
 def costs(run: Run) -> list[Cost]:

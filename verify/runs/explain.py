@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from math import inf, log2, prod
 from pathlib import Path
@@ -87,7 +88,7 @@ def explain(run: Path, sample: int, eps: str | None = None, seconds: float = 8.0
     Args:
         run: its folder. sample: a number of the data set.
         eps: one of the run's radii; may be left out where there is one only.
-        seconds: for the search that tells how fast the bound falls.
+        seconds: for the bound before any split, and for the search that tells how fast it falls.
 
     Raises InputError where the run has no such result, and where its model or data have changed or cannot be read.
     """
@@ -104,7 +105,7 @@ def explain(run: Path, sample: int, eps: str | None = None, seconds: float = 8.0
     problem = session.cascade.problems[radius].select(torch.tensor([sample]).to(session.cascade.device))
     with torch.no_grad(), full_float32():
         attack, attacked = _attack(problem)
-        classes, layers = _blocked(problem, int(record["label"]))
+        classes, layers = _blocked(problem, int(record["label"]), seconds)
     open_here = record["verdict"] == Verdict.UNKNOWN
     search = _searched(problem, seconds) if open_here else None
     advice = _advice(record, attack, search, [name for name in METHODS if name not in config["methods"]])
@@ -137,12 +138,13 @@ def _attack(problem: Problem) -> tuple[float, int]:
     return float(bracket.lower[0]), int(problem.network(point).flatten(1).argmax())
 
 
-def _blocked(problem: Problem, label: int) -> tuple[list[tuple[int, float]], list[Layer]]:
-    """(wrong classes with their bounds, layers) at the root."""
+def _blocked(problem: Problem, label: int, seconds: float) -> tuple[list[tuple[int, float]], list[Layer]]:
+    """(wrong classes with their bounds, layers) at the root, whose neurons are bounded for so long."""
+    end = time.monotonic() + seconds
     merged, original = problem.merged, problem.network.graph
     if has_maxima(merged.network):
         merged = Problem(unfold_maxima(merged.network), merged.inputs, merged.spec, merged.owner, merged.batch)
-    root, tasks = Root.of(merged), Tasks(merged)
+    root, tasks = Root.of(merged, late=lambda: time.monotonic() > end), Tasks(merged)
     every = torch.arange(len(tasks.case), device=problem.owner.device)
     objective, offset = tasks.objective(every, tasks.equal_shares())
     improved = improve(root.dual, objective, root.stage.domains.take(torch.zeros_like(every)), ROOT_STEPS)

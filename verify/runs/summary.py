@@ -10,10 +10,10 @@ from typing import Any
 
 from verify.bracket import Verdict
 from verify.runs.cascade import CLEAN
+from verify.runs.confidence import clopper_pearson
 from verify.runs.store import Store
 
 IMPLIED = "implied"  # what decides a sample that another radius decides
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,8 @@ class Summary:
     @property
     def population(self) -> tuple[float, float]:
         """Between what the robust accuracy of the population lies, with a confidence of 95 %, if the samples were drawn
-        from it independently: the limits of Clopper and Pearson (1934), the lower one from the verified samples, the
-        upper one from the verified, the undecided and the errors."""
-        from scipy.stats import beta
-
-        least, most, n = self.verified, self.verified + self.undecided + self.errors, self.samples
-        tail = (1 - CONFIDENCE) / 2
-        low = float(beta.ppf(tail, least, n - least + 1)) if least else 0.0
-        high = float(beta.ppf(1 - tail, most + 1, n - most)) if most < n else 1.0
-        return low, high
+        from it independently: at least the verified ones are robust, at most the undecided and the errors as well."""
+        return clopper_pearson(self.verified, self.verified + self.undecided + self.errors, self.samples)
 
     def as_json(self) -> dict[str, Any]:
         """The counts, the limits of the population and the unsettled results as JSON values."""

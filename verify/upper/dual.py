@@ -114,6 +114,11 @@ class Dual:
                 if lines.lower_index is not None:
                     self.pools[node.name] = Slopes(lines, arguments[0], self.reference[node.name])
                 else:
+                    # the middle of a ball's hull may lie outside of the ball, and so beyond a neuron's box: there a
+                    # neuron that is linear on its box is its line, not f
+                    inside, line = (box.low <= arguments[0]) & (arguments[0] <= box.high), lines.parts[:2]
+                    on_line = line[0] * arguments[0] + line[1]
+                    self.reference[node.name] = torch.where(inside, self.reference[node.name], on_line)
                     columns = None if like is None else like.sites[node.name].columns
                     self.sites[node.name] = site_of(node.op, p, node.inputs[0], box, self.columns, columns)
                     self.columns = self.sites[node.name].span.stop
