@@ -8,20 +8,25 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from verify.models import digits
 
 from tests.helpers import SHARED, needs_shared
 from tests.phases import exact_maximum
 from tests.small_nets import NETWORKS, box_around, dense, problem
 from verify.bracket import Rigour
 from verify.errors import UnsupportedMethod
+from verify.exact.encoded import Encoded, Maximise
 from verify.exact.milp import MILP
 from verify.exact.tightening import tighten
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
+from verify.ir.load import load
+from verify.lower.gradient import PGD
 from verify.ops import Linear, ReLU, Reshape, Sigmoid
 from verify.problem import Problem, robustness
 from verify.sets import Box
-from verify.solvers.objectives import case_of
+from verify.solvers.highs import Solution, Status
+from verify.solvers.objectives import CaseModel, case_of
 from verify.solving import solve
 from verify.spec import margins
 from verify.upper.interval import Interval
@@ -130,3 +135,27 @@ def test_published_minimum(target: int, published: float) -> None:
     digits = abs(float(f"{published:.3e}")) * 1e-4
     assert -found.upper.item() == pytest.approx(published, abs=10 * digits / 2)
     assert -found.lower.item() == pytest.approx(published, abs=10 * digits / 2)
+
+
+def test_a_bound_that_highs_calls_optimal_is_not_below_a_point() -> None:
+    """With its usual tolerance and few heuristics HiGHS 1.15 says -8.3687 here."""
+    x, y = digits()
+    stubborn = robustness(load("digits-conv-interval"), x[3:4], y[3:4], "0.04")
+    point = solve(stubborn, PGD(restarts=3, stop_when_falsified=False))
+    found = solve(stubborn, MILP())
+    assert float(found.upper[0]) >= float(point.lower[0]) - 1e-5
+    assert float(found.upper[0]) == pytest.approx(float(point.lower[0]), abs=1e-3)
+
+
+def test_a_claim_below_a_point_is_refused() -> None:
+    small = problem(NETWORKS["relu"](7), "untargeted", 11)
+    honest = solve(small, LP()).upper
+
+    def lies(model: CaseModel) -> Maximise:
+        return lambda k, seconds: Solution(Status.OPTIMAL, -1e3, -1e3)
+
+    answer = Encoded(lies, "Liar", "a liar", None).answer(small.merged)
+    assert answer.upper is not None
+    assert answer.notes["refuted"] == answer.notes["milps"] > 0
+    assert "Liar claims a bound that a point refutes" in str(answer.notes["stopped"])
+    assert torch.allclose(small.reduce(answer.upper).to(honest), honest)

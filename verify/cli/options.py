@@ -32,5 +32,5 @@ Ray = Annotated[str | None, typer.Option(
 DATA_HELP = "a bundled name, .npz, IDX images, or package.module:dataset"
 Data = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)]
 EPS_HELP = "radius in the input's own units, for example 8/255"
-METHODS_HELP = "in order, among fgsm, pgd, interval, crown, alpha, lp, milp, bab"
+METHODS_HELP = "in order, among fgsm, pgd, interval, crown, alpha, lp, convex, sdp, milp, pulp, bab"
 DECIDERS = "bab"  # what decides a property if no methods are named

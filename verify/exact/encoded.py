@@ -25,6 +25,8 @@ from verify.upper.lp import Relaxation, cheap_bounds, deadline_of, tight_boxes
 Maximise = Callable[[int, float | None], Solution]  # (disjunct, seconds) -> its maximum, without the offset
 
 NARROW = "narrow"
+REFUTED = "refuted"
+ROOM = 1e-6  # relative; how far a solver's bound may lie below a point's value, its own tolerance
 NARROWEST = 1e-5  # range of an unstable neuron below which rows that hold to 1e-6 say little about it
 TIGHTENING_SHARE = 0.3  # of the time limit
 
@@ -70,6 +72,7 @@ class Encoded:
             Status.INFEASIBLE.value: f"{self.solver} calls a model infeasible, which proves nothing",
             Status.ERROR.value: f"{self.solver} stopped with an error",
             NARROW: f"{narrow}; the bound is the LP's",
+            REFUTED: f"{self.solver} claims a bound that a point refutes; the bound is the LP's",
         }
 
     def _case(self, case: Case, notes: Counter[str]) -> tuple[float, Tensor]:
@@ -79,11 +82,15 @@ class Encoded:
         boxes = tighten(case, tight_boxes(case), share, notes)
         model = case.model(boxes)
         relaxation = Relaxation(model)
-        bounds = np.array([min(b, relaxation.bound(k, deadline)[0]) for k, b in enumerate(cheap_bounds(case))])
+        bounds, points = cheap_bounds(case), [case.middle]
+        for k in range(len(bounds)):
+            bound, x = relaxation.bound(k, deadline)
+            bounds[k] = min(bounds[k], bound)
+            points += [] if x is None else [model.point(x, case.middle)]
         if _is_too_narrow(case, boxes):
             notes[NARROW] += 1
             return float(bounds.max(initial=-np.inf)), case.middle
-        maximise = self.start(model)
+        maximise, floor = self.start(model), _values(case, points)
         upper, best, point = -np.inf, -np.inf, case.middle
         order = np.argsort(-bounds, kind="stable").tolist()
         for done, k in enumerate(order):
@@ -91,10 +98,23 @@ class Encoded:
                 notes["skipped"] += len(order) - done
                 break
             bound, value, x = _disjunct(maximise, model, k, deadline, notes)
+            if bound < floor[k] - ROOM * (1 + abs(floor[k])):
+                notes[REFUTED] += 1
+                bound = np.inf
             upper = max(upper, min(bound, bounds[k]))
             if x is not None and value > best:
                 best, point = value, model.point(x, point)
         return float(upper), point
+
+
+def _values(case: Case, points: list[Tensor]) -> np.ndarray:
+    """The largest value of each disjunct at members of the set near these points (*shape), float64 (disjuncts,)."""
+    values = [np.full(len(case.disjuncts), -np.inf)]
+    for point in points:
+        x = case.inputs.project(point[None].to("cpu", torch.float64))
+        if bool(case.inputs.contains(x)):
+            values.append(case.least(case.spec.values(x, case.network(x))))
+    return np.max(values, 0)
 
 
 def _disjunct(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from verify.errors import InputError
 from verify.runs.crew import Found, Job, Lost, Task, answered
 
+REACH = 5.0  # seconds for the head of a cluster to answer
 LOCAL = "local"  # the address of a cluster that is started here, and ends with the run
 
 
@@ -68,11 +70,19 @@ class Cluster:
             if address == LOCAL:
                 self._ray.init(num_cpus=size, include_dashboard=False, **quiet)
             else:
+                _reach(address)
                 self._ray.init(address=address, **quiet)
         except Exception as problem:  # Ray raises many things where it finds no cluster
             first = (str(problem).splitlines() or [type(problem).__name__])[0]
             raise InputError(f"cannot join a Ray cluster at {address!r} ({first}); start one with `ray start --head`, "
                              f"or give {LOCAL}") from None
+
+
+def _reach(address: str) -> None:
+    """Raises OSError where nobody answers at host:port, for which Ray would wait minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.removeprefix("ray://"), int(port)), REACH).close()
 
 
 class Actor:

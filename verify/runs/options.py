@@ -40,9 +40,13 @@ METHODS = {
     "crown": Home("upper.linear", "CROWN"),
     "alpha": Home("upper.alpha", "AlphaCROWN"),
     "lp": Home("upper.lp", "LP", dear=True),
+    "convex": Home("upper.convex_lp", "ConvexLP", dear=True),
+    "sdp": Home("upper.sdp", "SDP", dear=True),
     "bab": Home("exact.branch_and_bound", "BranchAndBound", dear=True),
     "milp": Home("exact.milp", "MILP", dear=True),
+    "pulp": Home("exact.pulp_milp", "PulpMILP", dear=True),
 }
+ALIASES = {"alpha-crown": "alpha"}
 
 
 def journaled(method: Method, margin: Callable[[], float] | None) -> tuple[Method, Journal | None]:
@@ -73,7 +77,7 @@ def proof_config(level: str | None, folder: Path | None) -> dict[str, str | None
 
 def homes_of(text: str) -> dict[str, Home]:
     """The methods of a comma list such as "pgd,crown", in its order. Raises InputError for unknown or repeated ones."""
-    names = [name.strip() for name in text.split(",")]
+    names = [ALIASES.get(name.strip(), name.strip()) for name in text.split(",")]
     for name in names:
         if name not in METHODS:
             raise InputError(f"unknown method {name!r}; choose among {', '.join(METHODS)}")
