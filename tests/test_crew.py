@@ -132,7 +132,7 @@ def test_a_driver_that_is_killed_is_continued_by_another_crew(tmp_path: Path, al
 @needs_ray
 @pytest.mark.filterwarnings("ignore")
 def test_no_cluster_is_one_sentence() -> None:
-    with pytest.raises(InputError, match="cannot join a Ray cluster at '127.0.0.1:1'"):
+    with pytest.raises(InputError, match=r"cannot join a Ray cluster at '127\.0\.0\.1:1'"):
         Help(None, "127.0.0.1:1").crew(cascade(samples=1))
 
 
