@@ -38,6 +38,11 @@ PARTS = (
     _needed("onnxruntime", "onnxruntime", "replays witnesses"),
     _needed("safetensors", "safetensors", "reads weights"),
     _needed("typer", "typer", "command line"),
+    _needed("pulp", "pulp", "other MILP solvers"),
+    _needed("cvxpy", "cvxpy", "other convex sets"),
+    _needed("jinja2", "jinja2", "HTML reports"),
+    _extra("pyarrow", "pyarrow", "export as Parquet", "parquet"),
+    _extra("ray", "ray", "runs on a cluster", "ray"),
     _needed("rich", "rich", "tables"),
     _extra("matplotlib", "matplotlib", "plots", "plot"),
 )

@@ -108,7 +108,8 @@ def explain(run: Path, sample: int, eps: str | None = None, seconds: float = 8.0
         classes, layers = _blocked(problem, int(record["label"]), seconds)
     open_here = record["verdict"] == Verdict.UNKNOWN
     search = _searched(problem, seconds) if open_here else None
-    advice = _advice(record, attack, search, [name for name in METHODS if name not in config["methods"]])
+    untried = [name for name in METHODS if name not in config["methods"]]
+    advice = _advice(record, attack, classes[0][1], search, untried)
     title = f"sample {sample} at eps {radius}: {session.title}"
     return Explanation(title, record, attack, attacked, classes[0][1], classes, layers, search, advice)
 
@@ -185,7 +186,9 @@ def _searched(problem: Problem, seconds: float) -> Search:
     return Search(spent, last, upper, verdict, estimate)
 
 
-def _advice(record: dict[str, Any], attack: float, search: Search | None, untried: list[str]) -> list[str]:
+def _advice(
+    record: dict[str, Any], attack: float, root: float, search: Search | None, untried: list[str]
+) -> list[str]:
     """What to try next, the most promising first."""
     if record["verdict"] == Verdict.FALSIFIED:
         if record["method"] == CLEAN:
@@ -197,6 +200,8 @@ def _advice(record: dict[str, Any], attack: float, search: Search | None, untrie
         return [f"a longer attack falsifies it (violation {attack:.4g}); run again with more methods before bab"]
     assert search is not None
     advice = []
+    if root < 0 and "alpha" in untried:
+        advice.append("the bound with optimised slopes proves it: add alpha")
     if search.verdict is not Verdict.UNKNOWN:
         advice.append(f"branch and bound decides it in {search.seconds:.1f} s: {search.verdict}; add bab, or a longer "
                       "--timeout")
