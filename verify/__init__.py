@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from verify.exact.branch_and_bound import BranchAndBound
     from verify.exact.milp import MILP
     from verify.exact.pulp_milp import PulpMILP
+    from verify.exact.spread import Spread
     from verify.ir.graph import Graph, Network
     from verify.ir.load import load
     from verify.ir.torch_export import trace
@@ -46,13 +47,14 @@ _HOMES = {
     "Interval": "upper.interval", "CROWN": "upper.linear", "AlphaCROWN": "upper.alpha", "LP": "upper.lp",
     "ConvexLP": "upper.convex_lp", "SDP": "upper.sdp", "ConvexSet": "sets",
     "BranchAndBound": "exact.branch_and_bound", "MILP": "exact.milp", "PulpMILP": "exact.pulp_milp",
+    "Spread": "exact.spread",
 }
 
 __all__ = [
     "CROWN", "FGSM", "LP", "MILP", "PGD", "SDP", "AlphaCROWN", "Bracket", "BranchAndBound", "Contradiction", "ConvexLP",
     "ConvexSet", "Gaps", "Graph", "InputError", "Interval", "Network", "Problem", "Proof", "PulpMILP", "Rigour",
-    "UnsupportedMethod", "UnsupportedOp", "Verdict", "VerifyError", "__version__", "from_vnnlib", "gaps", "load",
-    "prove", "read_vnnlib", "robustness", "solve", "trace",
+    "Spread", "UnsupportedMethod", "UnsupportedOp", "Verdict", "VerifyError", "__version__", "from_vnnlib", "gaps",
+    "load", "prove", "read_vnnlib", "robustness", "solve", "trace",
 ]
 
 

@@ -23,6 +23,8 @@ def vnnlib(
     proof: Annotated[Path | None, typer.Option(
         metavar="FILE", help="prove an unsat, write its certificate for `verify check`", show_default=False)] = None,
     level: Level = None,
+    workers: Annotated[int | None, typer.Option(
+        metavar="N", min=1, help="processes over which the search of bab is spread", show_default=False)] = None,
 ) -> None:
     """Decide a VNN-LIB property of an ONNX model.
 
@@ -32,16 +34,17 @@ def vnnlib(
     from verify.cli import output
     from verify.runs.decide import decide
     from verify.runs.files import check_writable, refuse_overwriting, write_whole
-    from verify.runs.options import homes_of, proof_level
+    from verify.runs.options import homes_of, proof_level, shared
     from verify.runs.replay import witness_text
 
     for file in (witness, proof):
         if file is not None:
             check_writable(file)
             refuse_overwriting(file, model, prop)
-    homes = homes_of(methods)
+    proved = proof_level(level, proof)
+    homes = shared(homes_of(methods), workers, proved)
     left = None if timeout is None else timeout - (time.perf_counter() - start)
-    decision = decide(model, prop, homes, left, output.note_bracket, proof=proof_level(level, proof))
+    decision = decide(model, prop, homes, left, output.note_bracket, proof=proved)
     if decision.reason:
         output.note(f"{decision.answer}: {decision.reason}")
     found = decision.witness

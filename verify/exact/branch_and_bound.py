@@ -8,6 +8,7 @@ is split, inputs or neurons, is the business of a `Frontier`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from numbers import Integral, Real
@@ -83,30 +84,49 @@ class BranchAndBound:
         Sound because the domains of a case cover its set and the largest of their bounds bounds the case (see
         `Frontier`); trusts float64 rounding where it verifies.
         """
+        return Search(problem, self, self.limits(problem)).answer()
+
+    def limits(self, problem: Problem) -> Limits:
+        """The limits of a search that begins now."""
         memory = free_memory(problem.owner.device) / 2 if self.memory is None else self.memory
-        limits = Limits.starting_now(self.time_limit, self.domains, memory)
-        search = Search(problem, self, limits)
-        search.run()
-        notes: dict[str, object] = {"domains": search.domains}
-        if search.stopped:
-            notes["stopped"] = search.stopped
-        return Answer(search.upper, search.incumbent.points, Rigour.FLOAT, notes=notes)
+        return Limits.starting_now(self.time_limit, self.domains, memory)
+
+
+def never() -> bool:
+    """A search is over when it is over."""
+    return False
 
 
 class Search:
-    """One run over the cases of a problem: `upper` (cases,) and `incumbent` are the bracket so far."""
+    """One run over the cases of a problem: `upper` (cases,) and `incumbent` are the bracket so far.
 
-    def __init__(self, problem: Problem, settings: BranchAndBound, limits: Limits):
+    Args:
+        explore: what is done with a frontier over some cases (n,) long; by default `advance`.
+    """
+
+    def __init__(
+        self, problem: Problem, settings: BranchAndBound, limits: Limits,
+        explore: Callable[[Search, Frontier, Tensor], None] | None = None,
+    ):
         self.problem, self.settings, self.limits = problem, settings, limits
+        self.explore = Search.advance if explore is None else explore
         self.decides = settings.goal == "decide"
         self.margin = 0.0 if settings.journal is None else settings.journal.margin
         self.incumbent = Incumbent(problem, stop_when_falsified=self.decides)
         self.upper = torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
-        self.domains = 0
+        self.domains, self.domains_before = 0, 0  # bounded so far, and before the frontier at hand
         self.start = time.perf_counter()
         # attacks during the search: how many, seconds, starts of the last one
         self.attacks, self.attacking, self.starts = 0, 0.0, 8
         self.stopped = ""
+
+    def answer(self) -> Answer:
+        """Runs, and returns what is known then."""
+        self.run()
+        notes: dict[str, object] = {"domains": self.domains}
+        if self.stopped:
+            notes["stopped"] = self.stopped
+        return Answer(self.upper, self.incumbent.points, Rigour.FLOAT, notes=notes)
 
     def run(self) -> None:
         """Attacks, bounds all cases once, then splits what is open; a limit or Ctrl-C ends it with what is known."""
@@ -127,7 +147,7 @@ class Search:
 
     def _attack(self, cases: Tensor) -> None:
         """Random starts in what is left of these cases, with every call twice as many and others."""
-        cases = cases[self._cutoff(cases).isfinite()]
+        cases = cases[self.cutoff(cases).isfinite()]
         if not len(cases):
             return
         start = time.perf_counter()
@@ -146,35 +166,46 @@ class Search:
     def _split(self, cases: Tensor) -> None:
         """Searches these cases until they are settled or a limit is reached."""
         record = None if self.settings.journal is None else self.settings.journal.open(cases)
-        frontier = frontier_of(self.problem.select(cases), self._cutoff(cases), self.limits, record)
-        done, whole = self.domains, frontier.upper()
-        try:
-            while bool(frontier.is_open().any()):
-                self.stopped = self.limits.reached(self.domains, frontier.pool.bytes) or ""
-                if self.stopped:
-                    break
-                before = self.incumbent.values.clone()
-                proposals = frontier.step(self._cutoff(cases), self.limits)
-                # only between steps do the domains cover the sets: an interruption inside one falls back on this
-                whole = frontier.upper()
-                self.incumbent.consider(proposals._replace(cases=cases[proposals.cases]))
-                self.domains = done + frontier.domains
-                self._climb(frontier, cases, before)
-                if time.perf_counter() - self.start > PATIENCE * self.attacking:
-                    self._attack(cases)
-        finally:
-            self.upper[cases] = self.upper[cases].minimum(whole)
+        frontier = frontier_of(self.problem.select(cases), self.cutoff(cases), self.limits, record)
+        self.domains_before = self.domains
+        self.sink(frontier, cases)
+        self.explore(self, frontier, cases)
+
+    def advance(self, frontier: Frontier, cases: Tensor, is_enough: Callable[[], bool] = never) -> None:
+        """Splits the domains of these cases until they are closed, a limit is reached or, after a step, it is
+        enough."""
+        while bool(frontier.is_open().any()) and not self.is_over(frontier):
+            before = self.incumbent.values.clone()
+            proposals = frontier.step(self.cutoff(cases), self.limits)
+            self.sink(frontier, cases)
+            self.domains = self.domains_before + frontier.domains
+            self.incumbent.consider(proposals._replace(cases=cases[proposals.cases]))
+            self._climb(frontier, cases, before)
+            if time.perf_counter() - self.start > PATIENCE * self.attacking:
+                self._attack(cases)
+            if is_enough():
+                break
+
+    def is_over(self, frontier: Frontier) -> bool:
+        """Whether a limit is reached; `stopped` then says which."""
+        self.stopped = self.limits.reached(self.domains, frontier.pool.bytes) or ""
+        return bool(self.stopped)
+
+    def sink(self, frontier: Frontier, cases: Tensor) -> None:
+        """Lowers the upper ends of these cases to the frontier's. To be called between its steps: only there do its
+        domains cover the sets, and an interruption inside of one falls back on the last call."""
+        self.upper[cases] = self.upper[cases].minimum(frontier.upper())
 
     def _climb(self, frontier: Frontier, cases: Tensor, before: Tensor) -> None:
         """Lets the frontier climb from points that are new since `before`, in cases that are open."""
-        new = (self.incumbent.values > before)[cases] & self._cutoff(cases).isfinite() & frontier.is_open()
+        new = (self.incumbent.values > before)[cases] & self.cutoff(cases).isfinite() & frontier.is_open()
         for place in new.nonzero().flatten().tolist():
             case = cases[place, None]
             point = frontier.climb(place, self.incumbent.points[case])
             if point is not None:
                 self.incumbent.consider(Proposals(case, point))
 
-    def _cutoff(self, cases: Tensor) -> Tensor:
+    def cutoff(self, cases: Tensor) -> Tensor:
         """The bound below which a domain of each case needs no further look; inf for settled cases."""
         value = self.incumbent.values[cases].double()
         if self.decides:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from copy import copy
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -24,6 +25,17 @@ class Proposals(NamedTuple):
     points: Tensor
 
 
+class Found(NamedTuple):
+    """What became of some domains elsewhere: those that are open, with bounds (n,) and the parts of a pool; the bounds
+    (cases,) of those that are closed; how many were bounded, with how much work."""
+
+    bounds: Tensor
+    parts: list[Tensor]
+    closed: Tensor
+    domains: int
+    work: float
+
+
 class Frontier(ABC):
     """The open domains of a batch of cases, a domain being a part of a case's set together with one of its tasks.
 
@@ -38,10 +50,43 @@ class Frontier(ABC):
         self.pool = Pool(parts)
         self.closed = torch.full((cases,), -torch.inf, dtype=torch.float64, device=parts[0].device)
         self.domains = 0  # bounded so far
+        self.work = 0.0  # since the last start, in rows pulled through the network, where the frontier counts it
+        self.edition = 0  # of what the domains rest on
 
     @abstractmethod
     def step(self, cutoff: Tensor, limits: Limits) -> Proposals:
         """Takes a batch of open domains, splits and bounds them; cutoff (cases,), inf for a case that is settled."""
+
+    def prepare(self, cutoff: Tensor, limits: Limits) -> None:
+        """What comes before a batch is taken."""
+        self.settle(cutoff)
+
+    def apart(self) -> Self:
+        """The same frontier without its domains, to go on with some of them elsewhere (`load`, `found`)."""
+        other = copy(self)
+        other.load(self.pool.bounds[:0], [part[:0] for part in self.pool.parts])
+        return other
+
+    def load(self, bounds: Tensor, parts: Sequence[Tensor]) -> None:
+        """Begins anew with these open domains: bounds (n,), parts (n, ...) each."""
+        self.pool = Pool(parts)
+        self.pool.put(bounds, parts)
+        self.closed = torch.full_like(self.closed, -torch.inf)
+        self.domains, self.work = 0, 0.0
+
+    def found(self) -> Found:
+        """What became of the domains of the last `load`."""
+        here = self.pool.filled()
+        parts = [part[here] for part in self.pool.parts]
+        return Found(self.pool.bounds[here], parts, self.closed, self.domains, self.work)
+
+    def absorb(self, places: Tensor, found: Found) -> None:
+        """Puts what became of the domains at these places elsewhere in their place."""
+        self.pool.put(found.bounds, found.parts)
+        self.closed = self.closed.maximum(found.closed)
+        self.pool.take(places)
+        self.domains += found.domains
+        self.work += found.work
 
     def climb(self, case: int, point: Tensor) -> Tensor | None:
         """A better point of a case near this one (1, *input shape), where the frontier knows a way; or None."""

@@ -45,7 +45,7 @@ class InputSplit(Frontier):
         if self.proposals is not None:  # those of the root
             first, self.proposals = self.proposals, None
             return first
-        self.settle(cutoff)
+        self.prepare(cutoff, limits)
         places = self.next_places(self.batch // 2, limits)
         above = self.pool.bounds[places]
         task, low, high, node, axis = self.pool.take(places)

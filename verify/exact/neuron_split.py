@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import log2, prod
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -77,16 +77,23 @@ class NeuronSplit(Frontier):
         widest = max([prod(problem.network.input_shape), *(prod(node.shape) for node in problem.network.graph.nodes)])
         self.batch = max(1, FLOATS[problem.network.device.type] // (2 * widest))
         self.narrowings = list(NARROWINGS)
-        self.work = 0.0  # since the last start, in rows pulled through the network
         whole = self._whole(everything, node)
         bounded = self._bounds(whole, cutoff, ROOT_STEPS)
         self.proposals: Proposals | None = self._store(whole, *bounded, cutoff)
         self.start: tuple[int, float] = (self.domains, self._worst(cutoff))
 
-    def step(self, cutoff: Tensor, limits: Limits) -> Proposals:
-        self.settle(cutoff)
+    def prepare(self, cutoff: Tensor, limits: Limits) -> None:
+        super().prepare(cutoff, limits)
         if self._is_long(cutoff):
             self._narrow(cutoff, limits)
+
+    def apart(self) -> Self:
+        other = super().apart()
+        other.narrowings, other.proposals = [], None  # all parts rest on the same ranges
+        return other
+
+    def step(self, cutoff: Tensor, limits: Limits) -> Proposals:
+        self.prepare(cutoff, limits)
         if self.proposals is not None:  # those of the start
             first, self.proposals = self.proposals, None
             return first
@@ -101,6 +108,13 @@ class NeuronSplit(Frontier):
             self.pool.put(above, parts)
             self.batch //= 2
             return self._nothing()
+
+    def is_open(self) -> Tensor:
+        """Cases of which the start's points are still to be looked at are open too, if all their domains are closed."""
+        out = super().is_open()
+        if self.proposals is not None:
+            out[self.proposals.cases] = True
+        return out
 
     def climb(self, case: int, point: Tensor) -> Tensor | None:
         return climbed(self.root, self.tasks, case, point) if can_climb(self.root) else None
@@ -157,6 +171,7 @@ class NeuronSplit(Frontier):
         above = above.scatter_reduce(0, which, self.pool.bounds[here], "amax")
         self.root = narrowed(self.root, self.narrowings.pop(0), limits, self.record)
         self._take_ranges()
+        self.edition += 1
         whole = self._whole(open_tasks, open_tasks)
         improved, bounds = self._bounds(whole, cutoff, ROOT_STEPS)
         again = bounds < above

@@ -21,16 +21,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Home:
-    """Where a method's class is, and whether it is solved sample by sample (dear) or in batches."""
+    """Where a method's class is, whether it is solved sample by sample (dear) or in batches, and the processes over
+    which one search is spread, if it is."""
 
     module: str
     name: str
     dear: bool = False
+    workers: int | None = None
 
     def make(self, seconds: float | None) -> Method:
         """The method with its default settings; a dear one gets the time limit of a sample."""
         cls = getattr(importlib.import_module(f"verify.{self.module}"), self.name)
-        return cls(time_limit=seconds) if self.dear and seconds is not None else cls()
+        method = cls(time_limit=seconds) if self.dear and seconds is not None else cls()
+        if self.workers is None:
+            return method
+        from verify.exact.spread import Spread
+
+        return Spread(self.workers, method)
 
 
 METHODS = {
@@ -84,6 +91,20 @@ def homes_of(text: str) -> dict[str, Home]:
         if names.count(name) > 1:
             raise InputError(f"method {name!r} is named twice; name each method once")
     return {name: METHODS[name] for name in names}
+
+
+def shared(homes: dict[str, Home], workers: int | None, level: str | None) -> dict[str, Home]:
+    """The methods, bab with its search spread over so many processes, if any are named; level is that of proofs."""
+    if workers is None:
+        return homes
+    if workers < 1:
+        raise InputError(f"--workers is {workers}; give at least 1")
+    if level is not None:
+        raise InputError("--workers spreads a search over processes, but only one process can write its proof; "
+                         "leave out --workers, or --proof and --level F")
+    if "bab" not in homes:
+        raise InputError("--workers spreads the search of bab, which is not among the methods; add it to --methods")
+    return {name: replace(home, workers=workers) if name == "bab" else home for name, home in homes.items()}
 
 
 def shard_of(text: str) -> tuple[int, int]:
