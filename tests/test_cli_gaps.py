@@ -61,7 +61,7 @@ class Place(Home):
 
 
 def told(monkeypatch: pytest.MonkeyPatch, name: str, upper: float | Exception) -> None:
-    monkeypatch.setitem(options.METHODS, name, Place("exact.milp", "MILP", True, Told(upper)))
+    monkeypatch.setitem(options.METHODS, name, Place("exact.milp", "MILP", True, method=Told(upper)))
 
 
 def test_the_table_and_the_files(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

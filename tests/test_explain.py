@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +39,8 @@ def test_an_open_sample(folder: Path) -> None:
     x, y = digits()
     problem = verify.robustness(verify.load("digits-conv-plain"), x[index : index + 1], y[index : index + 1], "0.06")
     assert found.attack < found.root
-    assert found.attack == pytest.approx(
-        float(verify.solve(problem, verify.PGD(restarts=20, stop_when_falsified=False)).lower[0]), abs=1e-5)
+    longer = float(verify.solve(problem, verify.PGD(restarts=20, stop_when_falsified=False)).lower[0])
+    assert found.attack >= longer - 1e-5
     # the bound before any split is one of optimised slopes, between CROWN's and the truth
     assert found.root <= float(verify.solve(problem, verify.CROWN()).upper[0]) + 1e-5
     assert [bound for _, bound in found.classes] == sorted((bound for _, bound in found.classes), reverse=True)
@@ -67,14 +66,15 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = str(samples(folder, "verified")[0])
     assert run(["explain", str(folder), index, "--eps", "6/100"]) == 0
     out = capsys.readouterr().out
-    for words in ("long attack", "before any split", "share of the gap", "next: it is proved"):
+    for words in ("the best attack", "before any split", "share of the gap", "next: it is proved"):
         assert words in out
     assert run(["explain", str(folder), index, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["record"]["index"] == int(index)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["run", "9", "--eps", "0.01"], "has no result for sample 9; it has 4 samples"), (["run", "0", "--eps", "1/3"], "no radius 1/3"),
+    (["run", "9", "--eps", "0.01"], "has no result for sample 9; it has 4 samples"),
+    (["run", "0", "--eps", "1/3"], "no radius 1/3"),
     (["none", "0"], "there is no run in none"), (["run", "0"], "has the radii 1/100, 1/20; choose one"),
     (["run", "0", "--eps", "x"], "eps 'x' is not"),
 ])
@@ -110,13 +110,17 @@ def test_an_estimate_keeps_nothing_and_counts_right(here: Path, capsys: pytest.C
 
 def test_a_profile_adds_up(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert certify("--profile", "--out", "run") == 0
-    out = capsys.readouterr().out
-    total = float(re.search(r"^([\d.]+) s, by file", out, re.MULTILINE)[1])  # type: ignore[index]
-    shares = [float(v) for v in re.findall(r"^\S+(?: in)? +(\d+\.\d+) +\d+ %$", out, re.MULTILINE)]
-    assert 0.5 * total <= sum(shares) <= total + 0.1
+    assert "by file with the library calls that it makes" in capsys.readouterr().out
     assert Path("run", FILE).is_file()
+    assert certify("--profile", "--json", "--out", "again", methods="pgd,bab", eps="0.1") == 0
+    found = json.loads(capsys.readouterr().out)["profile"]
+    assert 0.9 * found["total"] <= sum(found["parts"].values()) <= 1.01 * found["total"]
+    assert any(name.startswith("verify/") for name in found["parts"])
     assert certify("--profile", "--workers", "2", "--out", "other") == 2
     assert "leave out --workers and --ray" in error_of(capsys)
     assert not Path("other").exists()
 
 
+def test_an_estimate_as_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert certify("--estimate", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["samples"] == 4

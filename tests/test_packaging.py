@@ -67,6 +67,7 @@ def test_the_wheel_holds_the_package_and_its_networks(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"verify"}
     assert "verify/py.typed" in names
     assert "verify/models/data/digits.npz" in names
+    assert {f"verify/report/page.{end}" for end in ("html.jinja", "css", "js")} <= set(names)
     for folder in ("weights", "recipes"):
         files = {f"verify/models/{folder}/{path.name}" for path in (ROOT / "models" / folder).iterdir()}
         assert files == {name for name in names if name.startswith(f"verify/models/{folder}/")}

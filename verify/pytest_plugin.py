@@ -55,6 +55,8 @@ class Certifier:
         points = torch.as_tensor(x)
         if labels.dim() == 0:
             points, labels = points[None], labels[None]
+        if not len(labels):
+            raise verify.InputError("there are no samples, so nothing would be asserted; give at least one")
         network = _network(model, points)
         problem = verify.robustness(network, points, labels, eps, norm, clip)
         brackets, reasons = _decide(problem, timeout)

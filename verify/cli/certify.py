@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ def certify(
     methods: Annotated[str | None, typer.Option(
         metavar="A,B,..", help=f"{options.METHODS_HELP}; default interval,pgd,crown,alpha,bab")] = None,
     timeout: Annotated[float, typer.Option(
-        metavar="S", min=0.0, help="seconds that each method that takes samples one by one may spend on one")] = 10.0,
+        metavar="S", min=0.001, help="seconds that each method that takes samples one by one may spend on one")] = 10.0,
     batch: Annotated[int, typer.Option(
         metavar="N", min=1, help="samples that the other methods take at once; fewer need less memory")] = 128,
     fail_under: Annotated[str | None, typer.Option(
@@ -48,12 +48,14 @@ def certify(
     Every sample goes through the methods in order and stops at the first that decides it. Results are kept in the run
     folder; the same command with --out RUN --resume continues a run that was interrupted.
     """
+    from dataclasses import asdict
+
     from verify.cli import output
     from verify.errors import InputError
     from verify.report.profile import parts
     from verify.report.table import certification
     from verify.runs.estimate import estimate as estimated
-    from verify.runs.keep import Help
+    from verify.runs.keep import Help, fresh_folder
     from verify.runs.options import share_of
     from verify.runs.profile import FILE, by_file, profiled
     from verify.runs.session import Request, prepare
@@ -65,19 +67,23 @@ def certify(
     if profile and (workers or 1, ray) != (1, None):
         raise InputError("--profile looks into one process; leave out --workers and --ray")
     if estimate:
-        output.note(str(estimated(session.cascade, batch, timeout, workers or 1)))
+        guess = estimated(session.cascade, batch, timeout, workers or 1)
+        output.print_json(asdict(guess)) if json else output.note(str(guess))
         return
-    with output.verdicts(session.total) as tell:
-        work = partial(session.run, out, tell, resume=resume, help=Help(workers, ray))
+    place = out if out or resume else fresh_folder(model)
+    with output.kept(place if out is None else None), output.verdicts(session.total) as tell:
+        work = partial(session.run, place, tell, resume=resume, help=Help(workers, ray))
         (folder, summaries), profiler = profiled(work) if profile else (work(), None)
+    found: dict[str, Any] = {"title": session.title, "run": str(folder), "config": session.config}
+    if profiler is not None:
+        profiler.dump_stats(folder / FILE)
+        found["profile"] = asdict(by_file(profiler))
     if json:
-        found = {"title": session.title, "run": str(folder), "config": session.config}
         output.print_json({**found, "radii": {eps: summary.as_json() for eps, summary in summaries.items()}})
     else:
         output.show(certification(session.title, summaries))
-    if profiler is not None:
-        profiler.dump_stats(folder / FILE)
-        output.show(parts(by_file(profiler)))
+        if profiler is not None:
+            output.show(parts(by_file(profiler)))
     output.note(f"run kept in {folder}")
     if errors := sum(summary.errors for summary in summaries.values()):
         output.note(f"error: {errors} samples met an error, which is no verdict; please report it with the run")

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,6 +58,17 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def kept(folder: Path | None) -> Iterator[None]:
+    """Says where an interrupted run is, if the user did not say it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if folder is not None:
+            note(f"the run is in {folder}")
+        raise
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def radius(
     methods: Annotated[str | None, typer.Option(
         metavar="A,B,..", help=f"{options.METHODS_HELP}; default pgd,crown,bab")] = None,
     timeout: Annotated[float, typer.Option(
-        metavar="S", min=0.0, help="seconds that a sample may take one by one")] = 10.0,
+        metavar="S", min=0.001, help="seconds that a sample may take one by one")] = 10.0,
     tolerance: Annotated[str, typer.Option(
         metavar="P", help="how far the ends may lie apart, relative to the lower one")] = "1%",
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="samples that are searched together")] = 128,
@@ -41,13 +41,14 @@ def radius(
     """
     from verify.cli import output
     from verify.report.radius import radii
-    from verify.runs.keep import Help
+    from verify.runs.keep import Help, fresh_folder
     from verify.runs.radius_session import RadiusRequest, prepare_radius
 
     session = prepare_radius(RadiusRequest(model, data, most, weights, norm, clip, normalize, limit, methods, timeout,
                                            tolerance, device, batch))
-    with output.verdicts(len(session.job.x)) as tell:
-        folder, summary = session.run(out, tell, resume=resume, help=Help(workers, ray))
+    place = out if out or resume else fresh_folder(model)
+    with output.kept(place if out is None else None), output.verdicts(len(session.job.x)) as tell:
+        folder, summary = session.run(place, tell, resume=resume, help=Help(workers, ray))
     if json:
         output.print_json({"title": session.title, "run": str(folder), "config": session.config, **summary.as_json()})
     else:

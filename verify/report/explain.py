@@ -21,7 +21,8 @@ def explanation(found: Explanation) -> Group:
         line(f"label {record['label']}, predicted {record['prediction']}; {record['verdict']}"
              f"{' by ' + record['method'] if record['method'] else ''}{reason}"),
         Text(), _methods(found), Text(),
-        line(f"a long attack reaches class {found.attacked} with violation {found.attack:.4g}"),
+        line(f"the best attack comes to violation {found.attack:.4g}"
+             + (f", where class {found.attacked} is predicted" if found.attack >= 0 else ", so the class stays")),
         line(f"the bound before any split is {found.root:.4g}, by class:"), Text(), _classes(found), Text(),
         _layers(found), Text(),
     ]

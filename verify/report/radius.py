@@ -23,8 +23,8 @@ def radii(title: str, summary: RadiusSummary) -> Group:
         line(title, "bold"), Text(), _ends(summary), Text(),
         line(f"{counts}{wrong} have radius 0, as they are misclassified; {summary.seconds:.1f} s"),
     ]
-    if summary.is_capped:
-        parts.append(line("where no attack succeeded, the largest radius stands for the upper end"))
+    if summary.beyond:
+        parts.append(line(f"{summary.beyond} have no attack up to the largest radius, and are not in the attack's row"))
     parts += [line(f"{count} open: {why}") for why, count in summary.reasons.items()]
     unsettled = [r for r in summary.results if r["verdict"] != "closed"]
     return Group(*parts, *([Text(), _samples(unsettled)] if unsettled else []))

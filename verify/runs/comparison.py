@@ -23,7 +23,7 @@ from verify.runs.session import exact_eps, fitted, network_of
 
 METHODS = "pgd,interval,crown,alpha,lp,bab"  # by default
 VALUE = {"goal": "optimum", "stop_when_falsified": False}  # settings with which a method goes for v*, not for its sign
-COLUMNS = ("index", "eps", "method", "attack", "certificate", "gap", "seconds", "verdict", "note")
+COLUMNS = ("index", "eps", "method", "lower", "upper", "attack", "certificate", "gap", "seconds", "verdict", "note")
 TABLE = "gaps.csv"
 
 
@@ -106,6 +106,8 @@ def plan(asked: Comparison) -> Plan:
     x = fitted(data.x, network.input_shape)
     problems = {text: robustness(network, x, data.y, eps, asked.norm, clip) for text, eps in radii.items()}
     if asked.out is not None:
+        if (asked.out / TABLE).exists():
+            raise InputError(f"{asked.out} holds {TABLE} already; name another folder with --out")
         writable_folder(asked.out)
     return Plan(asked, problems, replace(data, x=x), methods)
 
@@ -125,7 +127,7 @@ def csv_of(found: Mapping[str, Gaps]) -> str:
     writer.writerow(COLUMNS)
     for eps, compared in found.items():
         for row in compared.rows:
-            ends = row.attack, row.certificate, row.gap, row.seconds
+            ends = row.lower, row.upper, row.attack, row.certificate, row.gap, row.seconds
             writer.writerow([row.index, eps, row.method, *map(repr, ends), row.verdict, row.note])
     return text.getvalue()
 

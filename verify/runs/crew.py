@@ -6,6 +6,7 @@ the store. A worker that dies loses its task and nothing else: the task is given
 
 from __future__ import annotations
 
+import logging
 import multiprocessing as mp
 import os
 import pickle
@@ -27,6 +28,7 @@ from torch import Tensor
 from verify.errors import VerifyError
 from verify.runs.store import Result
 
+logger = logging.getLogger(__name__)
 TRIES = 3  # workers that may die over one task
 
 
@@ -149,6 +151,7 @@ def work(tasks: deque[Task], crew: Crew) -> Iterator[tuple[Task, Sequence[Found]
             yield task, answer
             continue
         deaths[task.samples] += 1
+        logger.warning("a worker died (%s) over samples %s; its task goes to another", answer.reason, task.samples)
         if deaths[task.samples] < TRIES:
             tasks.appendleft(task)
         elif task.begun:

@@ -105,6 +105,8 @@ def explain(run: Path, sample: int, eps: str | None = None, seconds: float = 8.0
     problem = session.cascade.problems[radius].select(torch.tensor([sample]).to(session.cascade.device))
     with torch.no_grad(), full_float32():
         attack, attacked = _attack(problem)
+        if record["lower"] is not None and record["lower"] > attack:
+            attack, attacked = record["lower"], record.get("attacked", attacked)
         classes, layers = _blocked(problem, int(record["label"]), seconds)
     open_here = record["verdict"] == Verdict.UNKNOWN
     search = _searched(problem, seconds) if open_here else None

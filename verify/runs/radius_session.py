@@ -57,8 +57,8 @@ class RadiusSummary:
     Args:
         samples, clean: how many there are, and how many of them are classified rightly.
         closed, open, errors: how many brackets are narrow enough, are not, or met an error.
-        lower, upper: mean, median, least and largest of the two ends over the samples; an upper end that was not found
-            counts as the largest radius that was asked for, and makes `is_capped` true.
+        lower, upper: mean, median, least and largest of the two ends over the samples, of the upper ones over those
+            that have one; beyond: how many have none up to the largest radius that was asked for.
         seconds: of all samples together.
         reasons: why brackets are open, and what the errors were, with counts.
         results: of the samples, as the store has them, in their order.
@@ -71,7 +71,7 @@ class RadiusSummary:
     errors: int
     lower: dict[str, float]
     upper: dict[str, float]
-    is_capped: bool
+    beyond: int
     seconds: float
     reasons: dict[str, int]
     results: list[dict[str, Any]]
@@ -133,7 +133,8 @@ def prepare_radius(request: RadiusRequest) -> RadiusSession:
     network = simplify(network_of(request.model, request.weights, request.normalize)).to(device)
     data = load_data(request.data, request.limit)
     x = fitted(data.x, network.input_shape)
-    most = _largest(clip, request.norm, prod(network.input_shape)) if request.most is None else exact_eps(request.most)
+    widest = request.most is None
+    most = _largest(clip, request.norm, prod(network.input_shape)) if widest else exact_eps(request.most or "", "most")
     robustness(network, x, data.y, most, request.norm, clip)  # refuses what does not fit
     if most == 0:
         raise InputError("the largest radius is 0; give a positive one with --most")
@@ -146,9 +147,8 @@ def prepare_radius(request: RadiusRequest) -> RadiusSession:
 def summarize_radii(store: Store) -> RadiusSummary:
     """The summary of the results in the store of a `radius` run."""
     results = sorted((r for key, r in store.items() if key.startswith("sample/")), key=lambda r: r["index"])
-    most, verdicts = Fraction(store.config["most"]), Counter(r["verdict"] for r in results)
+    verdicts = Counter(r["verdict"] for r in results)
     sound = [r for r in results if r["verdict"] != "error"]
-    upper = [float(most) if r["upper"] is None else r["upper"] for r in sound]
     return RadiusSummary(
         samples=len(results),
         clean=sum(r["label"] == r["prediction"] and r["upper"] != 0 for r in sound),
@@ -156,8 +156,8 @@ def summarize_radii(store: Store) -> RadiusSummary:
         open=verdicts["open"],
         errors=verdicts["error"],
         lower=_spread([float(Fraction(r["lower"])) for r in sound]),
-        upper=_spread(upper),
-        is_capped=any(r["upper"] is None for r in sound),
+        upper=_spread([r["upper"] for r in sound if r["upper"] is not None]),
+        beyond=sum(r["upper"] is None for r in sound),
         seconds=sum(r["seconds"] for r in results),
         reasons=dict(Counter(
             r["error"] or r["reason"] or "the bounds leave a gap" for r in results if r["verdict"] != "closed"

@@ -152,11 +152,11 @@ def radii_of(text: str) -> list[Fraction]:
     return sorted(radii)
 
 
-def exact_eps(text: str) -> Fraction:
-    """eps as a rational >= 0."""
-    eps = rational(text, "eps")
+def exact_eps(text: str, name: str = "eps") -> Fraction:
+    """eps, or the largest one, as a rational >= 0."""
+    eps = rational(text, name)
     if eps < 0:
-        raise InputError(f"eps is {text} but must be at least 0")
+        raise InputError(f"{name} is {text} but must be at least 0")
     return eps
 
 

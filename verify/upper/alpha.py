@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,30 +28,32 @@ class AlphaCROWN:
     Args:
         steps: bounds that each row of the specification gets, the first included.
         neuron_steps: the same for each side of each undecided neuron.
+        goal: "decide" leaves cases as they are that CROWN verifies; "optimum" bounds all as well as it can.
 
     Raises InputError for steps below 1.
     """
 
     steps: int = STEPS
     neuron_steps: int = root.STEPS
+    goal: Literal["decide", "optimum"] = "decide"
 
     def __post_init__(self) -> None:
         for name in ("steps", "neuron_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"AlphaCROWN has {name}={getattr(self, name)}; it must be at least 1")
+        if self.goal not in ("decide", "optimum"):
+            raise InputError(f"AlphaCROWN has goal={self.goal!r}; choose among decide, optimum")
 
     @property
     def name(self) -> str:
         return "AlphaCROWN"
 
     def answer(self, problem: Problem) -> Answer:
-        """Cases that CROWN verifies keep its bound.
-
-        Sound because CROWN and `alpha_row_bounds` are; trusts float64 rounding where it verifies.
+        """Sound because CROWN and `alpha_row_bounds` are; trusts float64 rounding where it verifies.
         """
         upper = CROWN().answer(problem).upper
         assert upper is not None
-        rest = (~(upper < 0)).nonzero().flatten()
+        rest = (~(upper < 0) | (self.goal == "optimum")).nonzero().flatten()
         widest = max([prod(problem.network.input_shape), *(prod(node.shape) for node in problem.network.graph.nodes)])
         for cases in rest.split(max(1, FLOATS // widest)) if len(rest) else ():
             part = problem.select(cases)
