@@ -13,6 +13,7 @@ from torch import Tensor
 
 from verify.bracket import Rigour
 from verify.exact.tightening import tighten
+from verify.lower.gradient import PGD
 from verify.method import Answer
 from verify.ops.base import Nonlinear
 from verify.ops.smooth import refuse_inexact
@@ -58,7 +59,10 @@ class Encoded:
         for node in problem.network.graph.nodes:
             refuse_inexact(node.op, node.name)
         notes: Counter[str] = Counter(milps=0, nodes=0, skipped=0)
-        parts = [self._case(case_of(problem, index), notes) for index in range(problem.cases)]
+        attacked = PGD(stop_when_falsified=False).answer(problem).points  # what a wrong claim is refuted by
+        assert attacked is not None
+        tries = attacked.reshape(problem.cases, -1, *problem.inputs.shape)
+        parts = [self._case(case_of(problem, index), tries[index], notes) for index in range(problem.cases)]
         upper = torch.tensor([upper for upper, _ in parts], dtype=torch.float64, device=problem.owner.device)
         reasons = [text for key, text in self._reasons().items() if notes[key]]
         stopped = {"stopped": "; ".join(reasons)} if reasons else {}
@@ -75,14 +79,15 @@ class Encoded:
             REFUTED: f"{self.solver} claims a bound that a point refutes; the bound is the LP's",
         }
 
-    def _case(self, case: Case, notes: Counter[str]) -> tuple[float, Tensor]:
-        """(upper bound, candidate point) of one case, disjuncts in the order of their LP bounds."""
+    def _case(self, case: Case, tries: Tensor, notes: Counter[str]) -> tuple[float, Tensor]:
+        """(upper bound, candidate point) of one case, disjuncts in the order of their LP bounds; tries (n, *shape) are
+        points that bounds must not lie below."""
         deadline = deadline_of(self.time_limit)
         share = deadline_of(None if self.time_limit is None else TIGHTENING_SHARE * self.time_limit)
         boxes = tighten(case, tight_boxes(case), share, notes)
         model = case.model(boxes)
         relaxation = Relaxation(model)
-        bounds, points = cheap_bounds(case), [case.middle]
+        bounds, points = cheap_bounds(case), [case.middle, *tries]
         for k in range(len(bounds)):
             bound, x = relaxation.bound(k, deadline)
             bounds[k] = min(bounds[k], bound)
@@ -98,6 +103,7 @@ class Encoded:
                 notes["skipped"] += len(order) - done
                 break
             bound, value, x = _disjunct(maximise, model, k, deadline, notes)
+            floor = floor if x is None else np.maximum(floor, _values(case, [model.point(x, case.middle)]))
             if bound < floor[k] - ROOM * (1 + abs(floor[k])):
                 notes[REFUTED] += 1
                 bound = np.inf

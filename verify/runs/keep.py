@@ -64,14 +64,14 @@ class Keep:
         check: Callable[[Store], None] = lambda store: None,
     ) -> T:
         """Does what the run lacks; a summary of the whole run. `check` looks at a run before it goes on."""
-        with Store.open(self.folder, self.config, versions(), self.request) as store:
-            check(store)
-            crew = help.crew(job)
-            try:
+        crew = help.crew(job)  # first: where there are no workers, nothing is left in the folder
+        try:
+            with Store.open(self.folder, self.config, versions(), self.request) as store:
+                check(store)
                 certify(job, store, crew, self.batch, tell)
-            finally:
-                crew.close()
-            return summary(store)
+                return summary(store)
+        finally:
+            crew.close()
 
 
 def folder_of(out: Path | None, model: str, resume: bool) -> Path:
