@@ -118,14 +118,14 @@ def test_an_interruption_ends_with_what_is_known(rounds: list[Team]) -> None:
     p, pids = sample(52, "0.11"), []
 
     def interrupt() -> None:
-        while len(rounds) < 4:
+        while len(rounds) < 2:
             time.sleep(0.05)
         pids.extend(worker.process.pid for worker in rounds[0].workers)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
-    found = verify.solve(p, Spread(2, BranchAndBound("optimum", 1e-6, time_limit=60)))
+    found = verify.solve(p, Spread(2, BranchAndBound("optimum", 1e-6, time_limit=150)))
     thread.join()
     assert found.notes["stopped"] == "interrupted"
     assert 0.09 < found.lower.item() <= 0.1063 < found.upper.item() < 2
@@ -135,7 +135,7 @@ def test_an_interruption_ends_with_what_is_known(rounds: list[Team]) -> None:
 
 def test_the_time_limit_is_kept() -> None:
     found = verify.solve(sample(52, "0.11"), Spread(2, BranchAndBound("optimum", 1e-6, time_limit=6)))
-    assert float(str(found.notes["seconds"])) < 9
+    assert float(str(found.notes["seconds"])) < 12
     assert "time limit" in str(found.notes["stopped"])
     assert 0.1 < found.lower.item() < found.upper.item() < 2
 

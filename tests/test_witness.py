@@ -162,16 +162,16 @@ def test_certify_keeps_both_violations(here: Path) -> None:
     assert certify("--out", "run", eps="0.1", methods="pgd") == 0
     with Store.read("run") as store:
         results = dict(store.items())
-        kept = store.array("sample/2", "witness")
-    assert "witness" not in results["sample/0"]
+        kept = store.array("sample/2/1/10", "witness")
+    assert "witness" not in results["sample/0/1/10"]
     x0, x1 = (Fraction(float(v)) for v in X[3])  # classified wrongly as it is, of class 1
-    found = results["sample/3"]["witness"]
+    found = results["sample/3/1/10"]["witness"]
     assert found["real"]["exact"]
     assert Fraction(found["real"]["low"]) <= x0 + x1 - (x0 - x1 + Fraction(3, 4)) <= Fraction(found["real"]["high"])
     assert found["executed"]["violated"]
     assert kept is not None
     x0, x1 = (Fraction(float(v)) for v in kept)
-    found = results["sample/2"]["witness"]["real"]
+    found = results["sample/2/1/10"]["witness"]["real"]
     assert Fraction(found["low"]) <= max(x0 - x1, 0) + Fraction(3, 4) - x0 - x1 <= Fraction(found["high"])
     assert found["violated"]
 
@@ -183,7 +183,7 @@ def test_certify_counts_witnesses_of_one_level(here: Path, capsys: pytest.Captur
     assert certify("--out", "run") == 0
     assert f"1 falsified by a witness that {F_ONLY}" in capsys.readouterr().out
     with Store.read("run") as store:
-        (payload,) = (payload for _, payload in store.items())
+        (payload,) = (payload for key, payload in store.items() if key.startswith("sample/"))
     assert payload["witness"]["real"] == {"violated": False, "exact": True, "low": -(2.0**-25), "high": -(2.0**-25)}
     assert payload["witness"]["executed"]["low"] == 0
     np.savez(here / "data.npz", x=X[3:], y=np.array([1]))
@@ -195,7 +195,7 @@ def test_a_model_that_cannot_be_replayed_is_no_level(here: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert certify("--out", "run") == 0
     with Store.read("run") as store:
-        found = dict(store.items())["sample/3"]
+        found = dict(store.items())["sample/3/1/100"]
     assert found["verdict"] == "falsified"
     assert found["witness"]["executed"]["violated"] is None
     assert "cannot replay" in found["witness"]["executed"]["reason"]
