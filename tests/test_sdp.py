@@ -25,7 +25,7 @@ from verify.solvers import semidefinite
 from verify.solvers.interior_point import InteriorPoint
 from verify.solvers.lift import Lift, lift
 from verify.solvers.objectives import Case, wide_case
-from verify.solvers.semidefinite import Semidefinite
+from verify.solvers.semidefinite import Semidefinite, _shift
 from verify.solving import solve
 from verify.spec import margins
 from verify.upper.convex_lp import ConvexLP
@@ -231,3 +231,8 @@ def test_limits_and_refusals() -> None:
         solve(problem(NETWORKS["maxpool"](0), "untargeted", 0), SDP())
     with pytest.raises(UnsupportedMethod, match="not Clip"):
         solve(problem(NETWORKS["clip"](0), "untargeted", 0), SDP())
+
+
+def test_no_finite_price_makes_a_nan_semidefinite() -> None:
+    """A NaN among eigenvalues must not count as a matrix that is semidefinite already."""
+    assert _shift(np.array([[np.nan, 0.0], [0.0, 1.0]])) == np.inf

@@ -75,15 +75,16 @@ def certify(
         work = partial(session.run, place, tell, resume=resume, help=Help(workers, ray))
         (folder, summaries), profiler = profiled(work) if profile else (work(), None)
     found: dict[str, Any] = {"title": session.title, "run": str(folder), "config": session.config}
-    if profiler is not None:
+    spent = None if profiler is None else by_file(profiler)
+    if profiler is not None and spent is not None:
         profiler.dump_stats(folder / FILE)
-        found["profile"] = asdict(by_file(profiler))
+        found["profile"] = asdict(spent)
     if json:
         output.print_json({**found, "radii": {eps: summary.as_json() for eps, summary in summaries.items()}})
     else:
         output.show(certification(session.title, summaries))
-        if profiler is not None:
-            output.show(parts(by_file(profiler)))
+        if spent is not None:
+            output.show(parts(spent))
     output.note(f"run kept in {folder}")
     if errors := sum(summary.errors for summary in summaries.values()):
         output.note(f"error: {errors} samples met an error, which is no verdict; please report it with the run")

@@ -161,4 +161,5 @@ def _raise(s: np.ndarray) -> float:
 def _shift(s: np.ndarray) -> float:
     """What it costs to add one number to every D_j until S is positive semidefinite."""
     slack = 16 * len(s) * UNIT * float(np.linalg.norm(s))
-    return len(s) * max(0.0, slack - float(np.linalg.eigvalsh(s)[0]))
+    short = slack - float(np.linalg.eigvalsh(s)[0])
+    return len(s) * max(0.0, short) if np.isfinite(short) else np.inf  # a NaN must not count as 0
