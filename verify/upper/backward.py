@@ -19,9 +19,10 @@ from verify.ops.affine import Affine
 from verify.ops.base import Interval, Lines
 from verify.ops.linear_ops import Conv, Linear
 from verify.sets import InputSet
-from verify.upper.rows import Dense, Field, Rows, Slopes, Window
+from verify.upper.rows import WHOLE, Dense, Field, Rows, Slopes, Window, widened
 
-CHUNK = 1 << 20  # floats of one layer's coefficients at a time: small enough to stay in cache, large enough for BLAS
+CHUNK = 1 << 21  # bytes of one layer's coefficients at a time: small enough to stay in cache, large enough for BLAS
+WIDE = 1 << 28  # the same on a GPU, which wants many at once
 KEEP = 0.8  # rows are dropped on their way where at most this share of them is left
 SPARSE = 0.75  # entries of a layer are dropped where at most this share of them is not constantly zero
 
@@ -116,15 +117,21 @@ class Backward:
         at = self.reference[name].flatten(1)[owner, index]
         bounds = Interval(known.low.clone(), known.high.clone())
         sign = torch.where(at < 0, 1.0, -1.0).to(at)
-        everything = torch.arange(len(owner), device=owner.device)
+        everything, step = torch.arange(len(owner), device=owner.device), self._step_size(name, single=True)
         for side, entries in ((sign, everything), (-sign, None)):
             entries = is_open(bounds).nonzero().flatten() if entries is None else entries
-            step = max(1, CHUNK // self._widest(name))
+            entries = entries[self._by_place(name, owner[entries], index[entries])]
             for part in entries.split(step):
                 probe = Probe(at[part], side[part], Interval(bounds.low[part], bounds.high[part]), is_open)
                 self._pull(dict([self._units(name, owner[part], index[part], side[part])]), probe)
                 bounds.low[part], bounds.high[part] = probe.settle()
         return bounds
+
+    def _by_place(self, name: str, owner: Tensor, index: Tensor) -> Tensor:
+        """An order of entries of a value in which those that look at the same window follow each other."""
+        shape = self.network.graph.shape_of(name)
+        area = prod(shape[1:]) if len(shape) == 3 else 1
+        return (owner * area + index % area).argsort(stable=True)
 
     def maximum(self, name: str, a: Tensor, owner: Tensor, direct: Tensor | None = None) -> tuple[Tensor, Trail]:
         """Upper bounds of a . value + direct . input for rows a (rows, *shape), direct (rows, *input shape) or None,
@@ -133,7 +140,7 @@ class Backward:
         Sound because each line bounds its neuron over its box and the support function bounds the rest; trusts float
         rounding.
         """
-        step = max(1, CHUNK // self._widest(name))
+        step = self._step_size(name)
         bounds, trails = [], []
         source = self.network.graph.input
         for part in torch.arange(len(owner), device=owner.device).split(step):
@@ -147,9 +154,23 @@ class Backward:
             trails.append(trail)
         return torch.cat(bounds), {key: torch.cat([trail[key] for trail in trails]) for key in trails[0]}
 
-    def _widest(self, name: str) -> int:
-        graph = self.network.graph
-        return max([1, prod(graph.input_shape), *(prod(node.shape) for node in self._upstream(name))])
+    def _step_size(self, name: str, single: bool = False) -> int:
+        """How many rows over a value, or over single entries of it, are best pulled together."""
+        graph, low = self.network.graph, self.inputs.low
+        floats = (CHUNK if low.device.type == "cpu" else WIDE) // low.element_size()
+        begin = (1, 1) if single and len(graph.shape_of(name)) == 3 else (WHOLE, WHOLE)
+        sizes: dict[str, tuple[int, ...]] = {name: begin}
+        widest = 1
+        for node in reversed(self._upstream(name)):
+            size = sizes.get(node.name)
+            if size is None:
+                continue
+            widest = max(widest, _area(node.shape, size))
+            for source in node.inputs:
+                before = widened(node.op, self.network.of(node), size)
+                sizes[source] = tuple(map(max, before, sizes.get(source, (1, 1))))
+        widest = max(widest, _area(graph.input_shape, sizes.get(graph.input, (1, 1))))
+        return max(1, floats // widest)
 
     def _units(self, name: str, owner: Tensor, index: Tensor, sign: Tensor) -> tuple[str, Rows]:
         """Rows sign_i e_i over a value, already pulled through its node where that is a mere look-up."""
@@ -287,3 +308,10 @@ class Backward:
         nodes = self.network.graph.nodes
         at = next((i for i, node in enumerate(nodes) if node.name == name), -1)
         return nodes[: at + 1]
+
+
+def _area(shape: tuple[int, ...], size: tuple[int, ...]) -> int:
+    """The entries of a value in a window of this size."""
+    if len(shape) != 3:
+        return prod(shape)
+    return shape[0] * prod(min(n, extent) for n, extent in zip(size, shape[1:], strict=True))
