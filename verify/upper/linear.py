@@ -31,7 +31,8 @@ from verify.upper.forward import Forward
 from verify.upper.interval import row_bounds
 
 STEP = 0.5  # how far the second guess moves slopes; a whole step overshoots more often than half a one
-CASES = 256  # cases bounded together
+CASES = 256  # cases bounded together, at most,
+NEURONS = {"cpu": 1 << 18, "cuda": 1 << 23}  # and their neurons: each brings its lines and the windows that rows read
 CHEAPER = 64  # neurons for each input from which on forward bounds are taken as well
 
 
@@ -50,8 +51,9 @@ class CROWN:
 
 def _case_bounds(problem: Problem) -> Tensor:
     """Upper bounds of every case, (cases,)."""
-    parts = []
-    for index in torch.arange(problem.cases, device=problem.owner.device).split(CASES):
+    network, parts = problem.network, []
+    together = NEURONS.get(network.device.type, NEURONS["cuda"]) // max(1, neurons(network))
+    for index in torch.arange(problem.cases, device=problem.owner.device).split(max(1, min(CASES, together))):
         part = problem.select(index)
         parts.append(part.spec.aggregate(linear_row_bounds(problem.network, part.inputs, part.spec)))
     return torch.cat(parts)
@@ -126,11 +128,15 @@ def _moved(op: Piecewise, lines: Lines, box: Box, owner: Tensor, at: Tensor) -> 
     return Lines(*(old.flatten(1).index_copy(1, where, part).reshape(old.shape) for old, part in pairs))
 
 
+def neurons(network: BoundGraph) -> int:
+    """Entries of all nonlinear nodes of one sample."""
+    return sum(prod(node.shape) for node in network.graph.nodes if isinstance(node.op, Nonlinear))
+
+
 def cheap_forward(network: BoundGraph, inputs: InputSet) -> Forward | None:
     """Forward bounds where they cost little beside backward ones: a column for each input that varies, against a row
     for each undecided neuron, of which there may be as many as neurons."""
-    neurons = sum(prod(node.shape) for node in network.graph.nodes if isinstance(node.op, Nonlinear))
-    if prod(network.input_shape) * CHEAPER > neurons:
+    if prod(network.input_shape) * CHEAPER > neurons(network):
         return None
     return Forward(network, Box(inputs.low, inputs.high))
 
