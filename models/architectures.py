@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from verify.errors import InputError
+from verify.ir.layers import Chain, layer
+from verify.ops import Scale, Shift
 
 Shape = tuple[int, ...]
 Convolution = tuple[int, int, int, int]  # output channels, kernel, stride, padding
@@ -173,6 +175,16 @@ class Normalize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) * (1 / self.std)  # a product, which has an exact reading in the IR and in the checker
+
+
+@layer(Normalize)
+def _normalize(chain: Chain, module: Normalize, prefix: str) -> bool:
+    if len(chain.shape) != 3 or len(module.mean) not in (1, chain.shape[0]):
+        return False
+    chain.add("sub", Shift(), {"sub.offset": -module.mean})
+    chain.name("mul")  # 1 / std, which is no operator of the network
+    chain.add("mul", Scale(), {"mul_1.factor": 1 / module.std})
+    return True
 
 
 def normalized(module: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Sequential:

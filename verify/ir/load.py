@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from verify.errors import InputError
 from verify.ir.graph import Network
+from verify.ir.layers import read_chain
 
 KINDS = "give a .onnx, .onnx.gz or .pt2 file, a bundled name, or package.module:factory"
 
@@ -37,9 +38,12 @@ def load(model: str | Path, weights: str | Path | None = None) -> Network:
         module, example = _bundled(name)
     if weights is not None:
         _fill(module, Path(weights))
-    from verify.ir.torch_export import trace  # torch.export takes its time to import
+    network = read_chain(module, example)
+    if network is None:
+        from verify.ir.torch_export import trace  # torch.export takes its time to import
 
-    return trace(module, example)
+        network = trace(module, example)
+    return network
 
 
 def _read_file(path: Path) -> Network:
