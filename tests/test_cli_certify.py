@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from verify.models.architectures import make
 
 import verify
 from tests.cli_cases import WEIGHTS, Fake, X, Y, certify, counts_of, error_of, onnx_file, property_file
 from verify.bracket import Verdict
 from verify.cli.main import run
 from verify.errors import Contradiction, InputError, UnsupportedMethod
+from verify.ir.layers import read_chain
 from verify.ir.normalize import normalized
 from verify.method import Answer
 from verify.problem import Problem
@@ -282,3 +284,13 @@ def test_internal_errors_are_one_line(
     monkeypatch.setenv("VERIFY_DEBUG", "1")
     assert certify(methods="milp") == 4
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("network", "size"), [("dense", 128), ("dm-large", 5)])
+def test_a_batch_of_a_large_network_is_smaller(network: str, size: int):
+    chain = read_chain(make(network, (1, 28, 28)), torch.zeros(1, 1, 28, 28))
+    assert chain is not None
+    assert options.batch_of(None, chain) == size
+    assert options.batch_of(7, chain) == 7
+    with pytest.raises(InputError, match="a batch has 0 samples; give 1 or more"):
+        options.batch_of(0, chain)

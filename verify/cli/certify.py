@@ -26,8 +26,9 @@ def certify(
         metavar="A,B,..", help=f"{options.METHODS_HELP}; default interval,pgd,crown,alpha,bab")] = None,
     timeout: Annotated[float, typer.Option(
         metavar="S", min=0.001, help="seconds that each method that takes samples one by one may spend on one")] = 10.0,
-    batch: Annotated[int, typer.Option(
-        metavar="N", min=1, help="samples that the other methods take at once; fewer need less memory")] = 128,
+    batch: Annotated[int | None, typer.Option(
+        metavar="N", min=1, help="samples that the other methods take at once; default 128, fewer of large networks",
+        show_default=False)] = None,
     fail_under: Annotated[str | None, typer.Option(
         metavar="P", help="least verified share, 90% or 0.9: exit 1 if out of reach, 3 if still open")] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")] = "cpu",
@@ -67,7 +68,7 @@ def certify(
     if profile and (workers or 1, ray) != (1, None):
         raise InputError("--profile looks into one process; leave out --workers and --ray")
     if estimate:
-        guess = estimated(session.cascade, batch, timeout, workers or 1)
+        guess = estimated(session.cascade, session.batch, timeout, workers or 1)
         output.print_json(asdict(guess)) if json else output.note(str(guess))
         return
     place = out if out or resume else fresh_folder(model)

@@ -27,7 +27,9 @@ def radius(
         metavar="S", min=0.001, help="seconds that a sample may take one by one")] = 10.0,
     tolerance: Annotated[str, typer.Option(
         metavar="P", help="how far the ends may lie apart, relative to the lower one")] = "1%",
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="samples that are searched together")] = 128,
+    batch: Annotated[int | None, typer.Option(
+        metavar="N", min=1, help="samples that are searched together; default 128, fewer of large networks",
+        show_default=False)] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")] = "cpu",
     workers: options.Workers = None,
     ray: options.Ray = None,

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from verify.runs.crew import Crew, Found, Here, Job, Task, batches, work
 from verify.runs.files import write_whole
+from verify.runs.options import BATCH
 from verify.runs.store import Result, Store
 
-BATCH = 128  # samples of a batch
 Tell = Callable[[Sequence[str]], None]
 
 

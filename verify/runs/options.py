@@ -15,8 +15,12 @@ from verify.rationals import rational
 if TYPE_CHECKING:
     import torch
 
+    from verify.ir.graph import BoundGraph
     from verify.method import Method
     from verify.upper.journal import Journal
+
+BATCH = 128  # samples of a batch, at most,
+NEURONS = 1 << 20  # and their neurons, on a CPU
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,20 @@ def share_of(text: str) -> Fraction:
     if not 0 <= value <= 1:
         raise InputError(f"the share {text!r} is not between 0 and 1; write for example 90% or 0.9")
     return value
+
+
+def batch_of(asked: int | None, network: BoundGraph) -> int:
+    """Samples of a batch: as asked, by default fewer on a large network, so that a batch ends within a minute or so.
+
+    Raises InputError for less than 1.
+    """
+    from verify.upper.linear import neurons
+
+    if asked is None:
+        return BATCH if network.device.type != "cpu" else min(BATCH, max(1, NEURONS // max(1, neurons(network))))
+    if asked < 1:
+        raise InputError(f"a batch has {asked} samples; give 1 or more")
+    return asked
 
 
 def device_of(name: str) -> torch.device:

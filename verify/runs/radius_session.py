@@ -15,10 +15,10 @@ import numpy as np
 from verify.errors import InputError
 from verify.ir.rewrite import simplify
 from verify.problem import robustness
-from verify.runs.certify import BATCH, Tell
+from verify.runs.certify import Tell
 from verify.runs.data import Dataset, load_data
 from verify.runs.keep import ALONE, Help, Keep, folder_of
-from verify.runs.options import clip_of, device_of, homes_of, share_of
+from verify.runs.options import batch_of, clip_of, device_of, homes_of, share_of
 from verify.runs.radii import Radii
 from verify.runs.session import exact_eps, fitted, network_of
 from verify.runs.store import Store
@@ -42,7 +42,7 @@ class RadiusRequest:
     timeout: float = 10.0
     tolerance: str = "1%"
     device: str = "cpu"
-    batch: int = BATCH
+    batch: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The texts by name; what stands here by default is left out."""
@@ -88,6 +88,7 @@ class RadiusSession:
     request: RadiusRequest
     data: Dataset
     job: Radii
+    batch: int
 
     @property
     def title(self) -> str:
@@ -112,7 +113,7 @@ class RadiusSession:
             "tolerance": str(self.job.tolerance),
             "timeout": self.job.timeout,
             "device": self.request.device,
-            "batch": self.request.batch,
+            "batch": self.batch,
         }
 
     def run(
@@ -120,7 +121,7 @@ class RadiusSession:
     ) -> tuple[Path, RadiusSummary]:
         """Brackets what the run folder lacks; the folder and the summary. See `Session.run`."""
         folder = folder_of(out, self.request.model, resume)
-        keep = Keep(folder, self.config, self.request.as_json(), self.request.batch)
+        keep = Keep(folder, self.config, self.request.as_json(), self.batch)
         return folder, keep.carry_out(self.job, help, tell, summarize_radii)
 
 
@@ -141,7 +142,7 @@ def prepare_radius(request: RadiusRequest) -> RadiusSession:
     dear = {name for name, home in homes.items() if home.dear}
     methods = {name: home.make(request.timeout) for name, home in homes.items()}
     job = Radii(network, x, data.y.tolist(), most, request.norm, clip, methods, dear, tolerance, request.timeout)
-    return RadiusSession(request, data, job)
+    return RadiusSession(request, data, job, batch_of(request.batch, network))
 
 
 def summarize_radii(store: Store) -> RadiusSummary:

@@ -19,10 +19,10 @@ from verify.problem import robustness
 from verify.proof.prover import source_of
 from verify.rationals import rational
 from verify.runs.cascade import Cascade
-from verify.runs.certify import BATCH, Tell
+from verify.runs.certify import Tell
 from verify.runs.data import Dataset, load_data
 from verify.runs.keep import ALONE, Help, Keep, folder_of
-from verify.runs.options import clip_of, device_of, homes_of, normalization_of, proof_config, proof_level
+from verify.runs.options import batch_of, clip_of, device_of, homes_of, normalization_of, proof_config, proof_level
 from verify.runs.proving import Proving, check_certificates
 from verify.runs.replay import Original
 from verify.runs.summary import Summary, summarize
@@ -47,7 +47,7 @@ class Request:
     device: str = "cpu"
     level: str | None = None
     proofs: Path | None = None
-    batch: int = BATCH
+    batch: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The texts by name; what stands here by default is left out."""
@@ -63,6 +63,7 @@ class Session:
     request: Request
     data: Dataset
     cascade: Cascade
+    batch: int
 
     @property
     def title(self) -> str:
@@ -86,7 +87,7 @@ class Session:
             "clip": None if clip is None else [str(end) for end in clip],
             "methods": {name: repr(method) for name, method in self.cascade.methods.items()},
             "device": self.request.device,
-            "batch": self.request.batch,
+            "batch": self.batch,
             **proof_config(self.cascade.proving and self.cascade.proving.level, self.request.proofs),
         }
 
@@ -111,7 +112,7 @@ class Session:
             tell: is told the verdicts that have become final.
             help: who shares the work.
         """
-        keep = Keep(folder_of(out, self.request.model, resume), self.config, self.request.as_json(), self.request.batch)
+        keep = Keep(folder_of(out, self.request.model, resume), self.config, self.request.as_json(), self.batch)
         check = partial(check_certificates, self.request.proofs)
         summaries = keep.carry_out(self.cascade, help, tell, summarize, check)
         return keep.folder, summaries
@@ -122,8 +123,6 @@ def prepare(request: Request) -> Session:
     names = request.methods or METHODS
     homes, clip, device = homes_of(names), clip_of(request.clip), device_of(request.device)
     level, radii = proof_level(request.level, request.proofs), radii_of(request.eps)
-    if request.batch < 1:
-        raise InputError(f"a batch has {request.batch} samples; give 1 or more")
     network = simplify(network_of(request.model, request.weights, request.normalize)).to(device)
     data = load_data(request.data, request.limit)
     x = fitted(data.x, network.input_shape)
@@ -134,7 +133,8 @@ def prepare(request: Request) -> Session:
     proving = None if level is None else Proving(level, request.proofs, source, request.timeout)
     is_onnx = request.model.endswith((".onnx", ".onnx.gz")) and not request.normalize
     replay = Original(file) if is_onnx else None  # where the model is an ONNX file that is used as it is
-    return Session(request, data, Cascade(problems, x, data.y.tolist(), methods, dear, replay, proving))
+    cascade = Cascade(problems, x, data.y.tolist(), methods, dear, replay, proving)
+    return Session(request, data, cascade, batch_of(request.batch, network))
 
 
 def network_of(model: str, weights: str | None, normalize: str | None) -> Network:
