@@ -22,7 +22,7 @@ from verify.sets import InputSet
 from verify.upper.rows import WHOLE, Dense, Field, Rows, Slopes, Window, widened
 
 CHUNK = 1 << 21  # bytes of one layer's coefficients at a time: small enough to stay in cache, large enough for BLAS
-WIDE = 1 << 28  # the same on a GPU, which wants many at once
+WIDE = 1 << 27  # the same on a GPU, which wants many at once
 KEEP = 0.8  # rows are dropped on their way where at most this share of them is left
 SPARSE = 0.75  # entries of a layer are dropped where at most this share of them is not constantly zero
 

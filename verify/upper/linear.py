@@ -32,7 +32,7 @@ from verify.upper.interval import row_bounds
 
 STEP = 0.5  # how far the second guess moves slopes; a whole step overshoots more often than half a one
 CASES = 256  # cases bounded together, at most,
-NEURONS = {"cpu": 1 << 18, "cuda": 1 << 23}  # and their neurons: each brings its lines and the windows that rows read
+NEURONS = {"cpu": 1 << 18, "cuda": 1 << 22}  # and their neurons: each brings its lines and the windows that rows read
 CHEAPER = 64  # neurons for each input from which on forward bounds are taken as well
 
 
