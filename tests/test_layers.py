@@ -115,7 +115,7 @@ def hooked_outside() -> nn.Module:
 
 def replaced() -> nn.Module:
     module = nn.Sequential(nn.Linear(6, 2))
-    setattr(module[0], "forward", lambda x: x[:, :2])  # noqa: B010
+    vars(module[0])["forward"] = lambda x: x[:, :2]
     return module
 
 
