@@ -144,6 +144,11 @@ def test_models_that_cannot_be_read(name: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_module_is_not_loaded_but_traced() -> None:
+    with pytest.raises(InputError, match=r"not Sequential; for a torch module call verify\.trace"):
+        load(_module())  # type: ignore[arg-type]
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     other = tmp_path / "model.h5"
     other.write_bytes(b"1")

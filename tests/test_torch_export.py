@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -177,10 +178,20 @@ def test_examples_and_results_that_do_not_fit() -> None:
         trace(Function(lambda x: (x, x + 1)), torch.rand(1, 3))
     with pytest.raises(InputError, match="does not depend on its input"):
         trace(Function(lambda x: torch.ones(1, 3)), torch.rand(1, 3))
+    with pytest.raises(InputError, match="the example input is a str; give a tensor"):
+        trace(nn.ReLU(), "image")  # type: ignore[arg-type]
     layer = nn.Linear(2, 2)
     nn.init.constant_(layer.weight, float("nan"))
     with pytest.raises(InputError, match="parameter weight has a value that is not finite"):
         trace(layer, torch.rand(1, 2))
+
+
+@pytest.mark.parametrize("name", ["class", 'a"b', "a\nb"])
+def test_names_that_torch_cannot_write_are_refused(name: str) -> None:
+    module = nn.Sequential(OrderedDict([(name, nn.Linear(3, 2))]))
+    with pytest.raises(InputError, match=r"a part whose name is no Python identifier .*; rename it") as caught:
+        trace(module, torch.rand(1, 3))
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("function", [lambda x: x.sum(1), lambda x: x[0].sum(), lambda x: x[:, 1], lambda x: x[0, 1]])

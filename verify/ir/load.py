@@ -27,6 +27,9 @@ def load(model: str | Path, weights: str | Path | None = None) -> Network:
     Raises InputError, in one sentence, for whatever is missing, damaged or does not fit; UnsupportedOp for a model
     outside the IR.
     """
+    if not isinstance(model, (str, Path)):
+        raise InputError(f"load takes a name or a file, not {type(model).__name__}; for a torch module call "
+                         "verify.trace(module, example)")
     name = str(model)
     if name.endswith((".onnx", ".onnx.gz", ".pt2")):
         if weights is not None:
@@ -80,7 +83,8 @@ def from_factory(name: str) -> tuple[nn.Module, Tensor]:
     if not isinstance(module, nn.Module):
         raise InputError(f"the factory {name} returned {type(module).__name__}; return (module, example input)")
     if not isinstance(example, Tensor):
-        raise InputError(f"the factory {name} gives no example input; return (module, example input)")
+        given = "no example input" if example is None else f"{type(example).__name__} as its example input"
+        raise InputError(f"the factory {name} gives {given}; return (module, tensor of shape (batch, *input shape))")
     return module, example
 
 

@@ -112,6 +112,8 @@ def _first_line(problem: Exception) -> str:
 
 
 def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
+    if not isinstance(example, Tensor):
+        raise InputError(f"the example input is a {type(example).__name__}; give a tensor (batch, *input shape)")
     if example.ndim < 2 or example.shape[0] == 0:
         raise InputError(f"the example input has shape {tuple(example.shape)}; give (batch, *input shape), batch >= 1")
     training = {part: part.training for part in module.modules()}
@@ -136,7 +138,11 @@ def _translate(program: ExportedProgram) -> tuple[Network, dict[str, str]]:
         table = torch.export.default_decompositions()
         for kept in KEPT:
             table.pop(kept, None)
-        program = program.run_decompositions(table)
+        try:
+            program = program.run_decompositions(table)
+        except SyntaxError as problem:  # torch writes the names of submodules into Python code
+            raise InputError("torch.export cannot follow a module with a part whose name is no Python identifier "
+                             f"({_first_line(problem)}); rename it") from problem
     source = _input(program)
     batch, shape = _batch_and_shape(source)
     builder = GraphBuilder(source.name, shape, source.meta["val"].dtype)
