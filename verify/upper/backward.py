@@ -166,8 +166,8 @@ class Backward:
             if size is None:
                 continue
             widest = max(widest, _area(node.shape, size))
+            before = widened(node.op, self.network.of(node), size)
             for source in node.inputs:
-                before = widened(node.op, self.network.of(node), size)
                 sizes[source] = tuple(map(max, before, sizes.get(source, (1, 1))))
         widest = max(widest, _area(graph.input_shape, sizes.get(graph.input, (1, 1))))
         return max(1, floats // widest)
