@@ -11,7 +11,7 @@ import torch
 
 import verify
 from tests.certificates import Parts
-from tests.small_nets import NETWORKS, box_around, dense, problem
+from tests.small_nets import NETWORKS, box_around, dense, maxout, problem
 from verify.exact.neuron_split import NeuronSplit
 from verify.ir.graph import Network
 from verify.ops import ReLU
@@ -49,6 +49,7 @@ KINDS = {
     "residual": Base(NETWORKS["residual"], "conjunctive", 3),
     "conv": Base(NETWORKS["conv"], "untargeted", 0, True, "F"),
     "max": Base(NETWORKS["maxpool"], "untargeted", 3, False, radius=1.0),
+    "max search": Base(maxout, "untargeted", 5),
     "tiny": Base(lambda seed: dense(ReLU(), (2, 3, 3, 3), seed), "untargeted", 3, False),
 }
 

@@ -60,6 +60,15 @@ def conv(seed: int, pooled: bool) -> Network:
     return b.finish(_dense(b, b.add("flat", Reshape((flat,)), (at,)), (flat, 3), rng))
 
 
+def maxout(seed: int) -> Network:
+    """x -> layer -> maxima of three neurons, one of them repeated -> ReLU -> 3 outputs."""
+    rng = torch.Generator().manual_seed(seed)
+    b = GraphBuilder("x", (3,))
+    groups = b.parameter("g", torch.tensor([[0, 1, 2], [3, 4, 3]]))
+    at = b.add("most", Max(), (_dense(b, "x", (3, 5), rng),), (groups,))
+    return b.finish(_dense(b, b.add("act", ReLU(), (_dense(b, at, (2, 3), rng),)), (3, 3), rng))
+
+
 NETWORKS = {
     "relu": lambda seed: dense(ReLU(), (3, 4, 4, 3), seed),
     "leaky": lambda seed: dense(LeakyReLU(Fraction(1, 8)), (3, 3, 3, 3), seed),

@@ -6,7 +6,7 @@ bounded by rules alone, and those over neurons (`search`), whose leaves bring th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from verify.check.boxes import input_trees_margin
 from verify.check.claim import Case
 from verify.check.lines import RULES
 from verify.check.network import Arrays, Network, items, keys, text
-from verify.check.numbers import Rejected
-from verify.check.ops import Affine
+from verify.check.numbers import Arithmetic, Rejected
+from verify.check.ops import Affine, Max
 from verify.check.search import Search
 from verify.check.tree import Forest
+from verify.check.unfold import unfolded
 
 Layers = dict[str, tuple[str, str]]
 
@@ -46,13 +47,23 @@ class Proof:
         margin = -np.inf
         for trees in items(self.boxes, "boxes"):
             margin = max(margin, input_trees_margin(self, level, trees, proved))
-        for search in items(self.searches, "searches"):
-            margin = max(margin, Search(self, level, search).margin(proved))
+        searched = items(self.searches, "searches")
+        hinged = self.hinged(level.number) if searched else self
+        for search in searched:
+            margin = max(margin, Search(hinged, level, search).margin(proved))
         for i, case in enumerate(self.cases):
             for k in range(len(case.disjuncts)):
                 if (i, k) not in proved:
                     raise Rejected(f"nothing proves disjunct {k} of case {i}")
         return float(margin)
+
+    def hinged(self, number: Arithmetic) -> Proof:
+        """The same over the network as searches see it: maxima are hinges, with boxes justified as theirs."""
+        if not any(isinstance(node.op, Max) for node in self.network.nodes):
+            return self
+        network, owner = unfolded(number, self.network)
+        names = [node.name for node in network.nodes if not isinstance(node.op, Affine)]
+        return replace(self, network=network, layers={name: self.layers[owner.get(name, name)] for name in names})
 
     def array(self, name: Any, shape: tuple[int, ...] | None, kinds: str) -> np.ndarray:
         """An array that the proof names, of this shape and of one of these kinds of type."""

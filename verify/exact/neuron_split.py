@@ -65,7 +65,7 @@ class NeuronSplit(Frontier):
 
     def __init__(self, problem: Problem, cutoff: Tensor, limits: Limits, record: Record | None = None):
         if has_maxima(problem.network):
-            problem, record = replace(problem, network=unfold_maxima(problem.network)), None  # of another network
+            problem = replace(problem, network=unfold_maxima(problem.network))
         self.record = record
         self.root = Root.of(problem, late=lambda: limits.left <= 0, record=record)
         self._take_ranges()
