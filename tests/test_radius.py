@@ -87,7 +87,8 @@ def test_methods_that_contradict_each_other_are_an_error() -> None:
     job = radii(verify.load("digits-dense-plain"), x[:2], y[:2].tolist(), "linf", "1", (0, 1))
     (found, _) = job.first([0, 1])
     liar = replace(found, lower=Fraction(3, 4), below="liar")
-    again = job._falsified(replace(liar, upper=None), "pgd", found.point if found.point is not None else x[0].numpy())
+    point = found.point if found.point is not None else x[0].numpy()
+    again = job._falsified(replace(liar, upper=None), Fraction(1), ("pgd", None), point)
     assert again.error
     assert "liar verifies radius 3/4" in again.error
 

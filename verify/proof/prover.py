@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf, isfinite
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from verify.check.bounds import Level
 from verify.check.boxes import input_leaves
@@ -54,6 +55,7 @@ class Proof:
     """A certificate that the checker accepted, with its report; or None with the reason why there is none.
 
     Args:
+        points: (cases, *shape) that seem to violate, which the search for a proof has met, or None.
         seconds: for finding it, beside the search that it came of; checking: those of the checker at the end.
     """
 
@@ -62,6 +64,7 @@ class Proof:
     reason: str = ""
     seconds: float = 0.0
     checking: float = 0.0
+    points: Tensor | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         if self.certificate is None:
@@ -94,8 +97,8 @@ def prove(
         journal: of a search that verified it; what it lacks is searched again.
         seconds: for searching again, or None.
 
-    Sound because the checker accepts what it returns; trusts `verify.check` alone. Raises InputError for another level
-    or more than one problem.
+    Whatever fails on the way is the reason why there is no certificate. Sound because the checker accepts what it
+    returns; trusts `verify.check` alone. Raises InputError for another level or more than one problem.
     """
     if level not in ("R", "F") or problem.batch != 1:
         raise InputError(f"a certificate is of one problem at level R or F, not of {problem.batch} at level {level!r}")
@@ -110,6 +113,9 @@ def prove(
         found = Proof(None, Report(False, str(why), level), f"the network cannot be certified: {why}")
     except Late:
         found = Proof(None, Report(False, LATE, level), LATE)
+    except Exception as failure:  # a proof that fails must not take the verdict with it
+        reason = f"the prover failed, please report it ({type(failure).__name__}: {failure})"
+        found = Proof(None, Report(False, reason, level), reason)
     return replace(found, seconds=time.perf_counter() - start)
 
 
@@ -122,7 +128,7 @@ def first_margin(problem: Problem, prop: Property | None, level: str) -> float:
         prover = Prover(problem, prop, level, None, inf)
         prover.justify("backward")  # what float32 adds over interval boxes is many times what a search has to spare
         return prover.margin
-    except (UnsupportedMethod, Rejected):
+    except Exception:  # which `prove` will meet again, and tell
         return 0.0
 
 
@@ -144,6 +150,7 @@ class Prover:
         self.network: Network = build(self.kernel.number, *self.description)
         inputs, outputs = self.network.entries(self.network.input), self.network.nodes[-1].entries
         self.cases: tuple[Case, ...] = read_cases(self.claim, inputs, outputs)
+        self.points: Tensor | None = None  # that seem to violate
         self.justify("interval")
 
     def prove(self, journal: Journal | None) -> Proof:
@@ -165,9 +172,10 @@ class Prover:
                     if report.accepted:
                         return Proof(data, report, checking=time.perf_counter() - start)
                     reason = report.reason
-            if time.perf_counter() > self.deadline or not any(record.columns for record in journal.records):
+            late = time.perf_counter() > self.deadline
+            if late or self.points is not None or not any(record.columns for record in journal.records):
                 break
-        return Proof(None, Report(False, reason, self.level), reason)
+        return Proof(None, Report(False, reason, self.level), reason, points=self.points)
 
     def _hurry(self) -> None:
         if time.perf_counter() > self.deadline:
@@ -242,6 +250,7 @@ class Prover:
             record.cases = index[record.cases]
             journal.records.append(record)
         if bool((search.incumbent.values >= 0).any()):
+            self.points = self.problem.inputs.nominal().index_copy(0, index, search.incumbent.points)
             return "a point of the set violates the property, as far as floating point can tell: nothing to prove"
         return "" if bool((search.upper < 0).all()) else search.stopped or "the search found no proof"
 

@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import takewhile
@@ -27,13 +27,14 @@ from verify.bracket import Bracket, Rigour, Side, Verdict
 from verify.errors import Contradiction, SolverError, UnsupportedMethod
 from verify.method import Method
 from verify.problem import Problem
+from verify.runs.belief import CHEAP, LOOKS, as_read, met, one
+from verify.runs.contradiction import asked_of, crossed, where_kept
 from verify.runs.options import journaled
-from verify.runs.outcome import Outcome
+from verify.runs.outcome import CLEAN, Outcome
 from verify.runs.proving import CHECKER, Proving
 from verify.runs.witness import sample_witness
 from verify.solving import solve
 
-CLEAN = "clean"  # what decides a misclassified sample, as if it were a method
 T = TypeVar("T")
 
 
@@ -95,6 +96,15 @@ class Cascade:
         """See `Outcome.state`."""
         return Outcome.restored(state, point)
 
+    def kept(self, found: Outcome, folder: Path, asked: Mapping[str, Any]) -> Outcome:
+        """See `Job.kept`."""
+        if found.crossing is None:
+            return found
+        i, part = found.index, _part(self.problems[found.eps], [found.index])
+        bundle = crossed(i, part, *found.crossing, self.methods, found.reasons[0]).bundle
+        data = {"x": self.x[i : i + 1], "y": torch.tensor([found.label]), "asked": asked_of(asked, found.eps)}
+        return replace(found, evidence={"bundle": where_kept({**bundle, **data}, folder)}, crossing=None)
+
     def to(self, device: torch.device | str) -> Cascade:
         """The same cascade on another device."""
         return replace(self, problems={eps: problem.to(device) for eps, problem in self.problems.items()})
@@ -126,7 +136,7 @@ class Cascade:
         seconds = (time.perf_counter() - start) / len(index) / len(self.problems)
         outcomes = []
         for k, (i, prediction) in enumerate(zip(index, y.flatten(1).argmax(1).tolist(), strict=True)):
-            first = Outcome(i, eps, int(self.labels[i]), prediction, _one(whole, k))
+            first = Outcome(i, eps, int(self.labels[i]), prediction, one(whole, k))
             if bool(lower[k].isnan()):
                 outcomes.append(first.failed(CLEAN, "the network's output is not a number"))
             else:
@@ -144,17 +154,44 @@ class Cascade:
         try:
             found: Bracket | str = as_read(part, solve(part, method))
         except Contradiction as crossing:
-            crossed = set(crossing.bundle.get("problems", range(len(outcomes))))
-            others = iter(self._try(eps, name, [o for k, o in enumerate(outcomes) if k not in crossed]))
-            return [o.failed(name, str(crossing)) if k in crossed else next(others) for k, o in enumerate(outcomes)]
+            wrong = set(crossing.bundle.get("problems", range(len(outcomes))))
+            others = iter(self._try(eps, name, [o for k, o in enumerate(outcomes) if k not in wrong]))
+            sides = crossing.bundle.get("bracket")
+            holders = [(name, None if sides is None else one(sides, k)) for k in range(len(outcomes))]
+            return [o.failed(name, str(crossing), (holders[k], holders[k])) if k in wrong else next(others)
+                    for k, o in enumerate(outcomes)]
         except (SolverError, UnsupportedMethod) as refusal:
             found = str(refusal)
         if isinstance(found, Bracket) and found.notes.get("stopped") == "interrupted":
             raise KeyboardInterrupt  # what a method saves of an interrupted search is no result
         cost = (time.perf_counter() - start) / len(outcomes), peak_memory(part)
-        answers = [found if isinstance(found, str) else _one(found, k) for k in range(len(outcomes))]
+        answers = [found if isinstance(found, str) else one(found, k) for k in range(len(outcomes))]
         pairs = zip(outcomes, answers, strict=True)
-        return [replace(o.after(name, answer, *cost), journal=journal) for o, answer in pairs]
+        return self._held(eps, name, [replace(o.after(name, a, *cost), journal=journal) for o, a in pairs])
+
+    def _held(self, eps: str, name: str, outcomes: list[Outcome]) -> list[Outcome]:
+        """The outcomes, once verdicts of a method that came before all attacks are held against a cheap one.
+
+        It looks at a few samples, those that the network itself is least sure of. Where one of them contradicts, it
+        looks at all, and the method is not believed of the others either.
+        """
+        fresh = [k for k, o in enumerate(outcomes) if o.verdict is Verdict.VERIFIED and not o.attacked]
+        fresh.sort(key=lambda k: -outcomes[k].tried[CLEAN].lower)
+        held = list(outcomes)
+        for looked in (fresh[:LOOKS], fresh[LOOKS:]):
+            if not looked:
+                break
+            part = _part(self.problems[eps], [outcomes[k].index for k in looked])
+            found = as_read(part, solve(part, CHEAP))
+            for place, k in enumerate(looked):
+                held[k] = held[k].met(CHEAP.name, one(found, place))
+            if all(held[k].verdict is Verdict.VERIFIED for k in looked):
+                break
+        wrong = next((o.index for o in held if o.verdict is Verdict.ERROR and o.crossing is not None), None)
+        if wrong is None:
+            return held
+        reason = f"not believed, since a point contradicts what it says of sample {wrong}"
+        return [o.doubted(name, reason) if o.verdict is Verdict.VERIFIED else o for o in held]
 
     def _finished(self, outcome: Outcome) -> Outcome:
         """A decided outcome with its evidence; an undecided one as it is."""
@@ -205,8 +242,13 @@ def peak_memory(problem: Problem) -> float:
 
 
 def _proved(outcome: Outcome, proving: Proving, problem: Problem) -> Outcome:
-    """A verified outcome with its certificate; where there is none it stays, at level F as undecided."""
+    """A verified outcome with its certificate; where there is none it stays, at level F as undecided. A point against
+    it is what the outcome then says."""
     proof, kept, files = proving.certify(problem, outcome.index, outcome.eps, outcome.journal)
+    if proof.points is not None:
+        outcome = outcome.met("proof", as_read(problem, met(problem, proof.points, "proof")))
+        if outcome.verdict is not Verdict.VERIFIED:
+            return outcome
     outcome = replace(outcome, evidence=kept, files=files)
     if proof.certificate is not None:
         return replace(outcome, verdict=Verdict.CERTIFIED, trusts=CHECKER)
@@ -214,21 +256,6 @@ def _proved(outcome: Outcome, proving: Proving, problem: Problem) -> Outcome:
     return replace(outcome, verdict=verdict, reasons=(f"no certificate at level {proving.level}: {proof.reason}",))
 
 
-def as_read(problem: Problem, bracket: Bracket) -> Bracket:
-    """The bracket with its witnesses replayed on the network as it was read, where rewrites have changed it."""
-    if bracket.witness is None or problem.network.unmerged is None:
-        return bracket
-    with torch.no_grad():
-        original = replace(problem, network=problem.network.unmerged).violation(bracket.witness)
-    return replace(bracket, lower=torch.where(original.isnan(), -torch.inf, bracket.lower.minimum(original)))
-
-
 def _part(problem: Problem, index: list[int]) -> Problem:
     """The samples with these numbers."""
     return problem.select(torch.tensor(index, device=problem.owner.device))
-
-
-def _one(bracket: Bracket, k: int) -> Bracket:
-    """Problem k of a batch, on the CPU."""
-    witness = None if bracket.witness is None else bracket.witness[k : k + 1].cpu()
-    return replace(bracket, lower=bracket.lower[k : k + 1].cpu(), upper=bracket.upper[k : k + 1].cpu(), witness=witness)

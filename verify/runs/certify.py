@@ -55,6 +55,8 @@ def _pending(job: Job, store: Store, size: int, tell: Tell) -> deque[Task]:
 
 def _keep(job: Job, store: Store, final: Sequence[Found], more: list[Result]) -> None:
     """Files first: what the store names is there."""
+    asked = store.sessions[-1]["request"] if final else {}
+    final = [job.kept(found, store.folder, asked) for found in final]
     for found in final:
         for name, content in found.files.items():
             write_whole((job.folder or Path()) / name, content)

@@ -13,7 +13,7 @@ from typing import Any
 from verify.errors import Contradiction, InputError
 from verify.method import Method
 from verify.problem import Problem, robustness
-from verify.runs.contradiction import keep
+from verify.runs.contradiction import where_kept
 from verify.runs.data import Dataset, load_data
 from verify.runs.files import writable_folder, write_whole
 from verify.runs.gap import Gap, Gaps
@@ -86,10 +86,7 @@ class Plan:
         asked = {name: str(value) for name, value in asdict(self.asked).items() if value is not None}
         bundle = {**crossing.bundle, "x": self.data.x[i : i + 1], "y": self.data.y[i : i + 1],
                   "asked": {**asked, "eps": eps}}
-        try:
-            where = f"kept in {keep(bundle, self.asked.out or Path())}"
-        except InputError as refusal:  # which must not hide the crossing
-            where = f"which could not be kept: {refusal}"
+        where = where_kept(bundle, self.asked.out or Path())
         return Contradiction(f"eps {eps}, {crossing}, {where}", bundle)
 
 

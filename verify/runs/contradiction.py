@@ -14,19 +14,72 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from verify.errors import InputError
+from verify.bracket import Bracket
+from verify.errors import Contradiction, InputError
 from verify.ir.graph import Network
+from verify.method import Method
 from verify.problem import Problem
 from verify.runs.files import writable_folder, write_whole
 from verify.runs.keep import versions
+from verify.runs.options import METHODS
 from verify.sets import Ball, InputSet
 
 NAME = "contradiction"
 FLAGS = ("norm", "clip", "normalize", "timeout", "device")
+MOST = 10  # folders that one run writes: a wrong method is wrong of many samples, and each folder holds the network
+Holder = tuple[str, Bracket | None]  # the method that gives one side, and its bracket where there is one
+
+
+def crossed(
+    sample: int, problem: Problem, attack: Holder, certificate: Holder, methods: Mapping[str, Method], reason: str,
+) -> Contradiction:
+    """The error that the answers of two methods to one sample cross, with its bundle (see `keep`).
+
+    Args:
+        problem: of this sample alone.
+        attack, certificate: who holds the two sides; brackets of batch 1.
+        methods: by name; what else is named there is none of them and has no settings.
+        reason: what is said where a bracket is missing.
+    """
+    def side(holder: Holder, end: str) -> dict[str, Any]:
+        name, bracket = holder
+        value = None if bracket is None else float(getattr(bracket, end)[0])
+        settings = repr(methods[name]) if name in methods else ""
+        return {"method": name, "settings": settings, "value": value, "bracket": bracket}
+
+    low, high = side(attack, "lower"), side(certificate, "upper")
+    if low["value"] is not None and high["value"] is not None:
+        own = "its own upper bound" if attack[0] == certificate[0] else "the upper bound"
+        whose = "" if attack[0] == certificate[0] else f" of {certificate[0]}"
+        reason = (f"{attack[0]} found a point of value {low['value']:.9g} above {own} {high['value']:.9g}{whose}; "
+                  "one of them is wrong, please report the bundle")
+    witness = None if attack[1] is None else attack[1].witness
+    bundle = {"sample": sample, "problem": problem, "attack": low, "certificate": high, "witness": witness}
+    return Contradiction(f"sample {sample}: {reason}", bundle)
+
+
+def of_property(crossing: Contradiction, problem: Problem, model: Path, prop: Path, place: Path) -> Contradiction:
+    """The error that the answers to a property cross, once its bundle is kept."""
+    bracket = crossing.bundle.get("bracket")
+    sides = (None, None) if bracket is None else (bracket.below, bracket.above)
+    low, high = ((side.method if side else "a method", bracket) for side in sides)
+    bundle = crossed(0, problem, low, high, {}, str(crossing)).bundle
+    asked = {"model": str(model), "property": str(prop.resolve())}
+    return Contradiction(f"{crossing}, {where_kept({**bundle, 'asked': asked}, place)}", bundle)
+
+
+def where_kept(bundle: Mapping[str, Any], place: Path) -> str:
+    """Keeps a bundle and says where, or why not: a failure must not hide the crossing."""
+    if (place / f"{NAME}-{MOST}").exists():
+        return f"like the {MOST} that are kept in {place / NAME}*"
+    try:
+        return f"kept in {keep(bundle, place)}"
+    except InputError as refusal:
+        return f"which could not be kept: {refusal}"
 
 
 def keep(bundle: Mapping[str, Any], place: Path) -> Path:
-    """Writes the bundle of a crossing that `gaps` raised to a new folder `contradiction` in `place`, and returns it.
+    """Writes the bundle of a crossing (see `crossed`) to a new folder `contradiction` in `place`, and returns it.
 
     The folder gets
         sample.npz         the set's nominal point (a ball's center) and box hull (low, high), the specification, and
@@ -61,6 +114,11 @@ def keep(bundle: Mapping[str, Any], place: Path) -> Path:
     }
     write_whole(folder / "contradiction.json", json.dumps(record, indent=2, allow_nan=False) + "\n")
     return folder
+
+
+def asked_of(request: Mapping[str, Any], eps: str) -> dict[str, str] | None:
+    """The texts of a run's command at one radius, as a bundle has them; None where no command asked."""
+    return {**{name: str(value) for name, value in request.items()}, "eps": eps} if "model" in request else None
 
 
 def _arrays(bundle: Mapping[str, Any], problem: Problem) -> dict[str, np.ndarray]:
@@ -105,9 +163,13 @@ def _write_network(network: Network, model: str | None, folder: Path) -> tuple[s
 
 
 def _command(asked: dict[str, str], bundle: Mapping[str, Any], file: str | None) -> str:
-    """The command that compares the two methods on this sample again, to be run in the folder."""
+    """The command that compares the two methods on this sample, or decides the property, again; to be run in the
+    folder."""
     model = file if file is not None and Path(asked["model"]).name == file else asked["model"]
-    methods = dict.fromkeys(bundle[side]["method"] for side in ("attack", "certificate"))
+    named = (bundle[side]["method"] for side in ("attack", "certificate"))
+    methods = dict.fromkeys(name if name in METHODS else "pgd" for name in named)  # what is no method met a point
+    if "property" in asked:
+        return shlex.join(["verify", "vnnlib", model, asked["property"]])
     words = ["verify", "gaps", model, "--data", "sample.npz", "--eps", asked["eps"], "--methods", ",".join(methods)]
     if "weights" in asked:
         words += ["--weights", str(Path(asked["weights"]).resolve())]

@@ -13,7 +13,7 @@ import pickle
 import signal
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -95,6 +95,11 @@ class Job(Protocol):
 
     def restored(self, state: dict[str, Any], point: np.ndarray | None) -> Found:
         """The found of such a state."""
+        ...
+
+    def kept(self, found: Any, folder: Path, asked: Mapping[str, Any]) -> Found:
+        """A final one as it is stored in a run folder by a command of these texts; of a contradiction, what reproduces
+        it goes there first."""
         ...
 
 

@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 
 from verify.bracket import Bracket, Verdict
-from verify.errors import InputError, SolverError, UnsupportedMethod
+from verify.errors import Contradiction, InputError, SolverError, UnsupportedMethod
 from verify.ir.graph import Network
 from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, from_vnnlib
 from verify.proof.prover import Proof, first_margin, prove, source_of
+from verify.runs.belief import held, met
+from verify.runs.contradiction import of_property
 from verify.runs.options import Home, journaled
 from verify.runs.replay import members, original_outputs
 from verify.runs.witness import Witness, property_witness
@@ -60,13 +62,15 @@ def decide(
     tell: Callable[[str, Bracket], None] = lambda name, bracket: None,
     read: Callable[[Path], Network] = read_network,
     proof: str | None = None,
+    bundles: Path = Path(),
 ) -> Decision:
     """Tries the methods in order until one decides.
 
     `sat` is said only of a witness that satisfies the property with the outputs that onnxruntime computes for it on
     the model as it is in the file; `unsat` trusts what the deciding bracket says it trusts, or, where a proof was asked
-    for and found, the checker. At level F nothing but a proof says unsat. A Contradiction is raised, and
-    KeyboardInterrupt where Ctrl-C ended a method that was told about before.
+    for and found, the checker. At level F nothing but a proof says unsat. A Contradiction is raised, also where a point
+    that the prover or a cheap attack meets violates what a method verifies, and KeyboardInterrupt where Ctrl-C ended a
+    method that was told about before.
 
     Args:
         model, prop: the files; an InputError says what is wrong with one.
@@ -75,16 +79,29 @@ def decide(
         tell: is told the bracket of every method.
         read: gives the network of the model file, for callers that keep networks.
         proof: the level, "R" or "F", at which an unsat is proved, or None.
+        bundles: the folder that gets what reproduces a Contradiction.
     """
     start = time.perf_counter()
     network, asked = read(model), read_vnnlib(prop)
     problem = from_vnnlib(network, asked)
+    try:
+        return _first(model, asked, problem, homes, timeout, tell, proof, start)
+    except Contradiction as crossing:
+        raise of_property(crossing, problem, model, prop, bundles) from crossing
+
+
+def _first(
+    model: Path, asked: Property, problem: Problem, homes: dict[str, Home], timeout: float | None,
+    tell: Callable[[str, Bracket], None], proof: str | None, start: float,
+) -> Decision:
+    """What the first method that decides says; see `decide`."""
     reasons: list[str] = []
     known: Bracket | None = None
     for name, home in homes.items():
         left = None if timeout is None else timeout - (time.perf_counter() - start)
         if left is not None and left <= 0:
             break
+        made: Proof | None = None
         margin = None if proof is None else partial(first_margin, problem, asked, proof)
         method, journal = journaled(home.make(left), margin)
         try:
@@ -93,18 +110,19 @@ def decide(
             reasons.append(f"{name}: {refusal}")
             continue
         tell(name, bracket)
+        bracket = held(problem, bracket)
         known = bracket if known is None else known.meet(bracket)
-        verdict = bracket.verdicts[0]
-        if verdict is Verdict.VERIFIED:
-            if proof is None:
-                return Decision(Answer.UNSAT, method=name)
+        if bracket.verdicts[0] is Verdict.VERIFIED and proof is not None:
             left = None if timeout is None else timeout - (time.perf_counter() - start)
-            found = _proved(prove(problem, asked, proof, source_of(model), journal, left), name)
+            made = prove(problem, asked, proof, source_of(model), journal, left)
+            if made.points is not None:  # against the verdict, unless they violate by rounding only
+                bracket = bracket.meet(met(problem, made.points, "proof"))
+        if bracket.verdicts[0] is Verdict.VERIFIED:
+            found = Decision(Answer.UNSAT, method=name) if made is None else _proved(made, name)
             if found.answer is Answer.UNSAT:
                 return found
             reasons.append(f"{name}: {found.reason}")
-            continue
-        if verdict is Verdict.FALSIFIED:
+        elif bracket.verdicts[0] is Verdict.FALSIFIED:
             found = _replayed(model, asked, problem, bracket)
             if found.answer is Answer.SAT:
                 return replace(found, method=name)

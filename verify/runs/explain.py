@@ -21,8 +21,9 @@ from verify.lower.gradient import PGD
 from verify.method import full_float32
 from verify.ops.base import Nonlinear
 from verify.problem import Problem
-from verify.runs.cascade import CLEAN, as_read
+from verify.runs.belief import as_read
 from verify.runs.options import METHODS
+from verify.runs.outcome import CLEAN
 from verify.runs.session import Request, Session, prepare
 from verify.runs.store import Store
 from verify.solving import solve

@@ -17,6 +17,7 @@ from verify.bracket import Bracket
 from verify.errors import Contradiction, InputError, SolverError, UnsupportedMethod
 from verify.method import Method
 from verify.problem import Problem
+from verify.runs.contradiction import Holder, crossed
 from verify.runs.gap import Gap, Gaps
 from verify.runs.options import METHODS
 from verify.solving import solve
@@ -144,26 +145,9 @@ class _Work:
         one = _one(bracket, k) if isinstance(bracket, Bracket) and k < len(bracket.lower) else None
         return self._crossing(index[k], (name, one), (name, one), f"{name}: {crossing}")
 
-    def _crossing(
-        self, i: int, low: tuple[str, Bracket | None], high: tuple[str, Bracket | None], reason: str
-    ) -> Contradiction:
-        """The error, with its bundle. low, high: name and bracket of the methods that hold the two sides."""
-        attack = self._side(*low, low[1] and float(low[1].lower[0]))
-        certificate = self._side(*high, high[1] and float(high[1].upper[0]))
-        if low[1] is not None and high[1] is not None:
-            own = "its own upper bound" if low[0] == high[0] else "the upper bound"
-            whose = "" if low[0] == high[0] else f" of {high[0]}"
-            reason = (
-                f"{low[0]} found a point of value {attack['value']:.9g} above {own} {certificate['value']:.9g}{whose}; "
-                "one of them is wrong, please report the bundle"
-            )
-        witness = None if low[1] is None else low[1].witness
-        single = sample_of(self.problem, [i])
-        bundle = {"sample": i, "problem": single, "attack": attack, "certificate": certificate, "witness": witness}
-        return Contradiction(f"sample {i}: {reason}", bundle)
-
-    def _side(self, name: str, bracket: Bracket | None, value: float | None) -> dict[str, object]:
-        return {"method": name, "settings": repr(self.methods[name]), "value": value, "bracket": bracket}
+    def _crossing(self, i: int, low: Holder, high: Holder, reason: str) -> Contradiction:
+        """The error, with its bundle. low, high: who holds the two sides."""
+        return crossed(i, sample_of(self.problem, [i]), low, high, self.methods, reason)
 
 
 def _named(problem: Problem, methods: Mapping[str, Method] | Sequence[Method]) -> dict[str, Method]:

@@ -16,8 +16,11 @@ import torch
 
 from verify.bracket import Bracket, Rigour, Side, Verdict
 from verify.errors import Contradiction
+from verify.runs.contradiction import Holder
 from verify.runs.store import Result, json_bounds
 from verify.upper.journal import Journal
+
+CLEAN = "clean"  # what decides a misclassified sample, as if it were a method
 
 
 class Tried(NamedTuple):
@@ -43,6 +46,7 @@ class Outcome:
         evidence: violations of the witness and what is kept of the proof, as JSON.
         files: certificates to be written, by name.
         journal: of the search that verified it.
+        crossing: who holds the two sides of a contradiction, attack and certificate.
     """
 
     index: int
@@ -60,6 +64,7 @@ class Outcome:
     evidence: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
     journal: Journal | None = field(default=None, repr=False)
+    crossing: tuple[Holder, Holder] | None = field(default=None, repr=False)
 
     @property
     def key(self) -> str:
@@ -69,6 +74,11 @@ class Outcome:
     def decided(self) -> bool:
         return self.verdict is not Verdict.UNKNOWN
 
+    @property
+    def attacked(self) -> bool:
+        """Whether a method has looked at points of the set beside the sample itself."""
+        return any(t.lower > -torch.inf for name, t in self.tried.items() if name != CLEAN)
+
     def after(self, name: str, found: Bracket | str, seconds: float, memory: float) -> Outcome:
         """The outcome once method `name` has answered with a bracket, or with the reason why it could not."""
         if isinstance(found, str):
@@ -76,7 +86,7 @@ class Outcome:
             return replace(self, reasons=(*self.reasons, f"{name}: {found}"), tried={**self.tried, name: nothing})
         ends = float(found.lower[0]), float(found.upper[0])
         outcome = replace(self, tried={**self.tried, name: Tried(*ends, seconds, memory)})
-        return replace(outcome, reasons=(*self.reasons, *_reason(name, found)))._met(name, found)
+        return replace(outcome, reasons=(*self.reasons, *_reason(name, found))).met(name, found)
 
     def told(self, others: Iterable[Outcome]) -> Outcome:
         """The outcome once it has heard what the same sample's outcomes at other radii say of this one."""
@@ -90,22 +100,44 @@ class Outcome:
             else:
                 free = torch.full_like(other.bracket.upper, torch.inf)
                 said = Bracket(other.bracket.lower, free, other.bracket.witness, below=other.bracket.below)
-            outcome = outcome._met(other.method or "radius", said)
+            outcome = outcome.met(other.method or "radius", said)
             if outcome.decided:
                 outcome = replace(outcome, implied=other.eps)._with_evidence_of(other)
         return outcome
 
-    def failed(self, name: str, reason: str) -> Outcome:
+    def failed(self, name: str, reason: str, crossing: tuple[Holder, Holder] | None = None) -> Outcome:
         """The outcome of a sample that met an error, which is never a verdict."""
-        return replace(self, verdict=Verdict.ERROR, method=name, reasons=(f"{name}: {reason}",), is_final=True)
+        reasons = (f"{name}: {reason}",)
+        return replace(self, verdict=Verdict.ERROR, method=name, reasons=reasons, is_final=True, crossing=crossing)
 
-    def _met(self, name: str, found: Bracket) -> Outcome:
+    def doubted(self, name: str, reason: str) -> Outcome:
+        """The outcome before any method answered, with all its times: a method has bounded another sample falsely."""
+        free = torch.full_like(self.bracket.upper, torch.inf)
+        bracket = replace(self.bracket, upper=free, above=None)
+        return replace(self, bracket=bracket, verdict=Verdict.UNKNOWN, method=None, reasons=(f"{name}: {reason}",))
+
+    def met(self, name: str, found: Bracket) -> Outcome:
+        """The outcome once it is known what `name` has found too."""
         try:
             met = self.bracket.meet(found)
         except Contradiction as crossing:
-            return self.failed(name, str(crossing))
+            return self.failed(name, str(crossing), self._holders(name, found))
         outcome = replace(self, bracket=met, verdict=met.verdicts[0])
+        if outcome.verdict is self.verdict:
+            return outcome
         return replace(outcome, method=name, reasons=(), trusts=_trusts(met)) if outcome.decided else outcome
+
+    def _holders(self, name: str, found: Bracket) -> tuple[Holder, Holder]:
+        """Who holds the two sides that cross, where `found` is what is new."""
+        def holder(end: str, side: Side | None) -> Holder:
+            value = float(getattr(self.bracket, end)[0])
+            known = (n for n, tried in self.tried.items() if n != name and getattr(tried, end) == value)
+            return next(known, "radius" if side is None else side.method), self.bracket
+
+        attack = holder("lower", self.bracket.below), bool(found.lower[0] > self.bracket.lower[0])
+        certificate = holder("upper", self.bracket.above), bool(found.upper[0] < self.bracket.upper[0])
+        low, high = ((name, found) if is_new else old for old, is_new in (attack, certificate))
+        return low, high
 
     def _with_evidence_of(self, other: Outcome) -> Outcome:
         """The verdict that another radius implies, with the witness or the certificate that it stands on."""

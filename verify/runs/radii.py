@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ from verify.errors import Contradiction, SolverError, UnsupportedMethod
 from verify.exact.branch_and_bound import BranchAndBound
 from verify.exact.milp import MILP
 from verify.ir.graph import Network
+from verify.lower.gradient import FGSM, PGD
 from verify.method import Method
 from verify.problem import Problem, robustness
-from verify.runs.cascade import CLEAN, as_read
+from verify.runs.belief import CHEAP, as_read, one
+from verify.runs.contradiction import Holder, asked_of, crossed, where_kept
+from verify.runs.outcome import CLEAN
 from verify.runs.radius import Radius, distance
 from verify.solving import solve
 
@@ -83,6 +87,15 @@ class Radii:
         """See `Radius.state`."""
         unknown = None if state["unknown"] is None else tuple(state["unknown"])
         return Radius(**{**state, "lower": Fraction(state["lower"]), "unknown": unknown}, point=point)
+
+    def kept(self, found: Radius, folder: Path, asked: Mapping[str, Any]) -> Radius:
+        """See `Job.kept`."""
+        if found.crossing is None:
+            return found
+        i, (eps, attack, certificate) = found.index, found.crossing
+        bundle = crossed(i, self.problem(eps, [i]), attack, certificate, self.methods, found.error).bundle
+        data = {"x": self.x[i : i + 1], "y": torch.tensor([found.label]), "asked": asked_of(asked, str(eps))}
+        return replace(found, bundle=where_kept({**bundle, **data}, folder), crossing=None)
 
     def problem(self, eps: Fraction, index: Sequence[int]) -> Problem:
         """The balls of this radius around these samples."""
@@ -164,14 +177,20 @@ class Radii:
         return radii
 
     def _ask(self, eps: Fraction, radii: list[Radius], name: str, left: float | None) -> list[Radius]:
+        if not radii:
+            return []
         start, method = time.perf_counter(), self.methods[name]
         if isinstance(method, BranchAndBound | MILP) and left is not None:
             method = replace(method, time_limit=left)
         problem = self.problem(eps, [r.index for r in radii])
         try:
-            bracket = as_read(problem, solve(problem, method))
+            bracket = self._held(problem, name, as_read(problem, solve(problem, method)))
         except Contradiction as crossing:
-            return [r.failed(name, str(crossing)) for r in radii]
+            wrong, sides = set(crossing.bundle.get("problems", range(len(radii)))), crossing.bundle.get("bracket")
+            others = self._ask(eps, [r for k, r in enumerate(radii) if k not in wrong], name, left)
+            holders = [(name, None if sides is None else one(sides, k)) for k in range(len(radii))]
+            failed = [radii[k].failed(name, str(crossing), (eps, holders[k], holders[k])) for k in sorted(wrong)]
+            return [*others, *failed]
         except (SolverError, UnsupportedMethod) as refusal:
             return [replace(r, reason=f"{name}: {refusal}") for r in radii]
         if bracket.notes.get("stopped") == "interrupted":
@@ -182,23 +201,35 @@ class Radii:
         for k, r in enumerate(radii):
             r = replace(r, seconds=r.seconds + (time.perf_counter() - start) / len(radii))
             if bool(bracket.lower[k] >= 0):
-                r = self._falsified(r, name, nearest[k].cpu().numpy())
+                r = self._falsified(r, eps, (name, one(bracket, k)), nearest[k].cpu().numpy())
             elif bool(bracket.upper[k] < 0):
                 r = replace(r, lower=eps, below=name, reason="")
                 if r.upper is not None and r.upper <= float(eps):
-                    r = r.failed(name, f"verifies radius {eps}, but {r.above} has a witness at {r.upper}")
+                    reason = f"verifies radius {eps}, but {r.above} has a witness at {r.upper}"
+                    r = r.failed(name, reason, (eps, (r.above or CLEAN, None), (name, one(bracket, k))))
             else:
                 r = replace(r, reason=stopped)
             out.append(r)
         return out
 
-    def _falsified(self, radius: Radius, name: str, point: np.ndarray) -> Radius:
-        """With a witness (*shape), if it is nearer than the one before."""
+    def _held(self, problem: Problem, name: str, bracket: Bracket) -> Bracket:
+        """The bracket, where it verifies and no attack comes before the method met with what a cheap one finds."""
+        earlier = takewhile(lambda other: other != name, self.methods)
+        holds = bracket.upper < 0
+        if not bool(holds.any()) or bracket.below or any(isinstance(self.methods[n], FGSM | PGD) for n in earlier):
+            return bracket
+        found = as_read(problem, solve(problem, CHEAP))
+        return bracket.meet(replace(found, lower=torch.where(holds, found.lower, -torch.inf)))
+
+    def _falsified(self, radius: Radius, eps: Fraction, holder: Holder, point: np.ndarray) -> Radius:
+        """With a witness (*shape) that a method found at a radius, if it is nearer than the one before."""
+        name = holder[0]
         upper = distance(self.x[radius.index].numpy(), point, self.norm)
         if radius.upper is not None and upper >= radius.upper:
             return radius
         if upper <= float(radius.lower):
-            return radius.failed(name, f"has a witness at {upper}, but {radius.below} verifies radius {radius.lower}")
+            reason = f"has a witness at {upper}, but {radius.below} verifies radius {radius.lower}"
+            return radius.failed(name, reason, (eps, holder, (radius.below, None)))
         return replace(radius, upper=upper, above=name, point=point, reason="")
 
     def _drawn(self, problem: Problem, bracket: Bracket) -> Tensor:

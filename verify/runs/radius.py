@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from verify.rationals import exact_array
-from verify.runs.cascade import CLEAN
+from verify.runs.contradiction import Holder
+from verify.runs.outcome import CLEAN
 from verify.runs.store import Result
 
 
@@ -27,6 +28,7 @@ class Radius:
         unknown: the least and the largest place of the grid where nothing could be said, or None.
         is_closed: whether the bracket is narrow enough.
         reason: why it is not.
+        crossing: the radius at which two methods contradict each other, and who holds the two sides.
     """
 
     index: int
@@ -43,6 +45,8 @@ class Radius:
     error: str = ""
     is_closed: bool = False
     is_final: bool = False
+    crossing: tuple[Fraction, Holder, Holder] | None = field(default=None, repr=False)
+    bundle: str = ""
 
     @property
     def key(self) -> str:
@@ -56,14 +60,17 @@ class Radius:
     def files(self) -> dict[str, bytes]:
         return {}
 
-    def failed(self, name: str, reason: str) -> Radius:
+    def failed(
+        self, name: str, reason: str, crossing: tuple[Fraction, Holder, Holder] | None = None
+    ) -> Radius:
         """The final one of a sample that met an error."""
-        return replace(self, error=f"{name}: {reason}", is_closed=False, is_final=True)
+        return replace(self, error=f"{name}: {reason}", is_closed=False, is_final=True, crossing=crossing)
 
     def result(self, sample: np.ndarray) -> Result:
         """For the store, with the sample and its witness (*shape)."""
         arrays = {} if self.point is None else {"input": sample, "witness": self.point}
-        return Result(self.key, {**self._json(), "verdict": self.verdict}, arrays)
+        bundle = {"bundle": self.bundle} if self.bundle else {}
+        return Result(self.key, {**self._json(), "verdict": self.verdict, **bundle}, arrays)
 
     def state(self) -> tuple[dict[str, Any], np.ndarray | None]:
         return self._json(), self.point

@@ -9,8 +9,8 @@ from fractions import Fraction
 from typing import Any
 
 from verify.bracket import Verdict
-from verify.runs.cascade import CLEAN
 from verify.runs.confidence import clopper_pearson
+from verify.runs.outcome import CLEAN
 from verify.runs.store import Store
 
 IMPLIED = "implied"  # what decides a sample that another radius decides
@@ -122,7 +122,8 @@ def _deciders(results: list[dict[str, Any]], names: list[str]) -> dict[str, int]
     """How many samples each method decided; those that another radius decided are counted apart, if there are any."""
     settled = [r for r in results if r["verdict"] not in (Verdict.UNKNOWN, Verdict.ERROR)]
     count = Counter(IMPLIED if "implied" in r else r["method"] for r in settled)
-    return {name: count[name] for name in names + [IMPLIED] * bool(count[IMPLIED])}
+    others = [name for name in count if name not in names and name != IMPLIED]  # of points that a part met by itself
+    return {name: count[name] for name in [*names, *others] + [IMPLIED] * bool(count[IMPLIED])}
 
 
 def _counted(results: list[dict[str, Any]], verdict: Verdict) -> dict[str, int]:

@@ -83,7 +83,7 @@ class Campaign:
                 for instance in self.instances:
                     if instance.key not in done:
                         limit = instance.limit if self.timeout is None else self.timeout
-                        store.put(instance.key, *self._result(instance, limit, read))
+                        store.put(instance.key, *self._result(instance, limit, read, out))
                     advance(1)
             finally:
                 write_whole(out / CSV, results_csv(store))
@@ -91,7 +91,7 @@ class Campaign:
         return {instance.key: results[instance.key] for instance in self.instances}
 
     def _result(
-        self, instance: Instance, limit: float, read: Callable[[Path], Any]
+        self, instance: Instance, limit: float, read: Callable[[Path], Any], out: Path
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """(payload, arrays) for the store; the witness of a sat is `x` and `y`, flat, and its violations. Writes the
         certificate of an unsat."""
@@ -104,7 +104,7 @@ class Campaign:
 
         arrays: dict[str, np.ndarray] = {}
         try:
-            decision = decide(*instance.files, self.homes, limit, tell, read, self.level)
+            decision = decide(*instance.files, self.homes, limit, tell, read, self.level, out)
             outcome = _outcome(decision)
             if decision.witness is not None:
                 arrays = {"x": decision.witness.x, "y": decision.witness.y}

@@ -1,0 +1,56 @@
+"""What one part finds, all believe: points that are known are held against verdicts, and graphs against runtimes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from verify.bracket import Bracket, Verdict
+from verify.lower.gradient import PGD
+from verify.method import Answer
+from verify.problem import Problem
+from verify.solving import solve
+
+CHEAP = PGD(steps=4)  # what a verdict is held against where no attack has looked yet
+LOOKS = 8  # samples of a batch that it looks at
+
+
+@dataclass(frozen=True)
+class Known:
+    """A method that answers with points (cases, *shape) that another part has met."""
+
+    points: Tensor
+    name: str
+
+    def answer(self, problem: Problem) -> Answer:
+        return Answer(points=self.points)
+
+
+def met(problem: Problem, points: Tensor, name: str) -> Bracket:
+    """What the points (cases, *shape) that a part of this name has met say of a problem."""
+    return solve(problem, Known(points, name))
+
+
+def held(problem: Problem, bracket: Bracket) -> Bracket:
+    """A bracket of one problem that verifies without any point, met with what the cheap attack finds; another one as it
+    is. Raises Contradiction where they cross."""
+    if bracket.below is not None or bracket.verdicts[0] is not Verdict.VERIFIED:
+        return bracket
+    return bracket.meet(solve(problem, CHEAP))
+
+
+def as_read(problem: Problem, bracket: Bracket) -> Bracket:
+    """The bracket with its witnesses replayed on the network as it was read, where rewrites have changed it."""
+    if bracket.witness is None or problem.network.unmerged is None:
+        return bracket
+    with torch.no_grad():
+        original = replace(problem, network=problem.network.unmerged).violation(bracket.witness)
+    return replace(bracket, lower=torch.where(original.isnan(), -torch.inf, bracket.lower.minimum(original)))
+
+
+def one(bracket: Bracket, k: int) -> Bracket:
+    """Problem k of a batch, on the CPU."""
+    witness = None if bracket.witness is None else bracket.witness[k : k + 1].cpu()
+    return replace(bracket, lower=bracket.lower[k : k + 1].cpu(), upper=bracket.upper[k : k + 1].cpu(), witness=witness)
