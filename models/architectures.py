@@ -181,9 +181,9 @@ class Normalize(nn.Module):
 def _normalize(chain: Chain, module: Normalize, prefix: str) -> bool:
     if len(chain.shape) != 3 or len(module.mean) not in (1, chain.shape[0]):
         return False
-    chain.add("sub", Shift(), {"sub.offset": -module.mean})
+    chain.add("sub", Shift(tuple(module.mean.shape)), {"sub.offset": -module.mean})
     chain.name("mul")  # 1 / std, which is no operator of the network
-    chain.add("mul", Scale(), {"mul_1.factor": 1 / module.std})
+    chain.add("mul", Scale(tuple(module.std.shape)), {"mul_1.factor": 1 / module.std})
     return True
 
 

@@ -80,6 +80,7 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "Sum": _sum,
     "Add": lambda op, p, *xs: torch.stack([s * x for s, x in zip(op.signs, xs, strict=True)]).sum(0),
     "Scale": lambda op, p, x: torch.from_numpy(np.multiply(x.numpy(), p[0].numpy())),
+    "Divide": lambda op, p, x: torch.from_numpy(np.divide(x.numpy(), p[0].numpy())),
     "Shift": lambda op, p, x: torch.from_numpy(np.add(x.numpy(), p[0].numpy())),
     "ReLU": lambda op, p, x: nn.ReLU()(x),
     "LeakyReLU": lambda op, p, x: nn.LeakyReLU(float(op.negative_slope))(x),

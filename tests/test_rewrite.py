@@ -14,7 +14,21 @@ from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
 from verify.ir.rewrite import simplify
 from verify.ir.torch_export import trace, trace_graph
-from verify.ops import Add, BatchNorm, Conv, ConvTranspose, Linear, Op, Permute, ReLU, Reshape, Scale, Shift
+from verify.ops import (
+    Add,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    Divide,
+    Entrywise,
+    Linear,
+    Op,
+    Permute,
+    ReLU,
+    Reshape,
+    Scale,
+    Shift,
+)
 
 
 def _kinds(network: Network) -> list[type[Op]]:
@@ -74,18 +88,18 @@ def test_what_varies_otherwise_than_by_channel_stays() -> None:
     builder = GraphBuilder("x", (2, 3))
     weight = builder.parameter("weight", _random(3, 3))
     layer = builder.add("layer", Linear(), ("x",), (weight,))
-    rows = builder.add("rows", Scale(), (layer,), (builder.parameter("by_row", _random(2, 1)),))
+    rows = builder.add("rows", Scale((2, 1)), (layer,), (builder.parameter("by_row", _random(2, 1)),))
     layer = builder.add("again", Linear(), (rows,), (weight,))
     statistics = tuple(builder.parameter(f"n{i}", _random(2, seed=i).abs()) for i in range(4))
     normed = builder.add("norm", BatchNorm(1e-5, 1), (layer,), statistics)  # over rows, not over the layer's outputs
     assert _kinds(_same_function(builder.finish(normed))) == [Linear, Scale, Linear, BatchNorm]
 
 
-@pytest.mark.parametrize("kind", [Scale, Shift])
-def test_a_layer_that_others_read_stays(kind: type[Scale] | type[Shift]) -> None:
+@pytest.mark.parametrize("kind", [Scale, Divide, Shift])
+def test_a_layer_that_others_read_stays(kind: type[Entrywise]) -> None:
     builder = GraphBuilder("x", (3,))
     layer = builder.add("layer", Linear(), ("x",), (builder.parameter("weight", _random(3, 3)),))
-    moved = builder.add("moved", kind(), (layer,), (builder.parameter("constant", _random(3)),))
+    moved = builder.add("moved", kind((3,)), (layer,), (builder.parameter("constant", _random(3)),))
     joined = builder.add("joined", Add((1, 1)), (moved, layer))
     network = builder.finish(joined)
     assert _kinds(_same_function(network)) == [Linear, kind, Add]
@@ -136,7 +150,7 @@ def test_weights_are_computed_in_double_and_stored_in_the_network_type() -> None
     builder = GraphBuilder("x", (50,))
     weight, factor = _random(40, 50), _random(40, seed=2)
     layer = builder.add("layer", Linear(), ("x",), (builder.parameter("weight", weight),))
-    scaled = builder.add("scaled", Scale(), (layer,), (builder.parameter("factor", factor),))
+    scaled = builder.add("scaled", Scale((40,)), (layer,), (builder.parameter("factor", factor),))
     offset = builder.add("norm", BatchNorm(1e-3, 0), (scaled,), tuple(
         builder.parameter(f"n{i}", _random(40, seed=3 + i).abs()) for i in range(4)
     ))
@@ -152,7 +166,7 @@ def test_simplifying_twice_keeps_the_first_original() -> None:
 def test_a_folding_that_would_overflow_is_left_out() -> None:
     builder = GraphBuilder("x", (2,))
     layer = builder.add("layer", Linear(), ("x",), (builder.parameter("weight", torch.full((2, 2), 1e30)),))
-    scaled = builder.add("scaled", Scale(), (layer,), (builder.parameter("factor", torch.full((2,), 1e30)),))
+    scaled = builder.add("scaled", Scale((2,)), (layer,), (builder.parameter("factor", torch.full((2,), 1e30)),))
     assert _kinds(simplify(builder.finish(scaled))) == [Linear, Scale]
 
 

@@ -20,6 +20,7 @@ from verify.check.numbers import Arithmetic
 
 Arrays = dict[str, np.ndarray]
 Facts = dict[str, Any]  # of one node: its op, then each field as something that compares
+_ENTRYWISE = {"scale": "factor", "divide": "divisor", "shift": "offset"}  # and the field of the constant
 NOTHING = -1  # the class of an entry that is zero because no entry moves there
 
 
@@ -112,8 +113,8 @@ class _Side:
             facts["divisor"] = _digest(self.arrays[entry["divisor"]].astype(np.int64))
         elif op == "add":
             facts["signs"] = entry["signs"]
-        elif op in ("scale", "shift"):
-            field = "factor" if op == "scale" else "offset"
+        elif op in _ENTRYWISE:
+            field = _ENTRYWISE[op]
             facts[field] = _digest(np.broadcast_to(self.arrays[entry[field]], shape).reshape(-1))
         elif op == "norm":
             for field in ("weight", "bias", "mean", "variance"):

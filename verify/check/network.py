@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from verify.check.numbers import MOST_TERMS, Arithmetic, Rejected
-from verify.check.ops import Add, Conv, Entrywise, Gather, Linear, Max, Norm, Op, Piecewise, Shape
+from verify.check.ops import Add, Conv, Divide, Entrywise, Gather, Linear, Max, Norm, Op, Piecewise, Shape
 
 Arrays = dict[str, np.ndarray]
 LARGEST = 1 << 24  # entries of all values of a network together
@@ -185,6 +185,11 @@ def _scale(f: _Fields) -> Op:
     return Entrywise(f.number.of(f.spread("factor")))
 
 
+def _divide(f: _Fields) -> Op:
+    f.expect(f.given[0])
+    return Divide(f.number, f.spread("divisor"))
+
+
 def _shift(f: _Fields) -> Op:
     f.expect(f.given[0])
     return Entrywise(f.number.of(np.ones(prod(f.shape))), f.number.of(f.spread("offset")))
@@ -227,6 +232,7 @@ _READERS: dict[str, tuple[Callable[[_Fields], Op], set[str]]] = {
     "gather": (_gather, {"index", "divisor"}),
     "add": (_add, {"signs"}),
     "scale": (_scale, {"factor"}),
+    "divide": (_divide, {"divisor"}),
     "shift": (_shift, {"offset"}),
     "norm": (_norm, {"weight", "bias", "mean", "variance", "eps"}),
     "piecewise": (_piecewise, {"breakpoints", "slopes", "anchor"}),

@@ -204,6 +204,10 @@ class Writer:
         """Product with a constant that broadcasts to the value's shape."""
         return self.emit(call, "scale", [value], value.shape, factor=self._spread(call, value, factor))
 
+    def divide(self, call: Call, value: Value, divisor: np.ndarray) -> Value:
+        """Quotient by a constant that broadcasts to the value's shape and has no zeros."""
+        return self.emit(call, "divide", [value], value.shape, divisor=self._spread(call, value, divisor))
+
     def shift(self, call: Call, value: Value, offset: np.ndarray) -> Value:
         """Sum with a constant that broadcasts to the value's shape; none for zeros."""
         if not self.floats(call, offset).any():

@@ -175,18 +175,15 @@ def _sum(w: Writer, c: Call) -> Value:
 
 
 def _multiply(w: Writer, c: Call) -> Value:
-    """Division by powers of two alone, whose reciprocals are exact."""
     value, const, right = c.value_and_const()
     factor = w.floats(c, const)
-    if c.op == "Div":
-        with np.errstate(all="ignore"):
-            inverse = (1 / factor).astype(w.kind)
-        halves = np.abs(np.frexp(factor)[0]) == 0.5
-        if not right or not (halves & np.isfinite(inverse) & (np.abs(inverse) >= np.finfo(w.kind).tiny)).all():
-            c.refuse("divides by something else than constant powers of two")
-        factor = inverse
     shape = tuple(np.broadcast_shapes(value.shape, factor.shape))
-    return w.scale(c, broadcast(w, c, value, shape), factor)
+    wide = broadcast(w, c, value, shape)
+    if c.op == "Mul":
+        return w.scale(c, wide, factor)
+    if not right or not factor.all():
+        c.refuse("divides by something else than constants without zeros")
+    return w.divide(c, wide, factor)
 
 
 def _leaky_relu(w: Writer, c: Call) -> Value:

@@ -211,6 +211,24 @@ class Entrywise(Affine):
         return x * np.abs(self.factor)
 
 
+class Divide(Entrywise):
+    """y = x / divisor, a quotient that is rounded once; divisor (entries,) without zeros. Rejects one whose reciprocal
+    is out of float64's safe range."""
+
+    def __init__(self, number: Arithmetic, divisor: np.ndarray):
+        self.divisor = number.of(divisor)
+        if not bool((np.abs(divisor.astype(np.float64)) > 2.0**-200).all()):
+            raise Rejected("a division has a divisor of 2^-200 or less")
+        super().__init__(1 / self.divisor)
+        self.largest = float(np.nextafter(self.largest, np.inf))  # the reciprocal is rounded
+
+    def linear(self, k: int, x: np.ndarray) -> np.ndarray:
+        return x / self.divisor
+
+    def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
+        return x / np.abs(self.divisor)
+
+
 class Norm(Entrywise):
     """Batch normalisation: (x - mean) / sqrt(variance + eps) * weight + bias, each (entries,), variance >= 0.
 

@@ -24,7 +24,7 @@ from torch import Tensor, fx
 
 from verify.errors import UnsupportedOp
 from verify.ir.builder import GraphBuilder
-from verify.ops import Op, Reshape, Scale, Select, Shift
+from verify.ops import Divide, Entrywise, Op, Reshape, Scale, Select, Shift
 
 Handler = Callable[..., Any]
 OPS: dict[str, Handler] = {}
@@ -218,12 +218,18 @@ class Context:
 
     def shift(self, x: Value, offset: Any) -> Value:
         """x + offset, broadcast."""
-        constant = self.per_sample(x, offset)
-        x = self.spread(x, torch.broadcast_shapes(x.ir, constant.tensor.shape))
-        return self.emit(Shift(), x, parameters=(self.parameter(constant, "offset"),))
+        return self._entrywise(Shift, x, offset, "offset")
 
     def scale(self, x: Value, factor: Any) -> Value:
         """x * factor, broadcast."""
-        constant = self.per_sample(x, factor)
-        x = self.spread(x, torch.broadcast_shapes(x.ir, constant.tensor.shape))
-        return self.emit(Scale(), x, parameters=(self.parameter(constant, "factor"),))
+        return self._entrywise(Scale, x, factor, "factor")
+
+    def divide(self, x: Value, divisor: Any) -> Value:
+        """x / divisor, broadcast."""
+        return self._entrywise(Divide, x, divisor, "divisor")
+
+    def _entrywise(self, op: type[Entrywise], x: Value, other: Any, role: str) -> Value:
+        constant = self.per_sample(x, other)
+        shape = constant.tensor.shape
+        x = self.spread(x, torch.broadcast_shapes(x.ir, shape))
+        return self.emit(op.broadcast(shape, x.ir), x, parameters=(self.parameter(constant, role),))

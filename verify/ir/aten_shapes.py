@@ -185,4 +185,4 @@ def _with_constants(c: Context, parts: list[Any], joined: Value, axis: int) -> V
             trained |= constant.trained
     moved = c.select(joined, torch.cat(index, axis))
     name = c.parameter(Constant(torch.cat(offset, axis), None, trained), "offset")
-    return c.emit(Shift(), moved, parameters=(name,))
+    return c.emit(Shift(moved.ir), moved, parameters=(name,))

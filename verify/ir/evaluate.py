@@ -19,15 +19,14 @@ from verify.ops import (
     Affine,
     BatchNorm,
     Conv,
+    Entrywise,
     Interval,
     Linear,
     Max,
     Op,
     Parameters,
     Piecewise,
-    Scale,
     Select,
-    Shift,
     Smooth,
 )
 from verify.rationals import exact_array, round_up
@@ -121,7 +120,7 @@ def _summands(op: Affine, p: Parameters, xs: list[Tensor]) -> int:
         return p[0].shape[1]
     if isinstance(op, Conv):
         return p[0][0].numel()
-    if isinstance(op, Add | BatchNorm | Scale | Select | Shift):
+    if isinstance(op, Add | BatchNorm | Entrywise | Select):
         return len(xs)
     return sum(x.numel() for x in xs)
 

@@ -40,15 +40,19 @@ class Graph:
     output: str
 
     def __post_init__(self) -> None:
-        known = {self.input}
+        shapes = {self.input: self.input_shape}
         for node in self.nodes:
-            if node.name in known:
+            if node.name in shapes:
                 raise InputError(f"graph has two values named {node.name}; names must be unique")
-            missing = [name for name in node.inputs if name not in known]
+            missing = [name for name in node.inputs if name not in shapes]
             if missing:
                 raise InputError(f"node {node.name} reads {missing[0]}, which no earlier node makes")
-            known.add(node.name)
-        if self.output not in known:
+            given = [shapes[name] for name in node.inputs]
+            if not node.op.fits(given, node.shape):
+                raise InputError(f"node {node.name} ({node.op}) does not take shapes {given} to {node.shape}; "
+                                 "state the shape of its constant axis by axis")
+            shapes[node.name] = node.shape
+        if self.output not in shapes:
             raise InputError(f"graph output {self.output} is made by no node")
 
     @cached_property

@@ -10,15 +10,14 @@ import torch
 
 from verify.errors import InputError
 from verify.ir.graph import Network, Node
-from verify.ops import Scale, Shift
+from verify.ops import Divide, Shift
 
 
 def normalized(network: Network, mean: Sequence[Fraction], std: Sequence[Fraction]) -> Network:
-    """The network x -> network((x - mean) / std), as a Shift and a Scale in front.
+    """The network x -> network((x - mean) / std), as a Shift and a Divide in front.
 
-    `mean` and `std` hold one number, or one for each entry of the input's first axis (its channels). The division
-    is a product with 1/std rounded to the network's dtype. Raises InputError for another count or a std that is not
-    positive.
+    `mean` and `std` hold one number, or one for each entry of the input's first axis (its channels), rounded to the
+    network's dtype. Raises InputError for another count or a std that is not positive.
     """
     shape = network.input_shape
     for name, values in (("mean", mean), ("std", std)):
@@ -31,21 +30,20 @@ def normalized(network: Network, mean: Sequence[Fraction], std: Sequence[Fractio
         raise InputError("the normalisation has a deviation that is not positive; write MEAN:STD, such as 0.5:0.25")
     graph = network.graph
     names = _fresh(graph.input + "_raw", network), _fresh(graph.input + "_shifted", network)
-    keys = _fresh("normalize_mean", network), _fresh("normalize_scale", network)
+    keys = _fresh("normalize_mean", network), _fresh("normalize_std", network)
+    constants = {keys[0]: _column([-m for m in mean], network), keys[1]: _column(std, network)}
+    along = [(t.numel(), *[1] * (len(shape) - 1)) for t in constants.values()]
     front = (
-        Node(names[1], Shift(), (names[0],), (keys[0],), shape),
-        Node(graph.input, Scale(), (names[1],), (keys[1],), shape),
+        Node(names[1], Shift(along[0]), (names[0],), (keys[0],), shape),
+        Node(graph.input, Divide(along[1]), (names[1],), (keys[1],), shape),
     )
-    constants = {keys[0]: _column([-m for m in mean], network), keys[1]: _column([1 / s for s in std], network)}
     unmerged = None if network.unmerged is None else normalized(network.unmerged, mean, std)
     whole = replace(graph, input=names[0], nodes=(*front, *graph.nodes))
     return Network(whole, {**constants, **network.parameters}, unmerged)
 
 
 def _column(values: Sequence[Fraction], network: Network) -> torch.Tensor:
-    """The values along the first axis of a sample: shape (n, 1, ..., 1), or () for a single value."""
-    tensor = torch.tensor([float(v) for v in values], dtype=network.dtype, device=network.device)
-    return tensor[0] if len(values) == 1 else tensor.reshape(-1, *[1] * (len(network.input_shape) - 1))
+    return torch.tensor([float(v) for v in values], dtype=network.dtype, device=network.device)
 
 
 def _fresh(name: str, network: Network) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph, Graph, Network, Node
-from verify.ops import Add, BatchNorm, Conv, ConvTranspose, Linear, Permute, Reshape, Scale, Shift
+from verify.ops import Add, BatchNorm, Conv, ConvTranspose, Entrywise, Linear, Permute, Reshape, Scale
 
 
 def simplify(network: Network) -> Network:
@@ -36,7 +36,7 @@ def merge_equal_arguments(net: BoundGraph) -> BoundGraph:
         if isinstance(node.op, Add) and len(set(node.inputs)) == 1:
             name = _fresh(parameters, f"{node.name}.factor")
             parameters[name] = torch.tensor(float(sum(node.op.signs)), dtype=net.dtype, device=net.device)
-            node = replace(node, op=Scale(), inputs=node.inputs[:1], parameters=(name,))
+            node = replace(node, op=Scale((1,) * len(node.shape)), inputs=node.inputs[:1], parameters=(name,))
         nodes.append(node)
     return _rebuilt(net, nodes, parameters)
 
@@ -66,7 +66,7 @@ def drop_identities(net: BoundGraph) -> BoundGraph:
 
 
 def fold_into_layers(net: BoundGraph) -> BoundGraph:
-    """BatchNorm, Scale and Shift by channel go into the Linear or Conv before them, where nothing else reads it.
+    """BatchNorm and entrywise ops by channel go into the Linear or Conv before them, where nothing else reads it.
 
     g (W x + b) + h = (g W) x + (g b + h), g and h one number a channel.
     """
@@ -109,15 +109,12 @@ def _by_channel(node: Node, p: list[Tensor], shape: tuple[int, ...], axis: int) 
     if isinstance(node.op, BatchNorm) and axis == 0 and node.op.spatial == len(shape) - 1:
         factor = node.op.scale(tuple(p))
         return factor, p[1] - p[2] * factor
-    if not isinstance(node.op, (Scale, Shift)) or node.shape != shape:
+    if not isinstance(node.op, Entrywise) or any(n != 1 for i, n in enumerate(node.op.shape) if i != axis):
         return None
-    sizes = (1,) * (len(shape) - p[0].ndim) + tuple(p[0].shape)
-    if any(n != 1 for i, n in enumerate(sizes) if i != axis):
-        return None
-    values = p[0].reshape(-1).expand(shape[axis])
-    if isinstance(node.op, Scale):
-        return values, torch.zeros_like(values)
-    return torch.ones_like(values), values
+    one = p[0].new_ones((1, *(n if i == axis else 1 for i, n in enumerate(shape))))
+    bias = node.op.bias(tuple(p))
+    offset = p[0].new_zeros(()) if bias is None else bias.flatten()
+    return node.op.linear(tuple(p), 0, one).flatten(), offset.expand(shape[axis])
 
 
 def _scaled(layer: Node, weight: Tensor, factor: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class Affine(Op):
         return self.linear(tuple(t.abs() if t.is_floating_point() else t for t in p), k, x)
 
     def bias(self, p: Parameters) -> Tensor | None:
-        """b, broadcastable to the output shape without batch, or None for zero."""
+        """b, its axes matched with the last ones of the output shape without batch, or None for zero."""
         return None
 
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:

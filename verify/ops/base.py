@@ -76,6 +76,11 @@ class Op(ABC):
 
     is_exact: bool = True  # whether `encode` with integrality describes the op exactly
 
+    def fits(self, given: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> bool:
+        """Whether arguments of these shapes may give a value of this shape, all without batch; a graph refuses an op
+        that does not fit. Only ops that state shapes of their own need to say more than True."""
+        return True
+
     @abstractmethod
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         """The op at points xs, each (batch, *input shape)."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from verify.ops.affine import Affine
-from verify.ops.base import Example, Interval, Parameters, register
-from verify.rationals import unit_fraction
+from verify.ops.base import Example, Interval, Op, Parameters, register
+from verify.rationals import exact_array, unit_fraction
 
 
 @register(lambda op: [Example(op((3, 2)), (), ((6,),)), Example(op((12,)), (), ((3, 2, 2),))])
@@ -130,6 +133,9 @@ class Add(Affine):
 
     signs: tuple[int, ...]
 
+    def fits(self, given: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> bool:
+        return tuple(given) == (shape,) * len(self.signs)
+
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return x if self.signs[k] > 0 else -x
 
@@ -145,25 +151,79 @@ class Add(Affine):
         return Interval(self.forward(p, *(b.low for b in facing)), self.forward(p, *(b.high for b in facing)))
 
 
-@register(lambda op: [
-    Example(op(), (torch.tensor([[2.0], [-0.5]]),), ((2, 3),)),
-    Example(op(), (torch.tensor(-3.0),), ((4,),)),
-])
 @dataclass(frozen=True)
-class Scale(Affine):
-    """Entrywise product with a constant; parameter: factor, broadcastable to the input's shape."""
+class Entrywise(Affine):
+    """An entrywise operation with a constant; parameter: the constant, with as many entries as `shape` has.
+
+    `shape` has an axis for each of the value's, of its length or of length 1, so that which entry of the constant
+    meets which entries of the value is stated when the network is read and never guessed at from lengths.
+    """
+
+    shape: tuple[int, ...]
+
+    @classmethod
+    def broadcast(cls, constant: tuple[int, ...], value: tuple[int, ...]) -> Self:
+        """The op for a constant of one shape and a value of another, by the rule of NumPy and ONNX: axes are matched
+        from the last one on. Raises ValueError where the result would not have the value's shape."""
+        shape = (1,) * (len(value) - len(constant)) + tuple(constant)
+        op = cls(shape)
+        if not op.fits((value,), value):
+            raise ValueError(f"a constant of shape {constant} does not broadcast to {value}")
+        return op
+
+    def fits(self, given: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> bool:
+        matches = len(self.shape) == len(shape) and all(n in (1, m) for n, m in zip(self.shape, shape, strict=True))
+        return matches and tuple(given) == (shape,)
+
+    def constant(self, p: Parameters) -> Tensor:
+        """The constant in its `shape`; one entry may stand for all of an axis."""
+        return p[0].reshape(self.shape)
+
+
+_CONSTANT = torch.tensor([1.5, -0.5, 2.0, -3.0, 0.25, 4.0])
+
+# every pattern of broadcasting: all entries, along each axis, over two axes, one for all; the rows as many as channels
+_PATTERNS = [((3, 2), (3, 2)), ((3, 1, 1), (3, 3, 2)), ((1, 3, 1), (3, 3, 2)), ((1, 1, 2), (3, 3, 2)),
+             ((1, 3, 2), (3, 3, 2)), ((1, 1, 1), (3, 3, 2)), ((1, 1, 1), (1, 2, 2)), ((1,), (4,))]
+
+
+def _examples(op: Callable[[tuple[int, ...]], Op]) -> list[Example]:
+    return [Example(op(shape), (_CONSTANT[: prod(shape)].reshape(shape),), (value,)) for shape, value in _PATTERNS]
+
+
+@register(_examples)
+@dataclass(frozen=True)
+class Scale(Entrywise):
+    """Entrywise product with a constant factor."""
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
-        return x * p[0]
+        return x * self.constant(p)
 
     def adjoint(self, p: Parameters, k: int, a: Tensor, shape: tuple[int, ...]) -> Tensor:
-        return a * p[0]
+        return a * self.constant(p)
 
 
-@register(lambda op: [Example(op(), (torch.tensor([[1.5], [-0.5]]),), ((2, 3),))])
+@register(_examples)
 @dataclass(frozen=True)
-class Shift(Affine):
-    """Entrywise sum with a constant; parameter: offset, broadcastable to the input's shape."""
+class Divide(Entrywise):
+    """Entrywise quotient by a constant divisor without zeros: a division in real arithmetic, no product with a rounded
+    reciprocal."""
+
+    def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
+        return x / self.constant(p)
+
+    def adjoint(self, p: Parameters, k: int, a: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return a / self.constant(p)
+
+    def enclose(self, p: Parameters, *xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        exact = np.asarray(xs[0] / exact_array(self.constant(p)))
+        return exact, exact
+
+
+@register(_examples)
+@dataclass(frozen=True)
+class Shift(Entrywise):
+    """Entrywise sum with a constant offset."""
 
     is_monotone = True
 
@@ -174,4 +234,4 @@ class Shift(Affine):
         return a
 
     def bias(self, p: Parameters) -> Tensor | None:
-        return p[0]
+        return self.constant(p)

@@ -22,6 +22,8 @@ from verify.ops import (
     Concat,
     Conv,
     ConvTranspose,
+    Divide,
+    Entrywise,
     Linear,
     Max,
     Op,
@@ -89,8 +91,9 @@ class _Site:
         raise UnsupportedMethod(f"node {self.node.name} ({type(self.node.op).__name__}) {why}; "
                                 "it has no place in a certificate")
 
-    def weight(self, place: int) -> str | None:
-        """The name of a parameter of floats, stored as it is; None where the node has no such parameter."""
+    def weight(self, place: int, shape: Shape | None = None) -> str | None:
+        """The name of a parameter of floats, stored as it is, or in the shape given; None where the node has no such
+        parameter."""
         if place >= len(self.node.parameters):
             return None
         name = self.node.parameters[place]
@@ -98,6 +101,7 @@ class _Site:
         if tensor.dtype not in (torch.float32, torch.float64):
             self.refuse(f"has the parameter {name} of type {tensor.dtype}, neither float32 nor float64")
         array = tensor.detach().cpu().contiguous().numpy()
+        array = array if shape is None else array.reshape(shape)
         return self.store.put(name, array.astype(KINDS[array.dtype]))
 
     def positions(self, place: int) -> np.ndarray:
@@ -189,11 +193,9 @@ def _add(site: _Site, op: Add) -> Fields:
     return {"op": "add", "signs": list(op.signs)}
 
 
-def _entrywise(kind: str, field: str) -> Callable[[_Site, Op], Fields]:
-    def write(site: _Site, op: Op) -> Fields:
-        if site.given[0] != site.node.shape:
-            site.refuse("repeats its argument")
-        return {"op": kind, field: site.weight(0)}
+def _entrywise(kind: str, field: str) -> Callable[[_Site, Entrywise], Fields]:
+    def write(site: _Site, op: Entrywise) -> Fields:
+        return {"op": kind, field: site.weight(0, op.shape)}
 
     return write
 
@@ -223,5 +225,6 @@ def _places(shape: Shape) -> np.ndarray:
 _WRITERS: dict[type[Op], Callable[[_Site, Any], Fields]] = {
     Linear: _linear, Conv: _conv, ConvTranspose: _conv, Reshape: _reshape, Permute: _permute, Select: _select,
     Concat: _concat, Sum: _sum, AvgPool: _avg_pool, Add: _add, Scale: _entrywise("scale", "factor"),
-    Shift: _entrywise("shift", "offset"), BatchNorm: _norm, Piecewise: _piecewise, Max: _max,
+    Divide: _entrywise("divide", "divisor"), Shift: _entrywise("shift", "offset"), BatchNorm: _norm,
+    Piecewise: _piecewise, Max: _max,
 }

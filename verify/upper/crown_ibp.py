@@ -139,9 +139,10 @@ def _through_affine(network: BoundGraph, node: Node, op: Affine, a: Tensor) -> d
 
 def _dot_bias(a: Tensor, bias: Tensor) -> Tensor:
     """Rows a (batch, rows, *shape) times a bias that broadcasts to the shape, (batch, rows)."""
-    if bias.dim() > 1 and bias.numel() == bias.shape[0]:  # one number a channel
+    shape = a.shape[2:]
+    if len(shape) > 1 and bias.shape == (shape[0], *[1] * (len(shape) - 1)):  # one number a channel
         return a.flatten(3).sum(3) @ bias.flatten()
-    return a.flatten(2) @ bias.expand(a.shape[2:]).reshape(-1)
+    return a.flatten(2) @ bias.expand(shape).reshape(-1)
 
 
 def _bias_before(network: BoundGraph, node: Node) -> Tensor | None:

@@ -21,7 +21,7 @@ from verify.ops.affine import Affine
 from verify.ops.base import Interval as Box
 from verify.ops.base import Lines, Nonlinear, Parameters
 from verify.ops.piecewise import Piecewise
-from verify.ops.shape_ops import Permute, Reshape, Scale, Shift
+from verify.ops.shape_ops import Entrywise, Permute, Reshape
 from verify.problem import Problem
 from verify.sets import InputSet
 from verify.spec import Specification
@@ -196,6 +196,6 @@ def exact_values(network: BoundGraph) -> set[str]:
     for node, _ in network.walk():
         if isinstance(node.op, Affine) and len(node.inputs) == 1 and node.inputs[0] in independent:
             exact.add(node.name)
-            if isinstance(node.op, (Reshape, Permute, Scale, Shift)):
+            if isinstance(node.op, (Reshape, Permute, Entrywise)):
                 independent.add(node.name)
     return exact

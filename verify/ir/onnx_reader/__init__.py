@@ -19,7 +19,7 @@ def read_onnx(path: str | Path) -> Network:
     """The network of an ONNX file (opsets 8 to 21, one input, one output), parameters in the input's float type.
 
     Raises InputError for a file that is missing, broken or of another form, and UnsupportedOp, naming the node, for
-    what no operator family covers. Division by a constant is multiplication by its rounded reciprocal.
+    what no operator family covers.
     """
     from verify.ir.onnx_reader.model import read  # onnx is imported with the first model
 

@@ -150,8 +150,7 @@ def multiply(r: Reader, c: Call) -> Value:
             c.refuse("divides by a tensor that depends on the input")
         if not factor.all():
             c.refuse("divides by zero")
-        kind = NUMPY[r.builder.dtype]
-        factor, name = np.asarray(1 / factor.astype(kind), kind), f"{c.name}.reciprocal"
+        return r.divide(c, broadcast(r, c, value, shape, batch), factor, name)
     return r.scale(c, broadcast(r, c, value, shape, batch), factor, name)
 
 

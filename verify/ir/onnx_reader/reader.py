@@ -11,7 +11,7 @@ import torch
 from verify.errors import InputError, UnsupportedOp
 from verify.ir.builder import GraphBuilder
 from verify.ir.onnx_reader.values import Const, Shape, Value, batch_after_reshape, batch_of_pair, ir_shape
-from verify.ops import Op, Permute, Reshape, Scale, Select, Shift
+from verify.ops import Divide, Entrywise, Op, Permute, Reshape, Scale, Select, Shift
 
 Operand = Const | Value
 NUMPY = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
@@ -198,13 +198,21 @@ class Reader:
 
     def scale(self, call: Call, value: Value, factor: np.ndarray, name: str) -> Value:
         """Product with a constant that broadcasts to the value's IR shape."""
-        return self.like(call, Scale(), value, (self.parameter(call, name, factor),))
+        return self._entrywise(call, Scale, value, factor, name)
 
     def shift(self, call: Call, value: Value, offset: np.ndarray, name: str) -> Value:
         """Sum with a constant that broadcasts to the value's IR shape; none for zeros."""
         if not offset.any():
             return value
-        return self.like(call, Shift(), value, (self.parameter(call, name, offset),))
+        return self._entrywise(call, Shift, value, offset, name)
+
+    def divide(self, call: Call, value: Value, divisor: np.ndarray, name: str) -> Value:
+        """Quotient by a constant that broadcasts to the value's IR shape."""
+        return self._entrywise(call, Divide, value, divisor, name)
+
+    def _entrywise(self, call: Call, op: type[Entrywise], value: Value, constant: np.ndarray, name: str) -> Value:
+        shape = self.builder.shapes[value.name]
+        return self.like(call, op.broadcast(constant.shape, shape), value, (self.parameter(call, name, constant),))
 
     def negate(self, call: Call, value: Value) -> Value:
         return self.scale(call, value, np.array(-1, NUMPY[self.builder.dtype]), f"{call.name}.minus")
