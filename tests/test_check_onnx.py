@@ -54,7 +54,10 @@ def test_convolution(data: st.DataObject):
     if data.draw(st.booleans()):
         pads = [0, 0, *data.draw(axes(dims, 0, 2)), 0, 0, *data.draw(axes(dims, 0, 2))]
         last = model("Pad", "x", integers(*pads))
-    weights = [numbers(1, 4, 2 // groups, *data.draw(axes(dims, 1, 3))), numbers(2, 4)]
+    kernel = data.draw(axes(dims, 1, 3))
+    if padding.startswith("SAME"):  # wider strides are refused
+        attributes["strides"] = np.minimum(attributes["strides"], np.array(kernel) + 1).tolist()
+    weights = [numbers(1, 4, 2 // groups, *kernel), numbers(2, 4)]
     same(model.proto(model("Conv", last, *weights[: data.draw(st.integers(1, 2))], **attributes)))
 
 
@@ -128,6 +131,47 @@ def test_division_by_constants_without_zeros():
     same(chain(1, 2, 3, steps=[("Div", "x", np.array([[3], [255]], np.float32))]))
     assert "without zeros" in why(chain(1, 4, steps=[("Div", "x", np.array([1, 0, 1, 1], np.float32))]))
     assert "without zeros" in why(chain(1, 4, steps=[("Div", np.float32(3), "x")]))
+
+
+# what runtimes take in different ways, or what an opset does not know: (shape, opset, step), words of the refusal
+REFUSED = {
+    "wide stride": (
+        (1, 1, 8, 8), 13, ("Conv", "x", numbers(0, 1, 1, 1, 1), {"strides": [4, 4], "auto_pad": "SAME_UPPER"}),
+        "padding would be negative"),
+    "wide pooling stride": (
+        (1, 1, 8), 13, ("MaxPool", {"kernel_shape": [1], "strides": [4], "auto_pad": "SAME_LOWER"}),
+        "padding would be negative"),
+    "valid ceil": (
+        (1, 1, 5), 12, ("MaxPool", {"kernel_shape": [2], "strides": [2], "auto_pad": "VALID", "ceil_mode": 1}),
+        "ceil_mode with auto_pad"),
+    "two pads": ((1, 1, 5), 13, ("MaxPool", {"kernel_shape": [2], "pads": [1, 0], "auto_pad": "SAME_UPPER"}),
+                 "pads beside its auto_pad"),
+    "cutting": ((1, 1, 5), 13, ("Pad", "x", integers(0, 0, -1, 0, 0, 0)), "cuts"),
+    "later attribute": ((1, 4), 13, ("Clip", {"min": 0.0}), "opset 13 does not know"),
+    "earlier input": ((1, 4), 9, ("Slice", "x", integers(0), integers(1)), "opset 9 knows one"),
+    "uneven parts": ((1, 5), 13, ("Split", {"axis": 1, "outputs": 2}), "into 2 equal parts"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_forms_that_are_refused(name: str):
+    shape, opset, (op, *given), words = REFUSED[name]
+    attributes = dict(given.pop()) if isinstance(given[-1], dict) else {}
+    model = Model(*shape, opset=opset)
+    found = model(op, *(given or ["x"]), outputs=attributes.pop("outputs", 1), **attributes)
+    assert words in why(model.proto(model("Relu", found if isinstance(found, str) else found[0])))
+
+
+def test_a_wide_stride_that_leaves_out_one_entry_is_read():
+    for mode in ("SAME_UPPER", "SAME_LOWER"):
+        model = Model(1, 2, 6, 6)
+        same(model.proto(model("Conv", "x", numbers(0, 3, 2, 1, 1), strides=[2, 2], auto_pad=mode)))
+
+
+def test_booleans_are_0_or_1():
+    model = Model(1, 2)
+    model.stored.append(TensorProto(name="b", data_type=TensorProto.BOOL, dims=[2], raw_data=b"\1\2"))
+    assert "booleans other than 0 and 1" in why(model.proto(model("Add", "x", model("Cast", "b", to=1))))
 
 
 def test_a_batch_axis_left_open_and_shapes_that_are_computed():

@@ -18,6 +18,23 @@ from verify.check.protobuf import Unreadable
 MOST_ENTRIES = 1 << 25  # of all arrays of positions together
 MOST_AXES = 8
 
+# The opsets that have an attribute, and those that have an input; what is not listed is in all that are read.
+ATTRIBUTES = {
+    ("AveragePool", "ceil_mode"): range(10, 22), ("AveragePool", "dilations"): range(19, 22),
+    ("BatchNormalization", "spatial"): range(8, 9), ("BatchNormalization", "training_mode"): range(14, 22),
+    ("Clip", "max"): range(8, 11), ("Clip", "min"): range(8, 11), ("Dropout", "ratio"): range(8, 12),
+    ("Dropout", "seed"): range(12, 22),
+    ("MaxPool", "ceil_mode"): range(10, 22), ("MaxPool", "dilations"): range(10, 22),
+    ("Pad", "pads"): range(8, 11), ("Pad", "value"): range(8, 11), ("ReduceMean", "axes"): range(8, 18),
+    ("ReduceMean", "noop_with_empty_axes"): range(18, 22), ("ReduceSum", "axes"): range(8, 13),
+    ("ReduceSum", "noop_with_empty_axes"): range(13, 22), ("Reshape", "allowzero"): range(14, 22),
+    ("Shape", "end"): range(15, 22), ("Shape", "start"): range(15, 22), ("Slice", "axes"): range(8, 10),
+    ("Slice", "ends"): range(8, 10), ("Slice", "starts"): range(8, 10), ("Split", "num_outputs"): range(18, 22),
+    ("Split", "split"): range(8, 13), ("Squeeze", "axes"): range(8, 13), ("Unsqueeze", "axes"): range(8, 13),
+}
+INPUTS = {"Clip": 11, "Dropout": 12, "Pad": 11, "ReduceMean": 18, "ReduceSum": 13, "Slice": 10, "Split": 13,
+          "Squeeze": 13, "Unsqueeze": 13}  # since when they have more than one
+
 Shape = tuple[int, ...]
 
 
@@ -52,6 +69,11 @@ class Call:
                  outputs: int):
         self.op, self.name, self.opset, self.inputs, self.outputs = op, name, opset, tuple(inputs), outputs
         self._attributes, self._asked = attributes, set()
+        if len(self.inputs) > 1 and opset < INPUTS.get(op, 0):
+            self.refuse(f"has {len(self.inputs)} inputs, and opset {opset} knows one")
+        for attribute in attributes:
+            if opset not in ATTRIBUTES.get((op, attribute), (opset,)):
+                self.refuse(f"has an attribute {attribute}, which opset {opset} does not know")
 
     def refuse(self, reason: str) -> NoReturn:
         raise Unreadable(f"node {self.name!r:.200} ({self.op}) {reason}")

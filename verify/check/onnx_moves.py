@@ -83,6 +83,8 @@ def _gather(w: Writer, c: Call, x: np.ndarray, none: int) -> list[np.ndarray]:
 def _split(w: Writer, c: Call, x: np.ndarray, none: int) -> list[np.ndarray]:
     axis = c.axis(c.integer("axis", 0), x.ndim)
     n, parts = x.shape[axis], c.integer("num_outputs", c.outputs)
+    if c.opset < 18 and n % max(parts, 1) and not (c.has(1) or c.listed("split")):
+        c.refuse(f"splits an axis of length {n} into {parts} equal parts")
     each = -(-n // max(parts, 1))
     sizes = c.integers(1, "split") or [min(each, n - i * each) for i in range(min(parts, n))]
     if min(sizes, default=-1) < 0 or sum(sizes) != n or len(sizes) != c.outputs:
@@ -135,6 +137,8 @@ def concatenated(w: Writer, c: Call) -> Operand:
     parts = [c.operand(i) for i in range(len(c.inputs))]
     axis = c.axis(c.integer("axis", 0), len(parts[0].shape))
     w.spend(c, sum(prod(part.shape) for part in parts))
+    if len({part.dtype for part in parts if isinstance(part, np.ndarray)}) > 1:
+        c.refuse("joins constants of different types")
     if not any(isinstance(part, Value) for part in parts):
         return np.concatenate([part for part in parts if isinstance(part, np.ndarray)], axis)
     values, index, start = [], [], 0

@@ -19,13 +19,22 @@ def sample(w: Writer, c: Call) -> Value:
 
 def pad_lengths(c: Call, lengths: Shape, kernel: Shape, stride: Shape, dilation: Shape
                 ) -> tuple[np.ndarray, np.ndarray]:
-    """Zeros before and after each spatial axis, from `pads` or `auto_pad`."""
+    """Zeros before and after each spatial axis, from `pads` or `auto_pad`, but not from both.
+
+    SAME is refused where strides leave so much of the map out that the padding would be -2 or less: some runtimes then
+    cut the map before its first window. At -1 the first window starts at the first entry for all of them.
+    """
     mode, pads = c.text("auto_pad", "NOTSET"), np.array(c.lengths("pads", 2 * len(lengths), 0)).reshape(2, -1)
+    if mode != "NOTSET" and pads.any():
+        c.refuse(f"has pads beside its auto_pad {mode}")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         if set(dilation) != {1}:
             c.refuse(f"combines auto_pad {mode} with dilation")
         n, s = np.array(lengths), np.array(stride)
-        total = np.maximum((-(-n // s) - 1) * s + kernel - n, 0)
+        total = (-(-n // s) - 1) * s + kernel - n
+        if total.min() < -1:
+            c.refuse(f"has auto_pad {mode} and a stride for which its padding would be negative")
+        total = np.maximum(total, 0)
         small = total // 2
         return (small, total - small) if mode == "SAME_UPPER" else (total - small, small)
     if mode not in ("NOTSET", "VALID"):
@@ -38,7 +47,9 @@ def _groups(w: Writer, c: Call, x: Value) -> np.ndarray:
     axes, lengths = x.rank - 2, x.shape[2:]
     kernel, stride, dilation = (c.lengths(name, axes, 1) for name in ("kernel_shape", "strides", "dilations"))
     low, high = pad_lengths(c, lengths, kernel, stride, dilation)
-    ceil = bool(c.integer("ceil_mode", 0)) and c.text("auto_pad", "NOTSET") == "NOTSET"
+    ceil = bool(c.integer("ceil_mode", 0))
+    if ceil and c.text("auto_pad", "NOTSET") != "NOTSET":
+        c.refuse("combines ceil_mode with auto_pad")
     if axes < 1 or 0 in (*kernel, *stride, *dilation):
         c.refuse("has no windows, or steps of 0")
     counts = []

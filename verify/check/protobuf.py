@@ -202,8 +202,9 @@ _MODEL: Table = {
 }
 
 # ONNX's number of a type: how it is stored raw, and which list of numbers may hold it instead
+BOOL = 9
 _KINDS = {
-    1: ("<f4", "float_data"), 6: ("<i4", "int32_data"), 7: ("<i8", "int64_data"), 9: ("|u1", "int32_data"),
+    1: ("<f4", "float_data"), 6: ("<i4", "int32_data"), 7: ("<i8", "int64_data"), BOOL: ("|u1", "int32_data"),
     11: ("<f8", "double_data"),
 }
 _LISTS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
@@ -229,10 +230,17 @@ def array_of(tensor: Message, what: str) -> np.ndarray:
         data = tensor["raw_data"]
         if len(data) != count * np.dtype(stored).itemsize:
             raise Unreadable(f"{what} has {len(data)} bytes for the shape {shape} of {np.dtype(stored)}")
-        return np.frombuffer(data, stored).reshape(shape)
+        return _booleans(np.frombuffer(data, stored).reshape(shape), kind, what)
     numbers = tensor.get(name, [])
     flat = np.concatenate(numbers) if numbers and isinstance(numbers[0], np.ndarray) else np.array(numbers, np.int64)
     values = flat.astype(stored)
     if len(flat) != count or (flat.dtype.kind == "i" and not np.array_equal(values, flat)):
         raise Unreadable(f"{what} has {len(flat)} numbers, or too large ones, for the shape {shape} of {stored}")
-    return values.reshape(shape)
+    return _booleans(values.reshape(shape), kind, what)
+
+
+def _booleans(values: np.ndarray, kind: int, what: str) -> np.ndarray:
+    """The values, which are 0 or 1 where their type is bool."""
+    if kind == BOOL and values.max(initial=0) > 1:
+        raise Unreadable(f"{what} has booleans other than 0 and 1")
+    return values
