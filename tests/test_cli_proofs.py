@@ -10,6 +10,11 @@ import pytest
 from tests.cli_cases import WEIGHTS, certify, counts_of, error_of, onnx_file, property_file
 from verify.check.container import MAGIC
 from verify.cli.main import run
+from verify.ir.load import load
+from verify.problem import from_vnnlib
+from verify.proof.prover import Source
+from verify.proof.prover import prove as prove_one
+from verify.vnnlib import read_vnnlib
 
 
 @pytest.fixture(autouse=True)
@@ -136,3 +141,36 @@ def test_vnncomp_keeps_certificates_and_counts_them(here: Path, capsys: pytest.C
     assert "certified" in capsys.readouterr().out
     kept = sorted(path.name for path in (here / "p").rglob("*.certificate"))
     assert kept == ["0000-net-safe.certificate", "0002-net-empty.certificate"]
+
+
+def test_what_was_not_compared_with_the_file_is_said_to_be_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The checker does not read HardSigmoid, and a normalisation in front is no part of the file."""
+    words = "of the network as exported, not compared with the file"
+    assert prove() == 0
+    assert words not in capsys.readouterr().err
+    assert certify("--proof", "p", "--out", "whole") == 0
+    assert words not in capsys.readouterr().out
+    assert certify("--proof", "q", "--out", "front", "--normalize", "0:1", eps="1/1000") == 0
+    out = capsys.readouterr().out
+    assert " ".join(out.split()).count(words) == 2  # at the count of certificates, and among what is trusted
+    onnx_file(here / "net.onnx", activation="HardSigmoid")
+    (here / "instances.csv").write_text("net.onnx,safe.vnnlib,60\n")
+    assert run(["vnncomp", ".", "--proof", "r", "--out", "run"]) == 0
+    assert f"1 of the certificates for {here.name} are {words}" in " ".join(capsys.readouterr().out.split())
+    assert prove() == 0
+    err = capsys.readouterr().err
+    assert "certified: the checker bounds v* by" in err
+    assert f"{words} (node 'r' (HardSigmoid) is not among the operators" in err
+
+
+def test_a_certificate_of_another_network_than_the_file_is_not_announced(here: Path) -> None:
+    prop, other = read_vnnlib(here / "safe.vnnlib"), here / "other.onnx"
+    problem = from_vnnlib(load(here / "net.onnx"), prop)
+    onnx_file(other, {**WEIGHTS, "b": np.array([0, 0.75000006], np.float32)})
+    assert prove_one(problem, prop, source=Source(here / "net.onnx")).compared
+    refused = prove_one(problem, prop, source=Source(other))
+    assert refused.certificate is None
+    assert "the model is another network" in refused.reason
+    unread = prove_one(problem, prop, source=Source(other, whole=False))
+    assert unread.certificate is not None
+    assert not unread.compared

@@ -44,10 +44,31 @@ MARGINS = (1.0, 8.0, 64.0)  # of the first margin, tried one after the other
 ROUNDING = 1e-9  # the first margin at level R, relative to the values that rows are made of
 SAFETY = 1.5  # of what float32 may add to the bounds of the whole sets, which is the first margin at level F
 LATE = "the time limit was reached before a proof was found"
+AS_EXPORTED = "of the network as exported, not compared with the file"
 
 
 class Late(Exception):
     """There is no time left."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model file that a problem's network came of; `whole` says that the network is what the file holds and no
+    more, so that the checker can compare the two."""
+
+    file: Path
+    whole: bool = True
+
+    def as_json(self) -> dict[str, str]:
+        """Name and sha256, as a certificate states them."""
+        return {"name": self.file.name, "sha256": hashlib.sha256(self.read()).hexdigest()}
+
+    def read(self) -> bytes:
+        """Raises InputError where the file is gone."""
+        try:
+            return self.file.read_bytes()
+        except OSError as problem:
+            raise InputError(f"{self.file} cannot be read ({problem.strerror}); put it back") from None
 
 
 @dataclass(frozen=True)
@@ -56,12 +77,14 @@ class Proof:
 
     Args:
         points: (cases, *shape) that seem to violate, which the search for a proof has met, or None.
+        compared: whether the checker read the model file itself and found the same network.
         seconds: for finding it, beside the search that it came of; checking: those of the checker at the end.
     """
 
     certificate: bytes | None
     report: Report
     reason: str = ""
+    compared: bool = False
     seconds: float = 0.0
     checking: float = 0.0
     points: Tensor | None = field(default=None, repr=False, compare=False)
@@ -69,22 +92,25 @@ class Proof:
     def __str__(self) -> str:
         if self.certificate is None:
             return f"no certificate: {self.reason}"
+        scope = "" if self.compared else f", {AS_EXPORTED}"
+        scope += f" ({self.report.uncompared})" if self.report.uncompared else ""
         if not self.report.cases:
-            return "the claim is empty: no input is allowed"
+            return f"the claim is empty: no input is allowed{scope}"
         margins = ", ".join(f"{value:.6g} at level {level}" for level, value in self.report.margins.items())
-        return f"the checker bounds v* by {margins} ({self.seconds:.2f} s)"
+        return f"the checker bounds v* by {margins}{scope} ({self.seconds:.2f} s)"
 
     def payload(self) -> dict[str, object]:
-        """As JSON: level, bytes and sha256 of the certificate, margins by level (null for an empty claim), seconds."""
+        """As JSON: level, bytes and sha256 of the certificate, whether it was compared with the model file, margins by
+        level (null for an empty claim), seconds."""
         size = 0 if self.certificate is None else len(self.certificate)
         digest = "" if self.certificate is None else hashlib.sha256(self.certificate).hexdigest()
         margins = {level: value if isfinite(value) else None for level, value in self.report.margins.items()}
-        return {"level": self.report.level, "certified": self.certificate is not None, "bytes": size, "sha256": digest,
-                "margins": margins, "seconds": self.seconds, "checking": self.checking}
+        return {"level": self.report.level, "certified": self.certificate is not None, "compared": self.compared,
+                "bytes": size, "sha256": digest, "margins": margins, "seconds": self.seconds, "checking": self.checking}
 
 
 def prove(
-    problem: Problem, prop: Property | None = None, level: str = "R", source: dict[str, str] | None = None,
+    problem: Problem, prop: Property | None = None, level: str = "R", source: Source | None = None,
     journal: Journal | None = None, seconds: float | None = None,
 ) -> Proof:
     """A certificate of one problem whose v* is negative.
@@ -93,12 +119,13 @@ def prove(
         problem: a batch of 1, merged or not, on any device.
         prop: the VNN-LIB file it came of, whose exact rationals are then claimed.
         level: "R" or "F".
-        source: name and sha256 of the model file, if it came of one.
+        source: the model file, if it came of one; the checker compares the certificate with what it reads there.
         journal: of a search that verified it; what it lacks is searched again.
         seconds: for searching again, or None.
 
     Whatever fails on the way is the reason why there is no certificate. Sound because the checker accepts what it
-    returns; trusts `verify.check` alone. Raises InputError for another level or more than one problem.
+    returns; trusts `verify.check` alone, and where `compared` is False that the network is that of the file. Raises
+    InputError for another level or more than one problem.
     """
     if level not in ("R", "F") or problem.batch != 1:
         raise InputError(f"a certificate is of one problem at level R or F, not of {problem.batch} at level {level!r}")
@@ -132,18 +159,15 @@ def first_margin(problem: Problem, prop: Property | None, level: str) -> float:
         return 0.0
 
 
-def source_of(model: Path) -> dict[str, str]:
-    """Name and sha256 of a model file, as a certificate states them."""
-    return {"name": model.name, "sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
-
-
 class Prover:
     """One proof in the making: the claim, the network as the checker reads it, and how its layers are bounded."""
 
     def __init__(
-        self, problem: Problem, prop: Property | None, level: str, source: dict[str, str] | None, deadline: float
+        self, problem: Problem, prop: Property | None, level: str, source: Source | None, deadline: float
     ):
-        self.problem, self.level, self.source, self.deadline = problem.merged, level, source, deadline
+        self.problem, self.level, self.deadline = problem.merged, level, deadline
+        self.source = None if source is None else source.as_json()
+        self.model = source.read() if source is not None and source.whole else None
         self.claim = problem_claim(problem) if prop is None else property_claim(prop)
         self.description = exported(problem.network)
         self.kernel = Level(Arithmetic(), level == "F", self._hurry)
@@ -168,9 +192,10 @@ class Prover:
                 data, reason = self._assembled(journal, proved)
                 if data is not None:
                     start = time.perf_counter()
-                    report = check(data, self.level)
+                    report = check(data, self.level, model=self.model)
                     if report.accepted:
-                        return Proof(data, report, checking=time.perf_counter() - start)
+                        compared = self.model is not None and not report.uncompared
+                        return Proof(data, report, compared=compared, checking=time.perf_counter() - start)
                     reason = report.reason
             late = time.perf_counter() > self.deadline
             if late or self.points is not None or not any(record.columns for record in journal.records):

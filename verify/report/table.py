@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from verify.proof.prover import AS_EXPORTED
 from verify.runs.summary import Summary
 
 SHOWN = 10  # undecided samples that are listed one by one
@@ -59,7 +60,9 @@ def _accuracies(summary: Summary) -> Table:
         ("undecided", summary.undecided, ""),
     ]
     if summary.certified:
-        rows.insert(3, ("certified accuracy", summary.certified, "with a certificate that the checker accepted"))
+        what = "with a certificate that the checker accepted"
+        what += f", {summary.uncompared} {AS_EXPORTED}" if summary.uncompared else ""
+        rows.insert(3, ("certified accuracy", summary.certified, what))
     if summary.errors:
         rows.append(("errors", summary.errors, "see below; please report them"))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from verify.proof.prover import AS_EXPORTED
 from verify.report.table import headed, line
 from verify.runs.scores import Score
 
@@ -20,6 +21,8 @@ def campaign(found: dict[str, Score]) -> Group:
     wrong = [text for score in found.values() for text in score.wrong]
     errors = [f"{count} x error: {why}" for score in found.values() for why, count in score.reasons.items()]
     errors += [f"{count} x {why}" for score in found.values() for why, count in score.uncertified.items()]
+    errors += [f"{score.uncompared} of the certificates for {name} are {AS_EXPORTED}"
+               for name, score in found.items() if score.uncompared]
     lines = [line(f"WRONG: {text}", "bold red") for text in wrong] + [line(text) for text in errors]
     return Group(*parts, *([Text(), *lines] if lines else []))
 

@@ -29,7 +29,7 @@ from verify.runs.files import write_whole
 from verify.runs.instances import digest, read_families
 from verify.runs.keep import versions
 from verify.runs.options import Home, homes_of
-from verify.runs.proving import CHECKER
+from verify.runs.proving import trust_in
 from verify.runs.replay import Original, members
 from verify.runs.store import Store
 from verify.runs.vnncomp import NETWORKS
@@ -211,9 +211,9 @@ def searched(claim: Claim, homes: dict[str, Home], limit: float, read: Callable[
         return Finding(Status.OPEN, f"our search: {ours.answer}{ours.reason and f' ({ours.reason})'}")
     status = Status.CONFIRMED if ours.answer == claim.result else Status.REFUTED
     if ours.answer is Answer.UNSAT:
-        is_certified = ours.proof is not None and ours.proof.certificate is not None
-        trust = CHECKER if is_certified else trusts[ours.method]
-        reason = "" if is_certified else "proved in floating point, without a certificate"
+        proof = ours.proof if ours.proof is not None and ours.proof.certificate is not None else None
+        trust = trusts[ours.method] if proof is None else trust_in(proof)
+        reason = "" if proof is not None else "proved in floating point, without a certificate"
         reason = reason if status is Status.CONFIRMED else "; ".join(filter(None, ("proved unsat", reason)))
         return Finding(status, reason, ours.method, trust)
     remark = ours.witness.remark if ours.witness is not None else ""

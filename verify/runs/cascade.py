@@ -31,7 +31,7 @@ from verify.runs.belief import CHEAP, LOOKS, as_read, met, one
 from verify.runs.contradiction import asked_of, crossed, where_kept
 from verify.runs.options import journaled
 from verify.runs.outcome import CLEAN, Outcome
-from verify.runs.proving import CHECKER, Proving
+from verify.runs.proving import Proving, trust_in
 from verify.runs.witness import sample_witness
 from verify.solving import solve
 
@@ -251,7 +251,7 @@ def _proved(outcome: Outcome, proving: Proving, problem: Problem) -> Outcome:
             return outcome
     outcome = replace(outcome, evidence=kept, files=files)
     if proof.certificate is not None:
-        return replace(outcome, verdict=Verdict.CERTIFIED, trusts=CHECKER)
+        return replace(outcome, verdict=Verdict.CERTIFIED, trusts=trust_in(proof))
     verdict = Verdict.VERIFIED if proving.level == "R" else Verdict.UNKNOWN
     return replace(outcome, verdict=verdict, reasons=(f"no certificate at level {proving.level}: {proof.reason}",))
 

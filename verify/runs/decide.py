@@ -15,7 +15,7 @@ from verify.ir.graph import Network
 from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, from_vnnlib
-from verify.proof.prover import Proof, first_margin, prove, source_of
+from verify.proof.prover import Proof, Source, first_margin, prove
 from verify.runs.belief import held, met
 from verify.runs.contradiction import of_property
 from verify.runs.options import Home, journaled
@@ -114,7 +114,7 @@ def _first(
         known = bracket if known is None else known.meet(bracket)
         if bracket.verdicts[0] is Verdict.VERIFIED and proof is not None:
             left = None if timeout is None else timeout - (time.perf_counter() - start)
-            made = prove(problem, asked, proof, source_of(model), journal, left)
+            made = prove(problem, asked, proof, Source(model), journal, left)
             if made.points is not None:  # against the verdict, unless they violate by rounding only
                 bracket = bracket.meet(met(problem, made.points, "proof"))
         if bracket.verdicts[0] is Verdict.VERIFIED:

@@ -12,7 +12,7 @@ from verify.check.container import read
 from verify.errors import InputError
 from verify.problem import Problem
 from verify.proof.certificate import property_claim
-from verify.proof.prover import Proof, first_margin, prove
+from verify.proof.prover import AS_EXPORTED, Proof, Source, first_margin, prove
 from verify.runs.files import writable_folder
 from verify.runs.options import proof_level
 from verify.runs.store import Store
@@ -20,6 +20,11 @@ from verify.upper.journal import Journal
 from verify.vnnlib import read_vnnlib
 
 CHECKER = "the independent checker (verify.check)"
+
+
+def trust_in(proof: Proof) -> str:
+    """What a verdict rests on that a certificate proves."""
+    return CHECKER if proof.compared else f"{CHECKER}, {AS_EXPORTED}"
 
 
 def checked(
@@ -74,13 +79,13 @@ class Proving:
     Args:
         level: "R" or "F".
         folder: where their certificates go, or None.
-        source: name and sha256 of the model file, or None.
+        source: the model file, or None.
         seconds: for searching again for one sample's proof.
     """
 
     level: str
     folder: Path | None
-    source: dict[str, str] | None
+    source: Source | None
     seconds: float
 
     def margin(self, problem: Problem) -> float:

@@ -35,7 +35,8 @@ class Score:
         peers: published tools by name, where there is something to compare with.
         reasons: why instances are errors, with counts.
         faults: errors that are no refusals of a file or a network.
-        certified: unsat with a certificate, None where no proofs were asked for.
+        certified: unsat with a certificate, None where no proofs were asked for; uncompared: those of them that the
+            checker could not compare with the model file.
         uncertified: why others have none, with counts.
     """
 
@@ -52,6 +53,7 @@ class Score:
     reasons: dict[str, int]
     faults: int
     certified: int | None
+    uncompared: int
     uncertified: dict[str, int]
 
     @property
@@ -96,6 +98,7 @@ def _score(pairs: list[tuple[Instance, dict[str, Any]]]) -> Score:
         reasons=dict(Counter(r["reason"] for r in errors).most_common()),
         faults=sum(r["kind"] not in EXPECTED_ERRORS for r in errors),
         certified=sum(r["proof"]["certified"] for r in asked) if asked else None,
+        uncompared=sum(r["proof"]["certified"] and not r["proof"]["compared"] for r in asked),
         uncertified=dict(Counter(r["reason"] for r in asked if not r["proof"]["certified"]).most_common()),
     )
 

@@ -16,7 +16,7 @@ from verify.ir.load import load
 from verify.ir.normalize import normalized
 from verify.ir.rewrite import simplify
 from verify.problem import robustness
-from verify.proof.prover import source_of
+from verify.proof.prover import Source
 from verify.rationals import rational
 from verify.runs.cascade import Cascade
 from verify.runs.certify import Tell
@@ -129,7 +129,7 @@ def prepare(request: Request) -> Session:
     problems = {str(eps): robustness(network, x, data.y, eps, request.norm, clip) for eps in radii}
     methods = {name: home.make(request.timeout) for name, home in homes.items()}
     dear, file = {name for name, home in homes.items() if home.dear}, Path(request.model)
-    source = source_of(file) if file.is_file() else None
+    source = Source(file, whole=not request.normalize) if file.is_file() else None
     proving = None if level is None else Proving(level, request.proofs, source, request.timeout)
     is_onnx = request.model.endswith((".onnx", ".onnx.gz")) and not request.normalize
     replay = Original(file) if is_onnx else None  # where the model is an ONNX file that is used as it is

@@ -24,7 +24,8 @@ class Summary:
         samples: how many; each is clean wrong, falsified by an attack, verified, undecided or an error.
         clean: samples that the network classifies rightly.
         falsified: of those, how many a method found a witness for.
-        verified: proved, `certified` of them with a certificate that the checker accepted.
+        verified: proved, `certified` of them with a certificate that the checker accepted, `uncompared` of those
+            without that it could compare it with the model file.
         undecided, errors: the others.
         seconds, decided: by method, `clean` first, and decided by another radius, `implied`; memory: the most in MiB
             that a process had at once up to the method.
@@ -40,6 +41,7 @@ class Summary:
     falsified: int
     verified: int
     certified: int
+    uncompared: int
     undecided: int
     errors: int
     seconds: dict[str, float]
@@ -103,6 +105,7 @@ def _summary(results: list[dict[str, Any]], methods: list[str]) -> Summary:
         falsified=verdicts[Verdict.FALSIFIED] - wrong,
         verified=verdicts[Verdict.VERIFIED] + verdicts[Verdict.CERTIFIED],
         certified=verdicts[Verdict.CERTIFIED],
+        uncompared=sum(r["verdict"] == Verdict.CERTIFIED and not r["proof"]["compared"] for r in results),
         undecided=verdicts[Verdict.UNKNOWN],
         errors=verdicts[Verdict.ERROR],
         seconds={name: sum(r["methods"].get(name, {}).get("seconds", 0.0) for r in results) for name in names},
