@@ -134,7 +134,7 @@ def prove(
     try:
         with torch.no_grad(), full_float32():
             found = Prover(problem, prop, level, source, deadline).prove(journal)
-    except UnsupportedMethod as refusal:
+    except (UnsupportedMethod, InputError) as refusal:
         found = Proof(None, Report(False, str(refusal), level), str(refusal))
     except Rejected as why:
         found = Proof(None, Report(False, str(why), level), f"the network cannot be certified: {why}")
