@@ -203,11 +203,11 @@ IMAGE, DOUBLED = (1, 2, 5, 6), np.array([1, 1, 2, 2], np.float32)
     ("Gather", "x", integers(2), {"axis": 1}), ("Transpose", {"perm": [0, 1]}), ("Relu", {"unknown": 1}),
     ("Squeeze", "x", integers(1)), ("Unsqueeze", "x", integers(9)), ("Add", "x", numbers(1, 4)),
     ("Concat", "x", numbers(1, 2, 2, 5, 6), {"axis": 1}), ("Pad", "x", integers(*range(8)), {"mode": "other"}),
-    ("Resize", "x", None, DOUBLED, {"mode": "linear"}), ("Gemm", "x", numbers(1, 6, 3)),
+    ("Resize", "x", None, DOUBLED, {"mode": "cubic"}), ("Gemm", "x", numbers(1, 6, 3)),
     ("Resize", "x", None, DOUBLED, {"coordinate_transformation_mode": "tf_crop_and_resize"}),
-    ("MatMul", "x", numbers(1, 5, 3)), ("MatMul", "x", numbers(1, 2, 6, 3)),
+    ("MatMul", "x", numbers(1, 5, 3)), ("MatMul", "x", numbers(1, 3, 6, 3)),
     ("Split", "x", integers(1, 2), {"axis": 1}),
-    ("ScatterND", "x", integers(0, 0, 0, 0).reshape(1, 4), np.ones(1, np.float32)),
+    ("ScatterND", "x", integers(0, 0, 0, 6).reshape(1, 4), np.ones(1, np.float32)),
 ], ids=lambda step: step[0])
 def test_refused_node(step):
     proto = chain(*IMAGE, steps=[("Identity",), step])

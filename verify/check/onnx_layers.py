@@ -139,7 +139,7 @@ def _norm(w: Writer, c: Call) -> Value:
         c.refuse("is in training mode or normalises each place by itself")
     x, roles = sample(w, c), ("weight", "bias", "mean", "variance")
     parts = {role: w.floats(c, c.const(i)) for i, role in enumerate(roles, start=1)}
-    eps = c.number("epsilon", 1e-5)
+    eps = c.number("epsilon", float(np.float32(1e-5)))
     if any(part.shape != (x.shape[1],) for part in parts.values()):
         c.refuse(f"has statistics that do not fit {x.shape[1]} channels")
     if not 0 <= eps < 1 or not (parts["variance"].astype(np.float64) + eps > 0).all():

@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import prod
 
 import numpy as np
+import torch
 
 from verify.ir.onnx_reader.reader import NUMPY, Call, Operand, Reader, handles
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
@@ -38,7 +39,7 @@ def hard_sigmoid(r: Reader, c: Call) -> Value:
 @handles("Clip")
 def clip(r: Reader, c: Call) -> Value:
     """With one finite side it is a ReLU between shifts: max(x, low) = relu(x - low) + low."""
-    low, high = _bound(c, 1, "min", -np.inf), _bound(c, 2, "max", np.inf)
+    low, high = _bound(r, c, 1, "min", -np.inf), _bound(r, c, 2, "max", np.inf)
     if low >= high:
         c.refuse(f"clips to [{low}, {high}], so its output is constant")
     x, kind = c.value(), NUMPY[r.builder.dtype]
@@ -51,10 +52,11 @@ def clip(r: Reader, c: Call) -> Value:
     return x
 
 
-def _bound(c: Call, place: int, attribute: str, infinite: float) -> float:
-    """A clip bound; none, and float32's largest number, which older opsets use for none, are infinite."""
+def _bound(r: Reader, c: Call, place: int, attribute: str, infinite: float) -> float:
+    """A clip bound; none, and the largest number of the network's type, which older opsets use for none, are
+    infinite."""
     bound = c.const(place).array.item() if c.has(place) else c.attribute(attribute)
-    if bound is None or (abs(bound) >= np.finfo(np.float32).max and bound * infinite > 0):
+    if bound is None or (abs(bound) >= np.finfo(NUMPY[r.builder.dtype]).max and bound * infinite > 0):
         return infinite
     if np.isnan(bound) or np.isinf(bound):
         c.refuse(f"has the bound {bound}")
@@ -76,6 +78,9 @@ def alias(r: Reader, c: Call) -> Value:
     kind = c.attribute("to", 1)
     if kind not in (1, 11):
         c.refuse(f"casts to a type (number {kind}) that is neither float32 nor float64", "export the model in float32")
+    if kind == 1 and r.builder.dtype == torch.float64 and c.op == "Cast":
+        c.refuse("rounds float64 values to float32, beyond whose largest number they may be",
+                 "export the whole model in one type")
     return c.value()
 
 
@@ -99,6 +104,39 @@ def entries(r: Reader, c: Call, const: Const, shape: Shape, batch: int | None) -
     array = r.constant(c, const)
     array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
     return array if batch is None else array.squeeze(batch)
+
+
+@handles("PRelu")
+def prelu(r: Reader, c: Call) -> Value:
+    """max(x, 0) + slope min(x, 0), with one ReLU: min(x, 0) is x - max(x, 0)."""
+    x, slope = c.value(), c.const(1)
+    shape, batch = joint_shape(r, c, (x, slope))
+    if shape != x.shape:
+        c.refuse("has slopes that do not broadcast to its input")
+    above = r.like(c, ReLU(), x)
+    below = r.emit(c, Add((1, -1)), [x, above], shape=x.shape, batch=x.batch)
+    scaled = r.scale(c, below, entries(r, c, slope, shape, batch), slope.name)
+    return r.emit(c, Add((1, 1)), [above, scaled], shape=x.shape, batch=x.batch)
+
+
+@handles("Shrink")
+def shrink(r: Reader, c: Call) -> Value:
+    """Toward 0 by lambd, x less its part in [-lambd, lambd]; with another bias it jumps."""
+    threshold, bias = _float32(c.attribute("lambd", 0.5)), _float32(c.attribute("bias", 0.0))
+    if threshold != bias or threshold <= 0:
+        c.refuse(f"has lambd {float(threshold)} and bias {float(bias)}, so it jumps",
+                 "give both the same positive value")
+    x = c.value()
+    inner = r.like(c, Clip(-threshold, threshold), x)
+    return r.emit(c, Add((1, -1)), [x, inner], shape=x.shape, batch=x.batch)
+
+
+@handles("ThresholdedRelu")
+def thresholded_relu(r: Reader, c: Call) -> Value:
+    threshold = c.attribute("alpha", 1.0)
+    if threshold != 0:
+        c.refuse(f"jumps at its threshold {threshold}", "use Relu, or a threshold of 0")
+    return r.like(c, ReLU(), c.value())
 
 
 @handles("Neg")

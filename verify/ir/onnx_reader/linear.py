@@ -1,6 +1,8 @@
-"""Layers with weights: Gemm, MatMul, Conv, ConvTranspose, BatchNormalization."""
+"""Layers with weights: Gemm, Conv, ConvTranspose, BatchNormalization."""
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 import numpy as np
 
@@ -31,25 +33,6 @@ def swapped(r: Reader, c: Call, x: Value) -> Value:
     return r.transpose(c, x, (*range(x.rank - 2), x.rank - 1, x.rank - 2))
 
 
-@handles("MatMul")
-def matmul(r: Reader, c: Call) -> Value:
-    x, const, right = c.value_and_const()
-    weight, lead = r.constant(c, const), max(0, len(const.shape) - 2)
-    if weight.ndim == 0 or any(n != 1 for n in weight.shape[:lead]):
-        c.refuse("multiplies with a stack of matrices", "write it as one matrix product, or one for each matrix")
-    weight = weight.reshape(weight.shape[lead:])
-    if lead and x.rank == 1:
-        c.refuse("multiplies a vector with a stack of matrices", "drop the leading axes of length 1 of the matrix")
-    if lead:
-        x = r.grow(c, x, set(range(lead + 2 - x.rank)))
-    if right:
-        return times(r, c, x, weight, const.name)
-    if x.rank == 1:
-        return times(r, c, x, weight.T, const.name)
-    out = times(r, c, swapped(r, c, x), weight.T, const.name)
-    return swapped(r, c, out) if weight.ndim == 2 else out
-
-
 @handles("Gemm")
 def gemm(r: Reader, c: Call) -> Value:
     """alpha A B + beta C with one of A and B constant; a bias of one row joins the matrix product if alpha is 1."""
@@ -63,16 +46,34 @@ def gemm(r: Reader, c: Call) -> Value:
     x = swapped(r, c, x) if flips[0 if right else 1] == right else x
     weight = weight if flips[1 if right else 0] != right else weight.T
     offset = c.const(2) if c.has(2) else Const("", np.zeros(()), np.zeros(()))
-    added = np.asarray(beta * offset.array.astype(kind), kind)
-    if right and alpha == 1 and added.shape in (weight.shape[1:], (1, *weight.shape[1:])):
-        return times(r, c, x, weight, const.name, (added.reshape(-1), offset.name))
+    added = _parts(c, beta, offset)
+    if right and alpha == 1 and len(added) == 1 and offset.shape in (weight.shape[1:], (1, *weight.shape[1:])):
+        return times(r, c, x, weight, const.name, (added[0].reshape(-1), offset.name))
     out = times(r, c, x, weight, const.name)
     out = out if right else swapped(r, c, out)
     if alpha != 1:
         out = r.scale(c, out, alpha, f"{c.name}.alpha")
-    if np.broadcast_shapes(added.shape, out.shape) != out.shape:
+    if np.broadcast_shapes(offset.shape, out.shape) != out.shape:
         c.refuse("adds a matrix that is larger than its product")
-    return r.shift(c, out, entries(r, c, Const(offset.name, added, added), out.shape, out.batch), offset.name)
+    for part in added:
+        out = r.shift(c, out, entries(r, c, Const(offset.name, part, part), out.shape, out.batch), offset.name)
+    return out
+
+
+def _parts(c: Call, factor: np.ndarray, const: Const) -> list[np.ndarray]:
+    """Arrays of the factor's type whose exact sum is factor times a constant: the rounded product and what it lacks."""
+    if factor == 1 or not np.isfinite(const.array).all():
+        return [const.array]
+    left = np.array([Fraction(float(factor)) * Fraction(v) for v in const.array.ravel().tolist()], object)
+    parts: list[np.ndarray] = []
+    while left.any() or not parts:
+        part = left.astype(np.float64).astype(factor.dtype)
+        if len(parts) == 2 or not np.isfinite(part).all():
+            c.refuse(f"multiplies {const.name} by beta {float(factor)}, beyond the range of floats",
+                     "store the product and leave out beta")
+        left = left - np.array([Fraction(v) for v in part.tolist()], object)
+        parts.append(part.reshape(const.shape))
+    return parts
 
 
 @handles("Conv")
@@ -138,7 +139,7 @@ def batch_normalization(r: Reader, c: Call) -> Value:
         c.refuse("is in training mode or normalises each place by itself", "export the model in evaluation mode")
     x = r.sample(c, c.value())
     statistics = [c.const(i) for i in range(1, 5)]
-    op = BatchNorm(float(c.attribute("epsilon", 1e-5)), x.rank - 2)
+    op = BatchNorm(float(np.float32(c.attribute("epsilon", 1e-5))), x.rank - 2)
     return r.like(c, op, x, [r.parameter(c, s.name, s.array) for s in statistics])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -14,12 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from verify.errors import InputError, UnsupportedOp
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
-from verify.ir.onnx_reader import elementwise, linear, moves, windows
+from verify.ir.onnx_reader import elementwise, linear, moves, picks, products, resize, windows
 from verify.ir.onnx_reader.fold import fold
 from verify.ir.onnx_reader.reader import HANDLERS, Call, Operand, Reader
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
 
-GROUPS = (elementwise, linear, moves, windows)  # importing them fills HANDLERS
+GROUPS = (elementwise, linear, moves, picks, products, resize, windows)  # importing them fills HANDLERS
 OPSETS = range(8, 22)
 DTYPES = {int(TensorProto.FLOAT): torch.float32, int(TensorProto.DOUBLE): torch.float64}
 
@@ -39,9 +40,8 @@ def read(path: Path) -> Network:
     batch = 0 if len(shape) > 1 and shape[0] == 1 else None
     reader = Reader(GraphBuilder(source.name, ir_shape(shape, batch), DTYPES[kind]), symbolic)
     known: dict[str, Operand] = {source.name: Value(source.name, shape, batch)}
-    walk = _Walk(path, model.graph, opset, reader, known)
-    for node in _needed(model.graph, output):
-        walk.translate(node)
+    walk = _Walk(opset, reader, known)
+    walk.through(model.graph, [output])
     found = walk.look_up(output, f"the output of {path}")
     if isinstance(found, Const):
         raise InputError(f"output {output} of {path} does not depend on its input {source.name}; check the model")
@@ -91,22 +91,38 @@ def _input_shape(path: Path, source: onnx.ValueInfoProto) -> tuple[Shape, bool]:
     return known, lengths[0] is None and len(known) > 1
 
 
-def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
-    """The nodes that the output depends on, in the file's order, which is topological."""
-    wanted, kept = {output}, []
+def _needed(graph: onnx.GraphProto, outputs: Iterable[str]) -> list[onnx.NodeProto]:
+    """The nodes that the outputs depend on, in the file's order, which is topological."""
+    wanted, kept = set(outputs), []
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
             kept.append(node)
-            wanted.update(node.input)
+            wanted.update(_read(node))
     return kept[::-1]
+
+
+def _read(node: onnx.NodeProto) -> Iterator[str]:
+    """The names that a node reads, those in its branches included."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            yield from (output.name for output in graph.output)
+            for inner in graph.node:
+                yield from _read(inner)
 
 
 class _Walk:
     """Node by node from ONNX names to operands."""
 
-    def __init__(self, path: Path, graph: onnx.GraphProto, opset: int, reader: Reader, known: dict[str, Operand]):
-        self.path, self.opset, self.reader, self.known = path, opset, reader, known
-        self.stored = {tensor.name: tensor for tensor in graph.initializer}
+    def __init__(self, opset: int, reader: Reader, known: dict[str, Operand]):
+        self.opset, self.reader, self.known = opset, reader, known
+        self.stored: dict[str, onnx.TensorProto] = {}
+
+    def through(self, graph: onnx.GraphProto, outputs: Iterable[str]) -> None:
+        """Translates the nodes that these outputs of a graph, or of a branch, depend on."""
+        self.stored.update((tensor.name, tensor) for tensor in graph.initializer)
+        for node in _needed(graph, outputs):
+            self.translate(node)
 
     def look_up(self, name: str, reading: str) -> Operand:
         """Initialisers become arrays when they are first read."""
@@ -125,9 +141,23 @@ class _Walk:
         call = Call(node.op_type, name, self.opset, inputs, attributes, len(node.output))
         if node.domain not in ("", "ai.onnx"):
             call.refuse(f"belongs to the operator set {node.domain}", "export the model with standard operators")
+        self._check_form(node, call)
         self.known.update(zip(node.output, self._results(node, call), strict=False))
 
+    def _check_form(self, node: onnx.NodeProto, call: Call) -> None:
+        """Refuses what the operator of this opset does not have; an older or newer one might mean something else."""
+        try:
+            schema = onnx.defs.get_schema(node.op_type, self.opset, "")
+        except onnx.defs.SchemaError:
+            call.refuse(f"is no operator of opset {self.opset}", "export the model with another opset")
+        surplus = [a.name for a in node.attribute if a.name not in schema.attributes]
+        if surplus or schema.deprecated or len(node.input) > schema.max_input:
+            what = f"the attribute {surplus[0]}" if surplus else "these inputs"
+            call.refuse(f"has {what}, which its form in opset {self.opset} lacks", "check the model with onnx.checker")
+
     def _results(self, node: onnx.NodeProto, call: Call) -> list[Operand]:
+        if call.op == "If":
+            return self._branch(call)
         constants = [i for i in call.inputs if not isinstance(i, Value)]
         if len(constants) == len(call.inputs):
             return list[Operand](fold(node, call.name, self.opset, constants))
@@ -145,6 +175,13 @@ class _Walk:
         if left:
             call.refuse(f"has the attribute {left[0]}, which is not supported here")
         return [found] if isinstance(found, Value) else list(found)
+
+    def _branch(self, call: Call) -> list[Operand]:
+        """The results of the branch that a constant condition takes."""
+        branch = call.attribute("then_branch" if bool(call.const(0).array) else "else_branch")
+        names = [output.name for output in branch.output]
+        self.through(branch, names)
+        return [self.look_up(name, f"node {call.name} (If)") for name in names]
 
 
 def _attribute(attribute: onnx.AttributeProto) -> object:

@@ -10,7 +10,7 @@ import numpy as np
 
 from verify.ir.onnx_reader.elementwise import broadcast, entries
 from verify.ir.onnx_reader.reader import NUMPY, Call, Reader, handles
-from verify.ir.onnx_reader.values import WIDE, Const, Shape, Value
+from verify.ir.onnx_reader.values import WIDE, Const, Shape, Value, places
 from verify.ops import Concat
 
 
@@ -83,21 +83,14 @@ def slice_(r: Reader, c: Call) -> Value:
         axis = c.axis(axis, x.rank)
         if axis == x.batch:
             _keep_batch(r, c, start, end, step)
-        index = np.take(index, _places(x.shape[axis], start, end, step), axis)
+        index = np.take(index, places(x.shape[axis], start, end, step), axis)
     return r.move(c, x, index, x.batch)
-
-
-def _places(n: int, start: int, end: int, step: int) -> np.ndarray:
-    """Positions of a slice along an axis of length n, its ends clamped as ONNX clamps them."""
-    first, last = (0, n) if step > 0 else (-1, n - 1)
-    start, end = (min(max(p + n if p < 0 else p, first), last) for p in (start, end))
-    return np.arange(max(start, 0), end, step)
 
 
 def _keep_batch(r: Reader, c: Call, start: int, end: int, step: int) -> None:
     """A slice of the batch axis must keep all of it, whatever its length."""
     lengths = (1, WIDE) if r.symbolic else (1,)
-    if any(not np.array_equal(_places(n, start, end, step), np.arange(n)) for n in lengths):
+    if any(not np.array_equal(places(n, start, end, step), np.arange(n)) for n in lengths):
         c.refuse_batch()
 
 
@@ -172,6 +165,7 @@ def expand(r: Reader, c: Call) -> Value:
     batch = None if x.batch is None else x.batch + len(shape) - x.rank
     if batch is not None and shape[batch] != 1:
         c.refuse_batch()
+    r.spend(c, prod(shape))
     wide = np.broadcast_shapes(x.wide, tuple(int(n) for n in target.wide))
     if wide != tuple(WIDE if i == batch else n for i, n in enumerate(shape)):
         c.refuse_batch()
@@ -189,6 +183,11 @@ def pad(r: Reader, c: Call) -> Value:
     low[axes], high[axes] = np.array(given).reshape(2, -1)
     if x.batch is not None and (low[x.batch] or high[x.batch]):
         c.refuse_batch()
+    left = np.array(x.shape) + np.minimum(low, 0) + np.minimum(high, 0)
+    if (left < 1).any():
+        c.refuse(f"cuts off as many entries as there are (pads {given})", "cut with Slice")
+    if mode == "reflect" and (np.maximum(low, high) >= left).any():
+        c.refuse(f"reflects more entries than there are (pads {given})", "use smaller pads")
     cut = tuple(slice(max(0, -a), n - max(0, -b)) for a, b, n in zip(low, high, x.shape, strict=True))
     widths = [(max(0, a), max(0, b)) for a, b in zip(low, high, strict=True)]
     if mode != "constant":
@@ -203,19 +202,6 @@ def pad(r: Reader, c: Call) -> Value:
     if x.batch == 0 and x.rank > 2 and min(low.min(), high.min()) >= 0 and not (low[1] or high[1]):
         r.padded[out.name] = (x, low[2:], high[2:])
     return out
-
-
-@handles("Resize", "Upsample")
-def resize(r: Reader, c: Call) -> Value:
-    from verify.ir.onnx_reader.resize import sources
-
-    x = c.value()
-    index = x.positions()
-    for axis, places in enumerate(sources(c, x.shape)):
-        if axis == x.batch and not np.array_equal(places, [0]):
-            c.refuse_batch()
-        index = np.take(index, places, axis)
-    return r.move(c, x, index, x.batch)
 
 
 def shape_of(c: Call, x: Value) -> Sequence[np.ndarray]:

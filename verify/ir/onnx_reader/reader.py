@@ -14,6 +14,7 @@ from verify.ir.onnx_reader.values import Const, Shape, Value, batch_after_reshap
 from verify.ops import Divide, Entrywise, Op, Permute, Reshape, Scale, Select, Shift
 
 Operand = Const | Value
+LARGEST = 1 << 25  # entries of all arrays of positions together
 NUMPY = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 
@@ -109,6 +110,7 @@ class Reader:
 
     def __init__(self, builder: GraphBuilder, symbolic: bool):
         self.builder, self.symbolic = builder, symbolic
+        self.left = LARGEST
         self.padded: dict[str, tuple[Value, np.ndarray, np.ndarray]] = {}  # zero-padded value: source, low, high
 
     def emit(self, call: Call, op: Op, inputs: Iterable[Value], parameters: Sequence[str] = (), *,
@@ -142,6 +144,13 @@ class Reader:
         if kept.dtype != array.dtype and not np.array_equal(kept, array):
             call.refuse(f"reads {name}, whose {array.dtype} values {kind} cannot hold", f"store them as {kind}")
         return self.builder.parameter(name, torch.from_numpy(kept))
+
+    def spend(self, call: Call, entries: int) -> None:
+        """Counts entries of a tensor that is to be made, before it is. Raises UnsupportedOp where they are too many."""
+        self.left -= entries
+        if self.left < 0:
+            call.refuse(f"makes the tensors that are moved or copied larger than {LARGEST} entries in all",
+                        "check its sizes, or cut the model down")
 
     def index(self, call: Call, array: np.ndarray) -> str:
         """Stores positions."""

@@ -92,3 +92,10 @@ def batch_of_pair(value: Value, shape: Shape, wide: Shape) -> int | None:
         return None
     before = prod(value.shape[: value.batch])
     return differ[0] if prod(shape[: differ[0]]) == before else None
+
+
+def places(n: int, start: int, end: int, step: int) -> np.ndarray:
+    """Positions of a slice along an axis of length n, its ends clamped as ONNX clamps them."""
+    first, last = (0, n) if step > 0 else (-1, n - 1)
+    start, end = (min(max(p + n if p < 0 else p, first), last) for p in (start, end))
+    return np.arange(max(start, 0), end, step)

@@ -23,19 +23,27 @@ def pad_lengths(c: Call, lengths: tuple[int, ...], kernel: tuple[int, ...], stri
                 dilation: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Zeros before and after each spatial axis, from `pads` or `auto_pad`."""
     mode, pads = c.attribute("auto_pad", "NOTSET"), c.attribute("pads")
-    if mode in ("SAME_UPPER", "SAME_LOWER"):
-        if any(d != 1 for d in dilation):  # onnxruntime refuses it, or does otherwise than ONNX says
-            c.refuse(f"combines auto_pad {mode} with dilation", "give its pads as numbers")
-        n, s = np.array(lengths), np.array(stride)
-        total = np.maximum((-(-n // s) - 1) * s + kernel - n, 0)
-        small = total // 2
-        return (small, total - small) if mode == "SAME_UPPER" else (total - small, small)
-    if mode not in ("NOTSET", "VALID"):
+    if mode not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         c.refuse(f"has auto_pad {mode}")
-    low, high = np.array(pads or [0, 0] * len(lengths)).reshape(2, -1) * (mode == "NOTSET")
+    low, high = np.array(pads or [0, 0] * len(lengths)).reshape(2, -1)
     if len(low) != len(lengths) or (low < 0).any() or (high < 0).any():
         c.refuse(f"has pads {pads}")
-    return low, high
+    if mode == "NOTSET":
+        return low, high
+    if low.any() or high.any():  # onnxruntime refuses some of these nodes and takes others by auto_pad alone
+        c.refuse(f"has both auto_pad {mode} and pads {pads}", "give its pads as numbers, without auto_pad")
+    if mode == "VALID":
+        return low, high
+    if any(d != 1 for d in dilation):  # onnxruntime refuses it, or does otherwise than ONNX says
+        c.refuse(f"combines auto_pad {mode} with dilation", "give its pads as numbers")
+    n, s = np.array(lengths), np.array(stride)
+    total = (-(-n // s) - 1) * s + kernel - n
+    if (total < -1).any():  # what onnxruntime cuts off then depends on its version, operator and element type
+        c.refuse(f"has strides {stride} so much above its kernel {kernel} that auto_pad {mode} cuts the input",
+                 "cut it with Slice, and give pads as numbers")
+    total = np.maximum(total, 0)
+    small = total // 2
+    return (small, total - small) if mode == "SAME_UPPER" else (total - small, small)
 
 
 def _windows(r: Reader, c: Call) -> tuple[Value, list[np.ndarray], np.ndarray, np.ndarray]:
@@ -43,11 +51,17 @@ def _windows(r: Reader, c: Call) -> tuple[Value, list[np.ndarray], np.ndarray, n
     x = r.sample(c, c.value())
     spatial, lengths = x.rank - 2, x.shape[2:]
     kernel, stride, dilation = (spatial_attribute(c, n, spatial) for n in ("kernel_shape", "strides", "dilations"))
+    if min(*kernel, *stride, *dilation) < 1:
+        c.refuse(f"has kernel {kernel}, strides {stride} and dilations {dilation}")
     low, high = pad_lengths(c, lengths, kernel, stride, dilation)
-    ceil = bool(c.attribute("ceil_mode", 0)) and c.attribute("auto_pad", "NOTSET") == "NOTSET"
+    if (low >= kernel).any() or (high >= kernel).any():
+        c.refuse(f"pads by {low.tolist()} and {high.tolist()}, no less than its kernel {kernel}", "use smaller pads")
+    ceil = bool(c.attribute("ceil_mode", 0))
     places = []
     for n, k, s, d, before, after in zip(lengths, kernel, stride, dilation, low, high, strict=True):
         span = n + before + after - d * (k - 1) - 1
+        if span < 0:
+            c.refuse(f"has a window longer than its padded input of length {n + before + after}")
         count = (-(-span // s) if ceil else span // s) + 1
         if ceil and (count - 1) * s >= n + before:
             count -= 1  # a window must start inside the input or the padding before it

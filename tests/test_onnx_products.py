@@ -1,0 +1,96 @@
+"""Operators that are affine, or picks, whatever they are called: against onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.onnx_models import agree, chain, integers, load, numbers, ops
+from verify.errors import UnsupportedOp
+
+X = "x"
+IMAGE = (1, 2, 5, 6)
+MASK = np.random.default_rng(0).random((5, 6)) > 0.5
+
+# name: (input shape, opset, steps), as in test_onnx_ops
+CASES = {
+    "prelu by channel": (IMAGE, 16, [("PRelu", X, numbers(1, 2, 1, 1))]),
+    "prelu": (IMAGE, 9, [("PRelu", X, np.float32(-0.3))]),
+    "shrink": (IMAGE, 9, [("Shrink", {"lambd": 0.5, "bias": 0.5})]),
+    "thresholded at 0": (IMAGE, 10, [("ThresholdedRelu", {"alpha": 0.0})]),
+    "running sum": (IMAGE, 13, [("CumSum", X, np.array(2))]),
+    "running sum of what comes before": (IMAGE, 11, [("CumSum", X, np.array(-1), {"exclusive": 1})]),
+    "running sum from the end": (IMAGE, 14, [("CumSum", X, np.array(1), {"reverse": 1, "exclusive": 1})]),
+    "stack": (IMAGE, 13, [("MatMul", X, numbers(1, 2, 6, 3))]),
+    "stack of four axes": (IMAGE, 13, [("MatMul", X, numbers(1, 1, 2, 6, 3))]),
+    "stack on the left": (IMAGE, 9, [("MatMul", numbers(1, 2, 4, 5), X)]),
+    "stack of a short axis": ((1, 1, 5, 6), 13, [("MatMul", X, numbers(1, 3, 6, 2))]),
+    "stack for rows": ((1, 6), 13, [("MatMul", X, numbers(1, 3, 6, 2))]),
+    "stack for a vector": ((6,), 13, [("MatMul", X, numbers(1, 3, 6, 2))]),
+    "matrix on maps": (IMAGE, 13, [("MatMul", numbers(1, 3, 5), X)]),
+    "einsum of one": ((1, 2, 4), 13, [("Einsum", X, {"equation": "bij->bji"})]),
+    "einsum that sums": ((1, 2, 4), 12, [("Einsum", X, {"equation": "b i j -> bi"})]),
+    "where": (IMAGE, 16, [("Where", MASK, X, numbers(1, 6))]),
+    "where not": (IMAGE, 9, [("Where", MASK, np.float32(0), X)]),
+    "depth to space": ((1, 8, 2, 3), 11, [("DepthToSpace", {"blocksize": 2})]),
+    "depth to space by columns": ((1, 8, 2, 3), 13, [("DepthToSpace", {"blocksize": 2, "mode": "CRD"})]),
+    "space to depth": ((1, 2, 4, 6), 13, [("SpaceToDepth", {"blocksize": 2})]),
+    "tile": (IMAGE, 13, [("Tile", X, integers(1, 2, 1, 3))]),
+    "upper triangle": (IMAGE, 14, [("Trilu", X, np.array(1))]),
+    "lower triangle": (IMAGE, 14, [("Trilu", X, np.array(-2), {"upper": 0})]),
+    "gather elements": (IMAGE, 13, [("GatherElements", X, np.array([[[[0, -1], [2, 3]]]]), {"axis": 3})]),
+    "gather places": (IMAGE, 12, [("GatherND", X, np.array([[0, 1], [0, -2]]))]),
+    "gather places of samples": ((1, 3, 4), 13, [("GatherND", X, np.array([[[1], [2]]]), {"batch_dims": 1})]),
+    "scatter places": (IMAGE, 16, [("ScatterND", X, np.array([[0, 1, 2], [0, 0, -1]]), numbers(2, 2, 6))]),
+    "scatter into constants": ((1, 2), 13, [("ScatterND", numbers(1, 1, 4), np.array([[[0, 3], [0, 0]]]), X)]),
+    "scatter elements": (IMAGE, 13, [("ScatterElements", X, np.array([[[[3, 1]]]]), numbers(1, 1, 1, 1, 2),
+                                      {"axis": 3})]),
+    "pad wrap": (IMAGE, 19, [("Pad", X, integers(0, 0, 1, 2, 0, 0, 2, 3), {"mode": "wrap"})]),
+    "resize linear": (IMAGE, 13, [("Resize", X, None, np.array([1, 1, 2, 0.5], np.float32), {"mode": "linear"})]),
+    "upsample linear": (IMAGE, 9, [("Upsample", X, np.array([1, 1, 2, 4], np.float32), {"mode": "linear"})]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operator(name: str) -> None:
+    shape, opset, steps = CASES[name]
+    agree(chain(*shape, steps=steps, opset=opset))
+
+
+EQUATIONS = [
+    ("bi,oi->bo", (1, 4), (3, 4)), ("bchw,hk->bckw", (1, 2, 4, 4), (4, 3)), ("btd,tde->bte", (1, 2, 4), (2, 4, 3)),
+    ("bchw,c->bhw", (1, 2, 4, 3), (2,)), ("bchw,chw->b", (1, 2, 4, 3), (2, 4, 3)), ("...i,ij->...j", (1, 2, 4), (4, 3)),
+    ("bij,bjk->bik", (1, 2, 4), (1, 4, 3)), ("bi,j->bij", (1, 4), (3,)), ("bij,ij->bij", (1, 2, 4), (2, 4)),
+    ("bij,jk->bk", (1, 2, 4), (4, 3)), ("bij,kj->kbi", (1, 2, 4), (3, 4)), ("tbd,tde->ebt", (2, 1, 4), (2, 4, 3)),
+]
+
+
+@pytest.mark.parametrize(("equation", "shape", "weight"), EQUATIONS, ids=[e for e, *_ in EQUATIONS])
+def test_einsum_with_a_constant_on_either_side(equation: str, shape: tuple[int, ...], weight: tuple[int, ...]) -> None:
+    (mine, theirs), wanted = equation.split("->")[0].split(","), equation.split("->")[1]
+    agree(chain(*shape, steps=[("Einsum", X, numbers(3, *weight), {"equation": equation})]))
+    agree(chain(*shape, steps=[("Einsum", numbers(3, *weight), X, {"equation": f"{theirs},{mine}->{wanted}"})]))
+
+
+@pytest.mark.parametrize("step", [
+    ("Einsum", X, numbers(1, 3, 4), {"equation": "bchw,bw->chw"}),
+    ("Einsum", X, numbers(1, 3, 4), {"equation": "bchw,wk"}),
+    ("Einsum", X, numbers(1, 3, 4), {"equation": "bchw,kl->bchw"}), ("Einsum", X, {"equation": "bcii->bci"}),
+    ("Shrink", {"lambd": 0.5}), ("ThresholdedRelu",), ("PRelu", X, numbers(1, 3)), ("CumSum", X, np.array(0)),
+    ("MatMul", X, numbers(1, 3, 6, 2)), ("Tile", X, integers(2, 1, 1, 1)), ("Where", MASK[:4], X, X),
+    ("DepthToSpace", {"blocksize": 3}), ("Trilu", X, {"upper": 1, "lower": 0}),
+    ("ScatterND", X, np.array([[0, 1, 2], [0, 1, 2]]), numbers(2, 2, 6)),
+    ("ScatterND", X, np.array([[0, 1, 2]]), numbers(2, 1, 6), {"reduction": "add"}),
+], ids=lambda step: step[0])
+def test_refused(step: tuple) -> None:
+    with pytest.raises(UnsupportedOp, match=rf"node v1_0 \({step[0]}.*;"):
+        load(chain(*IMAGE, steps=[("Identity",), step], opset=16))
+
+
+def test_beta_of_a_matrix_product_is_not_rounded_into_its_bias() -> None:
+    bias = np.array([1 / 3, 1, 3], np.float32)
+    network = load(chain(1, 2, steps=[("Gemm", X, numbers(1, 2, 3), bias, {"beta": 0.7})]))
+    assert ops(network) == ["Linear", "Shift", "Shift"]
+    total = sum(t.double().numpy() for name, t in network.parameters.items() if t.ndim == 1)
+    np.testing.assert_array_equal(total, np.float64(np.float32(0.7)) * bias)
+    assert ops(load(chain(1, 2, steps=[("Gemm", X, numbers(1, 2, 3), bias, {"beta": 0.5})]))) == ["Linear"]
