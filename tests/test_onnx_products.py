@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from tests.onnx_models import agree, chain, integers, load, numbers, ops
 from verify.errors import UnsupportedOp
+from verify.ir.evaluate import exact_value
 
 X = "x"
 IMAGE = (1, 2, 5, 6)
@@ -47,6 +50,8 @@ CASES = {
                                       {"axis": 3})]),
     "pad wrap": (IMAGE, 19, [("Pad", X, integers(0, 0, 1, 2, 0, 0, 2, 3), {"mode": "wrap"})]),
     "resize linear": (IMAGE, 13, [("Resize", X, None, np.array([1, 1, 2, 0.5], np.float32), {"mode": "linear"})]),
+    "resize linear by thirds": (IMAGE, 13, [("Resize", X, None, None, integers(1, 2, 9, 4), {"mode": "linear"})]),
+    "resize linear by 1.7": (IMAGE, 19, [("Resize", X, None, np.float32([1, 1, 1.7, 1]), {"mode": "linear"})]),
     "upsample linear": (IMAGE, 9, [("Upsample", X, np.array([1, 1, 2, 4], np.float32), {"mode": "linear"})]),
 }
 
@@ -94,3 +99,16 @@ def test_beta_of_a_matrix_product_is_not_rounded_into_its_bias() -> None:
     total = sum(t.double().numpy() for name, t in network.parameters.items() if t.ndim == 1)
     np.testing.assert_array_equal(total, np.float64(np.float32(0.7)) * bias)
     assert ops(load(chain(1, 2, steps=[("Gemm", X, numbers(1, 2, 3), bias, {"beta": 0.5})]))) == ["Linear"]
+
+
+def test_weights_of_averages_and_resizes_are_exact() -> None:
+    """At rational points the network has the values that the numbers of the file have."""
+    thirds = load(chain(1, 1, 3, steps=[("AveragePool", {"kernel_shape": [2], "strides": [2], "pads": [1, 1]})]))
+    point = np.array([[Fraction(1, 3), Fraction(1), Fraction(1, 7)]])
+    assert exact_value(thirds, point).tolist() == [[Fraction(1, 3), Fraction(4, 7)]]
+    uneven = load(chain(1, 1, 3, steps=[("AveragePool", {"kernel_shape": [3], "pads": [0, 2], "ceil_mode": 1})]))
+    assert exact_value(uneven, point)[0, 1:].tolist() == [Fraction(4, 7), Fraction(1, 7)]
+    attributes = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    wide = load(chain(1, 1, 3, steps=[("Resize", X, None, None, integers(1, 1, 7), attributes)]))
+    assert exact_value(wide, point).tolist() == [[
+        Fraction(1, 3), Fraction(5, 9), Fraction(7, 9), Fraction(1), Fraction(5, 7), Fraction(3, 7), Fraction(1, 7)]]

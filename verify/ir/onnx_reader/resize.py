@@ -107,7 +107,7 @@ def _interpolated(r: Reader, c: Call, x: Value, axis: int, weights: np.ndarray, 
         return x
     kind = NUMPY[r.builder.dtype]
     exact = all(d & (d - 1) == 0 for d in divisors.tolist())  # both types hold what is over a power of two
-    limit = 1 << np.finfo(kind).nmant
+    limit = 2 << np.finfo(kind).nmant  # up to which it holds all whole numbers
     if max(divisors) > limit:
         c.refuse("interpolates with weights that are no quotients of small numbers", "use a scale of few binary digits")
     order = [i for i in range(x.rank) if i != axis] + [axis]
@@ -115,5 +115,5 @@ def _interpolated(r: Reader, c: Call, x: Value, axis: int, weights: np.ndarray, 
     quotients = (weights / divisors if exact else weights).astype(kind)
     out = times(r, c, moved, quotients, f"{c.name}.weights")
     if not exact:
-        c.refuse("interpolates with weights that no float holds", "use a scale that is a power of two")
+        out = r.divide(c, out, divisors.astype(kind), f"{c.name}.divisors")
     return r.transpose(c, out, np.argsort(order).tolist())

@@ -88,7 +88,8 @@ def max_pool(r: Reader, c: Call) -> Value:
 
 @handles("AveragePool")
 def average_pool(r: Reader, c: Call) -> Value:
-    """Windows that reach over the edge: zeros in front, then a factor that mends the count where it must."""
+    """Windows that reach over the edge: zeros in front, and where windows hold different numbers of entries a
+    sum, divided by them."""
     counts_padding = bool(c.attribute("count_include_pad", 0))
     x, places, low, high = _windows(r, c)
     if any(d != 1 for d in spatial_attribute(c, "dilations", x.rank - 2)):
@@ -110,8 +111,11 @@ def average_pool(r: Reader, c: Call) -> Value:
         counts = counts * np.expand_dims(counted.sum(1), tuple(i for i in range(len(kernel)) if i != axis))
     if (counts == 0).any():
         c.refuse("has windows that lie in the padding alone")
-    mend = np.asarray(prod(kernel) / counts, NUMPY[r.builder.dtype])
-    return out if (mend == 1).all() else r.scale(c, out, mend, f"{c.name}.counts")
+    if (counts == prod(kernel)).all():
+        return out
+    kind = NUMPY[r.builder.dtype]
+    summed = r.scale(c, out, np.array(prod(kernel), kind), f"{c.name}.size")
+    return r.divide(c, summed, counts.astype(kind), f"{c.name}.counts")
 
 
 @handles("GlobalAveragePool", "GlobalMaxPool")
