@@ -217,8 +217,22 @@ def random_network(seed: int, most: int = 8) -> Network:
             g.step()
             if prod(g.shape(g.last)) > LARGEST:
                 g.last = before
-        if g.last != "x" and prod(g.shape(g.last)) > 1 and _depends(g, g.last):
+        end_affinely(g)
+        if prod(g.shape(g.last)) > 1 and _depends(g, g.last):
             return g.builder.finish(g.last)
+
+
+def end_affinely(g: Grower) -> None:
+    """Up to three affine nodes more, which bounds merge with rows: constants over maps of as many rows as channels."""
+    if g.rng.random() < 0.5:
+        n = int(g.rng.integers(2, 4))
+        size = prod(g.shape(g.last))
+        g.add(Linear(), (g.add(Reshape((size,)), (g.last,)),), g.numbers(n * n * 2, size))
+        g.add(Reshape((n, n, 2)), (g.last,))
+    for kind in g.rng.choice(["Shift", "Scale", "Divide"], int(g.rng.integers(3))):
+        last = g.last
+        while g.last == last:
+            GROW[str(kind)](g)
 
 
 def _depends(g: Grower, name: str) -> bool:
