@@ -136,3 +136,70 @@ def test_a_sample_costs_less_than_a_millisecond(tmp_path: Path) -> None:
             store.put(f"sample/{i}", {"verdict": "falsified", "methods": {"pgd": [0.25, None, 0.1]}}, {"w": witness})
             times.append(time.perf_counter() - start)
     assert sorted(times)[count // 2] < 1e-3
+
+
+def _read_all(folder: Path) -> object:
+    with Store.read(folder) as store:
+        arrays = [store.array(key, "witness") for key, _ in store.items()]
+        listed = [None if a is None else (a.dtype.str, a.shape, a.tobytes()) for a in arrays]
+        return store.config, list(store.items()), store.keys(), [s["request"] for s in store.sessions], listed
+
+
+def test_a_damaged_file_is_told_or_read_as_it_was(tmp_path: Path) -> None:
+    """Bytes turned, pages zeroed, ends cut off: one sentence, or every value as it was written."""
+    rng = np.random.default_rng(5)
+    with Store.open(tmp_path / "run", CONFIG, VERSIONS, {"eps": "8/255"}) as store:
+        for i in range(40):
+            store.put(f"sample/{i}", {"upper": i / 7, "why": "x" * i}, {"witness": rng.random(20)} if i % 3 else {})
+    whole, told = (tmp_path / "run" / FILE).read_bytes(), 0
+    expected = _read_all(tmp_path / "run")
+    for k in range(150):
+        data = bytearray(whole)
+        place = int(rng.integers(len(data)))
+        if k % 5 == 0:
+            data = data[:place]
+        elif k % 5 == 1:
+            data[place : place + 200] = bytes(len(data[place : place + 200]))
+        else:
+            data[place] ^= 1 << int(rng.integers(8))
+        folder = tmp_path / f"mutant{k}"
+        folder.mkdir()
+        (folder / FILE).write_bytes(bytes(data))
+        refusal = _refusal(folder, expected)
+        told += refusal != ""
+        assert not refusal or str(folder) in refusal
+    assert told > 60
+
+
+def _refusal(folder: Path, expected: object) -> str:
+    """What reading a run says where it is not read as expected."""
+    try:
+        found = _read_all(folder)
+    except InputError as refusal:
+        return str(refusal)
+    assert found == expected
+    return ""
+
+
+def test_a_full_disk_is_told_and_keeps_what_was_written(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk."""
+    script = f"""
+import resource, signal
+from pathlib import Path
+from verify.errors import InputError
+from verify.runs.store import Store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+store = Store.open(Path({str(tmp_path)!r}), {{}}, {{}})
+store.put("first", {{"a": 1}})
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    for i in range(100):
+        store.put(str(i), {{"text": "x" * 10_000}})
+except InputError as refusal:
+    print(refusal)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "cannot be read or written" in done.stdout
+    with Store.read(tmp_path) as store:
+        assert store.get("first") == {"a": 1}
+        assert 1 < len(store.keys()) < 100

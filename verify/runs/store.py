@@ -5,6 +5,8 @@ run is made; opening the run with another one is refused. A result is a JSON pay
 text key, written in one transaction: it is there whole or not at all. Every resumable command uses this one mechanism.
 
 JSON has no infinities and no NaN: a missing bound is null, and an attempt to store a float that is not finite fails.
+Every row carries a checksum, and SQLite checks its pages when a run is opened: a damaged file is told in one sentence
+and never read as something else.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import json
 import math
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,20 +26,28 @@ import numpy as np
 from verify.errors import InputError
 
 FILE = "results.sqlite"
-FORMAT = 2  # PRAGMA user_version; raised when the tables change
+FORMAT = 3  # PRAGMA user_version; raised when the tables change
 APPLICATION = 0x76726679  # PRAGMA application_id, "vrfy"
 WAIT = 60.0  # seconds that a writer waits for another process
 
 TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE sessions (started REAL NOT NULL, versions TEXT NOT NULL, request TEXT NOT NULL);
-CREATE TABLE results (number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, payload TEXT NOT NULL);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE sessions (
+    started REAL NOT NULL, versions TEXT NOT NULL, request TEXT NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE results (
+    number INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, payload TEXT NOT NULL, names TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+);
 CREATE TABLE arrays (
     key TEXT NOT NULL REFERENCES results (key), name TEXT NOT NULL,
-    dtype TEXT NOT NULL, shape TEXT NOT NULL, data BLOB NOT NULL,
+    dtype TEXT NOT NULL, shape TEXT NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (key, name)
 ) WITHOUT ROWID;
 """
+
+
+RESULTS = "SELECT key, payload, names, checksum FROM results"
 
 
 class Result(NamedTuple):
@@ -103,48 +115,51 @@ class Store:
         """Writes results that belong together in one transaction. Raises InputError if a key has a result already."""
         key = ""
         try:
-            with self._connection:
+            with self._guarded(), self._connection:
                 for key, payload, arrays in results:
-                    row = key, json.dumps(payload, allow_nan=False)
-                    self._connection.execute("INSERT INTO results (key, payload) VALUES (?, ?)", row)
-                    rows = [
-                        (key, name, a.dtype.newbyteorder("<").str, json.dumps(a.shape), _little(a).tobytes())
-                        for name, a in arrays.items()
-                    ]
-                    self._connection.executemany("INSERT INTO arrays VALUES (?, ?, ?, ?, ?)", rows)
+                    texts = key, json.dumps(payload, allow_nan=False), json.dumps(list(arrays))
+                    self._insert("results (key, payload, names, checksum)", *texts)
+                    for name, a in arrays.items():
+                        kind = a.dtype.newbyteorder("<").str
+                        self._insert("arrays", key, name, kind, json.dumps(a.shape), _little(a).tobytes())
         except sqlite3.IntegrityError:
             raise InputError(f"run {self.folder} has a result for {key}; does another process write to it?") from None
 
     def items(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """All results, key and payload, in the order in which they were written."""
-        for key, payload in self._connection.execute("SELECT key, payload FROM results ORDER BY number"):
+        for key, payload, _ in self._rows(f"{RESULTS} ORDER BY number"):
             yield key, json.loads(payload)
 
     def keys(self) -> set[str]:
         """The keys that have a result."""
-        return {key for (key,) in self._connection.execute("SELECT key FROM results")}
+        with self._guarded():
+            return {key for (key,) in self._connection.execute("SELECT key FROM results")}
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The payload of a key, or None if it has no result."""
-        row = self._connection.execute("SELECT payload FROM results WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row[0])
+        row = next(self._rows(f"{RESULTS} WHERE key = ?", key), None)
+        return None if row is None else json.loads(row[1])
 
     def array(self, key: str, name: str) -> np.ndarray | None:
         """An array of a result as it was written, or None if the result has none of that name."""
-        query = "SELECT dtype, shape, data FROM arrays WHERE key = ? AND name = ?"
-        row = self._connection.execute(query, (key, name)).fetchone()
-        return None if row is None else np.frombuffer(row[2], np.dtype(row[0])).reshape(json.loads(row[1]))
+        row = next(self._rows("SELECT * FROM arrays WHERE key = ? AND name = ?", key, name), None)
+        if row is not None:
+            return np.frombuffer(row[4], np.dtype(row[2])).reshape(json.loads(row[3]))
+        result = next(self._rows(f"{RESULTS} WHERE key = ?", key), None)
+        if result is not None and name in json.loads(result[2]):
+            raise self._damaged(f"the array {name} of {key} is lost")
+        return None
 
     @property
     def config(self) -> dict[str, Any]:
         """The configuration that the run was made with."""
-        return {key: json.loads(value) for key, value in self._connection.execute("SELECT key, value FROM meta")}
+        return {key: json.loads(value) for key, value in self._rows("SELECT * FROM meta")}
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
         """When the run was begun and continued ("started", seconds since 1970), by which "versions", and what "request"
         the user typed, in order."""
-        rows = self._connection.execute("SELECT started, versions, request FROM sessions ORDER BY rowid")
+        rows = self._rows("SELECT * FROM sessions ORDER BY rowid")
         return [{"started": at, "versions": json.loads(v), "request": json.loads(r)} for at, v, r in rows]
 
     def close(self) -> None:
@@ -159,28 +174,57 @@ class Store:
 
     def _begin(self, config: dict[str, Any], versions: Mapping[str, str], request: Mapping[str, Any]) -> None:
         """Writes the configuration of a new run or compares that of an old one; one session row either way."""
-        try:
-            with self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
-                if self._pragma("application_id") == 0 and self._is_empty():
-                    self._make(config)
-                self._compare(config)
-                row = time.time(), json.dumps(dict(versions)), json.dumps(dict(request))
-                self._connection.execute("INSERT INTO sessions VALUES (?, ?, ?)", row)
-        except sqlite3.DatabaseError as problem:
-            raise InputError(f"{self.folder / FILE} is not a readable run ({problem}); name another folder") from None
+        with self._guarded(), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            if self._pragma("application_id") == 0 and self._is_empty():
+                self._make(config)
+            self._compare(config)
+            self._insert("sessions", time.time(), json.dumps(dict(versions)), json.dumps(dict(request)))
 
     def _make(self, config: dict[str, Any]) -> None:
         for statement in TABLES.strip().split(";\n"):
             self._connection.execute(statement)
-        rows = [(key, json.dumps(value, allow_nan=False)) for key, value in config.items()]
-        self._connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        for key, value in config.items():
+            self._insert("meta", key, json.dumps(value, allow_nan=False))
         self._connection.execute(f"PRAGMA application_id = {APPLICATION}")
         self._connection.execute(f"PRAGMA user_version = {FORMAT}")
 
+    def _insert(self, table: str, *values: str | float | bytes) -> None:
+        """Appends a row and its checksum."""
+        marks = ", ".join("?" * (len(values) + 1))
+        self._connection.execute(f"INSERT INTO {table} VALUES ({marks})", (*values, _checksum(values)))
+
+    def _rows(self, query: str, *arguments: str) -> Iterator[tuple[Any, ...]]:
+        """Rows without their checksums, which come last. Raises InputError where one does not fit."""
+        with self._guarded():
+            for *row, checksum in self._connection.execute(query, arguments):
+                if _checksum(row) != checksum:
+                    raise self._damaged(f"the checksum of the row {row[0]!r:.60} does not fit")
+                yield tuple(row)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Tells what SQLite meets in one sentence; that a key is there already is the caller's to tell."""
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.OperationalError as problem:  # a full disk, a folder without rights, another process
+            raise InputError(f"{self.folder / FILE} cannot be read or written ({problem}); mend that, and continue "
+                             "with the same command") from None
+        except (sqlite3.Error, UnicodeDecodeError) as problem:
+            raise self._damaged(str(problem)) from None
+
+    def _damaged(self, what: str) -> InputError:
+        return InputError(f"{self.folder / FILE} is damaged or no run ({what}); restore a copy of it, or name another "
+                          "folder")
+
     def _check_format(self) -> None:
-        if (self._pragma("application_id"), self._pragma("user_version")) != (APPLICATION, FORMAT):
-            raise InputError(f"{self.folder / FILE} is not a run of this version of verify; name another folder")
+        with self._guarded():
+            if (self._pragma("application_id"), self._pragma("user_version")) != (APPLICATION, FORMAT):
+                raise InputError(f"{self.folder / FILE} is not a run of this version of verify; name another folder")
+            if (found := self._pragma("integrity_check(1)")) != "ok":
+                raise sqlite3.DatabaseError(found)
 
     def _compare(self, config: dict[str, Any]) -> None:
         self._check_format()
@@ -193,7 +237,7 @@ class Store:
     def _is_empty(self) -> bool:
         return self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
 
-    def _pragma(self, name: str) -> int:
+    def _pragma(self, name: str) -> Any:
         return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
@@ -216,6 +260,15 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise InputError(f"{path} is not a readable run ({problem}); name another folder") from None
     return connection
+
+
+def _checksum(values: Iterable[str | float | bytes]) -> int:
+    """CRC-32 over the values of a row."""
+    found = 0
+    for value in values:
+        data = value if isinstance(value, bytes) else repr(value).encode()
+        found = zlib.crc32(data, zlib.crc32(b"|", found))
+    return found
 
 
 def _little(array: np.ndarray) -> np.ndarray:
