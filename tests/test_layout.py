@@ -18,6 +18,7 @@ LONGEST = 320
 RUNGS = (
     {"errors", "check"},
     {"rationals"},
+    {"rows"},
     {"sets", "spec", "bracket"},
     {"ops", "vnnlib"},
     {"ir"},

@@ -24,7 +24,7 @@ from verify.runs.decide import Answer, decide
 from verify.runs.options import homes_of
 from verify.runs.replay import members, original_outputs
 from verify.runs.store import Store
-from verify.runs.witness import Violation, Witness, examine, property_witness, real_violation, sample_witness, spec_rows
+from verify.runs.witness import Violation, Witness, examine, property_witness, real_violation, sample_witness
 from verify.vnnlib import Row, read_vnnlib
 
 TENTH = np.float32(0.1)  # more than 1/10
@@ -148,7 +148,7 @@ def test_the_rows_of_a_sample_are_its_margins() -> None:
     network = nets()["dense"]
     x = torch.full((2, 6), 0.25)
     problem = robustness(network, x, [0, 2], eps="1/100", clip=None)
-    rows = spec_rows(problem.select(torch.tensor([1])))
+    rows = problem.spec.disjuncts_of(1)
     assert [[row.output for row in disjunct] for disjunct in rows] == [
         [((0, Fraction(1)), (2, Fraction(-1)))], [((1, Fraction(1)), (2, Fraction(-1)))]]
     y = network(x)[1]

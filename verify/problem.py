@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from verify.errors import InputError
 from verify.ir.graph import Network
 from verify.ir.rewrite import simplify
-from verify.rationals import Number
+from verify.ops.base import Interval
+from verify.rationals import Number, exact_array, round_down
+from verify.rows import violation
 from verify.sets import Ball, InputSet
 from verify.spec import Specification, margins
 
@@ -67,6 +70,24 @@ class Problem:
     def violation(self, x: Tensor) -> Tensor:
         """violation_i(x_i, h(x_i)) of one point for each case; x (cases, *shape) -> (cases,)."""
         return self.spec.violation(x, self.network(x))
+
+    def replayed(self, x: Tensor) -> Tensor:
+        """What a point of each case is believed to attain; x (cases, *shape) -> (cases,), rounded down to x's type.
+
+        The smaller of two violations of the network as it was read, in its own precision and in float64: one that only
+        one of them has falsifies nothing. Where float64 does not hold the rows, a violation >= 0 is that of the exact
+        ones. NaN is kept.
+        """
+        images = (self.network.unmerged or self.network)(x), self.wide.network(x.double())
+        values = [self.spec.double().violation(x.double(), y.double()) for y in images]
+        least = values[0].minimum(values[1])
+        if self.spec.exact is not None:
+            for case in (least >= 0).logical_and(least.isfinite()).nonzero().flatten().tolist():
+                point, *outputs = (exact_array(v[case].flatten()).tolist() for v in (x, *images))
+                exact = min(violation(self.spec.disjuncts_of(case), point, y, y)[0] for y in outputs)
+                least[case] = round_down(np.array([exact], dtype=object), torch.float64)[0]
+        near = least.to(x.dtype)
+        return torch.where(near > least, torch.nextafter(near, torch.full_like(near, -torch.inf)), near)
 
     def select(self, index: Tensor) -> Problem:
         """The sub-batch of the cases at these positions, each a problem of its own."""
@@ -134,6 +155,22 @@ def _tensor(values: object, what: str) -> Tensor:
 
 def from_vnnlib(network: Network, prop: Property) -> Problem:
     """The one problem of a VNN-LIB file: v* >= 0 iff the file is satisfiable. Raises InputError if it does not fit."""
+    here = network.to("cpu")
     inputs, spec = prop.problem_parts(network.input_shape, network.dtype, network.outputs)
+    spec = spec.outward(lambda: _largest(here, inputs))
     owner = torch.zeros(spec.cases, dtype=torch.long)
-    return Problem(network.to("cpu"), inputs, spec, owner, 1).to(network.device)
+    return Problem(here, inputs, spec, owner, 1).to(network.device)
+
+
+def _largest(network: Network, inputs: InputSet) -> tuple[Tensor, Tensor]:
+    """Upper bounds of |x| (cases, inputs) and |h(x)| (cases, outputs) over the sets, float64; inf where there is none.
+
+    Sound because each operator's interval contains its values; a part in a million is added for float64 rounding.
+    """
+    network, hull = (network.unmerged or network).double(), inputs.double()
+    boxes = {network.graph.input: Interval(hull.low, hull.high)}
+    for node, p in network.walk():
+        boxes[node.name] = node.op.interval(p, *(boxes[name] for name in node.inputs))
+    ends = (boxes[name] for name in (network.graph.input, network.graph.output))
+    x, y = (box.low.abs().maximum(box.high.abs()).flatten(1) * (1 + 1e-6) for box in ends)
+    return x, torch.where(y.isnan(), torch.inf, y)

@@ -56,8 +56,7 @@ def _up(upper: Tensor, like: Tensor) -> Tensor:
 def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """(lower (batch,), witness (batch, *shape)): the best member of each problem's sets among the candidates.
 
-    A point counts only if it is exactly a member after projection; without one, lower is -inf. Its value is the smaller
-    of two, in the network's precision and in float64: a violation that one of them does not see falsifies nothing.
+    A point counts only if it is exactly a member after projection; without one, lower is -inf.
     """
     if points is None:
         return torch.full_like(problem.reduce(problem.owner.to(problem.network.dtype)), -torch.inf), None
@@ -67,7 +66,7 @@ def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | N
     best = points[:, 0].clone()
     for i in range(points.shape[1]):
         x = problem.inputs.project(points[:, i].to(best.dtype))
-        found = problem.violation(x).minimum(problem.wide.violation(x.double()).to(x.dtype))
+        found = problem.replayed(x)
         found = torch.where(found.isnan() | ~problem.inputs.contains(x), -torch.inf, found)
         better = found > value
         value = torch.where(better, found, value)

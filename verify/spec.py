@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from verify.errors import InputError
+from verify.rationals import round_down
+from verify.rows import Disjuncts, Row, Terms
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class Specification:
         disjunct: (cases, rows) long, the disjunct a row belongs to, 0 .. disjuncts - 1.
         mask: (cases, rows) bool.
         input: (cases, rows, inputs) coefficients of the flattened input, or None.
+        wide: the same rows in float64, for what is to be proved or measured; None where they are the tensors above.
+        exact: (cases,) object array of the `Disjuncts` of every case; None where float64 holds them as they are.
     """
 
     output: Tensor
@@ -30,6 +38,8 @@ class Specification:
     disjunct: Tensor
     mask: Tensor
     input: Tensor | None = None
+    wide: Specification | None = None
+    exact: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.offset.shape)
@@ -53,7 +63,10 @@ class Specification:
         return bool(self._counts.gt(1).any())
 
     def values(self, x: Tensor, y: Tensor) -> Tensor:
-        """Value of every row at points x (cases, *shape) with outputs y (cases, *outputs): (cases, rows)."""
+        """Value of every row at points x (cases, *shape) with outputs y (cases, *outputs): (cases, rows), by `wide`
+        and rounded to the type of y."""
+        if self.wide is not None:
+            return self.wide.values(x.double(), y.double()).to(y.dtype)
         rows = torch.einsum("cro,co->cr", self.output, y.flatten(1))
         if self.input is not None:
             rows = rows + torch.einsum("cri,ci->cr", self.input, x.flatten(1))
@@ -82,31 +95,136 @@ class Specification:
 
     def select(self, index: Tensor) -> Specification:
         """The cases at these positions, index (n,) long."""
-        return Specification(
-            self.output[index],
-            self.offset[index],
-            self.disjunct[index],
-            self.mask[index],
-            None if self.input is None else self.input[index],
-        )
+        return self._with(lambda t: t[index], None if self.exact is None else self.exact[index.cpu().numpy()])
 
     def double(self) -> Specification:
-        """The same specification in float64."""
-        moved = None if self.input is None else self.input.double()
-        return Specification(self.output.double(), self.offset.double(), self.disjunct, self.mask, moved)
+        """The same specification in float64. Its rows are `outward` where those of this one are."""
+        if self.wide is not None:
+            return replace(self.wide, exact=self.exact)
+        return self._with(lambda t: t.double() if t.is_floating_point() else t, self.exact)
 
     def to(self, device: torch.device | str) -> Specification:
         """The same specification with its tensors on another device."""
-        moved = None if self.input is None else self.input.to(device)
-        return Specification(
-            self.output.to(device), self.offset.to(device), self.disjunct.to(device), self.mask.to(device), moved
-        )
+        return self._with(lambda t: t.to(device), self.exact)
+
+    def outward(self, largest: Callable[[], tuple[Tensor, Tensor]]) -> Specification:
+        """The specification whose rows in float64 are nowhere on the sets below the exact ones.
+
+        Offsets fall by what the coefficients' rounding may cost, their errors times the largest inputs and outputs.
+
+        Args:
+            largest: gives upper bounds of |x| (cases, inputs) and |y| (cases, outputs) over the sets, float64, inf
+                where there is none. It is asked only where a coefficient is no float64.
+
+        Sound because a rounded row differs from the exact one by at most |error| . |y|, and offsets are rounded down;
+        the rounding of the sum of errors is covered.
+        """
+        errors = [] if self.exact is None else list(_errors(self.exact))
+        if not errors:
+            return self
+        wide, (x, y) = self.double(), largest()
+        lost = torch.zeros_like(wide.offset)
+        for case, row, is_output, index, error in errors:
+            lost[case, row] += error * float((y if is_output else x)[case, index])
+        lost *= 1 + len(errors) * 2.0**-50
+        down = torch.nextafter(wide.offset - lost, torch.full_like(lost, -torch.inf))
+        offset = torch.where(lost == 0, wide.offset, down).clamp(min=torch.finfo(lost.dtype).min)
+        wide = replace(wide, offset=offset)
+        return wide if self.wide is None else replace(self, wide=replace(wide, exact=None))
+
+    def same_rows(self, other: Specification) -> bool:
+        """Whether all numbers are equal, in whatever types they are; for specifications of the same shape."""
+        pairs = [(self.output, other.output), (self.offset, other.offset)]
+        if self.input is not None and other.input is not None:
+            pairs.append((self.input, other.input))
+        return all(bool((mine.double() == theirs.double()).all()) for mine, theirs in pairs)
+
+    def disjuncts_of(self, case: int) -> Disjuncts:
+        """The exact rows of a case, disjunct by disjunct."""
+        if self.exact is not None:
+            return self.exact[case]
+        groups: dict[int, list[Row]] = {}
+        for r in self.mask[case].nonzero().flatten().tolist():
+            given = () if self.input is None else _terms(self.input[case, r])
+            row = Row(_terms(self.output[case, r]), given, Fraction(float(self.offset[case, r])))
+            groups.setdefault(int(self.disjunct[case, r]), []).append(row)
+        return [groups[k] for k in sorted(groups)]
+
+    def _with(self, change: Callable[[Tensor], Tensor], exact: np.ndarray | None) -> Specification:
+        moved = None if self.input is None else change(self.input)
+        wide = None if self.wide is None else self.wide._with(change, None)
+        output, offset, disjunct, mask = map(change, (self.output, self.offset, self.disjunct, self.mask))
+        return Specification(output, offset, disjunct, mask, moved, wide, exact)
 
     @cached_property
     def _counts(self) -> Tensor:
         """Number of rows in each disjunct of each case, (cases, disjuncts)."""
         zeros = torch.zeros((self.cases, max(self.disjuncts, 1)), dtype=torch.long, device=self.mask.device)
         return zeros.scatter_add(1, self.disjunct, self.mask.long())
+
+
+def from_rows(cases: Sequence[Disjuncts], outputs: int, inputs: int, dtype: torch.dtype) -> Specification:
+    """The specification of exact rows over so many outputs and inputs, one for each case.
+
+    Coefficients are rounded to the nearest float of `dtype` (float32 or float64) and offsets downward; `wide` has them
+    in float64. Nothing is proved by them before `outward` has allowed for what rounding changed. Raises InputError for
+    a number that is beyond the largest float.
+    """
+    rows = [[(d, row) for d, disjunct in enumerate(case) for row in disjunct] for case in cases]
+    shape = (len(rows), max(map(len, rows), default=0))
+    offset = np.full(shape, Fraction(0), dtype=object)
+    disjunct = torch.zeros(shape, dtype=torch.long)
+    mask = torch.zeros(shape, dtype=torch.bool)
+    for c, listed in enumerate(rows):
+        offset[c, : len(listed)] = [row.offset for _, row in listed]
+        disjunct[c, : len(listed)] = torch.tensor([d for d, _ in listed])
+        mask[c, : len(listed)] = True
+    indexed = [(c, r, row) for c, listed in enumerate(rows) for r, (_, row) in enumerate(listed)]
+    output = _dense([(c, r, i, v) for c, r, row in indexed for i, v in row.output], (*shape, outputs))
+    mixed = [(c, r, i, v) for c, r, row in indexed for i, v in row.input]
+    given = _dense(mixed, (*shape, inputs)) if mixed else None
+    wide = Specification(output, round_down(offset, torch.float64), disjunct, mask, given)
+    moved = None if given is None else given.to(dtype)
+    near = Specification(output.to(dtype), round_down(offset, dtype), disjunct, mask, moved)
+    if not near.same_rows(wide):
+        near = replace(near, wide=wide)
+    if all(_is_float(row.offset) for *_, row in indexed) and not any(True for _ in _errors(cases)):
+        return near
+    exact = np.empty(len(rows), dtype=object)
+    for c, case in enumerate(cases):
+        exact[c] = case
+    return replace(near, exact=exact)
+
+
+def _errors(cases: Iterable[Disjuncts]) -> Iterator[tuple[int, int, bool, int, float]]:
+    """(case, row, whether of an output, index, error) for every coefficient that is no float64, errors rounded up."""
+    for c, disjuncts in enumerate(cases):
+        for r, row in enumerate(row for disjunct in disjuncts for row in disjunct):
+            for is_output, terms in ((True, row.output), (False, row.input)):
+                for index, value in terms:
+                    if not _is_float(value):
+                        error = abs(value - Fraction(float(value)))
+                        yield c, r, is_output, index, math.nextafter(float(error), math.inf)
+
+
+def _is_float(value: Fraction) -> bool:
+    """Whether float64 holds the number."""
+    return (value.denominator == 1 and abs(value.numerator) <= 1 << 53) or Fraction(float(value)) == value
+
+
+def _dense(entries: list[tuple[int, int, int, Fraction]], shape: tuple[int, ...]) -> Tensor:
+    """The float64 tensor with these (case, row, index, value) entries and zeros elsewhere."""
+    dense = torch.zeros(shape, dtype=torch.float64)
+    if entries:
+        cases, rows, indices, values = zip(*entries, strict=True)
+        dense[list(cases), list(rows), list(indices)] = torch.tensor([float(v) for v in values], dtype=torch.float64)
+    return dense
+
+
+def _terms(values: Tensor) -> Terms:
+    """The entries that are not zero, as they are."""
+    places = values.nonzero().flatten().tolist()
+    return tuple((i, Fraction(float(values[i]))) for i in places)
 
 
 def margins(

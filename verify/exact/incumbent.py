@@ -77,10 +77,8 @@ class Incumbent:
         """Takes back violations that the network as it was read does not have in both precisions, as `solve` would."""
         claims = (self.values >= 0).logical_and(~self.confirmed).nonzero().flatten()
         if self.stop and len(claims):
-            x, here, network = self.points[claims], self.problem.select(claims), self.problem.network
-            read = here.spec.violation(x, (network.unmerged or network)(x))
-            exact = here.wide.violation(x.double()).to(x)
-            self.values[claims] = self.values[claims].minimum(read).minimum(exact)
+            found = self.problem.select(claims).replayed(self.points[claims])
+            self.values[claims] = self.values[claims].minimum(found)
             self.confirmed[claims] = self.values[claims] >= 0
 
     def _offer(self, cases: Tensor, points: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
@@ -16,8 +15,8 @@ from verify.check.container import MAGIC, digest
 from verify.errors import UnsupportedMethod
 from verify.problem import Problem
 from verify.rationals import exact_array
+from verify.rows import Disjuncts, Row
 from verify.sets import Ball, Box, InputSet
-from verify.spec import Specification
 from verify.vnnlib import Property
 
 COMPRESSION = 6  # of zlib: 9 takes four times as long for a few percent
@@ -73,8 +72,7 @@ def property_claim(prop: Property) -> list[dict[str, Any]]:
     Rows over inputs alone only cut the boxes: the claim is of the whole boxes, which is more.
     """
     return [
-        {"low": _texts(case.low), "high": _texts(case.high), "disjuncts": [
-            [_row(row.output, row.input, row.offset) for row in disjunct] for disjunct in case.disjuncts]}
+        {"low": _texts(case.low), "high": _texts(case.high), "disjuncts": _claims(case.disjuncts)}
         for case in prop.cases
     ]
 
@@ -82,8 +80,10 @@ def property_claim(prop: Property) -> list[dict[str, Any]]:
 def problem_claim(problem: Problem) -> list[dict[str, Any]]:
     """The cases of a problem, all rationals exact. Raises UnsupportedMethod for sets that are no boxes."""
     low, high = _ends(problem.inputs)
-    rows = _disjuncts(problem.spec)
-    return [{"low": _texts(low[i]), "high": _texts(high[i]), "disjuncts": rows[i]} for i in range(problem.cases)]
+    return [
+        {"low": _texts(low[i]), "high": _texts(high[i]), "disjuncts": _claims(problem.spec.disjuncts_of(i))}
+        for i in range(problem.cases)
+    ]
 
 
 def _ends(inputs: InputSet) -> tuple[np.ndarray, np.ndarray]:
@@ -102,29 +102,13 @@ def _ends(inputs: InputSet) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _disjuncts(spec: Specification) -> list[list[list[dict[str, Any]]]]:
-    """The rows of every disjunct of every case."""
-    output, offset = exact_array(spec.output), exact_array(spec.offset)
-    moved = None if spec.input is None else exact_array(spec.input)
-    cases = []
-    for i, (places, mask) in enumerate(zip(spec.disjunct.tolist(), spec.mask.tolist(), strict=True)):
-        found: dict[int, list[dict[str, Any]]] = {}
-        for r in (r for r, is_row in enumerate(mask) if is_row):
-            row = _row(_terms(output[i, r]), () if moved is None else _terms(moved[i, r]), offset[i, r])
-            found.setdefault(places[r], []).append(row)
-        cases.append([found[k] for k in sorted(found)])
-    return cases
+def _claims(disjuncts: Disjuncts) -> list[list[dict[str, Any]]]:
+    return [[_row(row) for row in disjunct] for disjunct in disjuncts]
 
 
-def _terms(values: np.ndarray) -> list[tuple[int, Fraction]]:
-    return [(i, value) for i, value in enumerate(values.tolist()) if value]
-
-
-Terms = Sequence[tuple[int, Fraction]]
-
-
-def _row(output: Terms, moved: Terms, offset: Fraction) -> dict[str, Any]:
-    return {"output": [[i, str(c)] for i, c in output], "input": [[i, str(c)] for i, c in moved], "offset": str(offset)}
+def _row(row: Row) -> dict[str, Any]:
+    output, given = ([[i, str(c)] for i, c in terms] for terms in (row.output, row.input))
+    return {"output": output, "input": given, "offset": str(row.offset)}
 
 
 def _texts(values: np.ndarray) -> list[str]:

@@ -245,7 +245,7 @@ class Radii:
                 share = (low + high) / 2
                 x = center + share.reshape(-1, *[1] * (best.dim() - 1)) * (bracket.witness - center)
                 x = x.clamp(center.minimum(bracket.witness), center.maximum(bracket.witness))
-                value = problem.violation(x).minimum(problem.wide.violation(x.double()).to(x.dtype))
+                value = problem.replayed(x)
                 value = as_read(problem, replace(bracket, lower=value, witness=x)).lower
                 violates = value >= 0
                 high, low = torch.where(violates, share, high), torch.where(violates, low, share)

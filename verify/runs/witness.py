@@ -19,12 +19,11 @@ from verify.ir.evaluate import bounded_value, exact_value, exact_work
 from verify.ir.graph import Network
 from verify.problem import Problem
 from verify.rationals import exact_array, round_down, round_up
-from verify.vnnlib.property import Property, Row, violation
+from verify.rows import Disjuncts, violation
+from verify.vnnlib.property import Property
 
 SMALL = 30_000  # entries of matrices up to which the value is always exact; a tenth of a second
 LARGEST = 5_000_000  # up to which it is exact where the sign stays open; seconds
-
-Disjuncts = Sequence[Sequence[Row]]
 
 
 @dataclass(frozen=True)
@@ -139,23 +138,12 @@ def sample_witness(problem: Problem, x: np.ndarray, replay: Callable[[np.ndarray
     replay: the original model, flat floats to flat floats; where it raises VerifyError, level F is not computed.
     """
     network, flat = problem.network.unmerged or problem.network, x.reshape(-1)
-    disjuncts, point = spec_rows(problem), exact_array(torch.from_numpy(flat))
+    disjuncts, point = problem.spec.to("cpu").disjuncts_of(0), exact_array(torch.from_numpy(flat))
     try:
         return examine(disjuncts, network, point, flat, replay(flat))
     except VerifyError as refusal:
         real = real_violation(disjuncts, network, point)
         return Witness(point, flat, np.empty(0), real, Violation(reason=str(refusal)))
-
-
-def spec_rows(problem: Problem) -> list[list[Row]]:
-    """The rows of the first case of a problem, disjunct by disjunct."""
-    spec = problem.spec.to("cpu")
-    groups: dict[int, list[Row]] = {}
-    for r in spec.mask[0].nonzero().flatten().tolist():
-        given = () if spec.input is None else _terms(spec.input[0, r])
-        row = Row(_terms(spec.output[0, r]), given, Fraction(float(spec.offset[0, r])))
-        groups.setdefault(int(spec.disjunct[0, r]), []).append(row)
-    return list(groups.values())
 
 
 def real_violation(disjuncts: Disjuncts, network: Network, point: np.ndarray) -> Violation:
@@ -179,8 +167,3 @@ def real_violation(disjuncts: Disjuncts, network: Network, point: np.ndarray) ->
 def _exactly(network: Network, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     value = exact_value(network, point)
     return value, value
-
-
-def _terms(row: torch.Tensor) -> tuple[tuple[int, Fraction], ...]:
-    places = row.nonzero().flatten().tolist()
-    return tuple((i, Fraction(float(row[i]))) for i in places)

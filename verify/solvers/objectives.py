@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -100,9 +100,7 @@ def case_of(problem: Problem, index: int) -> Case:
     rows, bounds = (exact_array(torch.from_numpy(v))[None] for v in problem.inputs.linear_rows(index))
     if bounds.size:
         inputs = Polytope(inputs, rows, bounds)
-    spec = problem.spec.select(torch.tensor([index], device=problem.spec.mask.device)).to("cpu")
-    wide = None if spec.input is None else spec.input.double()
-    spec = replace(spec, output=spec.output.double(), offset=spec.offset.double(), input=wide)
+    spec = problem.spec.select(torch.tensor([index], device=problem.spec.mask.device)).to("cpu").double()
     return Case(problem.network.to("cpu").double(), inputs, spec, ((low + high) / 2)[0])
 
 

@@ -70,7 +70,7 @@ def alpha_row_bounds(problem: Problem, steps: int, neuron_steps: int, floor: Ten
     Rows whose bound falls below the floor (cases,) of their case are left as they are.
     Sound because `Root.of` and `Stage.maxima` are; trusts float64 rounding.
     """
-    spec, network = problem.spec, problem.network
+    spec, network = problem.wide.spec, problem.network
     owner, place = spec.mask.nonzero(as_tuple=True)
     start = root.Root.of(problem, neuron_steps)
     stage, output = start.stage, network.graph.output
@@ -79,7 +79,7 @@ def alpha_row_bounds(problem: Problem, steps: int, neuron_steps: int, floor: Ten
         here, at = owner[part], place[part]
         a = spec.output[here, at].reshape(-1, *network.output_shape)
         direct = None if spec.input is None else spec.input[here, at].reshape(-1, *network.input_shape)
-        cutoff = None if floor is None else floor[here] + spec.offset[here, at]
+        cutoff = None if floor is None else (floor[here] + spec.offset[here, at]).to(floor)
         bounds.append(stage.maxima(Objective(output, a, direct), here, steps, cutoff))
     values = torch.full(spec.offset.shape, -torch.inf, dtype=torch.float64, device=owner.device)
     values[owner, place] = torch.cat(bounds) - spec.offset[owner, place]

@@ -69,10 +69,12 @@ class Stage:
         adjust: Callable[[Domains], Domains] = lambda duals: duals,
     ) -> Tensor:
         """Upper bounds of rows on the sets that own them by `improve`, `replayed` with duals that may be adjusted
-        before; float64 (rows,).
+        before; float64 (rows,). The objective may be in float64 whatever the search's own precision.
 
         Sound because `replayed` is; trusts float64 rounding.
         """
         near, domains = self.near.take(owner), self.domains.take(owner)
-        found = improve(self.dual, objective, domains, steps, cutoff, prepared=near)
+        name, a, direct = objective
+        rows = Objective(name, a.to(domains.low), None if direct is None else direct.to(domains.low))
+        found = improve(self.dual, rows, domains, steps, cutoff, prepared=near)
         return replayed_on(self.far.take(owner), objective, adjust(found.domains), found.bound)

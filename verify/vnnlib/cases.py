@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from verify.errors import InputError
+from verify.rows import Row
 from verify.vnnlib.parser import Branch, Script, parse
-from verify.vnnlib.property import Case, Property, Row
+from verify.vnnlib.property import Case, Property
 
 ALWAYS = Row((), (), Fraction(0))  # 0 >= 0
 Side = list[Fraction | None]

@@ -19,7 +19,7 @@ from itertools import chain, islice
 from typing import Any
 
 from verify.errors import InputError
-from verify.vnnlib.property import Row
+from verify.rows import Row
 
 Branch = tuple[tuple[Row, ...], ...]  # a conjunction, as groups of rows; branches of one formula share groups
 Formula = Row | list[Branch]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,56 +12,10 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError
-from verify.rationals import Number, rational, round_down
+from verify.rationals import Number, rational
+from verify.rows import Row
 from verify.sets import Box, InputSet, Polytope
-from verify.spec import Specification
-
-Terms = tuple[tuple[int, Fraction], ...]  # (index, coefficient), ascending in the index
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The condition output . y + input . x - offset >= 0, sparse.
-
-    `bound` is (index, is it a lower bound, value) where the row bounds a single input, else None.
-    """
-
-    output: Terms
-    input: Terms
-    offset: Fraction
-    bound: tuple[int, bool, Fraction] | None = field(init=False, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        bound = None
-        if not self.output and len(self.input) == 1:
-            ((index, c),) = self.input
-            value = self.offset if c == 1 else -self.offset if c == -1 else self.offset / c
-            bound = index, c.numerator > 0, value
-        object.__setattr__(self, "bound", bound)
-
-    def value(self, x: Sequence[Fraction], y: Sequence[Fraction]) -> Fraction:
-        """output . y + input . x - offset."""
-        return self.reach(x, y, y)[0]
-
-    def reach(
-        self, x: Sequence[Fraction], low: Sequence[Fraction], high: Sequence[Fraction]
-    ) -> tuple[Fraction, Fraction]:
-        """(least, largest) value at x and outputs between `low` and `high`."""
-        start = sum((c * x[i] for i, c in self.input), -self.offset)
-        least = sum((c * (low if c > 0 else high)[i] for i, c in self.output), start)
-        return least, sum((c * (high if c > 0 else low)[i] for i, c in self.output), start)
-
-
-def violation(
-    disjuncts: Sequence[Sequence[Row]], x: Sequence[Fraction], low: Sequence[Fraction], high: Sequence[Fraction]
-) -> tuple[Fraction, Fraction]:
-    """(least, largest) max over disjuncts of min over their rows, at x and outputs between `low` and `high`; exact
-    where these are equal. There must be a disjunct, and a row in each."""
-    ends = [
-        [min(row.reach(x, low, high)[end] for row in disjunct) for disjunct in disjuncts]
-        for end in (0, 1)
-    ]
-    return max(ends[0]), max(ends[1])
+from verify.spec import Specification, from_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,12 +93,12 @@ class Property:
     ) -> tuple[InputSet, Specification]:
         """The cases as a batch: their input sets (cases, *input_shape) and the specification (cases, rows).
 
-        The sets keep the rationals. Row coefficients are rounded to the nearest float and offsets downward, so that
-        rows with representable coefficients are never smaller than those of the file; `contains` decides on the
-        exact ones. Raises InputError where the numbers of variables do not fit (`outputs` is checked if given).
+        The sets keep the rationals, and the specification is that of `from_rows`. Raises InputError where the numbers
+        of variables do not fit (`outputs` is checked if given).
         """
         self._check(math.prod(input_shape), self.outputs if outputs is None else outputs)
-        return self._input_set(input_shape, dtype), self._specification(dtype)
+        spec = from_rows([case.disjuncts for case in self.cases], self.outputs, self.inputs, dtype)
+        return self._input_set(input_shape, dtype), spec
 
     def _check(self, inputs: int, outputs: int) -> None:
         for name, declared, found in (("X", self.inputs, inputs), ("Y", self.outputs, outputs)):
@@ -168,30 +122,3 @@ class Property:
             count = len(case.input_bounds)
             rows[c, :count], bounds[c, :count] = case.input_rows, case.input_bounds
         return Polytope(box, rows, bounds)
-
-    def _specification(self, dtype: torch.dtype) -> Specification:
-        rows = [
-            [(d, row) for d, disjunct in enumerate(case.disjuncts) for row in disjunct] for case in self.cases
-        ]
-        shape = (len(rows), max(map(len, rows), default=0))
-        offset = np.full(shape, Fraction(0), dtype=object)
-        disjunct = torch.zeros(shape, dtype=torch.long)
-        mask = torch.zeros(shape, dtype=torch.bool)
-        for c, listed in enumerate(rows):
-            offset[c, : len(listed)] = [row.offset for _, row in listed]
-            disjunct[c, : len(listed)] = torch.tensor([d for d, _ in listed])
-            mask[c, : len(listed)] = True
-        indexed = [(c, r, row) for c, listed in enumerate(rows) for r, (_, row) in enumerate(listed)]
-        output = _dense([(c, r, i, v) for c, r, row in indexed for i, v in row.output], (*shape, self.outputs), dtype)
-        mixed = [(c, r, i, v) for c, r, row in indexed for i, v in row.input]
-        given = _dense(mixed, (*shape, self.inputs), dtype) if mixed else None
-        return Specification(output, round_down(offset, dtype), disjunct, mask, given)
-
-
-def _dense(entries: list[tuple[int, int, int, Fraction]], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """The tensor with these (case, row, index, value) entries and zeros elsewhere."""
-    dense = torch.zeros(shape, dtype=dtype)
-    if entries:
-        cases, rows, indices, values = zip(*entries, strict=True)
-        dense[list(cases), list(rows), list(indices)] = torch.tensor([float(v) for v in values], dtype=dtype)
-    return dense

@@ -1,0 +1,160 @@
+"""Rows whose numbers floats do not hold, against exact maxima: what is said is true of the file's own numbers.
+
+The networks have one input and dyadic weights, so that their floats are exact. A row of their outputs is piecewise
+linear, and the largest violation over an interval is enumerated in rationals.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from fractions import Fraction
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from verify import CROWN, LP, AlphaCROWN, BranchAndBound, Interval, Verdict, from_vnnlib, read_vnnlib, solve, trace
+from verify.errors import SolverError
+from verify.ir.graph import Network
+from verify.method import Method
+from verify.rows import Disjuncts, Row, violation
+from verify.vnnlib import Property
+
+PROPERTIES = int(os.environ.get("VERIFY_EXACT_ROWS", "200"))
+HIDDEN = 3
+ZERO = Fraction(0)
+
+
+class Net:
+    """y = second . relu(first x + bias) + shift, with its weights as rationals."""
+
+    def __init__(self, source: random.Random):
+        quarters = [Fraction(k, 4) for k in range(-8, 9) if k]
+        self.first, self.bias = source.choices(quarters, k=HIDDEN), source.choices(quarters, k=HIDDEN)
+        self.second = [source.choices(quarters, k=HIDDEN) for _ in range(2)]
+        self.shift = source.choices(quarters, k=2)
+
+    def value(self, x: Fraction) -> list[Fraction]:
+        hidden = [max(w * x + b, ZERO) for w, b in zip(self.first, self.bias, strict=True)]
+        return [sum((w * h for w, h in zip(row, hidden, strict=True)), s)
+                for row, s in zip(self.second, self.shift, strict=True)]
+
+    def network(self, kind: torch.dtype) -> Network:
+        layers = nn.Linear(1, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2)
+        sides = ((layers[0], [[w] for w in self.first], self.bias), (layers[2], self.second, self.shift))
+        for layer, weight, bias in sides:
+            layer.weight.data = torch.tensor([[float(v) for v in row] for row in weight])
+            layer.bias.data = torch.tensor([float(v) for v in bias])
+        return trace(nn.Sequential(*layers).to(kind), torch.zeros(1, 1, dtype=kind))
+
+    def maximum(self, disjuncts: Disjuncts, low: Fraction, high: Fraction) -> Fraction:
+        """The largest violation over [low, high]: at an end, at a neuron's breakpoint, or where two rows cross."""
+        points = {low, high}
+        points |= {x for w, b in zip(self.first, self.bias, strict=True) if w and low < (x := -b / w) < high}
+        for left, right in pairwise(sorted(points)):
+            ends = [[row.value([x], self.value(x)) for d in disjuncts for row in d] for x in (left, right)]
+            for i, j in combinations(range(len(ends[0])), 2):
+                here, there = ends[0][i] - ends[0][j], ends[1][i] - ends[1][j]
+                if here * there < 0:
+                    points.add(left + (right - left) * here / (here - there))
+        return max(self.violation(disjuncts, x) for x in points)
+
+    def violation(self, disjuncts: Disjuncts, x: Fraction) -> Fraction:
+        y = self.value(x)
+        return violation(disjuncts, [x], y, y)[0]
+
+
+def coefficient(source: random.Random) -> str:
+    """A number that float32, or float64 too, rounds; now and then one that they hold."""
+    sign, kind = source.choice(["", "-"]), source.randrange(6)
+    if kind == 0:
+        return f"{sign}{(1 << 24) + source.choice([-1, 1, 2, 3])}"
+    if kind == 1:
+        return f"{sign}{(1 << 53) + source.choice([-1, 1, 3])}"
+    if kind == 2:
+        return f"{sign}0.{source.randrange(1, 10**20):020d}"
+    if kind == 3:
+        return f"{sign}{source.randrange(1, 10)}.{source.randrange(10**9):09d}e{source.choice([-40, -9, 0, 8, 20])}"
+    return sign + source.choice(["0.1", "0.7", "1.3", "1", "16777217", "3.3333333"])
+
+
+def decimal(value: Fraction, digits: int) -> str:
+    """The value rounded to so many decimals."""
+    scaled = round(value * 10**digits)
+    whole, rest = divmod(abs(scaled), 10**digits)
+    return f"{'-' if scaled < 0 else ''}{whole}.{rest:0{digits}d}"
+
+
+def rows_near(source: random.Random, net: Net, low: Fraction, high: Fraction) -> tuple[str, list[list[Row]]]:
+    """(formula, rows) of one or two disjuncts whose largest violation is hardly above or below 0, or 0 but for 60
+    decimals."""
+    texts, disjuncts = [], []
+    for _ in range(source.choice([1, 1, 2])):
+        comparisons, rows = [], []
+        for _ in range(source.choice([1, 1, 2])):
+            first, second, third = (coefficient(source) for _ in range(3))
+            if source.random() < 0.3 and first.lstrip("-").isdigit():  # two large numbers that nearly cancel
+                second = str(-int(first) + source.choice([-1, 0, 1]))
+            third = third if source.random() < 0.4 else "0"
+            output = tuple((i, Fraction(c)) for i, c in enumerate((first, second)))
+            given = ((0, Fraction(third)),) if Fraction(third) else ()
+            most = net.maximum([[Row(output, given, ZERO)]], low, high)
+            size = max(abs(Fraction(c)) for c in (first, second, third))
+            offset = decimal(most + source.choice([-1, 0, 1]) * size / 10 ** source.randrange(1, 25), 60)
+            comparisons.append(f"(>= (+ (* {first} Y_0) (* {second} Y_1) (* {third} X_0)) {offset})")
+            rows.append(Row(output, given, Fraction(offset)))
+        texts.append(f"(and {' '.join(comparisons)})")
+        disjuncts.append(rows)
+    return f"(or {' '.join(texts)})", disjuncts
+
+
+def asked(folder: Path, source: random.Random, net: Net) -> tuple[Property, Fraction]:
+    """A property of the network and its largest violation."""
+    low, width = source.choice(["-1", "0", "0.1", "-0.7"]), source.choice(["0.3", "1", "2"])
+    high = decimal(Fraction(low) + Fraction(width), 1)
+    formula, disjuncts = rows_near(source, net, Fraction(low), Fraction(high))
+    names = "".join(f"(declare-const {name} Real)" for name in ("X_0", "Y_0", "Y_1"))
+    file = folder / "p.vnnlib"
+    file.write_text(f"{names}(assert (>= X_0 {low}))(assert (<= X_0 {high}))(assert {formula})")
+    return read_vnnlib(file), net.maximum(disjuncts, Fraction(low), Fraction(high))
+
+
+def rounding(prop: Property) -> Fraction:
+    """What float64 arithmetic may cost along the way, outputs being below 40: far less than float32's numbers do."""
+    rows = [row for case in prop.cases for disjunct in case.disjuncts for row in disjunct]
+    sizes = (sum(abs(c) for _, c in (*row.output, *row.input)) * 40 + abs(row.offset) for row in rows)
+    return max(sizes) / (1 << 48)
+
+
+METHODS: dict[str, Method] = {
+    "interval": Interval(), "crown": CROWN(), "alpha": AlphaCROWN(), "lp": LP(), "bab": BranchAndBound(domains=40)
+}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_said_is_true_of_the_numbers_in_the_file(seed: int, tmp_path: Path) -> None:
+    source, said = random.Random(seed), Counter[str]()
+    net, networks = Net(source), list[Network]()
+    for k in range(PROPERTIES // 2):
+        if k % 20 == 0:  # tracing takes longer than deciding
+            net = Net(source)
+            networks = [net.network(kind) for kind in (torch.float32, torch.float64)]
+        network = networks[k % 4 == 3]
+        prop, most = asked(tmp_path, source, net)
+        problem, room = from_vnnlib(network, prop), rounding(prop)
+        for name, method in METHODS.items():
+            try:
+                bracket = solve(problem, method)
+            except SolverError:  # HiGHS takes no coefficients beyond 1e15
+                assert name == "lp"
+                continue
+            verdict, text = bracket.verdicts[0], (tmp_path / "p.vnnlib").read_text()
+            assert verdict is not Verdict.VERIFIED or most < room, f"{name} verifies, v* = {float(most)}: {text}"
+            assert verdict is not Verdict.FALSIFIED or most >= -room, f"{name} falsifies, v* = {float(most)}: {text}"
+            said[f"{name} {verdict}"] += 1
+    assert said["bab verified"] > 0
+    assert said["bab falsified"] > 0

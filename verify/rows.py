@@ -1,0 +1,57 @@
+"""Rows of a specification in rationals, as a property states them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+Terms = tuple[tuple[int, Fraction], ...]  # (index, coefficient), ascending in the index
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The condition output . y + input . x - offset >= 0, sparse and in rationals.
+
+    `bound` is (index, is it a lower bound, value) where the row bounds a single input, else None.
+    """
+
+    output: Terms
+    input: Terms
+    offset: Fraction
+    bound: tuple[int, bool, Fraction] | None = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        bound = None
+        if not self.output and len(self.input) == 1:
+            ((index, c),) = self.input
+            value = self.offset if c == 1 else -self.offset if c == -1 else self.offset / c
+            bound = index, c.numerator > 0, value
+        object.__setattr__(self, "bound", bound)
+
+    def value(self, x: Sequence[Fraction], y: Sequence[Fraction]) -> Fraction:
+        """output . y + input . x - offset."""
+        return self.reach(x, y, y)[0]
+
+    def reach(
+        self, x: Sequence[Fraction], low: Sequence[Fraction], high: Sequence[Fraction]
+    ) -> tuple[Fraction, Fraction]:
+        """(least, largest) value at x and outputs between `low` and `high`."""
+        start = sum((c * x[i] for i, c in self.input), -self.offset)
+        least = sum((c * (low if c > 0 else high)[i] for i, c in self.output), start)
+        return least, sum((c * (high if c > 0 else low)[i] for i, c in self.output), start)
+
+
+Disjuncts = Sequence[Sequence[Row]]
+
+
+def violation(
+    disjuncts: Disjuncts, x: Sequence[Fraction], low: Sequence[Fraction], high: Sequence[Fraction]
+) -> tuple[Fraction, Fraction]:
+    """(least, largest) max over disjuncts of min over their rows, at x and outputs between `low` and `high`; exact
+    where these are equal. There must be a disjunct, and a row in each."""
+    ends = [
+        [min(row.reach(x, low, high)[end] for row in disjunct) for disjunct in disjuncts]
+        for end in (0, 1)
+    ]
+    return max(ends[0]), max(ends[1])
