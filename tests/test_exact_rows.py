@@ -13,6 +13,7 @@ from fractions import Fraction
 from itertools import combinations, pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ from verify.errors import SolverError
 from verify.ir.graph import Network
 from verify.method import Method
 from verify.rows import Disjuncts, Row, violation
+from verify.sets import Box, Polytope
 from verify.vnnlib import Property
 
 PROPERTIES = int(os.environ.get("VERIFY_EXACT_ROWS", "200"))
@@ -128,6 +130,19 @@ def rounding(prop: Property) -> Fraction:
     rows = [row for case in prop.cases for disjunct in case.disjuncts for row in disjunct]
     sizes = (sum(abs(c) for _, c in (*row.output, *row.input)) * 40 + abs(row.offset) for row in rows)
     return max(sizes) / (1 << 48)
+
+
+def test_a_polytope_for_a_solver_holds_the_exact_one() -> None:
+    """The only point of the set is a corner of the box; rows rounded to the nearest float64 exclude it."""
+    rows = np.array([[[Fraction((1 << 53) + 1), Fraction(-(1 << 53))], [Fraction(1, 3), Fraction(1, 7)]]], dtype=object)
+    point = np.array([Fraction(3), Fraction(3)], dtype=object)
+    bounds = (rows[0] @ point)[None]
+    low, high = np.array([[Fraction(0)] * 2], dtype=object), point[None]
+    sets = Polytope(Box(low, high, torch.float64), rows, bounds)
+    a, b = sets.linear_rows(0)
+    assert all(sum(Fraction(c) * x for c, x in zip(row, point, strict=True)) <= Fraction(most)
+               for row, most in zip(a.tolist(), b.tolist(), strict=True))
+    assert float(sets.support(torch.ones(1, 1, 2, dtype=torch.float64))) >= 6
 
 
 METHODS: dict[str, Method] = {

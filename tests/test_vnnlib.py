@@ -234,6 +234,43 @@ def test_a_normal_form_that_explodes_is_refused(tmp_path):
         read(tmp_path, declarations(1, 1) + unit_box(1) + choice * 30)
 
 
+HOSTILE = {
+    "factors": (f"(assert (<= (* X_0 {'9e400 ' * 3000}) 1))", "a product has a number of more than"),
+    "small factors": (f"(assert (<= (* X_0 {'9e-400 ' * 3000}) 1))", "a product has a number of more than"),
+    "exponent": ("(assert (<= X_0 1e-9999))", "too large an exponent"),
+    "disjuncts": ("".join(f"(assert (or (<= Y_0 {k}) (>= Y_0 {k + 1})))" for k in range(19)), "524288 disjuncts"),
+    "nested or": (f"(assert {'(or ' * 50_000}(<= Y_0 1){'(<= Y_0 1))' * 50_000})", "nested too deeply"),
+    "nested and": (f"(assert {'(and ' * 50_000}(<= Y_0 1){'(<= Y_0 1))' * 50_000})", "nested too deeply"),
+    "nested sum": ("".join(f"(declare-const X_{i} Real)" for i in range(1, 9000))
+                   + f"(assert (<= {''.join(f'(+ X_{i} ' for i in range(9000))}1{')' * 9000} 1))", "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_small_file_cannot_ask_for_much(tmp_path, text, said):
+    start = time.process_time()
+    with pytest.raises(InputError, match=said):
+        read(tmp_path, declarations(1, 1) + unit_box(1) + text)
+    assert time.process_time() - start < 5
+
+
+def test_texts_boxes_and_rows_have_limits(tmp_path, monkeypatch):
+    choices = "".join(f"(and (<= X_0 0.{k}) (<= Y_0 {k}))" for k in range(1, 9))
+    text = declarations(10, 1) + unit_box(10) + f"(assert (or {choices}))"
+    prop = read(tmp_path, text)
+    monkeypatch.setattr("verify.spec.LARGEST", 7)
+    with pytest.raises(InputError, match="the rows need 8 coefficients"):
+        prop.problem_parts((10,), torch.float32)
+    monkeypatch.setattr("verify.vnnlib.cases.ENTRIES", 79)
+    with pytest.raises(InputError, match="more than 79 bounds"):
+        read(tmp_path, text)
+    packed = tmp_path / "zeros.vnnlib.gz"
+    packed.write_bytes(gzip.compress(b" " * 100_000))
+    monkeypatch.setattr("verify.vnnlib.cases.LONGEST", 99_999)
+    with pytest.raises(InputError, match="more than 99999 bytes"):
+        read_vnnlib(packed)
+
+
 def test_deep_nesting_does_not_recurse(tmp_path):
     depth = 20_000
     text = declarations(1, 1) + unit_box(1) + f"(assert {'(and ' * depth}(<= Y_0 1){')' * depth})"
@@ -267,6 +304,42 @@ def test_a_property_of_another_network_is_refused(tmp_path):
         prop.problem_parts((2,), torch.float32, outputs=3)
     with pytest.raises(InputError, match="has 3 inputs"):
         prop.contains(np.zeros(3), np.zeros(1))
+
+
+WARNED = {
+    "nothing": ("(assert (or (<= Y_0 1) (>= Y_1 (+ X_0 X_1))))", []),
+    "low above high": ("(assert (>= X_1 1.5))(assert (<= (+ Y_0 Y_1) 1))",
+                       ["X_1 has a lower bound 1.5 above its upper bound 1.0, so that no input is allowed"]),
+    "one empty case": ("(assert (or (and (<= X_0 -1) (<= Y_0 1)) (<= Y_1 1)))",
+                       ["X_0 has a lower bound 0.0 above its upper bound -1.0, in some case, which is left out"]),
+    "empty polytope": ("(assert (>= (+ X_0 X_1) 3))(assert (<= (+ Y_0 Y_1) 1))",
+                       ["a constraint over several inputs excludes the whole input box, so that no input is allowed"]),
+    "silent output": ("(assert (<= Y_0 1))", ["1 of 2 outputs are in no constraint (Y_1)"]),
+    "no output": ("", ["no constraint speaks of an output: every allowed input satisfies the file"]),
+    "true constant": ("(assert (<= 0.5 1))(assert (<= Y_0 Y_1))",
+                      ["a comparison speaks of no variable: 0 >= -0.5 is always true"]),
+    "false constant": ("(assert (or (>= Y_0 Y_1) (>= (- Y_0 Y_0) 0.25)))",
+                       ["a comparison speaks of no variable: 0 >= 0.25 is always false"]),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), WARNED.values(), ids=WARNED.keys())
+def test_what_is_hardly_meant_is_told_in_one_sentence(tmp_path, text, said):
+    prop = read(tmp_path, declarations(2, 2) + unit_box(2) + text)
+    assert list(prop.warnings) == said
+    assert (prop.cases == ()) == any("no input is allowed" in sentence for sentence in said)
+
+
+def test_a_byte_order_mark_and_declared_functions_are_read(tmp_path):
+    text = declarations(1, 1) + unit_box(1) + "(assert (<= Y_0 1))\n"
+    path = tmp_path / "marked.vnnlib"
+    path.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    functions = re.sub(r"declare-const (\w+) Real", r"declare-fun \1 ( ) Real", text)
+    plain = read(tmp_path, text).cases[0].disjuncts
+    assert read_vnnlib(path).cases[0].disjuncts == read(tmp_path, functions).cases[0].disjuncts == plain
+    for bad in ("(declare-fun f (Real) Real)", "(declare-fun X_9 Real)", "(declare-const X_9 () Real)"):
+        with pytest.raises(InputError, match="line 6"):
+            read(tmp_path, text + bad)
 
 
 # -- size --------------------------------------------------------------------------------------------------------------

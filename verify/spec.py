@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from verify.errors import InputError
 from verify.rationals import round_down
 from verify.rows import Disjuncts, Row, Terms
+
+LARGEST = 1 << 26  # coefficients of a specification of rows
 
 
 @dataclass(frozen=True)
@@ -168,10 +171,13 @@ def from_rows(cases: Sequence[Disjuncts], outputs: int, inputs: int, dtype: torc
 
     Coefficients are rounded to the nearest float of `dtype` (float32 or float64) and offsets downward; `wide` has them
     in float64. Nothing is proved by them before `outward` has allowed for what rounding changed. Raises InputError for
-    a number that is beyond the largest float.
+    a number that is beyond the largest float, and for more than LARGEST coefficients.
     """
     rows = [[(d, row) for d, disjunct in enumerate(case) for row in disjunct] for case in cases]
     shape = (len(rows), max(map(len, rows), default=0))
+    mixes = any(row.input for listed in rows for _, row in listed)
+    if (entries := prod(shape) * (outputs + inputs * mixes)) > LARGEST:
+        raise InputError(f"the rows need {entries} coefficients, more than {LARGEST}; split the property")
     offset = np.full(shape, Fraction(0), dtype=object)
     disjunct = torch.zeros(shape, dtype=torch.long)
     mask = torch.zeros(shape, dtype=torch.bool)
@@ -182,7 +188,7 @@ def from_rows(cases: Sequence[Disjuncts], outputs: int, inputs: int, dtype: torc
     indexed = [(c, r, row) for c, listed in enumerate(rows) for r, (_, row) in enumerate(listed)]
     output = _dense([(c, r, i, v) for c, r, row in indexed for i, v in row.output], (*shape, outputs))
     mixed = [(c, r, i, v) for c, r, row in indexed for i, v in row.input]
-    given = _dense(mixed, (*shape, inputs)) if mixed else None
+    given = _dense(mixed, (*shape, inputs)) if mixes else None
     wide = Specification(output, round_down(offset, torch.float64), disjunct, mask, given)
     moved = None if given is None else given.to(dtype)
     near = Specification(output.to(dtype), round_down(offset, dtype), disjunct, mask, moved)

@@ -45,6 +45,8 @@ def vnnlib(
     homes = shared(homes_of(methods), workers, proved)
     left = None if timeout is None else timeout - (time.perf_counter() - start)
     decision = decide(model, prop, homes, left, output.note_bracket, proof=proved)
+    for warning in decision.warnings:
+        output.note(f"warning: {prop}: {warning}")
     if decision.reason:
         output.note(f"{decision.answer}: {decision.reason}")
     found = decision.witness

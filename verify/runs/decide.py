@@ -38,13 +38,14 @@ class Answer(StrEnum):
 class Decision:
     """The answer, why it is not more than that, the method that decided, and for sat the witness, whose `levels` say
     where it violates: F always, R where that was computed and is so. For unsat the proof, if one was asked for; it has
-    no certificate where none was found."""
+    no certificate where none was found. `warnings` are those of the property."""
 
     answer: Answer
     reason: str = ""
     witness: Witness | None = None
     method: str = ""
     proof: Proof | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -85,7 +86,9 @@ def decide(
     network, asked = read(model), read_vnnlib(prop)
     problem = from_vnnlib(network, asked)
     try:
-        return _first(model, asked, problem, homes, timeout, tell, proof, start)
+        found = _first(model, asked, problem, homes, timeout, tell, proof, start)
+        reason = found.reason if asked.cases else "no input is allowed"
+        return replace(found, reason=reason, warnings=asked.warnings)
     except Contradiction as crossing:
         raise of_property(crossing, problem, model, prop, bundles) from crossing
 

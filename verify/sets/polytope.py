@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError
+from verify.rationals import round_up
 from verify.sets.base import InputSet
 from verify.sets.box import Box
 from verify.sets.halfspaces import Halfspaces
@@ -97,7 +98,15 @@ class Polytope(InputSet):
         return Polytope(self.box.double(), self.rows, self.bounds)
 
     def linear_rows(self, case: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.rows[case].astype(np.float64), self.bounds[case].astype(np.float64)
+        """The rows rounded to float64, their bounds raised by what that may change over the box and rounded up."""
+        exact, bounds = self.rows[case], self.bounds[case].copy()
+        rows = exact.astype(np.float64)
+        largest = torch.maximum(self.low[case].abs(), self.high[case].abs()).flatten().tolist()
+        for r, i in zip(*exact.nonzero(), strict=True):
+            error = abs(exact[r, i] - Fraction(float(rows[r, i])))
+            if error:
+                bounds[r] += error * Fraction(largest[i])
+        return rows, round_up(bounds, torch.float64).numpy()
 
     @cached_property
     def _floats(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

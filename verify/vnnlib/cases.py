@@ -18,6 +18,8 @@ from verify.vnnlib.parser import Branch, Script, parse
 from verify.vnnlib.property import Case, Property
 
 ALWAYS = Row((), (), Fraction(0))  # 0 >= 0
+LONGEST = 1 << 27  # bytes of text, unpacked
+ENTRIES = 20_000_000  # bounds of inputs, of all cases together
 Side = list[Fraction | None]
 Box = tuple[Side, Side]  # low and high, None where nothing is known
 
@@ -25,20 +27,25 @@ Box = tuple[Side, Side]  # low and high, None where nothing is known
 def read_vnnlib(path: str | Path) -> Property:
     """Reads a .vnnlib or .vnnlib.gz file.
 
-    Raises InputError with the file and the line for what is missing, damaged, outside VNN-LIB 1.0, or leaves an input
-    without a bound on both sides in some case.
+    Raises InputError with the file and the line for what is missing, damaged, outside VNN-LIB 1.0 or the parser's
+    limits, has more than LONGEST bytes, needs more than ENTRIES bounds of inputs, or leaves an input without a bound on
+    both sides in some case.
     """
     script = parse(_text(Path(path)), str(path))
     cases = _Cases(script)
     for branch in script.branches:
         cases.add(branch)
-    return Property(script.source, script.inputs, script.outputs, cases.finish())
+    found = cases.finish()
+    return Property(script.source, script.inputs, script.outputs, found, cases.warnings(bool(found)))
 
 
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            data = file.read(LONGEST + 1)
+        if len(data) > LONGEST:
+            raise InputError(f"{path}: has more than {LONGEST} bytes of text; split the property")
+        return data.decode("utf-8-sig")
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise InputError(f"{path}: is not a complete gzip file; fetch it again") from None
     except OSError as error:
@@ -55,7 +62,7 @@ class _Part:
     bounds: list[tuple[int, bool, Fraction]] = field(default_factory=list)
     cuts: list[Row] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
-    possible: bool = True
+    constants: list[Row] = field(default_factory=list)
 
     @classmethod
     def of(cls, group: tuple[Row, ...]) -> _Part:
@@ -67,9 +74,13 @@ class _Part:
                 part.rows.append(row)
             elif row.input:
                 part.cuts.append(row)
-            elif row.offset > 0:
-                part.possible = False
+            else:
+                part.constants.append(row)
         return part
+
+    @property
+    def possible(self) -> bool:
+        return all(row.offset <= 0 for row in self.constants)
 
 
 class _Cases:
@@ -77,6 +88,9 @@ class _Cases:
 
     def __init__(self, script: Script) -> None:
         self.script = script
+        self.bounds = 0  # of inputs, in all sets so far
+        self.empty: dict[int, tuple[Fraction, Fraction]] = {}  # inputs whose bounds left none, with the first such
+        self.outside = False  # whether a box lay outside one of its cuts
         self.parts: dict[int, _Part] = {}  # of a group, by identity: branches share groups
         self.trunks: dict[int, Box | None] = {}  # box of the first group, which all branches of a formula share
         self.by_groups: dict[tuple[int, ...], list[tuple[Row, ...]] | None] = {}
@@ -102,14 +116,19 @@ class _Cases:
 
     def disjuncts_of(self, shaping: list[_Part]) -> list[tuple[Row, ...]] | None:
         """The list that collects the disjuncts of this input set; None where its box is empty."""
+        self.bounds += self.script.inputs
+        if self.bounds > ENTRIES:
+            raise InputError(
+                f"{self.script.source}: its input sets need more than {ENTRIES} bounds; split the property"
+            )
         unknown: Side = [None] * self.script.inputs
         box: Box | None = (unknown, unknown)
         if shaping:
             first = id(shaping[0])
             if first not in self.trunks:
-                self.trunks[first] = _tightened(box, shaping[:1])
+                self.trunks[first] = self.tightened(box, shaping[:1])
             box = self.trunks[first]
-        box = box and _tightened(box, shaping[1:])
+        box = box and self.tightened(box, shaping[1:])
         if box is None:
             return None
         low, high = box
@@ -123,23 +142,59 @@ class _Cases:
         cuts = frozenset(cut for part in shaping for cut in part.cuts)
         return self.by_set.setdefault((tuple(low), tuple(high), cuts), [])
 
+    def tightened(self, box: Box, parts: list[_Part]) -> Box | None:
+        """The box cut by the parts' bounds, or None where it becomes empty."""
+        low, high = list(box[0]), list(box[1])
+        for part in parts:
+            for i, is_low, value in part.bounds:
+                below, above = low[i], high[i]
+                if is_low and (below is None or value > below):
+                    low[i] = below = value
+                elif not is_low and (above is None or value < above):
+                    high[i] = above = value
+                if below is not None and above is not None and below > above:
+                    self.empty.setdefault(i, (below, above))
+                    return None
+        return low, high
+
     def finish(self) -> tuple[Case, ...]:
-        return tuple(_case(low, high, cuts, found) for (low, high, cuts), found in self.by_set.items())
+        """The cases, without those whose box lies outside one of their cuts."""
+        found = []
+        for (low, high, cuts), disjuncts in self.by_set.items():
+            if all(_reach(cut, low, high) >= 0 for cut in cuts):
+                found.append(_case(low, high, cuts, disjuncts))
+            else:
+                self.outside = True
+        return tuple(found)
+
+    def warnings(self, is_allowed: bool) -> tuple[str, ...]:
+        """What the file says that its author may not have meant, a sentence each.
+
+        is_allowed: whether any case is left.
+        """
+        told, parts = [], self.parts.values()
+        where = "in some case, which is left out" if is_allowed else "so that no input is allowed"
+        for i, (low, high) in list(self.empty.items())[:1]:
+            told.append(f"X_{i} has a lower bound {float(low)!r} above its upper bound {float(high)!r}, {where}")
+        if self.outside:
+            told.append(f"a constraint over several inputs excludes the whole input box, {where}")
+        spoken = {i for part in parts for row in part.rows for i, _ in row.output}
+        silent = [f"Y_{i}" for i in range(self.script.outputs) if i not in spoken]
+        if not spoken:
+            told.append("no constraint speaks of an output: every allowed input satisfies the file")
+        elif silent:
+            names = ", ".join(silent[:5]) + (", .." if len(silent) > 5 else "")
+            told.append(f"{len(silent)} of {self.script.outputs} outputs are in no constraint ({names})")
+        constants = [row for part in parts for row in part.constants]
+        if constants:
+            told.append(f"a comparison speaks of no variable: 0 >= {float(constants[0].offset)!r} is always "
+                        f"{'true' if constants[0].offset <= 0 else 'false'}")
+        return tuple(told)
 
 
-def _tightened(box: Box, parts: list[_Part]) -> Box | None:
-    """The box cut by the parts' bounds, or None where it becomes empty."""
-    low, high = list(box[0]), list(box[1])
-    for part in parts:
-        for i, is_low, value in part.bounds:
-            below, above = low[i], high[i]
-            if is_low and (below is None or value > below):
-                low[i] = below = value
-            elif not is_low and (above is None or value < above):
-                high[i] = above = value
-            if below is not None and above is not None and below > above:
-                return None
-    return low, high
+def _reach(cut: Row, low: tuple[Fraction, ...], high: tuple[Fraction, ...]) -> Fraction:
+    """The largest value of a row over inputs alone on a box."""
+    return sum((c * (high if c > 0 else low)[i] for i, c in cut.input), -cut.offset)
 
 
 def _case(

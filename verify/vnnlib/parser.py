@@ -4,8 +4,13 @@ One regular expression cuts the text into tokens, and a stack reduces each expre
 that nothing recurses. A comparison without inner parentheses, which is what files of megabytes consist of, is a single
 token; equal tokens are reduced once and share their row.
 
-The language: (declare-const X_i Real), (declare-const Y_i Real), (assert f), and, or, <=, >=, and terms with +, - and *
-by constants. VNN-LIB 1.0 compares with <= and >= only; < and > are refused, for a closed set is not the open one.
+The language: (declare-const X_i Real), (declare-const Y_i Real), also written (declare-fun X_i () Real), (assert f),
+and, or, <=, >=, and terms with +, - and * by constants. VNN-LIB 1.0 compares with <= and >= only; < and > are refused,
+for a closed set is not the open one.
+
+What a file may ask for is limited, so that a small one cannot take hours or gigabytes: a number has at most DIGITS
+digits and an exponent of at most EXPONENT, a product of numbers at most BITS bits, and nested terms and formulas are
+copied and multiplied out up to WORK variables and rows in all.
 """
 
 from __future__ import annotations
@@ -26,7 +31,9 @@ Formula = Row | list[Branch]
 Form = dict[str, Fraction]  # a linear form: coefficient of each variable, and the constant under ""
 
 ZERO, ONE = Fraction(0), Fraction(1)
-LIMIT = 1_000_000  # disjuncts of the normal form
+DIGITS, EXPONENT = 1000, 400  # of a number, which a float cannot be beyond 1e308
+BITS = 10_000  # of the numerator and the denominator of a product
+WORK = 3_000_000  # some seconds' worth
 COMMENT = re.compile(r";[^\n]*")
 TOKEN = re.compile(r"\(\s*[<>]=?[^()]*\)|[()]|[^\s()]+")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?", re.ASCII)
@@ -60,7 +67,7 @@ def parse(text: str, source: str) -> Script:
     try:
         reader.read(TOKEN.findall(text))
         inputs, outputs = reader.count("X"), reader.count("Y")
-        return Script(source, inputs, outputs, _conjunction(reader.asserted), text, reader.declared)
+        return Script(source, inputs, outputs, reader.conjunction(reader.asserted), text, reader.declared)
     except _ReadError as problem:
         raise InputError(f"{source}, line {_line(text, reader.at)}: {problem}") from None
 
@@ -75,19 +82,27 @@ class _Reader:
 
     def __init__(self) -> None:
         self.at = 0
+        self.work = 0
         self.declared: dict[str, int] = {}
         self.asserted: list[Formula] = []
         self.meanings: dict[str, Callable[[list[Any]], Any]] = {
             "declare-const": self.declare,
+            "declare-fun": self.declare_function,
             "assert": self.assertion,
-            "and": lambda items: _conjunction(_formulas(items, "and")),
-            "or": lambda items: _disjunction(_formulas(items, "or")),
+            "and": lambda items: self.conjunction(_formulas(items, "and")),
+            "or": lambda items: self.disjunction(_formulas(items, "or")),
             "<=": lambda items: self.comparison(items[::-1]),
             ">=": self.comparison,
             "+": lambda items: _sum(self.terms(items)),
             "-": self.difference,
             "*": lambda items: _product(self.terms(items)),
         }
+
+    def spend(self, amount: int, why: str = "terms and formulas are nested too deeply") -> None:
+        """Counts variables and rows that are about to be copied."""
+        self.work += amount
+        if self.work > WORK:
+            raise _ReadError(f"{why}; the file needs more than {WORK} copies of its parts, split the property")
 
     def read(self, tokens: list[str]) -> None:
         stack: list[list[Any]] = [[]]
@@ -102,7 +117,9 @@ class _Reader:
                 if not starts:
                     raise _ReadError("this ')' closes nothing; remove it")
                 self.at = starts.pop()
-                stack[-2].append(self.reduce(stack.pop()))
+                items = stack.pop()
+                arguments = not items and stack[-1][:1] == ["declare-fun"]
+                stack[-1].append(() if arguments else self.reduce(items))
             elif token[0] == "(":
                 if token not in rows:
                     rows[token] = self.reduce(token[1:-1].split())
@@ -136,6 +153,11 @@ class _Reader:
         if name in self.declared:
             raise _ReadError(f"{name} is declared twice; remove one declaration")
         self.declared[name] = self.at
+
+    def declare_function(self, items: list[Any]) -> None:
+        if len(items) != 3 or items[1] != ():
+            raise _ReadError("a function without arguments is declared by (declare-fun X_0 () Real)")
+        self.declare([items[0], items[2]])
 
     def assertion(self, items: list[Any]) -> None:
         if len(items) != 1:
@@ -171,6 +193,7 @@ class _Reader:
 
     def term(self, item: Any) -> Form:
         if isinstance(item, dict):
+            self.spend(len(item))
             return item
         if not isinstance(item, str):
             raise _ReadError("a formula stands where a term is expected; compare terms, join formulas with and, or")
@@ -181,6 +204,35 @@ class _Reader:
         if VARIABLE.fullmatch(item):
             raise _ReadError(f"{item} is not declared; add (declare-const {item} Real) before its first use")
         raise _ReadError(f"{item!r} is neither a decimal number nor a variable")
+
+    def conjunction(self, formulas: list[Formula]) -> list[Branch]:
+        """Multiplies the branches out; the rows that hold in every branch form one group, which all branches share."""
+        rows: list[Row] = []
+        choices: list[list[Branch]] = []
+        for formula in formulas:
+            if isinstance(formula, Row):
+                rows.append(formula)
+            elif len(formula) == 1:
+                self.spend(sum(map(len, formula[0])))
+                rows.extend(chain.from_iterable(formula[0]))
+            else:
+                choices.append(formula)
+        disjuncts = math.prod(map(len, choices))
+        self.spend(2 * disjuncts * len(choices), f"the formula has {disjuncts} disjuncts in normal form")
+        branches: list[Branch] = [(tuple(rows),) if rows else ()]
+        for choice in choices:
+            branches = [branch + more for branch in branches for more in choice]
+        return branches
+
+    def disjunction(self, formulas: list[Formula]) -> list[Branch]:
+        branches: list[Branch] = []
+        for formula in formulas:
+            if isinstance(formula, Row):
+                branches.append(((formula,),))
+            else:
+                self.spend(len(formula))
+                branches += formula
+        return branches
 
     def count(self, kind: str) -> int:
         """Number of variables X or Y, which are numbered from 0 without gaps."""
@@ -200,46 +252,15 @@ def _formulas(items: list[Any], head: str) -> list[Formula]:
     return items
 
 
-def _conjunction(formulas: list[Formula]) -> list[Branch]:
-    """Multiplies the branches out; the rows that hold in every branch form one group, which all branches share."""
-    rows: list[Row] = []
-    choices: list[list[Branch]] = []
-    for formula in formulas:
-        if isinstance(formula, Row):
-            rows.append(formula)
-        elif len(formula) == 1:
-            rows.extend(chain.from_iterable(formula[0]))
-        else:
-            choices.append(formula)
-    _check_size(math.prod(map(len, choices)))
-    branches: list[Branch] = [(tuple(rows),) if rows else ()]
-    for choice in choices:
-        branches = [branch + more for branch in branches for more in choice]
-    return branches
-
-
-def _disjunction(formulas: list[Formula]) -> list[Branch]:
-    branches: list[Branch] = []
-    for formula in formulas:
-        branches += [((formula,),)] if isinstance(formula, Row) else formula
-    _check_size(len(branches))
-    return branches
-
-
-def _check_size(disjuncts: int) -> None:
-    if disjuncts > LIMIT:
-        raise _ReadError(f"the formula has {disjuncts} disjuncts in normal form, more than {LIMIT}; split the property")
-
-
 def _number(text: str) -> Fraction:
     """The rational of a decimal literal; three times as fast as Fraction(text), and most of a file is numbers."""
     mantissa, _, exponent = text.lower().partition("e")
     whole, _, decimals = mantissa.partition(".")
-    power = int(exponent or 0) - len(decimals)
-    try:
-        digits = int(whole + decimals)
-    except ValueError:
-        raise _ReadError(f"the number {text[:20]}... has too many digits; shorten it") from None
+    shift = int(exponent or 0)
+    if len(mantissa) > DIGITS or abs(shift) > EXPONENT:
+        raise _ReadError(f"the number {text[:20]} has too many digits (over {DIGITS}) or too large an exponent "
+                         f"(over {EXPONENT}); shorten it")
+    power, digits = shift - len(decimals), int(whole + decimals)
     return Fraction(digits * 10**power) if power >= 0 else Fraction(digits, 10**-power)
 
 
@@ -266,4 +287,6 @@ def _product(forms: list[Form]) -> Form:
         constant, other = (product, form) if product.keys() <= {""} else (form, product)
         factor = constant.get("", ZERO)
         product = {name: factor * coefficient for name, coefficient in other.items()}
+        if any(max(v.numerator.bit_length(), v.denominator.bit_length()) > BITS for v in product.values()):
+            raise _ReadError(f"a product has a number of more than {BITS} bits; shorten its factors")
     return product

@@ -58,12 +58,14 @@ class Property:
         inputs, outputs: numbers of variables X_0 .. and Y_0 .., row-major over the network's tensors without the batch.
         cases: disjuncts with the same input set share a case. Empty boxes are dropped; with no case left the file is
             unsatisfiable whatever the network does.
+        warnings: what its author may not have meant, a sentence each.
     """
 
     source: str
     inputs: int
     outputs: int
     cases: tuple[Case, ...]
+    warnings: tuple[str, ...] = ()
 
     def contains(self, x: np.ndarray | Tensor, y: np.ndarray | Tensor) -> bool:
         """Whether (x, y) satisfies the file, in rationals with no tolerance; x and y of any shape, floats or rationals.
