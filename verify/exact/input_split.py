@@ -31,6 +31,7 @@ class InputSplit(Frontier):
         """cutoff: (cases,) float64. A record gets the splits; the boxes of its nodes are not clipped."""
         self.problem = problem.wide.merged
         self.batch = BATCH[problem.network.device.type]
+        self.varies = self.problem.inputs.varies.flatten(1)  # (cases, inputs)
         tasks = Tasks(self.problem)
         inputs, case = self.problem.inputs, tasks.case
         task = torch.arange(len(case), device=case.device)
@@ -95,12 +96,14 @@ class InputSplit(Frontier):
         return Proposals(cases[left], best.point[left])
 
     def _keep(self, domains: Domains, score: Tensor) -> None:
-        """Puts domains into the pool with the axis to halve, the widest where no input has a score (n, inputs). What
-        holds no float between its ends is closed as it is."""
-        width = domains.high - domains.low
-        axis = torch.where(score.amax(1, keepdim=True) > 0, score, width).argmax(1)
-        middle = (domains.low + domains.high) / 2
-        can = ((middle > domains.low) & (middle < domains.high)).gather(1, axis[:, None])[:, 0]
+        """Puts domains into the pool with the axis to halve: of the inputs that vary, and have a float between their
+        ends, that of the largest score (n, inputs), or the widest where none has one. What has no such input is closed
+        as it is."""
+        width, middle = domains.high - domains.low, (domains.low + domains.high) / 2
+        can = (middle > domains.low) & (middle < domains.high) & self.varies[self.tasks.case[domains.task]]
+        score = score.masked_fill(~can, 0)
+        axis = torch.where(score.amax(1, keepdim=True) > 0, score, width.masked_fill(~can, 0)).argmax(1)
+        can = can.gather(1, axis[:, None])[:, 0]
         self.close(self.tasks.case[domains.task[~can]], domains.above[~can])
         index = can.nonzero().flatten()
         picked = domains.take(index)

@@ -66,7 +66,7 @@ class Relaxed:
         network = problem.network
         shape = network.input_shape
         self.inputs = Box(domains.low.reshape(-1, *shape), domains.high.reshape(-1, *shape))
-        self.forward = Forward(network, Interval(self.inputs.low, self.inputs.high))
+        self.forward = Forward(network, Interval(self.inputs.low, self.inputs.high), problem.inputs.varies.any(0))
         backward, self.boxes = sweep(network, self.inputs, self.forward)
         self.owner, self.place = tasks.mask[domains.task].nonzero(as_tuple=True)
         unit = torch.eye(tasks.mask.shape[1], dtype=torch.float64, device=self.owner.device)

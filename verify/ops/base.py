@@ -17,9 +17,13 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Parameters = tuple[Tensor, ...]
+
+
+NARROW = 64  # units in the last place, of 1 at least, up to which an interval is one of a constant
 
 
 class Interval(NamedTuple):
@@ -27,6 +31,13 @@ class Interval(NamedTuple):
 
     low: Tensor
     high: Tensor
+
+    @property
+    def is_wide(self) -> Tensor:
+        """Where the bounds are further apart than rounding makes those of a constant, bool: nothing is won by splitting
+        the others."""
+        size = self.low.abs().maximum(self.high.abs()).clamp(min=1.0)
+        return self.high - self.low > NARROW * torch.finfo(size.dtype).eps * size
 
     def meet(self, other: Interval) -> Interval:
         """The intersection of two valid intervals; where rounding makes them cross, both ends of `self` stay."""
@@ -113,6 +124,10 @@ class Nonlinear(Op):
     @abstractmethod
     def unstable(self, p: Parameters, box: Interval) -> Tensor:
         """The entries of the input on whose bounds the lines depend, all others being decided; bool, box's shape."""
+
+    def reached(self, p: Parameters, marked: Tensor) -> Tensor:
+        """The entries of the output that depend on marked ones of the input, bool; by default those at their places."""
+        return marked
 
 
 class Encoder(ABC):

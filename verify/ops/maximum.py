@@ -40,6 +40,9 @@ class Max(Nonlinear):
         places = p[0].reshape(1, -1).expand(counts.shape[0], -1)
         return (counts.scatter_add(1, places, open_groups.flatten(1).to(counts)) > 0).reshape(box.low.shape)
 
+    def reached(self, p: Parameters, marked: Tensor) -> Tensor:
+        return self._gather(p, marked).any(-1)
+
     def relax(self, p: Parameters, box: Interval) -> Lines:
         """Below: the member with the largest lower bound. Above: with i the member of largest upper bound and M the
         largest upper bound of the others, max <= max(x_i, M), whose chord over [low_i, high_i] bounds it; where

@@ -43,8 +43,8 @@ class Smooth(Nonlinear):
         return Interval(low - _slack(low), high + _slack(high))
 
     def unstable(self, p: Parameters, box: Interval) -> Tensor:
-        """Where the interval is more than a point; bool."""
-        return box.high > box.low
+        """Where the interval is more than what rounding makes of a point; bool."""
+        return box.is_wide
 
     def relax(self, p: Parameters, box: Interval) -> Lines:
         """Sound as the module's text says; trusts the library's f and f' to a few ulps."""

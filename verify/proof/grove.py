@@ -80,7 +80,7 @@ class Grove:
         lacking = ~self.weight[numbers].any(1)
         if not lacking.any():
             return
-        relaxed, _ = self._relaxed(forest, nodes[lacking])
+        relaxed, _, _ = self._relaxed(forest, nodes[lacking])
         share = relaxed.best_rows()
         rest = (~(relaxed.bounds < 0)).nonzero().flatten()
         if share.shape[1] > 1 and len(rest):
@@ -89,9 +89,10 @@ class Grove:
 
     def _split(self, tree: Tree, forest: Forest, nodes: np.ndarray) -> bool:
         """Halves these leaves along the inputs to blame most; whether all could be."""
-        relaxed, (low, high) = self._relaxed(forest, nodes)
+        relaxed, roots, (low, high) = self._relaxed(forest, nodes)
         blame = relaxed.blame(torch.arange(len(nodes), device=relaxed.bounds.device)).cpu().numpy()
-        width = high - low
+        varies = self.prover.problem.wide.inputs.varies.flatten(1).cpu().numpy()
+        width = (high - low) * varies[[self.tasks[r][0] for r in roots]]
         axis = np.where(blame.max(1, keepdims=True) > 0, blame * (width > 0), width).argmax(1)
         every = np.arange(len(nodes))
         low, high = low[every, axis], high[every, axis]
@@ -100,8 +101,10 @@ class Grove:
         self.record.branches.split(*map(torch.from_numpy, (numbers, axis, point)))
         return bool(((low < point) & (point < high)).all())
 
-    def _relaxed(self, forest: Forest, nodes: np.ndarray) -> tuple[Relaxed, tuple[np.ndarray, np.ndarray]]:
-        """The relaxation of these nodes' boxes, and the boxes."""
+    def _relaxed(
+        self, forest: Forest, nodes: np.ndarray
+    ) -> tuple[Relaxed, list[int], tuple[np.ndarray, np.ndarray]]:
+        """The relaxation of these nodes' boxes, their roots, and the boxes."""
         problem, number = self.prover.problem.wide.merged, self.prover.kernel.number
         tasks = Tasks(problem)
         place = {pair: n for n, pair in enumerate(zip(tasks.case.tolist(), tasks.disjunct.tolist(), strict=True))}
@@ -112,4 +115,4 @@ class Grove:
         above = torch.full((len(nodes),), torch.inf, dtype=torch.float64)
         parts = (task, torch.from_numpy(low), torch.from_numpy(high), above, torch.from_numpy(nodes))
         domains = Domains(*(part.to(problem.owner.device) for part in parts))
-        return Relaxed(problem, tasks, domains), (low, high)
+        return Relaxed(problem, tasks, domains), root.tolist(), (low, high)

@@ -27,7 +27,7 @@ from verify.bracket import Bracket, Rigour, Side, Verdict
 from verify.errors import Contradiction, SolverError, UnsupportedMethod
 from verify.method import Method
 from verify.problem import Problem
-from verify.runs.belief import CHEAP, LOOKS, as_read, met, one
+from verify.runs.belief import CHEAP, LOOKS, as_read, difference, met, one
 from verify.runs.contradiction import asked_of, crossed, where_kept
 from verify.runs.options import journaled
 from verify.runs.outcome import CLEAN, Outcome
@@ -203,6 +203,9 @@ class Cascade:
         if outcome.verdict is Verdict.FALSIFIED and not outcome.evidence:
             assert outcome.bracket.witness is not None
             found = sample_witness(part, outcome.bracket.witness[0].numpy(), self._original)
+            network = part.network.unmerged or part.network
+            if found.executed.holds is False and (other := difference(network, found.x, found.y)):
+                return outcome.failed("replay", f"at the witness, {other}")
             with torch.no_grad():
                 y = part.network(outcome.bracket.witness.to(part.network.device)).flatten(1)
             outcome = replace(outcome, evidence={"witness": found.payload(), "attacked": int(y.argmax())})

@@ -16,7 +16,7 @@ from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, from_vnnlib
 from verify.proof.prover import Proof, Source, first_margin, prove
-from verify.runs.belief import held, met
+from verify.runs.belief import difference, held, met
 from verify.runs.contradiction import of_property
 from verify.runs.options import Home, journaled
 from verify.runs.replay import members, original_outputs
@@ -148,7 +148,8 @@ def _proved(proof: Proof, method: str) -> Decision:
 
 
 def _replayed(model: Path, asked: Property, problem: Problem, bracket: Bracket) -> Decision:
-    """sat with the witness of the bracket if it stands on the original model, else unknown with the reason."""
+    """sat with the witness of the bracket if it stands on the original model, else unknown with the reason. Raises
+    InputError where the model as executed is another function than the graph that was read of it."""
     if bracket.witness is None:
         return Decision(Answer.UNKNOWN, "a violation was reported without a witness")
     x = bracket.witness[0].cpu().numpy().reshape(-1)
@@ -159,7 +160,10 @@ def _replayed(model: Path, asked: Property, problem: Problem, bracket: Bracket) 
         y = original_outputs(model, x)
     except InputError as refusal:
         return Decision(Answer.UNKNOWN, str(refusal))
-    witness = property_witness(asked, problem.network.unmerged or problem.network, points, x, y)
+    network = problem.network.unmerged or problem.network
+    witness = property_witness(asked, network, points, x, y)
     if not witness.executed.holds:
+        if other := difference(network, x, y):
+            raise InputError(f"{model}: at a witness, {other}")
         return Decision(Answer.UNKNOWN, f"the witness does not stand the replay in onnxruntime: {witness}")
     return Decision(Answer.SAT, witness=witness)

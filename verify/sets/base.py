@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+PINNED = 2.0  # units in the last place between the ends of a coordinate that is one number
+
 
 class InputSet(ABC):
     """A batch of bounded convex sets X_1 .. X_batch of inputs of one shape.
@@ -35,6 +37,13 @@ class InputSet(ABC):
     def is_box(self) -> bool:
         """Whether the set equals its hull, so that coordinates vary independently."""
         return False
+
+    @property
+    def varies(self) -> Tensor:
+        """The coordinates that are more than one number: their ends differ by more than the outward rounding of one
+        (0.1) may make them; bool (batch, *shape). All others are constants, which nobody splits."""
+        size = self.low.abs().maximum(self.high.abs())
+        return self.high - self.low > PINNED * (torch.nextafter(size, torch.full_like(size, torch.inf)) - size)
 
     @abstractmethod
     def support(self, a: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Forward linear bounds: every value as one affine form of the inputs with an error, at a cost in proportion to these.
 
 A value lies within `error` of `middle + sum_j columns_j t_j` where t in [-1, 1]^inputs says where in its box the input
-is. Affine nodes map the form; at a nonlinear node it becomes the mean of the two lines, and half of what lies between
-the lines is added to the error (Singh et al. 2018, DeepZ, with the noise symbols of the neurons summed up; Xu et al.
-2020, "forward mode LiRPA"). Looser than backward bounds by the cancellations that errors lose, but so cheap that it
+is. Only inputs that vary have columns; what rounding leaves of the others is error. Affine nodes map the form; at a
+nonlinear node it becomes the mean of the two lines, and half of what lies between the lines is added to the error
+(Singh et al. 2018, DeepZ, with the noise symbols of the neurons summed up; Xu et al. 2020, "forward mode LiRPA").
+Looser than backward bounds by the cancellations that errors lose, but so cheap that it
 decides most neurons before a backward row is spent on them, and the columns tell which input matters to which neuron.
 """
 
@@ -21,11 +22,11 @@ from verify.ops.base import Interval, Lines
 
 @dataclass(frozen=True)
 class Form:
-    """|value - (middle + columns . t)| <= error for all t in [-1, 1]^inputs.
+    """|value - (middle + columns . t)| <= error for all t in [-1, 1]^columns.
 
     Args:
         middle, error: (batch, *shape); error None for 0.
-        columns: (inputs, batch, *shape).
+        columns: (columns, batch, *shape), one for each input that varies.
     """
 
     middle: Tensor
@@ -44,12 +45,18 @@ class Form:
 class Forward:
     """Forms of the values of a graph over a batch of input boxes; lines are added as layers become known."""
 
-    def __init__(self, network: BoundGraph, box: Interval):
+    def __init__(self, network: BoundGraph, box: Interval, varies: Tensor | None = None):
+        """varies: bool (*input shape), the inputs that get columns; by default all."""
         self.network = network
         radius = (box.high - box.low) / 2
         size = radius[0].numel()
-        unit = torch.eye(size, dtype=radius.dtype, device=radius.device).reshape(size, 1, *radius.shape[1:])
-        self.forms = {network.graph.input: Form((box.low + box.high) / 2, unit * radius, None)}
+        unit, error = torch.eye(size, dtype=radius.dtype, device=radius.device), None
+        self.varying = torch.arange(size, device=radius.device)  # the inputs of the columns, (columns,)
+        if varies is not None and not bool(varies.all()):
+            self.varying = varies.flatten().nonzero().flatten()
+            unit, error = unit[self.varying], torch.where(varies, torch.zeros_like(radius), radius)
+        columns = unit.reshape(-1, 1, *radius.shape[1:]) * radius
+        self.forms = {network.graph.input: Form((box.low + box.high) / 2, columns, error)}
         # of each nonlinear node: the gap of its lines by unit of its argument's width, and the argument's columns
         self.gaps: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -100,8 +107,7 @@ class Forward:
         self._note(node.name, distance, here.box, here.columns)
 
     def _note(self, name: str, gap: Tensor, box: Interval, columns: Tensor) -> None:
-        width = (box.high - box.low).clamp(min=torch.finfo(gap.dtype).tiny)
-        self.gaps[name] = gap / width, columns
+        self.gaps[name] = torch.where(box.is_wide, gap / (box.high - box.low), 0), columns
 
     def blame(self, weights: dict[str, Tensor]) -> Tensor:
         """How much of the weighted gaps of the lines is due to each input's range; (batch, inputs).
@@ -109,11 +115,12 @@ class Forward:
         A neuron's gap is about proportional to the width of its argument, to which each input adds its column. Weights
         (batch, *shape) by the names of nonlinear nodes, what their gaps cost. A heuristic, it bounds nothing.
         """
-        total = self.forms[self.network.graph.input].columns.new_zeros(())
+        middle = self.forms[self.network.graph.input].middle.flatten(1)
+        total = torch.zeros_like(middle[:, self.varying])
         for name, weight in weights.items():
             share, columns = self.gaps[name]
             total = total + torch.einsum("bn,ibn->bi", (weight * share).flatten(1), columns.abs().flatten(2))
-        return total
+        return torch.zeros_like(middle).index_copy(1, self.varying, total)
 
 
 def _line(form: Form, index: Tensor, slope: Tensor, intercept: Tensor) -> Form:

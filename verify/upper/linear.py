@@ -136,9 +136,10 @@ def neurons(network: BoundGraph) -> int:
 def cheap_forward(network: BoundGraph, inputs: InputSet) -> Forward | None:
     """Forward bounds where they cost little beside backward ones: a column for each input that varies, against a row
     for each undecided neuron, of which there may be as many as neurons."""
-    if prod(network.input_shape) * CHEAPER > neurons(network):
+    varies = inputs.varies.any(0)
+    if int(varies.sum()) * CHEAPER > neurons(network):
         return None
-    return Forward(network, Box(inputs.low, inputs.high))
+    return Forward(network, Box(inputs.low, inputs.high), varies)
 
 
 def sweep(
