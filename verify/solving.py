@@ -2,7 +2,7 @@
 
 Methods search on the merged network; points are projected into their set, checked for exact membership and evaluated
 by the network as it was read, in its own precision and in float64. Bounds that are not numbers count as no bound; the
-two sides must not cross.
+two sides must not cross. Before a problem counts as verified the network is held against what it was read from.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ from torch import Tensor
 
 from verify.bracket import Bracket, Rigour, Side
 from verify.errors import InputError
+from verify.ir.guard import compare, points_for
 from verify.method import Method, full_float32
 from verify.problem import Problem
+
+SEED = 0  # of the points on which a network is held against what it was read from
 
 
 def solve(problem: Problem, method: Method) -> Bracket:
     """The bracket lower <= v* <= upper that one method gives, one entry a problem of the batch.
 
     Raises Contradiction where the method's own two sides cross, InputError for anything but a problem and a method's
-    value. `notes["seconds"]` is the wall time.
+    value, and where a problem would be verified of a network that is not what its file holds (see `verify.ir.guard`).
+    `notes["seconds"]` is the wall time.
     """
     if not isinstance(problem, Problem):
         raise InputError(f"solve takes a problem, not a {type(problem).__name__}; make one with verify.robustness")
@@ -36,12 +40,13 @@ def solve(problem: Problem, method: Method) -> Bracket:
         answer = method.answer(problem.merged)
         lower, witness = _replay(problem, answer.points)
         upper = torch.full_like(lower, torch.inf) if answer.upper is None else _up(problem.reduce(answer.upper), lower)
+        trusts = "; ".join(filter(None, (answer.trusts, _beside_its_source(problem, upper < 0))))
     bracket = Bracket(
         lower,
         upper,
         witness,
         below=None if witness is None else Side(method.name, Rigour.FLOAT, "F", "the network's float evaluation"),
-        above=None if answer.upper is None else Side(method.name, answer.rigour, "R", answer.trusts),
+        above=None if answer.upper is None else Side(method.name, answer.rigour, "R", trusts),
         notes={**answer.notes, "seconds": time.perf_counter() - start},
     )
     return bracket.check({"problem": problem, "method": method})
@@ -82,3 +87,18 @@ def _winners(problem: Problem, value: Tensor, lower: Tensor) -> Tensor:
     places = torch.arange(problem.cases, device=value.device)
     last = torch.full((problem.batch,), problem.cases - 1, dtype=torch.long, device=value.device)
     return last.scatter_reduce(0, problem.owner, torch.where(attains, places, problem.cases - 1), "amin")
+
+
+def _beside_its_source(problem: Problem, verified: Tensor) -> str:
+    """Compares the network with what it was read from on corners and other points of sets that are verified, a dozen in
+    all; why that was not possible, or "". Raises InputError where the two differ."""
+    network = problem.network.unmerged or problem.network
+    cases = verified[problem.owner].nonzero().flatten()
+    if network.source is None or not len(cases):
+        return ""
+    count = points_for(network)
+    share = torch.rand(count, *network.input_shape, generator=torch.Generator().manual_seed(SEED))
+    share[1::2] = share[1::2].round()  # corners
+    share[:2] = torch.arange(2).reshape(2, *[1] * (share.ndim - 1))
+    chosen = cases[torch.linspace(0, len(cases) - 1, count, device=cases.device).long()]
+    return compare(network, problem.inputs.select(chosen).place(share.to(cases.device)))

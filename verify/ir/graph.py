@@ -8,10 +8,13 @@ copies and hashes the values into a `Network`, the only thing that is rewritten,
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -139,14 +142,28 @@ class BoundGraph:
         return values[self.graph.output]
 
 
+class Source(Protocol):
+    """What a network was read from, in its own runtime."""
+
+    @abstractmethod
+    def outputs(self, x: np.ndarray) -> np.ndarray:
+        """(points, outputs) of points (points, inputs). Raises InputError where it cannot be evaluated there."""
+
+    @abstractmethod
+    def tensors(self, x: np.ndarray) -> list[tuple[str, list[np.ndarray]]]:
+        """The name of every node and its values, flat, at one point (inputs,); nothing where they are not known."""
+
+
 @dataclass(frozen=True, eq=False)
 class Network(BoundGraph):
     """A graph with its own copies of the parameters: finite, hashed, never differentiated.
 
     `unmerged` is the network as it was read, where this one came of rewrites: proofs and replays speak of that.
+    `source` is what it was read from, if that does not change: verdicts are held against it.
     """
 
     unmerged: Network | None = field(default=None, repr=False)
+    source: Source | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name, tensor in self.parameters.items():
@@ -167,7 +184,7 @@ class Network(BoundGraph):
     def to(self, device: torch.device | str) -> Network:
         """The same network with its parameters on another device."""
         moved = {name: t.to(device) for name, t in self.parameters.items()}
-        return Network(self.graph, moved, None if self.unmerged is None else self.unmerged.to(device))
+        return Network(self.graph, moved, None if self.unmerged is None else self.unmerged.to(device), self.source)
 
     def double(self) -> Network:
         """The same network in float64."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 
 from verify.errors import InputError
 from verify.ir.graph import Network
+from verify.ir.guard import compare, probes
 from verify.ir.layers import read_chain
+from verify.ir.original import original
 
 KINDS = "give a .onnx, .onnx.gz or .pt2 file, a bundled name, or package.module:factory"
 
@@ -58,7 +61,9 @@ def _read_file(path: Path) -> Network:
         return read_pt2(path)
     from verify.ir.onnx_reader import read_onnx
 
-    return read_onnx(path)
+    network = replace(read_onnx(path), source=original(path))
+    compare(network, probes(network))
+    return network
 
 
 def _bundled(name: str) -> tuple[nn.Module, Tensor]:

@@ -23,6 +23,7 @@ import numpy as np
 from verify.bracket import Bracket
 from verify.errors import Contradiction, InputError, UnsupportedOp, VerifyError
 from verify.ir.graph import Network
+from verify.ir.original import original
 from verify.runs.claims import SAT, UNSAT, Claim, read_claims, read_point
 from verify.runs.decide import Answer, decide, read_network
 from verify.runs.files import write_whole
@@ -30,7 +31,7 @@ from verify.runs.instances import digest, read_families
 from verify.runs.keep import versions
 from verify.runs.options import Home, homes_of
 from verify.runs.proving import trust_in
-from verify.runs.replay import Original, members
+from verify.runs.replay import members
 from verify.runs.store import Store
 from verify.runs.vnncomp import NETWORKS
 from verify.runs.witness import Witness, property_witness
@@ -175,7 +176,7 @@ def examined(claim: Claim, homes: dict[str, Home], limit: float, read: Callable[
 def replayed(claim: Claim, file: Path, read: Callable[[Path], Network]) -> Finding:
     """What the witness of a sat is worth: confirmed, open where it needs a tolerance, refuted where it is wrong, which
     leaves the sat itself to our search. Raises InputError for files that cannot be read."""
-    model, asked, point = Original(claim.instance.files[0]), read_vnnlib(claim.instance.files[1]), read_point(file)
+    model, asked, point = original(claim.instance.files[0]), read_vnnlib(claim.instance.files[1]), read_point(file)
     if len(point) != asked.inputs:
         raise InputError(f"{file} has {len(point)} inputs, the property {asked.inputs}")
     x = model.rounded(point)

@@ -2,70 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from verify.errors import InputError
+from verify.ir.original import original
 from verify.vnnlib.property import Property
-
-if TYPE_CHECKING:
-    import onnxruntime as ort
-
-KINDS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
-
-
-@dataclass(frozen=True)
-class Original:
-    """A model file as onnxruntime runs it, node by node; read at the first use."""
-
-    model: Path
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Outputs, flat, at one input x, flat. Raises InputError if onnxruntime cannot run the model on x."""
-        session = self._session
-        given = session.get_inputs()[0]
-        shape = [n if isinstance(n, int) and n > 0 else 1 for n in given.shape]
-        try:
-            found = session.run([session.get_outputs()[0].name], {given.name: self.rounded(x).reshape(shape)})[0]
-        except Exception as problem:  # onnxruntime's own exceptions share no other base
-            raise self._refusal(problem) from None
-        return np.asarray(found).reshape(-1)
-
-    def rounded(self, x: np.ndarray) -> np.ndarray:
-        """Floats or rationals as the floats that the model takes. Raises InputError if it takes none."""
-        kind = self._session.get_inputs()[0].type
-        if kind not in KINDS:
-            raise InputError(f"{self.model} takes {kind}, not floats; a witness cannot be replayed on it")
-        return x.astype(np.float64).astype(KINDS[kind])
-
-    @cached_property
-    def _session(self) -> ort.InferenceSession:
-        try:
-            import onnxruntime as ort
-
-            options = ort.SessionOptions()
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-            options.log_severity_level = 4
-            options.intra_op_num_threads = 1
-            data = gzip.decompress(self.model.read_bytes()) if self.model.suffix == ".gz" else str(self.model)
-            return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as problem:  # as above
-            raise self._refusal(problem) from None
-
-    def _refusal(self, problem: Exception) -> InputError:
-        first = (str(problem).splitlines() or [type(problem).__name__])[0]
-        return InputError(f"onnxruntime cannot replay the witness on {self.model}: {first}")
 
 
 def original_outputs(model: Path, x: np.ndarray) -> np.ndarray:
-    """Outputs, flat, of the model file at one input x, flat; see `Original`."""
-    return Original(model)(x)
+    """Outputs, flat, of the model file at one input x, flat; see `verify.ir.original`."""
+    return original(model)(x)
 
 
 def members(prop: Property, x: np.ndarray) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ from verify.errors import InputError
 from verify.ir.graph import Network
 from verify.ir.load import load
 from verify.ir.normalize import normalized
+from verify.ir.original import original
 from verify.ir.rewrite import simplify
 from verify.problem import robustness
 from verify.proof.prover import Source
@@ -24,7 +25,6 @@ from verify.runs.data import Dataset, load_data
 from verify.runs.keep import ALONE, Help, Keep, folder_of
 from verify.runs.options import batch_of, clip_of, device_of, homes_of, normalization_of, proof_config, proof_level
 from verify.runs.proving import Proving, check_certificates
-from verify.runs.replay import Original
 from verify.runs.summary import Summary, summarize
 
 METHODS = "interval,pgd,crown,alpha,bab"  # by default, cheapest first
@@ -132,7 +132,7 @@ def prepare(request: Request) -> Session:
     source = Source(file, whole=not request.normalize) if file.is_file() else None
     proving = None if level is None else Proving(level, request.proofs, source, request.timeout)
     is_onnx = request.model.endswith((".onnx", ".onnx.gz")) and not request.normalize
-    replay = Original(file) if is_onnx else None  # where the model is an ONNX file that is used as it is
+    replay = original(file) if is_onnx else None  # where the model is an ONNX file that is used as it is
     cascade = Cascade(problems, x, data.y.tolist(), methods, dear, replay, proving)
     return Session(request, data, cascade, batch_of(request.batch, network))
 

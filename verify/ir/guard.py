@@ -1,0 +1,119 @@
+"""A guard that does not depend on our reading: a network beside what it was read from, on a dozen points.
+
+Both are evaluated on the same points, the network in float64. They may differ by what float32 makes of the network,
+which its own float32 values show, and by no more; else the reading is wrong, or the model is one whose meaning is not
+clear, and it is refused with the name of the first node whose value differs.
+"""
+
+from __future__ import annotations
+
+import re
+from math import prod
+from typing import NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verify.errors import InputError
+from verify.ir.graph import BoundGraph, Network, Source
+from verify.ir.original import Unsupported
+
+POINTS = 12
+COSTLY = 2e8  # products for one sample, from which on a few points must do
+SLACK = 64.0  # times what float32 was seen to move: another order of sums, other exponentials
+FLOOR = 2e-5  # of the size of the values, where nothing was seen to move
+DOUBLE = 2.0**-20  # of both in float64, whose rounding is 2^-29 of float32's; for other ways to compute a function
+SEED = 0
+
+
+def probes(network: BoundGraph) -> Tensor:
+    """Points (points, *shape) for a network of which no set is known: zeros, ones, corners, random ones of several
+    sizes, always the same."""
+    generator, shape = torch.Generator().manual_seed(SEED), network.input_shape
+    count = points_for(network)
+    sizes = torch.tensor([0.3, 1.0, 3.0, 30.0]).reshape(-1, *[1] * len(shape))
+    found = [
+        torch.zeros(1, *shape), torch.rand(3, *shape, generator=generator),
+        torch.randn(4, *shape, generator=generator) * sizes,
+        torch.randint(0, 2, (2, *shape), generator=generator).float(), torch.ones(1, *shape), -torch.ones(1, *shape),
+    ]
+    return torch.cat(found)[:count].to(network.dtype)
+
+
+def points_for(network: BoundGraph) -> int:
+    """How many points are looked at: few where each costs much."""
+    products = sum(prod(node.shape) * p[0][0].numel() for node, p in network.walk() if p and p[0].ndim > 1)
+    return POINTS if products < COSTLY else 4
+
+
+def compare(network: Network, x: Tensor) -> str:
+    """Holds a network against its source on these points (points, *shape), see `agree`; why that was not possible, or
+    "". Raises InputError where they differ, and where the source does not run."""
+    if network.source is None:
+        return ""
+    try:
+        agree(network, network.source, x)
+    except Unsupported as lack:
+        return f"our reading of the model, which was not compared ({lack})"
+    return ""
+
+
+def agree(network: BoundGraph, source: Source, x: Tensor) -> None:
+    """Raises InputError, naming the first node whose value differs, where a network and what it was read from differ at
+    any of these points (points, *shape) by more than rounding.
+
+    It finds a wrong reading, and proves no right one: what no point shows is not seen.
+    """
+    x = x.detach().cpu().to(network.dtype)
+    theirs = source.outputs(x.flatten(1).numpy())
+    ours, least = _values(network, x, torch.float64), _values(network, x, torch.float32)
+    mine = ours[network.graph.output].flatten(1)
+    if theirs.shape != mine.shape:
+        _refuse(network, source, x[:1], f"has {mine.shape[1]} outputs as read, and {theirs.shape[1]} as run")
+    other = torch.from_numpy(theirs.astype(np.float64))
+    single = least[network.graph.output].flatten(1).double()
+    usable = mine.isfinite().all(1) & single.isfinite().all(1)
+    size = mine.abs().amax(1) + 1e-2 * torch.stack([v.abs().flatten(1).amax(1) for v in ours.values()]).amax(0)
+    moved = ((single - mine).abs().amax(1) / size.clamp(min=1e-300))[usable].amax() if bool(usable.any()) else 0.0
+    scale = DOUBLE if network.dtype == torch.float64 else 1.0
+    gap = torch.where(usable, (other - mine).abs().amax(1), torch.zeros(()))
+    beyond = ~(gap <= scale * (FLOOR + SLACK * moved) * size)
+    if bool(beyond.any()):
+        worst = int(torch.where(beyond, gap.nan_to_num(torch.inf), -1.0).argmax())
+        entry = int((other - mine)[worst].abs().nan_to_num(torch.inf).argmax())
+        told = f"gives {float(mine[worst, entry]):.6g} as read, and {float(other[worst, entry]):.6g} as run"
+        _refuse(network, source, x[worst : worst + 1], told)
+
+
+def _values(network: BoundGraph, x: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Every value of the network at points, (points, *shape) each."""
+    wide = {name: t.detach().cpu().to(dtype) if t.is_floating_point() else t.cpu()
+            for name, t in network.parameters.items()}
+    values = {network.graph.input: x.to(dtype)}
+    with torch.no_grad():
+        for node, p in BoundGraph(network.graph, wide).walk():
+            values[node.name] = node.op.forward(p, *(values[name] for name in node.inputs))
+    return values
+
+
+def _refuse(network: BoundGraph, source: Source, x: Tensor, told: str) -> NoReturn:
+    """Raises the InputError, with what is different at the point x (1, *shape)."""
+    place = _first_difference(network, source, x)
+    raise InputError(f"{source} would be read wrongly: {place or 'its output'} differs from what its own runtime "
+                     f"computes (the model {told}); please report it, and write that part in other operators until then")
+
+
+def _first_difference(network: BoundGraph, source: Source, x: Tensor) -> str:
+    """The first node of the source that has values in the network by its name, and others; "" where none is found."""
+    values = _values(network, x, torch.float64)
+    for title, outputs in source.tensors(x.flatten(1).numpy()[0]):
+        own = re.compile(re.escape(title) + r"(_\d+)?")  # a node may be several in the network
+        ours = [v.flatten().numpy() for key, v in values.items() if own.fullmatch(key)]
+        if ours and outputs and not any(_close(mine, theirs) for mine in ours for theirs in outputs):
+            return f"node {title}"
+    return ""
+
+
+def _close(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and bool(np.all(np.abs(a - b) <= 1e-4 * (1e-6 + np.abs(a).max(initial=0))))
