@@ -100,8 +100,8 @@ def _values(network: BoundGraph, x: Tensor, dtype: torch.dtype) -> dict[str, Ten
 def _refuse(network: BoundGraph, source: Source, x: Tensor, told: str) -> NoReturn:
     """Raises the InputError, with what is different at the point x (1, *shape)."""
     place = _first_difference(network, source, x)
-    raise InputError(f"{source} would be read wrongly: {place or 'its output'} differs from what its own runtime "
-                     f"computes (the model {told}); please report it, and write that part in other operators until then")
+    raise InputError(f"{source} would be read wrongly: {place or 'its output'} differs from what its own runtime makes "
+                     f"of it (the model {told}); please report it, and write that part in other operators until then")
 
 
 def _first_difference(network: BoundGraph, source: Source, x: Tensor) -> str:

@@ -23,7 +23,7 @@ LACKS = "NOT_IMPLEMENTED"  # what onnxruntime says of a float type for which an 
 
 
 class Unsupported(InputError):
-    """onnxruntime has no kernel for an operator in the model's float type, so nothing can be compared with it."""
+    """There is no onnxruntime, or it lacks an operator in the float type of the model: nothing can be compared."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class Original:
 
     def _refusal(self, problem: Exception) -> InputError:
         first = (str(problem).splitlines() or [type(problem).__name__])[0]
-        kind = Unsupported if LACKS in first else InputError
-        return kind(f"onnxruntime cannot run {self.model}: {first}")
+        kind = Unsupported if LACKS in first or isinstance(problem, ImportError) else InputError
+        return kind(f"onnxruntime cannot replay {self.model}: {first}")
 
 
 def _session(model: str | bytes) -> ort.InferenceSession:
