@@ -101,3 +101,28 @@ def test_huge_results_are_refused_before_they_are_made() -> None:
         model = Model(1, 1 << 14, opset=13)
         with pytest.raises((UnsupportedOp, InputError), match=rf"node v0_0 \({op}"):
             load(model.proto(model(op, "x", *operands)))
+
+
+@pytest.mark.parametrize(("op", "operands", "attributes", "opset"), [
+    ("MaxPool", [], {"kernel_shape": [2, 2], "ceil_mode": 1}, 8), ("Upsample", [np.ones(4, np.float32)], {}, 10),
+    ("AveragePool", [], {"kernel_shape": [2, 2], "dilations": [1, 1]}, 18), ("Squeeze", [], {"axes": [0]}, 13),
+    ("Flatten", [], {"axis": 1.0}, 13), ("ReduceMax", [integers(1)], {}, 13), ("HardSwish", [], {}, 13),
+    ("ConvTranspose", [numbers(1, 2, 2, 2, 2)], {"auto_pad": "VALID", "pads": [0, 1, 0, 1]}, 13),
+    ("Conv", [numbers(1, 1, 2, 1, 1)], {"pads": [1 << 20, 1 << 20, 0, 0]}, 13),
+    ("MatMul", [numbers(1, 4, 1 << 22)], {}, 13),
+])
+def test_forms_of_other_opsets_and_huge_results(op: str, operands: list, attributes: dict, opset: int) -> None:
+    model = Model(1, 2, 8, 4, opset=opset)
+    with pytest.raises(UnsupportedOp, match=rf"node v0_0 \({op}"):
+        load(model.proto(model(op, "x", *operands, **attributes)))
+
+
+def test_an_attribute_given_twice_and_an_input_without_entries_are_refused() -> None:
+    model = Model(1, 3)
+    proto = model.proto(model("Flatten", "x", axis=1))
+    proto.graph.node[0].attribute.append(proto.graph.node[0].attribute[0])
+    with pytest.raises(UnsupportedOp, match="attribute axis"):
+        load(proto)
+    for shape in ((0, 3), (1, 1 << 40)):
+        with pytest.raises(InputError, match="no entries or more than"):
+            load(Model(*shape).proto("x"))

@@ -84,6 +84,13 @@ def alias(r: Reader, c: Call) -> Value:
     return c.value()
 
 
+@handles("QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
+         "MatMulInteger")
+def quantised(r: Reader, c: Call) -> Value:
+    c.refuse("works on values that are rounded to whole numbers, which jump",
+             "quantise the weights alone, or export the network as it was before")
+
+
 def joint_shape(r: Reader, c: Call, operands: Sequence[Operand]) -> tuple[Shape, int | None]:
     """The shape that operands broadcast to, and its batch axis."""
     shape = tuple(np.broadcast_shapes(*(o.shape for o in operands)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 
 from verify.ir.onnx_reader.elementwise import entries
-from verify.ir.onnx_reader.reader import NUMPY, Call, Reader, handles
+from verify.ir.onnx_reader.reader import LARGEST, NUMPY, Call, Reader, handles
 from verify.ir.onnx_reader.values import Const, Value
 from verify.ir.onnx_reader.windows import pad_lengths, spatial_attribute
 from verify.ops import BatchNorm, Conv, ConvTranspose, Linear
@@ -21,10 +22,13 @@ def times(r: Reader, c: Call, x: Value, weight: np.ndarray, name: str, bias: Bia
         c.refuse_batch()
     if weight.shape[0] != x.shape[-1]:
         c.refuse(f"multiplies rows of {x.shape[-1]} entries with a matrix of {weight.shape[0]} rows")
+    shape = (*x.shape[:-1], weight.size // len(weight))
+    if prod(shape) > LARGEST:
+        c.refuse(f"has an output of shape {shape}, more than {LARGEST} entries", "check its sizes")
     parameters = [r.parameter(c, name, weight.reshape(len(weight), -1).T)]
     if bias is not None:
         parameters.append(r.parameter(c, bias[1], bias[0]))
-    out = r.emit(c, Linear(), (x,), parameters, shape=(*x.shape[:-1], weight.size // len(weight)), batch=x.batch)
+    out = r.emit(c, Linear(), (x,), parameters, shape=shape, batch=x.batch)
     return out if weight.ndim == 2 else r.lay(c, out, x.shape[:-1], x.batch)
 
 
@@ -122,7 +126,10 @@ def conv_transpose(r: Reader, c: Call) -> Value:
 def _cuts(c: Call, x: Value, reach: np.ndarray, stride: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """How much of the full output is cut at each end; `reach` is its length with the output padding."""
     mode, wanted = c.attribute("auto_pad", "NOTSET"), c.attribute("output_shape")
-    pads = np.array(c.attribute("pads") or [0, 0] * len(stride)).reshape(2, -1) * (mode == "NOTSET")
+    pads = np.array(c.attribute("pads") or [0, 0] * len(stride)).reshape(2, -1)
+    if (pads < 0).any() or (pads.any() and mode != "NOTSET") or prod(reach.tolist()) > LARGEST:
+        c.refuse(f"has pads {pads.tolist()} with auto_pad {mode}, and reaches {reach.tolist()}",
+                 "give its pads as numbers, without auto_pad")
     if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
         wanted = np.multiply(x.shape[2:], stride)
     if wanted is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
+from math import prod
 from pathlib import Path
 
 import onnx
@@ -17,7 +18,7 @@ from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
 from verify.ir.onnx_reader import elementwise, linear, moves, picks, products, resize, windows
 from verify.ir.onnx_reader.fold import fold
-from verify.ir.onnx_reader.reader import HANDLERS, Call, Operand, Reader
+from verify.ir.onnx_reader.reader import HANDLERS, LARGEST, Call, Operand, Reader
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
 
 GROUPS = (elementwise, linear, moves, picks, products, resize, windows)  # importing them fills HANDLERS
@@ -28,9 +29,10 @@ DTYPES = {int(TensorProto.FLOAT): torch.float32, int(TensorProto.DOUBLE): torch.
 def read(path: Path) -> Network:
     """See verify.ir.onnx_reader.read_onnx."""
     model = _open(path)
-    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
-    if opset not in OPSETS:
-        raise UnsupportedOp(f"{path} uses opset {opset}, and {OPSETS[0]} to {OPSETS[-1]} are supported; "
+    versions = {o.version for o in model.opset_import if o.domain in ("", "ai.onnx")}
+    opset = versions.pop() if len(versions) == 1 else None
+    if opset is None or opset not in OPSETS:
+        raise UnsupportedOp(f"{path} uses opset {opset or sorted(versions)}, and {OPSETS[0]} to {OPSETS[-1]} are read; "
                             "convert it with onnx.version_converter or export it with another opset")
     source, output = _ends(path, model.graph)
     shape, symbolic = _input_shape(path, source)
@@ -85,6 +87,10 @@ def _input_shape(path: Path, source: onnx.ValueInfoProto) -> tuple[Shape, bool]:
                for d in source.type.tensor_type.shape.dim]
     shape = tuple(1 if n is None and i == 0 else n for i, n in enumerate(lengths))
     known = tuple(n for n in shape if n is not None)
+    empty = any(d.HasField("dim_value") and d.dim_value == 0 for d in source.type.tensor_type.shape.dim)
+    if prod(known) > LARGEST or empty:
+        raise InputError(f"input {source.name} of {path} has the shape {lengths}, which has no entries or more than "
+                         f"{LARGEST}; export the model with the lengths that it is used with")
     if len(known) < len(lengths) or not lengths:
         raise InputError(f"input {source.name} of {path} has the shape {lengths}, of which only the first length may "
                          "be open; export the model with fixed lengths")
@@ -150,7 +156,10 @@ class _Walk:
             schema = onnx.defs.get_schema(node.op_type, self.opset, "")
         except onnx.defs.SchemaError:
             call.refuse(f"is no operator of opset {self.opset}", "export the model with another opset")
-        surplus = [a.name for a in node.attribute if a.name not in schema.attributes]
+        kinds = {name: str(attribute.type).rpartition(".")[2] for name, attribute in schema.attributes.items()}
+        seen = [a.name for a in node.attribute]
+        surplus = [a.name for a in node.attribute
+                   if kinds.get(a.name) != onnx.AttributeProto.AttributeType.Name(a.type) or seen.count(a.name) > 1]
         if surplus or schema.deprecated or len(node.input) > schema.max_input:
             what = f"the attribute {surplus[0]}" if surplus else "these inputs"
             call.refuse(f"has {what}, which its form in opset {self.opset} lacks", "check the model with onnx.checker")

@@ -114,6 +114,8 @@ def split(r: Reader, c: Call) -> list[Value]:
     if axis == x.batch:
         c.refuse_batch()
     n, parts = x.shape[axis], c.attribute("num_outputs", c.outputs)
+    if not c.has(1) and c.opset < 18 and n % parts and not c.attribute("split"):
+        c.refuse(f"splits an axis of length {n} into {parts} equal parts", "give the lengths of the parts")
     each = -(-n // parts)
     sizes = c.integers(1, "split") or [min(each, n - i * each) for i in range(parts)]
     if sum(sizes) != n or min(sizes) < 0 or len(sizes) != c.outputs:
@@ -188,6 +190,7 @@ def pad(r: Reader, c: Call) -> Value:
         c.refuse(f"cuts off as many entries as there are (pads {given})", "cut with Slice")
     if mode == "reflect" and (np.maximum(low, high) >= left).any():
         c.refuse(f"reflects more entries than there are (pads {given})", "use smaller pads")
+    r.spend(c, prod((low + high + x.shape).tolist()))
     cut = tuple(slice(max(0, -a), n - max(0, -b)) for a, b, n in zip(low, high, x.shape, strict=True))
     widths = [(max(0, a), max(0, b)) for a, b in zip(low, high, strict=True)]
     if mode != "constant":

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from verify.ir.onnx_reader.reader import NUMPY, Call, Reader, handles
+from verify.ir.onnx_reader.reader import LARGEST, NUMPY, Call, Reader, handles
 from verify.ir.onnx_reader.values import Value
 from verify.ops import AvgPool, Max, Sum, axis_groups
 
@@ -28,6 +28,8 @@ def pad_lengths(c: Call, lengths: tuple[int, ...], kernel: tuple[int, ...], stri
     low, high = np.array(pads or [0, 0] * len(lengths)).reshape(2, -1)
     if len(low) != len(lengths) or (low < 0).any() or (high < 0).any():
         c.refuse(f"has pads {pads}")
+    if prod((low + high + lengths).tolist()) > LARGEST:
+        c.refuse(f"pads {list(lengths)} by {pads}, to more than {LARGEST} entries", "check its pads")
     if mode == "NOTSET":
         return low, high
     if low.any() or high.any():  # onnxruntime refuses some of these nodes and takes others by auto_pad alone
