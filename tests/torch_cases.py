@@ -23,6 +23,7 @@ class Call(nn.Module):
         generator = torch.Generator().manual_seed(5)
         self.register_buffer("left", torch.randn(4, 6, generator=generator))
         self.register_buffer("right", torch.randn(8, 5, generator=generator))
+        self.register_buffer("stack", torch.randn(6, 8, 5, generator=generator))
         self.register_buffer("image", torch.rand(2, 1, 1, generator=generator) + 0.5)
         self.register_buffer("order", torch.tensor([1, 0]), persistent=False)
 
@@ -39,6 +40,35 @@ def _lead_to_bare_and_back(m: Any, x: Tensor) -> Tensor:
     return (y.t() @ m.left.t()).relu().mean(0).unsqueeze(0)
 
 
+def _filled(m: Any, x: Tensor) -> Tensor:
+    """Assignment to columns, one column, listed columns, and where a comparison holds."""
+    y = torch.zeros(x.shape[0], 12)
+    y[:, 1:9] = x
+    y[:, 3] = 0.5
+    y[:, 0] += 1
+    y[:, [11, 9]] = x[:, :2].abs()
+    y[y < -0.2] = -0.2
+    return y
+
+
+def _filled_rows(m: Any, x: Tensor) -> Tensor:
+    """Memory that is set piece by piece, and rows of it that are added to."""
+    y = x.new_empty(x.shape[0], 6, 10)
+    y[:, :, :8] = x
+    y[:, :, 8:] = m.right[0, :2]
+    y[:, 1:3] += x[:, :2, :1]
+    y[:, ::2, 4] = x[:, 1::2, 0]
+    return y
+
+
+def _recurrence(m: Any, x: Tensor) -> Tensor:
+    return m.layers[0](x)[0]
+
+
+def _double_inside(m: Any, x: Tensor) -> Tensor:
+    return (x.double() @ m.right.double() + 0.5).relu().float() - 0.25
+
+
 IMAGE, ROWS, FLAT = (2, 6, 6), (6, 8), (8,)
 CASES: dict[str, tuple[tuple[int, ...], Callable[..., Tensor], list[Callable[[], nn.Module]]]] = {
     "linear": (FLAT, _layer, [lambda: nn.Linear(8, 3)]),
@@ -50,6 +80,20 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[..., Tensor], list[Callable[[],
     "matmul over rows": (ROWS, lambda m, x: x @ m.right, []),
     "matmul from the left": (ROWS, lambda m, x: m.left @ x, []),
     "bmm": (ROWS, lambda m, x: torch.bmm(x, m.right.expand(x.shape[0], 8, 5)), []),
+    "stacked product": (ROWS, lambda m, x: x[:, :, None] @ m.stack, []),
+    "stacked product over rows": (IMAGE, lambda m, x: x @ m.stack[:2, :6], []),
+    "einsum with a weight": (FLAT, lambda m, x: torch.einsum("bi,io->bo", x, m.right), []),
+    "einsum over maps": (IMAGE, lambda m, x: torch.einsum("bchw,kh->bckw", x, m.left), []),
+    "einsum by row": (ROWS, lambda m, x: torch.einsum("btd,tde->bte", x, m.stack), []),
+    "einsum to numbers": (ROWS, lambda m, x: torch.einsum("btd,dt->b", x, m.stack[:, :, 0].t())[:, None], []),
+    "matrix on maps": (IMAGE, lambda m, x: m.left @ x, []),
+    "rows first and back": (ROWS, lambda m, x: m.layers[0](x.transpose(0, 1)).relu().permute(1, 2, 0),
+                            [lambda: nn.Linear(8, 3)]),
+    "columns first": (FLAT, lambda m, x: (m.right.t() @ x.t().contiguous()).t(), []),
+    "recurrent": (ROWS, _recurrence, [lambda: nn.RNN(8, 3, batch_first=True)]),
+    "recurrent both ways": (ROWS, _recurrence, [lambda: nn.RNN(8, 3, 2, "relu", batch_first=True, bidirectional=True)]),
+    "cumulative sum": (IMAGE, lambda m, x: x.cumsum(2) - x.cumsum(1), []),
+    "double inside": (FLAT, _double_inside, []),
     "no batch inside": (ROWS, _lead_to_bare_and_back, []),
     "conv1d": (ROWS, _layer, [lambda: nn.Conv1d(6, 4, 3, stride=2, padding=1)]),
     "conv1d same": (ROWS, _layer, [lambda: nn.Conv1d(6, 4, 3, padding="same", dilation=2)]),
@@ -63,6 +107,16 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[..., Tensor], list[Callable[[],
     "batch norm, not affine": (IMAGE, _layer, [lambda: shaken(nn.BatchNorm2d(2, affine=False))]),
     "relu": (FLAT, lambda m, x: x.relu(), []),
     "leaky relu": (FLAT, lambda m, x: F.leaky_relu(x, 0.3) + F.leaky_relu(x), []),
+    "prelu": (IMAGE, _layer, [lambda: nn.PReLU(2, init=0.3)]),
+    "prelu with negative slopes": (FLAT, lambda m, x: F.prelu(x, m.right[:, 0]), []),
+    "rrelu": (FLAT, lambda m, x: F.rrelu(x), []),
+    "threshold": (FLAT, lambda m, x: F.threshold(x, 0, 0) + F.threshold(x, 0.25, 0.25), []),
+    "softshrink": (FLAT, lambda m, x: F.softshrink(x, 0.3), []),
+    "where": (ROWS, lambda m, x: torch.where(x <= 0.5, x * 0.5 - 0.25, (x - 0.5) / 3), []),
+    "where by tensors": (ROWS, lambda m, x: torch.where(x > m.right[:, 0], x, m.right[:, 0]), []),
+    "where of two": (ROWS, lambda m, x: torch.where(x[:, :3] > x[:, 3:], x[:, 3:], x[:, :3]), []),
+    "where by a constant": (ROWS, lambda m, x: torch.where(m.right[:, 0] > 0, x, -x) + x.tril(), []),
+    "product with a mask": (FLAT, lambda m, x: x * (x > 0) + (x >= 0).float() * (-x) + x.masked_fill(x < 0, 0), []),
     "hardtanh": (FLAT, lambda m, x: F.hardtanh(x, -0.5, 0.7) + F.relu6(8 * x), []),
     "hardsigmoid": (FLAT, lambda m, x: F.hardsigmoid(5 * x), []),
     "clamp": (FLAT, lambda m, x: x.clamp(-0.2, 0.6), []),
@@ -82,6 +136,12 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[..., Tensor], list[Callable[[],
     "max pool 3d": ((2, 4, 4, 4), lambda m, x: F.max_pool3d(x, 2), []),
     "avg pool": (IMAGE, lambda m, x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False, ceil_mode=True), []),
     "avg pool 1d": (ROWS, lambda m, x: F.avg_pool1d(x, 2), []),
+    "avg pool with a divisor": (IMAGE, lambda m, x: F.avg_pool2d(x, 3, 2, 1, True, True, 7), []),
+    "adaptive, uneven": (IMAGE, lambda m, x: F.adaptive_avg_pool2d(x, (4, 9)), []),
+    "adaptive 1d": (ROWS, lambda m, x: F.adaptive_avg_pool1d(x, 3), []),
+    "adaptive 3d": ((2, 2, 3, 5), lambda m, x: F.adaptive_avg_pool3d(x, (3, 2, 4)), []),
+    "adaptive max": (IMAGE, lambda m, x: F.adaptive_max_pool2d(x, (4, 9)), []),
+    "adaptive max 1d": (ROWS, lambda m, x: F.adaptive_max_pool1d(x, 3), []),
     "adaptive to 1": (IMAGE, lambda m, x: F.adaptive_avg_pool2d(x, 1), []),
     "adaptive": (IMAGE, lambda m, x: F.adaptive_avg_pool2d(x, (3, 2)), []),
     "mean and sum": (IMAGE, lambda m, x: x.mean((2, 3)) + x.sum(1, keepdim=True).mean((1, 2, 3)).unsqueeze(1), []),
@@ -104,6 +164,22 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[..., Tensor], list[Callable[[],
     "squeeze": ((1, 8), lambda m, x: x.squeeze(1).unsqueeze(-1), []),
     "expand": ((1, 8), lambda m, x: x.expand(-1, 3, -1), []),
     "pad": (IMAGE, lambda m, x: F.pad(x, (1, 0, -1, 2)) + F.pad(x, (1, 0, -1, 2), value=0.5), []),
+    "pad by reflection": (IMAGE, lambda m, x: F.pad(x, (1, 2, 3, 0), mode="reflect"), []),
+    "pad by replication": (ROWS, lambda m, x: F.pad(x, (2, 1), mode="replicate"), []),
+    "pad around": (IMAGE, lambda m, x: F.pad(x, (1, 2, 3, 0), mode="circular"), []),
+    "conv2d around": (IMAGE, _layer, [lambda: nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")]),
+    "unfold": (IMAGE, lambda m, x: F.unfold(x, (2, 3), stride=2, padding=1), []),
+    "unfold an axis": (ROWS, lambda m, x: x.unfold(2, 3, 2), []),
+    "fold": ((8, 9), lambda m, x: F.fold(x, (4, 4), 2), []),
+    "fold with padding": ((8, 4), lambda m, x: F.fold(x, (3, 3), 2, padding=1, stride=2), []),
+    "assignment": (FLAT, _filled, []),
+    "assignment to rows": (ROWS, _filled_rows, []),
+    "resize linearly": (IMAGE, lambda m, x: F.interpolate(x, (9, 4), mode="bilinear"), []),
+    "resize by factors": (IMAGE, lambda m, x: F.interpolate(x, scale_factor=(2, 1.5), mode="bilinear"), []),
+    "resize with corners": (IMAGE, lambda m, x: F.interpolate(x, (9, 4), mode="bilinear", align_corners=True), []),
+    "resize 1d": (ROWS, lambda m, x: F.interpolate(x, 11, mode="linear"), []),
+    "resize 3d": ((1, 2, 3, 4), lambda m, x: F.interpolate(x, (3, 2, 7), mode="trilinear"), []),
+    "resize by cubes": (IMAGE, lambda m, x: F.interpolate(x, (9, 4), mode="bicubic"), []),
     "upsample": (IMAGE, lambda m, x: F.interpolate(x, scale_factor=2) - F.interpolate(x.abs(), (12, 12)), []),
     "upsample exactly": (IMAGE, lambda m, x: F.interpolate(x, (9, 7), mode="nearest-exact"), []),
     "upsample to a size": (ROWS, lambda m, x: F.interpolate(x, 11), []),

@@ -1,18 +1,13 @@
-"""What the translations of ATen operators share: how a traced tensor maps to per-sample IR values, and to constants.
+"""What the translations of ATen operators share: the IR under construction, and constants.
 
-A traced program has a batch of N inside its tensors; the IR has none. Every traced value that depends on the input is
-*batch-major*: flattened, it is N blocks of one size, one block a sample. It comes in two layouts,
-
-    lead     traced shape (N, *ir)              axis 0 is the batch
-    folded   traced shape (N * ir[0], *ir[1:])  the batch is folded into axis 0; for N = 1 there is simply no batch axis
-
-so reshapes never mix samples as long as the result has one of the two, and the translations of all other operators
-check that they leave the batch axis alone. What cannot be shown per-sample raises UnsupportedOp, naming the node.
+A traced program has a batch of N inside its tensors; the IR has none. `verify.ir.aten_layout` says where the batch of
+each traced value lies, and the translations check that they leave it alone. What cannot be shown per sample raises
+UnsupportedOp, naming the node. Whatever copies entries is run on their numbers (`Context.mix`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
@@ -23,31 +18,19 @@ import torch
 from torch import Tensor, fx
 
 from verify.errors import UnsupportedOp
+from verify.ir.aten_layout import Shape, Value, reshaped, sized
 from verify.ir.builder import GraphBuilder
-from verify.ops import Divide, Entrywise, Op, Reshape, Scale, Select, Shift
+from verify.ops import Divide, Entrywise, Op, Permute, Reshape, Scale, Select, Shift
 
 Handler = Callable[..., Any]
 OPS: dict[str, Handler] = {}
-
-
-@dataclass(frozen=True)
-class Value:
-    """A traced tensor that depends on the input: the IR value of this name, of per-sample shape `ir`."""
-
-    name: str
-    ir: tuple[int, ...]
-    lead: bool
-
-    @property
-    def rank(self) -> int:
-        """Number of axes of the traced tensor."""
-        return len(self.ir) + self.lead
+COMPARING: set[str] = set()  # the operators whose translation takes comparisons as well
 
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A traced tensor that does not. `source` names the module's tensor that it is; `trained`: it is, or was computed
-    from, a parameter; `transposed`: the matrix of which it is the transpose, where known."""
+    """A traced tensor that does not depend on the input. `source` names the module's tensor that it is; `trained`: it
+    is, or was computed from, a parameter; `transposed`: the matrix of which it is the transpose, where known."""
 
     tensor: Tensor
     source: str | None = None
@@ -59,12 +42,14 @@ class Constant:
         return Constant(function(self.tensor), None, self.trained)
 
 
-def aten(*names: str) -> Callable[[Handler], Handler]:
-    """Registers the translation of ATen operators, named with their overload: f(context, *all schema arguments)."""
+def aten(*names: str, compares: bool = False) -> Callable[[Handler], Handler]:
+    """Registers the translation of ATen operators, named with their overload: f(context, *all schema arguments).
+    `compares`: it takes comparisons of varying tensors as well."""
 
     def add(handler: Handler) -> Handler:
         for name in names:
             OPS[f"aten.{name}"] = handler
+            COMPARING.update({f"aten.{name}"} if compares else ())
         return handler
 
     return add
@@ -72,13 +57,24 @@ def aten(*names: str) -> Callable[[Handler], Handler]:
 
 class Context:
     """The IR under construction and the node being translated. `copies` maps each IR parameter that was computed from
-    a trained one to the node that uses it."""
+    a trained one to the node that uses it, `holes` an IR value to its entries that were never set (bool, its shape);
+    `made` are the nodes and `indices` the index maps so far: what is computed twice is one node."""
 
     def __init__(self, builder: GraphBuilder, batch: int):
         self.builder = builder
         self.batch = batch
         self.copies: dict[str, str] = {}
+        self.holes: dict[str, Tensor] = {}
+        self.indices: dict[tuple[Shape, bytes], str] = {}
+        self.made: dict[tuple[Op, tuple[str, ...], tuple[str, ...]], str] = {}
         self.node: fx.Node
+
+    @property
+    def kind(self) -> torch.dtype:
+        """The floating type in which the module computes the node at hand."""
+        made = self.node.meta.get("val")
+        made = made[0] if isinstance(made, (list, tuple)) else made
+        return made.dtype if isinstance(made, Tensor) and made.is_floating_point() else self.builder.dtype
 
     def refuse(self, why: str) -> UnsupportedOp:
         """The error for the node at hand."""
@@ -86,25 +82,23 @@ class Context:
         shape = f" of shape {tuple(known.shape)}" if isinstance(known, Tensor) else ""
         return UnsupportedOp(f"node {self.node.name} ({self.node.target}){shape} {why}")
 
-    def mixed(self) -> UnsupportedOp:
-        """The error for an operator that is not shown to keep samples apart."""
+    def mixed(self, axis: int = 0) -> UnsupportedOp:
+        """The error for an operator that is not shown to keep samples apart; `axis` carries the batch."""
         remedy = "" if self.batch == 1 else ", or export with a batch of 1"
-        return self.refuse(f"works across axis 0, which carries the batch; keep axis 0 as the batch{remedy}")
+        return self.refuse(f"works across axis {axis}, which carries the batch; keep axis 0 as the batch{remedy}")
 
     # values
 
-    def full(self, x: Value) -> tuple[int, ...]:
+    def full(self, x: Value) -> Shape:
         """The traced shape."""
-        if x.lead:
-            return (self.batch, *x.ir)
-        return (self.batch * x.ir[0], *x.ir[1:]) if x.ir else ()
+        return x.full(self.batch)
 
     def axis(self, x: Value, dim: int) -> int:
         """The IR axis at a traced one. Raises UnsupportedOp for the axis that carries the batch."""
         dim = dim % max(x.rank, 1)
-        if dim == 0 and (x.lead or self.batch > 1):
-            raise self.mixed()
-        return dim - x.lead
+        if dim == x.at and not x.is_bare(self.batch):
+            raise self.mixed(dim)
+        return dim - (not x.folded and dim > x.at)
 
     def axes(self, x: Value, dims: list[int] | int | None) -> tuple[int, ...]:
         """IR axes of a reduction; none given means all."""
@@ -117,66 +111,73 @@ class Context:
             return x
         raise self.refuse("has a constant where the varying tensor is expected; swap its arguments")
 
-    def emit(self, op: Op, *inputs: Value, parameters: tuple[str, ...] = (), lead: bool | None = None) -> Value:
+    def leading(self, x: Value) -> Value:
+        """`x` with the batch as axis 0, as layers over channels take it."""
+        x = self.reshape(x, self.full(x)) if x.is_bare(self.batch) else x
+        if not x.lead:
+            raise self.mixed(x.at)
+        return x
+
+    def emit(self, op: Op, *inputs: Value, parameters: tuple[str, ...] = (), at: int | None = None) -> Value:
         """Appends an IR node; the layout is that of the first input unless told."""
-        name = self.builder.add(self.node.name, op, tuple(x.name for x in inputs), parameters)
-        return Value(name, self.builder.shapes[name], inputs[0].lead if lead is None else lead)
+        return self.append(op, *map(self.complete, inputs), parameters=parameters, at=at)
 
-    def reshape(self, x: Value, shape: tuple[int, ...]) -> Value:
+    def complete(self, x: Value) -> Value:
+        """`x`, all of whose entries must have been set."""
+        if x.name in self.holes:
+            raise self.refuse("reads entries that torch.empty left unset; make the tensor with torch.zeros")
+        return x
+
+    def append(self, op: Op, *inputs: Value, parameters: tuple[str, ...] = (), at: int | None = None) -> Value:
+        """The same where some entries may never have been set."""
+        key = op, tuple(x.name for x in inputs), parameters
+        name = self.made[key] if key in self.made else self.builder.add(self.node.name, *key)
+        self.made[key] = name
+        return Value(name, self.builder.shapes[name], inputs[0].at if at is None else at, inputs[0].folded)
+
+    def reshape(self, x: Value, shape: Shape) -> Value:
         """`x` in another traced shape; no node where the per-sample shape stays."""
-        if len(shape) >= 2 and shape[0] == self.batch:
-            ir, lead = shape[1:], True
-        elif self.batch == 1:
-            ir, lead = shape, False
-        elif shape and shape[0] % self.batch == 0:
-            ir, lead = (shape[0] // self.batch, *shape[1:]), False
-        else:
-            raise self.mixed()
-        if ir == x.ir:
-            return replace(x, lead=lead)
-        return self.emit(Reshape(ir), x, lead=lead)
+        wanted = reshaped(x, self.batch, tuple(shape))
+        if wanted is None:
+            raise self.mixed(x.at)
+        return wanted if wanted.ir == x.ir else replace(wanted, name=self.emit(Reshape(wanted.ir), x).name)
 
-    def move(self, x: Value, copy: Callable[[Tensor], Tensor]) -> Value:
-        """Any operator that only copies entries (or pads with -1, read as zero): it is run on the entry numbers.
+    def bare(self, x: Value) -> Value:
+        """The value of a batch of 1 without its batch axis: the per-sample shape is then the traced one."""
+        wanted = Value(x.name, self.full(x), folded=True)
+        return wanted if wanted.ir == x.ir else replace(wanted, name=self.emit(Reshape(wanted.ir), x).name)
 
-        It is run on two samples at once where there is a batch axis, and must do the same to both.
-        """
-        size = prod(x.ir)
-        places = torch.arange(size, dtype=torch.float64).reshape(x.ir)  # resizing needs floats; exact below 2^53
-        if not x.lead and self.batch == 1:
-            index = copy(places).long()
-        else:
-            pair = torch.stack((places, places + size)) if x.lead else torch.cat((places, places + size))
-            both = copy(pair).long()
-            length = both.shape[0] // 2
-            index, other = both[:length], both[length:]
-            if both.shape[0] % 2 or not torch.equal(other, torch.where(index >= 0, index + size, -1)):
-                raise self.mixed()
-            if x.lead and length != 1:
-                raise self.mixed()
-            index = index[0] if x.lead else index
-        return self.select(x, index)
+    def permute(self, x: Value, dims: Sequence[int]) -> Value:
+        """`x` with traced axes in another order."""
+        order = [d % max(x.rank, 1) for d in dims]
+        at = 0 if x.is_bare(self.batch) else order.index(x.at)
+        own = order if x.folded else [d - (d > x.at) for d in order if d != x.at]
+        if own == sorted(own):
+            return replace(x, at=at)
+        return self.emit(Permute(tuple(own)), x, at=at)
 
     def select(self, x: Value, index: Tensor) -> Value:
         """The entries of `x` at flat numbers `index` (*ir shape of the result), zero at -1."""
         if tuple(index.shape) == x.ir and torch.equal(index.reshape(-1), torch.arange(index.numel())):
             return x
-        name = self.builder.parameter(f"{self.node.name}.index", index.contiguous())
-        return self.emit(Select(), x, parameters=(name,))
+        x = x if x.ir else self.append(Reshape((1,)), x)
+        key = tuple(index.shape), index.contiguous().numpy().tobytes()
+        name = self.indices.get(key) or self.builder.parameter(f"{self.node.name}.index", index.contiguous())
+        self.indices[key] = name
+        return self.append(Select(), x, parameters=(name,))
 
     def align(self, a: Value, b: Value) -> tuple[Value, Value]:
         """Two values broadcast to one shape and layout."""
-        if a.lead or b.lead:
-            rank = max(a.rank, b.rank)
-            if any(x.rank != rank if x.lead else (self.batch > 1 or x.rank == rank) for x in (a, b)):
-                raise self.mixed()
-        elif self.batch > 1 and (a.rank != b.rank or a.ir[0] != b.ir[0]):
-            raise self.mixed()
-        shape = torch.broadcast_shapes(a.ir, b.ir)
-        lead = a.lead or b.lead
-        return replace(self.spread(a, shape), lead=lead), replace(self.spread(b, shape), lead=lead)
+        if a.is_bare(self.batch) != b.is_bare(self.batch):
+            a, b = self.bare(a), self.bare(b)
+        elif not a.is_bare(self.batch) and (a.folded, a.rank - a.at) != (b.folded, b.rank - b.at):
+            raise self.mixed(a.at)
+        if a.folded and self.batch > 1 and a.ir[a.at] != b.ir[b.at]:
+            raise self.mixed(a.at)
+        shape, at = torch.broadcast_shapes(a.ir, b.ir), max(a.at, b.at)
+        return replace(self.spread(a, shape), at=at), replace(self.spread(b, shape), at=at)
 
-    def spread(self, x: Value, shape: tuple[int, ...]) -> Value:
+    def spread(self, x: Value, shape: Shape) -> Value:
         """`x` expanded to a per-sample shape."""
         if x.ir == tuple(shape):
             return x
@@ -188,33 +189,57 @@ class Context:
         """A number or constant tensor as a constant. Raises UnsupportedOp for a value that varies."""
         if isinstance(x, Value):
             raise self.refuse("has a varying tensor where the IR needs a constant; avoid products of varying tensors")
-        return x if isinstance(x, Constant) else Constant(torch.tensor(x, dtype=self.builder.dtype))
+        return x if isinstance(x, Constant) else Constant(torch.tensor(x, dtype=self.kind))
 
     def scalar(self, x: float) -> Fraction:
-        """A number as the run time uses it: rounded to the network's type."""
-        return Fraction(float(np.float32(x))) if self.builder.dtype == torch.float32 else Fraction(float(x))
-
-    def per_sample(self, x: Value, other: Any) -> Constant:
-        """A constant operand without the batch axis, for use beside the IR value of `x`."""
-        constant = self.constant(other)
-        rank = constant.tensor.ndim
-        if rank < x.rank or (not x.lead and self.batch == 1):
-            return constant
-        tensor = constant.tensor
-        allowed = (1, self.batch) if x.lead else (1, self.batch * x.ir[0])
-        if rank > x.rank or tensor.shape[0] not in allowed or not torch.equal(tensor, tensor[:1].expand_as(tensor)):
-            raise self.mixed()
-        return constant.map(lambda t: t[0] if x.lead else t[:1])
+        """A number as the run time uses it: rounded to the type in which it computes."""
+        return Fraction(float(np.float32(x))) if self.kind == torch.float32 else Fraction(float(x))
 
     def parameter(self, constant: Constant, role: str) -> str:
-        """The name of an IR parameter with this value: the module's own tensor where it is one."""
-        if constant.source is not None and constant.tensor.dtype == self.builder.dtype:
+        """The name of an IR parameter with this value: the module's own tensor where it is one.
+
+        The module converts a constant to the type in which it computes. Raises UnsupportedOp where the network's type
+        does not hold what that gives.
+        """
+        kind, tensor = self.builder.dtype, constant.tensor
+        if constant.source is not None and tensor.dtype == kind:
             return constant.source
-        tensor = constant.tensor.detach().to(self.builder.dtype).contiguous()
-        name = self.builder.parameter(f"{self.node.name}.{role}", tensor)
+        used = tensor.detach().to(self.kind)
+        stored = used.to(kind).contiguous()
+        if not bool(torch.isfinite(used).all()):
+            raise self.refuse(f"has a {role} with a value that is not finite; make it finite in the module")
+        if not torch.equal(stored.double(), used.double()):
+            raise self.refuse(f"has a {role} in {self.kind} whose values {kind} does not hold; give the module and its "
+                              "example one floating type, as with module.double()")
+        name = self.builder.parameter(f"{self.node.name}.{role}", stored)
         if constant.trained:
             self.copies[name] = self.node.name
         return name
+
+    def is_shared(self, x: Value, tensor: Tensor) -> bool:
+        """Whether a constant beside `x` is the same for all samples."""
+        return torch.equal(sized(x, tensor, self.batch, self.batch).nan_to_num(), tensor.nan_to_num())
+
+    def per_sample(self, x: Value, constant: Constant) -> Constant:
+        """A constant beside `x` without the batch axis."""
+        axis = constant.tensor.ndim - x.rank + x.at
+        if x.is_bare(self.batch) or axis < 0:
+            return constant
+        length = constant.tensor.shape[axis]
+        if length != 1 and (length != self.full(x)[x.at] or not self.is_shared(x, constant.tensor)):
+            raise self.mixed(axis)
+        if x.folded:
+            return constant if length == 1 else constant.map(lambda t: t.narrow(axis, 0, x.ir[x.at]))
+        return constant.map(lambda t: t.select(axis, 0))
+
+    def beside(self, x: Value, other: Any) -> tuple[Value, Constant]:
+        """A value and a constant operand broadcast against each other: the value in the result's shape, and the
+        constant without the batch axis."""
+        constant = self.constant(other)
+        at = 0 if x.is_bare(self.batch) else max(x.at, constant.tensor.ndim - x.rank + x.at)
+        constant = self.per_sample(x, constant)
+        shape = torch.broadcast_shapes(x.ir, constant.tensor.shape)
+        return replace(self.spread(x, shape), at=at), constant
 
     def shift(self, x: Value, offset: Any) -> Value:
         """x + offset, broadcast."""
@@ -229,7 +254,6 @@ class Context:
         return self._entrywise(Divide, x, divisor, "divisor")
 
     def _entrywise(self, op: type[Entrywise], x: Value, other: Any, role: str) -> Value:
-        constant = self.per_sample(x, other)
-        shape = constant.tensor.shape
-        x = self.spread(x, torch.broadcast_shapes(x.ir, shape))
-        return self.emit(op.broadcast(shape, x.ir), x, parameters=(self.parameter(constant, role),))
+        x, constant = self.beside(x, other)
+        name = self.parameter(constant, role)
+        return self.emit(op.broadcast(tuple(constant.tensor.shape), x.ir), x, parameters=(name,))

@@ -8,7 +8,6 @@ wherever an operator uses the module's own tensor, so that `graph.bind` can put 
 from __future__ import annotations
 
 import logging
-import operator
 import sys
 import warnings
 from collections.abc import Iterator
@@ -23,15 +22,15 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 
 from verify.errors import InputError, UnsupportedOp
-from verify.ir import aten_ops, aten_reduce, aten_shapes
-from verify.ir.aten import OPS, Constant, Context, Value
+from verify.ir.aten import Constant, Context
+from verify.ir.aten_layout import Value
+from verify.ir.aten_nodes import first_line, translated
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Graph, Network
 from verify.ops import Reshape
 
 ANY_BATCH = 1009  # stands for a symbolic batch: a prime, so that no product of other sizes is taken for it
-KEPT = (torch.ops.aten.linear.default, torch.ops.aten.hardsigmoid.default)  # the IR has these whole
-TRANSLATIONS = (aten_ops, aten_reduce, aten_shapes)  # importing them fills OPS
+KEPT = tuple(getattr(torch.ops.aten, name).default for name in ("linear", "hardsigmoid", "pad"))  # whole
 
 
 def trace(module: nn.Module, example: Tensor) -> Network:
@@ -78,7 +77,7 @@ def read_pt2(path: str | Path) -> Network:
         with _quiet():
             program = torch.export.load(path)
     except Exception as problem:  # a damaged archive fails in many ways, none of them ours to tell apart
-        raise InputError(f"{path} is not a readable torch.export program ({_first_line(problem)}); "
+        raise InputError(f"{path} is not a readable torch.export program ({first_line(problem)}); "
                          "write it again with torch.export.save") from None
     return _translate(program)[0]
 
@@ -102,13 +101,10 @@ def _quiet() -> Iterator[None]:
 def _ignored_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\)", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="The tensor attribute.* assigned during export", category=UserWarning)
         for category in (DeprecationWarning, FutureWarning):
             warnings.filterwarnings("ignore", category=category, module=r"torch\.(export|_export|_dynamo|fx|utils)\b")
         yield
-
-
-def _first_line(problem: Exception) -> str:
-    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)
 
 
 def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
@@ -126,7 +122,7 @@ def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
         return program
     except Exception as problem:  # torch.export raises whatever the module's own code does
         raise InputError(f"torch.export cannot follow {type(module).__name__} on an input of shape "
-                         f"{(1, *example.shape[1:])}: {_first_line(problem)}") from problem
+                         f"{(1, *example.shape[1:])}: {first_line(problem)}") from problem
     finally:
         for part, mode in training.items():
             part.training = mode
@@ -134,6 +130,7 @@ def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
 
 def _translate(program: ExportedProgram) -> tuple[Network, dict[str, str]]:
     """The network, and the IR parameters that are copies of trained ones with the node that uses each."""
+    _spell_out(program.graph)
     with _quiet():
         table = torch.export.default_decompositions()
         for kept in KEPT:
@@ -142,21 +139,30 @@ def _translate(program: ExportedProgram) -> tuple[Network, dict[str, str]]:
             program = program.run_decompositions(table)
         except SyntaxError as problem:  # torch writes the names of submodules into Python code
             raise InputError("torch.export cannot follow a module with a part whose name is no Python identifier "
-                             f"({_first_line(problem)}); rename it") from problem
+                             f"({first_line(problem)}); rename it") from problem
     source = _input(program)
     batch, shape = _batch_and_shape(source)
     builder = GraphBuilder(source.name, shape, source.meta["val"].dtype)
     context = Context(builder, batch)
     values = _constants(program, builder)
-    values[source.name] = Value(source.name, shape, True)
+    values[source.name] = Value(source.name, shape)
     for node in program.graph.nodes:
         if node.op == "call_function" and node.users:  # what nothing reads (assertions on types) has no effect
             context.node = node
-            values[node.name] = _value(context, node, values)
-    result = _output(program, values, batch)
-    if not result.ir:
-        return builder.finish(builder.add("output", Reshape((1,)), (result.name,))), context.copies
-    return builder.finish(result.name), context.copies
+            values[node.name] = translated(context, node, values)
+    return builder.finish(_output(context, program, values).name), context.copies
+
+
+def _spell_out(graph: fx.Graph) -> None:
+    """Softshrink as x less the nearest number of [-threshold, threshold]: torch would write it with jumps."""
+    aten = torch.ops.aten
+    for node in graph.nodes:
+        if node.target is aten.softshrink.default:
+            x, threshold = (*node.args, 0.5)[:2]
+            with graph.inserting_before(node):
+                near = graph.call_function(aten.clamp.default, (x, -threshold, threshold))
+            near.meta = dict(node.meta)
+            node.target, node.args = aten.sub.Tensor, (x, near)
 
 
 def _input(program: ExportedProgram) -> fx.Node:
@@ -201,92 +207,7 @@ def _stored(program: ExportedProgram, spec: InputSpec) -> Tensor:
     return held
 
 
-def _value(c: Context, node: fx.Node, values: dict[str, Any]) -> Any:
-    """The translation of one node: a Value, a Constant, a number, or a list of these."""
-    given = fx.map_arg((node.args, node.kwargs), lambda n: values[n.name])
-    args: list[Any] = list(given[0])
-    kwargs: dict[str, Any] = dict(given[1])
-    if node.target is operator.getitem and isinstance(args[0], list):
-        result = operator.getitem(*args)
-        if result is None:
-            raise c.refuse(f"is output {args[1]} of {node.args[0]}, which has no place in the IR; use output 0")
-    elif any(isinstance(x, Value) for x in _leaves((args, kwargs))):
-        result = _translated(c, node, args, kwargs)
-    else:
-        return _evaluated(c, node, args, kwargs)
-    _check(c, node, result)
-    return result
-
-
-def _translated(c: Context, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    handler = OPS.get(str(node.target))
-    if handler is None or not isinstance(node.target, torch._ops.OpOverload):
-        raise c.refuse("is outside the operator families of the IR; replace it by supported operators, "
-                       "or export the module in eval mode if it is a training operator")
-    declared = node.target._schema.arguments
-    filled = [args[i] if i < len(args) else kwargs.get(a.name, a.default_value) for i, a in enumerate(declared)]
-    try:
-        return handler(c, *filled)
-    except (RuntimeError, IndexError, ValueError) as problem:
-        raise c.refuse(f"does not fit the IR ({_first_line(problem)}); write it in other operators") from problem
-
-
-def _evaluated(c: Context, node: fx.Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """A node that does not depend on the input, by running it."""
-    target = node.target
-    name = str(target)
-    random = isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
-    if random or not callable(target) or "empty" in name:
-        raise c.refuse("makes values that differ from run to run; make them once, in the module's constructor")
-    if "device" in kwargs:  # constants are made where the network is, on the CPU
-        kwargs["device"] = torch.device("cpu")
-    with torch.no_grad():
-        result = target(*_stripped(args), **_stripped(kwargs))
-    trained = any(isinstance(x, Constant) and x.trained for x in _leaves((args, kwargs)))
-    if isinstance(result, (list, tuple)):
-        return [Constant(t, None, trained) if isinstance(t, Tensor) else t for t in result]
-    if not isinstance(result, Tensor):
-        return result
-    first = args[0] if args and isinstance(args[0], Constant) else None
-    if first is not None and OPS.get(name) is aten_shapes.same and result.dtype == first.tensor.dtype:
-        return first
-    turned = name == "aten.permute.default" and list(args[1]) in ([1, 0], [-1, -2])
-    return Constant(result, None, trained, first if turned else None)
-
-
-def _leaves(tree: Any) -> Iterator[Any]:
-    if isinstance(tree, dict):
-        tree = list(tree.values())
-    if isinstance(tree, (list, tuple)):
-        for part in tree:
-            yield from _leaves(part)
-    else:
-        yield tree
-
-
-def _stripped(tree: Any) -> Any:
-    """The same with tensors in place of constants."""
-    if isinstance(tree, dict):
-        return {key: _stripped(part) for key, part in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [_stripped(part) for part in tree]
-    return tree.tensor if isinstance(tree, Constant) else tree
-
-
-def _check(c: Context, node: fx.Node, result: Any) -> None:
-    """Compares type and shape with what torch.export recorded: a translation that disagrees is refused."""
-    known = node.meta.get("val")
-    if not isinstance(known, Tensor) or not isinstance(result, Value):
-        return
-    if known.dtype != c.builder.dtype:
-        raise c.refuse(f"makes {known.dtype} of a network in {c.builder.dtype}; keep one floating type")
-    shape = c.full(result)
-    fixed = tuple(m if not isinstance(n, int) else n for n, m in zip(known.shape, shape, strict=False))
-    if len(shape) != known.ndim or fixed != shape:
-        raise c.refuse(f"would have shape {shape} in the IR; export the model with a batch of 1")
-
-
-def _output(program: ExportedProgram, values: dict[str, Any], batch: int) -> Value:
+def _output(c: Context, program: ExportedProgram, values: dict[str, Any]) -> Value:
     """The one output."""
     specs = program.graph_signature.output_specs
     harmless = (OutputKind.USER_OUTPUT, OutputKind.USER_INPUT_MUTATION)  # a first layer in place writes to the input
@@ -298,6 +219,11 @@ def _output(program: ExportedProgram, values: dict[str, Any], batch: int) -> Val
         raise InputError(f"the model returns {len(results)} results; wrap it as a module that returns one tensor")
     if not isinstance(results[0], Value):
         raise InputError("the model's result does not depend on its input; check what the module returns")
-    if batch > 1 and not results[0].lead and results[0].ir not in ((), (1,)):
+    result = results[0]
+    if result.is_bare(c.batch):
+        result = c.reshape(result, c.full(result))
+    elif result.folded and result.ir != (1,):
         raise InputError("axis 0 of the model's result is not its batch axis; export it with a batch of 1")
-    return results[0]
+    elif result.at > 0:
+        raise InputError(f"axis {result.at} of the model's result carries the batch; return the batch as axis 0")
+    return c.emit(Reshape((1,)), result) if not result.ir else c.complete(result)

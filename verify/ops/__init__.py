@@ -3,7 +3,7 @@
 from verify.ops.affine import Affine
 from verify.ops.base import REGISTRY, Encoder, Example, Interval, Lines, Nonlinear, Op, Parameters, register
 from verify.ops.linear_ops import AvgPool, BatchNorm, Conv, ConvTranspose, Linear
-from verify.ops.maximum import Max, axis_groups, pool_groups
+from verify.ops.maximum import Max, axis_groups, pool_groups, pool_length
 from verify.ops.piecewise import Abs, Clip, HardSigmoid, LeakyReLU, Piecewise, ReLU
 from verify.ops.shape_ops import Add, Concat, Divide, Entrywise, Permute, Reshape, Scale, Select, Shift, Sum
 from verify.ops.smooth import Sigmoid, Smooth, Tanh
@@ -12,5 +12,5 @@ __all__ = [
     "REGISTRY", "Abs", "Add", "Affine", "AvgPool", "BatchNorm", "Clip", "Concat", "Conv", "ConvTranspose", "Divide",
     "Encoder", "Entrywise", "Example", "HardSigmoid", "Interval", "LeakyReLU", "Linear", "Lines", "Max", "Nonlinear",
     "Op", "Parameters", "Permute", "Piecewise", "ReLU", "Reshape", "Scale", "Select", "Shift", "Sigmoid", "Smooth",
-    "Sum", "Tanh", "axis_groups", "pool_groups", "register",
+    "Sum", "Tanh", "axis_groups", "pool_groups", "pool_length", "register",
 ]

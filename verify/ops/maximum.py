@@ -153,10 +153,7 @@ def pool_groups(
     out = places
     for axis, (k, s, q, d) in enumerate(zip(kernel, stride, padding, dilation, strict=True), start=1):
         length = shape[axis]
-        span = length + 2 * q - d * (k - 1) - 1
-        count = -(-span // s) + 1 if ceil_mode else span // s + 1
-        if ceil_mode and (count - 1) * s >= length + q:
-            count -= 1
+        count = pool_length(length, d * (k - 1) + 1, s, q, ceil_mode)
         index = torch.arange(count)[:, None] * s - q + torch.arange(k)[None] * d  # (count, k)
         valid = (index >= 0) & (index < length)
         moved = out.movedim(axis, -1)[..., index.clamp(0, length - 1)]
@@ -166,6 +163,14 @@ def pool_groups(
     if bool((member < 0).any()):
         raise UnsupportedOp(f"max pooling of shape {shape} has a window in the padding alone; its output is -inf there")
     return torch.where(flat >= 0, flat, member)
+
+
+def pool_length(length: int, kernel: int, stride: int, padding: int, ceil_mode: bool) -> int:
+    """Number of windows along an axis, as torch counts them: with `ceil_mode` the last one may reach beyond the
+    padding, but starts before it."""
+    span = length + 2 * padding - kernel
+    count = -(-span // stride) + 1 if ceil_mode else span // stride + 1
+    return count - 1 if ceil_mode and (count - 1) * stride >= length + padding else count
 
 
 def axis_groups(shape: tuple[int, ...], axes: tuple[int, ...], keepdim: bool) -> Tensor:
