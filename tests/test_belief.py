@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -119,7 +120,7 @@ def test_a_property_ends_with_an_error_where_a_method_lies(
     assert run(["vnnlib", "net.onnx", "p.vnnlib", "--methods", "interval"]) == 4
     where = f"kept in {Path('contradiction')}"
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith("error: problem 0: PGD-4 found a point of value 0.15")
+    assert re.match(r"error: problem 0: PGD-3 found a point of value 0\.1(5|49999)", message)
     assert message.endswith(where)
     record = json.loads((here / "contradiction" / "contradiction.json").read_text())
     assert record["again"] == f"verify vnnlib net.onnx {here.resolve() / 'p.vnnlib'}"

@@ -151,3 +151,8 @@ def test_a_problem_with_pinned_inputs_is_certified() -> None:
     given, _ = asked("relu", 4, 3, 5)
     proof = prove(given, seconds=60)
     assert proof.certificate is not None, proof.reason
+
+
+def test_what_is_no_number_or_unbounded_is_no_constant() -> None:
+    ends = torch.tensor([[0.1, 1e9, torch.nan, -torch.inf, 0.0]]), torch.tensor([[0.1, 1e9 + 64, 1.0, torch.inf, 1e-3]])
+    assert Interval(*ends).is_wide.tolist() == [[False, False, True, True, True]]

@@ -34,10 +34,11 @@ class Interval(NamedTuple):
 
     @property
     def is_wide(self) -> Tensor:
-        """Where the bounds are further apart than rounding makes those of a constant, bool: nothing is won by splitting
-        the others."""
-        size = self.low.abs().maximum(self.high.abs()).clamp(min=1.0)
-        return self.high - self.low > NARROW * torch.finfo(size.dtype).eps * size
+        """Where the bounds are further apart than rounding makes those of a constant, or no numbers; bool. Nothing is
+        won by splitting the others."""
+        kind = torch.finfo(self.low.dtype)
+        size = self.low.abs().maximum(self.high.abs()).clamp(1.0, kind.max)
+        return ~(self.high - self.low <= NARROW * kind.eps * size)
 
     def meet(self, other: Interval) -> Interval:
         """The intersection of two valid intervals; where rounding makes them cross, both ends of `self` stay."""

@@ -15,7 +15,7 @@ from verify.method import Answer
 from verify.problem import Problem
 from verify.solving import solve
 
-CHEAP = PGD(steps=4)  # what a verdict is held against where no attack has looked yet
+CHEAP = PGD(steps=3)  # what a verdict is held against where no attack has looked yet
 LOOKS = 8  # samples of a batch that it looks at
 SLACK, TIMES = 1e-4, 100  # of rounding: of the outputs' size, and of what two precisions differ by
 

@@ -176,7 +176,7 @@ class Cascade:
         looks at all, and the method is not believed of the others either.
         """
         fresh = [k for k, o in enumerate(outcomes) if o.verdict is Verdict.VERIFIED and not o.attacked]
-        fresh.sort(key=lambda k: -outcomes[k].tried[CLEAN].lower)
+        fresh.sort(key=lambda k: -float(outcomes[k].bracket.lower[0]))
         held = list(outcomes)
         for looked in (fresh[:LOOKS], fresh[LOOKS:]):
             if not looked:
