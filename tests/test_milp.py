@@ -30,8 +30,8 @@ from verify.solvers.objectives import CaseModel, case_of
 from verify.solving import solve
 from verify.spec import margins
 from verify.upper.interval import Interval
-from verify.upper.linear import CROWN
-from verify.upper.lp import LP, tight_boxes
+from verify.upper.linear import CROWN, linear_boxes
+from verify.upper.lp import LP
 
 KINDS = ("untargeted", "conjunctive", "polytope")
 
@@ -80,8 +80,8 @@ def test_cases_are_solved_one_by_one_and_joined_by_owner() -> None:
 def test_tightened_boxes_hold_every_value(seed: int) -> None:
     p = problem(NETWORKS["residual"](seed), "untargeted", seed)
     case, notes = case_of(p, 0), Counter()
-    before = tight_boxes(case)
-    after = tighten(case, before, np.inf, notes)
+    before = linear_boxes(case.network, case.inputs)
+    after = tighten(case, before, notes)
     rng = torch.Generator().manual_seed(seed)
     x = case.inputs.low + torch.rand(200, 3, generator=rng).double() * (case.inputs.high - case.inputs.low)
     values = {p.network.graph.input: x}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.phases import exact_maximum
 from tests.small_nets import NETWORKS, dense, problem
+from verify.deadline import Deadline
 from verify.errors import InputError
 from verify.exact.branching import candidates, split_points
 from verify.exact.leaf import solve_leaf
@@ -161,7 +160,7 @@ def test_narrowed_ranges_hold_and_shrink(seed: int) -> None:
 
 def test_narrowing_stops_at_the_deadline() -> None:
     root = Root.of(problem(dense(ReLU(), (4, 8, 8, 3), 0), "untargeted", 0).merged)
-    late = narrowed(root, 7, Limits(deadline=time.perf_counter() - 1))
+    late = narrowed(root, 7, Limits(Deadline.after(-1.0)))
     assert torch.equal(late.low, root.low)
 
 
@@ -178,6 +177,6 @@ def test_limits_say_why() -> None:
     assert Limits().reached(10**9) is None
     assert Limits(domains=5).reached(4) is None
     assert "5 domains" in str(Limits(domains=5).reached(5))
-    assert "time" in str(Limits(deadline=time.perf_counter() - 1).reached(0))
+    assert "time" in str(Limits(Deadline.after(-1.0)).reached(0))
     with pytest.raises(InputError, match="time_limit is 0"):
         Limits.starting_now(0)

@@ -1,6 +1,9 @@
 """Every way in which the toolkit says no: one sentence with what, where and the remedy."""
 
 
+LATE = "the time limit was reached"
+
+
 class VerifyError(Exception):
     """Base of all errors raised on purpose; the command line prints it as one line."""
 
@@ -19,6 +22,13 @@ class UnsupportedMethod(VerifyError):
 
 class SolverError(VerifyError):
     """A solver stopped in a state that says nothing about the problem."""
+
+
+class OutOfTime(VerifyError):
+    """The deadline in force has come (see `verify.deadline`); what was found before it stands."""
+
+    def __init__(self) -> None:
+        super().__init__(LATE)
 
 
 class Diverged(VerifyError):

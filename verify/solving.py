@@ -13,16 +13,21 @@ import torch
 from torch import Tensor
 
 from verify.bracket import Bracket, Rigour, Side
-from verify.errors import InputError
+from verify.deadline import Deadline, within
+from verify.errors import LATE, InputError, OutOfTime
 from verify.ir.guard import compare, points_for
-from verify.method import Method, full_float32
+from verify.method import Answer, Method, full_float32
 from verify.problem import Problem
 
 SEED = 0  # of the points on which a network is held against what it was read from
 
 
-def solve(problem: Problem, method: Method) -> Bracket:
+def solve(problem: Problem, method: Method, time_limit: float | None = None) -> Bracket:
     """The bracket lower <= v* <= upper that one method gives, one entry a problem of the batch.
+
+    Args:
+        time_limit: seconds for all problems of the batch together, or None. What the method has found by then is kept,
+            and `notes["stopped"]` says that it had no time for more.
 
     Raises Contradiction where the method's own two sides cross, InputError for anything but a problem and a method's
     value, and where a problem would be verified of a network that is not what its file holds (see `verify.ir.guard`).
@@ -37,7 +42,7 @@ def solve(problem: Problem, method: Method) -> Bracket:
         if problem.cases == 0:
             nothing = torch.full((problem.batch,), -torch.inf, dtype=problem.network.dtype, device=problem.owner.device)
             return Bracket(nothing, nothing, above=Side(method.name, Rigour.PROVED), notes={"seconds": 0.0})
-        answer = method.answer(problem.merged)
+        answer = _answer(problem, method, Deadline.after(time_limit))
         lower, witness = _replay(problem, answer.points)
         upper = torch.full_like(lower, torch.inf) if answer.upper is None else _up(problem.reduce(answer.upper), lower)
         trusts = "; ".join(filter(None, (answer.trusts, _beside_its_source(problem, upper < 0))))
@@ -50,6 +55,15 @@ def solve(problem: Problem, method: Method) -> Bracket:
         notes={**answer.notes, "seconds": time.perf_counter() - start},
     )
     return bracket.check({"problem": problem, "method": method})
+
+
+def _answer(problem: Problem, method: Method, limit: Deadline) -> Answer:
+    """The method's answer, an empty one where the time is over before it has any."""
+    try:
+        with within(limit):
+            return method.answer(problem.merged)
+    except OutOfTime:
+        return Answer(notes={"stopped": LATE})
 
 
 def _up(upper: Tensor, like: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
-from verify.errors import InputError
+from verify.deadline import deadline, within
+from verify.errors import LATE, InputError, OutOfTime
 from verify.exact.choice import frontier_of
 from verify.exact.frontier import Frontier, Proposals
 from verify.exact.incumbent import Incumbent
@@ -33,6 +34,7 @@ Goal = Literal["decide", "optimum"]
 BATCH = 64  # cases searched together
 PATIENCE = 5  # of the time, one part goes to attacks during the search
 ATTACK_STEPS = 30
+BOUNDING = 0.5  # of the time that is left, for the first bounds
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class BranchAndBound:
         seed: of the attack's random starts, which take a share of the time: runs may differ in their witnesses.
         journal: is told what a proof of the answer needs (goal "decide"), see `verify.proof`.
 
-    Limits are looked at between batches. Raises InputError for settings out of range.
+    Limits of domains and memory are looked at between batches. Raises InputError for settings out of range.
     """
 
     goal: Goal = "decide"
@@ -131,9 +133,12 @@ class Search:
     def run(self) -> None:
         """Attacks, bounds all cases once, then splits what is open; a limit or Ctrl-C ends it with what is known."""
         try:
-            self.incumbent.attack(PGD(seed=self.settings.seed, stop_when_falsified=self.decides))
-            self._bound(self._unsettled())
-            self.split()
+            with within(self.limits.deadline):
+                self.incumbent.attack(PGD(seed=self.settings.seed, stop_when_falsified=self.decides))
+                self._bound(self._unsettled())
+                self.split()
+        except OutOfTime:
+            self.stopped = LATE
         except KeyboardInterrupt:
             self.stopped = "interrupted"
 
@@ -159,7 +164,8 @@ class Search:
 
     def _bound(self, cases: Tensor) -> None:
         if len(cases):
-            answer = CROWN().answer(self.problem.select(cases))
+            with within(deadline().part(BOUNDING)):
+                answer = CROWN().answer(self.problem.select(cases))
             assert answer.upper is not None
             self.upper[cases] = answer.upper
 

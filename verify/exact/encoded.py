@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
+from verify.deadline import deadline, within
 from verify.exact.tightening import tighten
 from verify.lower.gradient import PGD
 from verify.method import Answer
@@ -21,15 +21,15 @@ from verify.problem import Problem
 from verify.solvers.encoding import Boxes
 from verify.solvers.highs import Solution, Status
 from verify.solvers.objectives import Case, CaseModel, case_of
-from verify.upper.lp import Relaxation, cheap_bounds, deadline_of, tight_boxes
+from verify.upper.lp import Relaxation, each_case
 
-Maximise = Callable[[int, float | None], Solution]  # (disjunct, seconds) -> its maximum, without the offset
+Maximise = Callable[[int], Solution]  # disjunct -> its maximum, without the offset
 
 NARROW = "narrow"
 REFUTED = "refuted"
 ROOM = 1e-6  # relative; how far a solver's bound may lie below a point's value, its own tolerance
 NARROWEST = 1e-5  # range of an unstable neuron below which rows that hold to 1e-6 say little about it
-TIGHTENING_SHARE = 0.3  # of the time limit
+ATTACK, TIGHTENING, LPS, MILP = 0.1, 0.3, 0.4, 0.9  # of the time that is left at each
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,16 @@ class Encoded:
         for node in problem.network.graph.nodes:
             refuse_inexact(node.op, node.name)
         notes: Counter[str] = Counter(milps=0, nodes=0, skipped=0)
-        attacked = PGD(stop_when_falsified=False).answer(problem).points  # what a wrong claim is refuted by
+        with within(deadline().part(ATTACK)):
+            attacked = PGD(stop_when_falsified=False).answer(problem).points  # what a wrong claim is refuted by
         assert attacked is not None
         tries = attacked.reshape(problem.cases, -1, *problem.inputs.shape)
-        parts = [self._case(case_of(problem, index), tries[index], notes) for index in range(problem.cases)]
-        upper = torch.tensor([upper for upper, _ in parts], dtype=torch.float64, device=problem.owner.device)
+        upper, points = each_case(
+            problem, self.time_limit, case_of, lambda k, *case: self._case(tries[k], notes, *case), notes
+        )
+        notes[Status.LIMIT.value] += notes["unsolved"]
         reasons = [text for key, text in self._reasons().items() if notes[key]]
         stopped = {"stopped": "; ".join(reasons)} if reasons else {}
-        points = torch.stack([point for _, point in parts])
         return Answer(upper, points, Rigour.SOLVER, self.trusts, {**notes, **stopped})
 
     def _reasons(self) -> dict[str, str]:
@@ -79,30 +81,32 @@ class Encoded:
             REFUTED: f"{self.solver} claims a bound that a point refutes; the bound is the LP's",
         }
 
-    def _case(self, case: Case, tries: Tensor, notes: Counter[str]) -> tuple[float, Tensor]:
-        """(upper bound, candidate point) of one case, disjuncts in the order of their LP bounds; tries (n, *shape) are
-        points that bounds must not lie below."""
-        deadline = deadline_of(self.time_limit)
-        share = deadline_of(None if self.time_limit is None else TIGHTENING_SHARE * self.time_limit)
-        boxes = tighten(case, tight_boxes(case), share, notes)
-        model = case.model(boxes)
-        relaxation = Relaxation(model)
-        bounds, points = cheap_bounds(case), [case.middle, *tries]
-        for k in range(len(bounds)):
-            bound, x = relaxation.bound(k, deadline)
-            bounds[k] = min(bounds[k], bound)
-            points += [] if x is None else [model.point(x, case.middle)]
+    def _case(
+        self, tries: Tensor, notes: Counter[str], case: Case, bounds: np.ndarray, boxes: Boxes
+    ) -> tuple[float, Tensor]:
+        """(upper bound, candidate point) of one case with linear bounds of its disjuncts, which become the LPs', and of
+        its values; tries (n, *shape) are points that bounds must not lie below."""
+        boxes = tighten(case, boxes, notes, deadline().part(TIGHTENING))
+        model, points = case.model(boxes), [case.middle, *tries]
+        with within(deadline().part(LPS)):
+            points += _improved(bounds, model, Relaxation(model), case.middle)
         if _is_too_narrow(case, boxes):
             notes[NARROW] += 1
             return float(bounds.max(initial=-np.inf)), case.middle
-        maximise, floor = self.start(model), _values(case, points)
-        upper, best, point = -np.inf, -np.inf, case.middle
+        return self._solved(case, model, bounds, _values(case, points), notes)
+
+    def _solved(
+        self, case: Case, model: CaseModel, bounds: np.ndarray, floor: np.ndarray, notes: Counter[str]
+    ) -> tuple[float, Tensor]:
+        """(upper bound, candidate point) of the disjuncts in the order of their LP bounds (disjuncts,), which must not
+        lie below their floors (disjuncts,)."""
+        maximise, upper, best, point = self.start(model), -np.inf, -np.inf, case.middle
         order = np.argsort(-bounds, kind="stable").tolist()
         for done, k in enumerate(order):
             if bounds[k] <= upper:
                 notes["skipped"] += len(order) - done
                 break
-            bound, value, x = _disjunct(maximise, model, k, deadline, notes)
+            bound, value, x = _disjunct(maximise, model, k, notes)
             floor = floor if x is None else np.maximum(floor, _values(case, [model.point(x, case.middle)]))
             if bound < floor[k] - ROOM * (1 + abs(floor[k])):
                 notes[REFUTED] += 1
@@ -111,6 +115,16 @@ class Encoded:
             if x is not None and value > best:
                 best, point = value, model.point(x, point)
         return float(upper), point
+
+
+def _improved(bounds: np.ndarray, model: CaseModel, relaxation: Relaxation, like: Tensor) -> list[Tensor]:
+    """Lowers the bounds (disjuncts,) to those of the LPs, in place; the LPs' points (*shape), like `like`."""
+    points = []
+    for k in range(len(bounds)):
+        bound, x = relaxation.bound(k)
+        bounds[k] = min(bounds[k], bound)
+        points += [] if x is None else [model.point(x, like)]
+    return points
 
 
 def _values(case: Case, points: list[Tensor]) -> np.ndarray:
@@ -124,13 +138,14 @@ def _values(case: Case, points: list[Tensor]) -> np.ndarray:
 
 
 def _disjunct(
-    maximise: Maximise, model: CaseModel, k: int, deadline: float, notes: Counter[str]
+    maximise: Maximise, model: CaseModel, k: int, notes: Counter[str]
 ) -> tuple[float, float, np.ndarray | None]:
     """(upper bound, value of the incumbent, incumbent) of one disjunct."""
-    if time.monotonic() > deadline:
-        notes[Status.LIMIT.value] += 1
-        return np.inf, -np.inf, None
-    solution = maximise(k, None if deadline == np.inf else deadline - time.monotonic())
+    with within(deadline().part(MILP)) as limit:
+        if limit.is_over:
+            notes[Status.LIMIT.value] += 1
+            return np.inf, -np.inf, None
+        solution = maximise(k)
     notes["milps"] += 1
     notes["nodes"] += solution.nodes
     notes[solution.status.value] += 1

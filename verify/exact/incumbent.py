@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from verify.deadline import deadline, within
 from verify.exact.frontier import Proposals
 from verify.lower.ascent import Ascent, Record, Tries
 from verify.lower.gradient import PGD, batch_size
 from verify.problem import Problem
 
+ATTACKING = 0.2  # of the time that is left, for one attack
 POLISH_STEPS = 10
 LENGTHS = (0.1, 0.03, 0.01, 0.003)  # first steps of polishing, in half-widths: proposals are near what they seek
 POLISHED = 32  # proposals of a case that are polished at once
@@ -40,7 +42,8 @@ class Incumbent:
         """Adds the points of an attack on these cases (n,), by default on all."""
         if cases is None:
             cases = torch.arange(self.problem.cases, device=self.points.device)
-        points = attack.answer(self.problem.select(cases)).points
+        with within(deadline().part(ATTACKING)):
+            points = attack.answer(self.problem.select(cases)).points
         assert points is not None
         self._offer(cases, points)
         self._confirm()

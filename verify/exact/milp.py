@@ -54,8 +54,8 @@ class MILP:
         return Encoded(self._start, "HiGHS", "HiGHS's dual bound to 1e-6", self.time_limit).answer(problem)
 
     def _start(self, model: CaseModel) -> Maximise:
-        def maximise(k: int, seconds: float | None) -> Solution:
+        def maximise(k: int) -> Solution:
             highs = Highs(model.arrays, mip_rel_gap=self.gap, mip_abs_gap=self.gap, **OPTIONS)
-            return highs.maximise(model.cost(k), seconds)
+            return highs.maximise(model.cost(k))
 
         return maximise

@@ -67,7 +67,7 @@ class NeuronSplit(Frontier):
         if has_maxima(problem.network):
             problem = replace(problem, network=unfold_maxima(problem.network))
         self.record = record
-        self.root = Root.of(problem, late=lambda: limits.left <= 0, record=record)
+        self.root = Root.of(problem, record=record)
         self._take_ranges()
         tasks = Tasks(problem)
         everything = torch.arange(len(tasks.case), device=problem.owner.device)

@@ -50,7 +50,7 @@ class PulpMILP:
     def _start(self, model: CaseModel) -> Maximise:
         pulp = Pulp(model.arrays, self.solver, self.gap)
 
-        def maximise(k: int, seconds: float | None) -> Solution:
-            return pulp.maximise(model.cost(k), seconds)
+        def maximise(k: int) -> Solution:
+            return pulp.maximise(model.cost(k))
 
         return maximise

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from verify.deadline import Deadline
 from verify.errors import InputError
 from verify.exact.branch_and_bound import BranchAndBound, Search
 from verify.exact.frontier import Found, Frontier, Proposals
@@ -272,7 +273,7 @@ def _gone_on(search: Search, frontier: Frontier, share: Share, connection: Conne
     """What becomes of a share until it is closed, its time is over, a case is decided or a message comes."""
     cases = torch.arange(search.problem.cases)
     search.incumbent.consider(Proposals(cases, share.points))
-    search.limits = Limits(time.perf_counter() + share.seconds, share.domains, share.memory)
+    search.limits = Limits(Deadline.after(share.seconds), share.domains, share.memory)
     search.domains = search.domains_before = 0
     frontier.load(share.bounds, share.parts)
     settled = int(search.cutoff(cases).isinf().sum())

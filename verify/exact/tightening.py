@@ -6,12 +6,14 @@ needs no binary.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 from torch import Tensor
 
+from verify.deadline import NEVER, Deadline, deadline, within
+from verify.errors import OutOfTime
 from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
 from verify.ops.base import Interval, Nonlinear
@@ -21,12 +23,12 @@ from verify.solvers.objectives import Case
 from verify.solvers.repair import SafeBound
 
 
-def tighten(case: Case, boxes: Boxes, deadline: float, notes: Counter[str]) -> Boxes:
-    """Boxes cut by two LPs for each entry on which a nonlinear node is undecided; (batch of 1).
+def tighten(case: Case, boxes: Boxes, notes: Counter[str], until: Deadline = NEVER) -> Boxes:
+    """Boxes cut by two LPs for each entry on which a nonlinear node is undecided, while there is time; (batch of 1).
 
     Counts in `notes`: "tightening lps", "settled" entries that lost their binary, "decided before" entries that
-    needed no LP, and "not tightened" entries that the deadline left as they were. Values that are affine in a box of
-    inputs are bounded exactly already.
+    needed no LP, and "not tightened" entries that were left as they were. Values that are affine in a box of inputs are
+    bounded exactly already.
 
     Sound because each new end is a bound rebuilt from LP duals, met with the old one; trusts float64 rounding.
     """
@@ -40,15 +42,14 @@ def tighten(case: Case, boxes: Boxes, deadline: float, notes: Counter[str]) -> B
             doubtful = node.op.unstable(p, boxes[source])
             notes["decided before"] += int((~doubtful).sum())
             if doubtful.any():
-                boxes[source] = _lp_box(case, boxes, source, doubtful, deadline, notes)
+                with within(until), suppress(OutOfTime):
+                    boxes[source] = _lp_box(case, boxes, source, doubtful, notes)
                 notes["settled"] += int((doubtful & ~node.op.unstable(p, boxes[source])).sum())
         boxes[node.name] = boxes[node.name].meet(node.op.interval(p, *(boxes[name] for name in node.inputs)))
     return boxes
 
 
-def _lp_box(
-    case: Case, boxes: Boxes, name: str, doubtful: Tensor, deadline: float, notes: Counter[str]
-) -> Interval:
+def _lp_box(case: Case, boxes: Boxes, name: str, doubtful: Tensor, notes: Counter[str]) -> Interval:
     """The box of one value, cut at its doubtful entries by LPs over one model kept in HiGHS."""
     model, columns = encode_network(case.network, case.inputs, boxes, until=name)
     arrays, places = model.arrays(), columns[name].ravel()
@@ -56,13 +57,13 @@ def _lp_box(
     low, high = (v.clone().flatten() for v in boxes[name])
     entries = doubtful.flatten().nonzero().flatten().tolist()
     for done, i in enumerate(entries):
-        if time.monotonic() > deadline:
+        if deadline().is_over:
             notes["not tightened"] += len(entries) - done
             break
         for sign in (1.0, -1.0):
             cost = np.zeros(len(arrays.low))
             cost[places[i]] = sign
-            bound = safe.upper(cost, highs.maximise(cost, deadline - time.monotonic()).duals)
+            bound = safe.upper(cost, highs.maximise(cost).duals)
             notes["tightening lps"] += 1
             if sign > 0:
                 high[i] = min(float(high[i]), bound)

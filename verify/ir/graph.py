@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from verify.deadline import check_time
 from verify.errors import InputError
 from verify.ops.base import Op, Parameters
 
@@ -128,8 +129,9 @@ class BoundGraph:
         return tuple(self.parameters[name] for name in node.parameters)
 
     def walk(self) -> Iterator[tuple[Node, Parameters]]:
-        """Nodes in topological order with their parameters."""
+        """Nodes in topological order with their parameters. Raises OutOfTime once the deadline in force has come."""
         for node in self.graph.nodes:
+            check_time()
             yield node, self.of(node)
 
     def __call__(self, x: Tensor) -> Tensor:

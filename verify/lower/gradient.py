@@ -12,7 +12,7 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
-from verify.errors import InputError
+from verify.errors import LATE, InputError, OutOfTime
 from verify.lower.ascent import MEMORY, Ascent, Record, Tries
 from verify.method import Answer
 from verify.problem import Problem
@@ -77,9 +77,17 @@ class PGD:
 
     def answer(self, problem: Problem) -> Answer:
         """Points (cases, *shape): the best that was met, the nominal point included."""
+        record = Record(problem.inputs.nominal())
+        try:
+            self._search(problem, record)
+        except OutOfTime:
+            return Answer(points=record.points, notes={"stopped": LATE})
+        return Answer(points=record.points)
+
+    def _search(self, problem: Problem, record: Record) -> None:
+        """Tells the record all points on the way."""
         nominal = problem.inputs.nominal()
-        record, order = Record(nominal), None
-        size = batch_size(problem)
+        size, order = batch_size(problem), None
         cases, first = torch.arange(problem.cases, device=nominal.device), 0
         while first < self.restarts and len(cases):
             # the first try goes alone: it settles most cases, and those need no other
@@ -93,7 +101,6 @@ class PGD:
             first += count
             if self.stop_when_falsified:
                 cases = cases[record.values[cases] < 0]
-        return Answer(points=record.points)
 
     def _tries(self, problem: Problem, order: Tensor | None, cases: Tensor, numbers: Tensor) -> Tries:
         """The tries with these numbers (n,) at these cases (n,); `order` ranks the disjuncts, None in the first try."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from math import inf, log2, prod
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from verify.bracket import Verdict
+from verify.deadline import Deadline, within
 from verify.errors import InputError
 from verify.exact.branch_and_bound import BranchAndBound
 from verify.exact.branching import costs
@@ -144,11 +144,11 @@ def _attack(problem: Problem) -> tuple[float, int]:
 
 def _blocked(problem: Problem, label: int, seconds: float) -> tuple[list[tuple[int, float]], list[Layer]]:
     """(wrong classes with their bounds, layers) at the root, whose neurons are bounded for so long."""
-    end = time.monotonic() + seconds
     merged, original = problem.merged, problem.network.graph
     if has_maxima(merged.network):
         merged = Problem(unfold_maxima(merged.network), merged.inputs, merged.spec, merged.owner, merged.batch)
-    root, tasks = Root.of(merged, late=lambda: time.monotonic() > end), Tasks(merged)
+    with within(Deadline.after(seconds)):
+        root, tasks = Root.of(merged), Tasks(merged)
     every = torch.arange(len(tasks.case), device=problem.owner.device)
     objective, offset = tasks.objective(every, tasks.equal_shares())
     improved = improve(root.dual, objective, root.stage.domains.take(torch.zeros_like(every)), ROOT_STEPS)

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from verify.deadline import deadline
 from verify.errors import InputError
 from verify.solvers.highs import Solution, Status
 from verify.solvers.model import Arrays
 
+LEAST = 1e-3  # seconds; some solvers take 0 for no limit
 LIMITS = {"CLARABEL": "time_limit", "SCS": "time_limit_secs", "OSQP": "time_limit", "HIGHS": "time_limit"}
 
 
@@ -56,10 +58,12 @@ class Conic:
     def maximise(self, cost: np.ndarray, time_limit: float | None = None) -> Solution:
         """A proposal for the maximum of cost . x; cost (columns,). `upper` is always inf: rebuild a bound from `duals`.
 
-        The time limit in seconds is for this call alone, and is met by the solvers that have one.
+        The time limit in seconds is for this call alone, without one it is the time that is left; it is met by the
+        solvers that have one.
         """
         self._cost.value = cost
-        options = {} if time_limit is None or self._solver not in LIMITS else {LIMITS[self._solver]: time_limit}
+        left = deadline().left if time_limit is None else min(time_limit, deadline().left)
+        options = {LIMITS[self._solver]: max(left, LEAST)} if left < np.inf and self._solver in LIMITS else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:

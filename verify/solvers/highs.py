@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.deadline import deadline
 from verify.errors import SolverError
 from verify.solvers.model import Arrays
 
@@ -65,12 +66,14 @@ class Highs:
         self._pass(arrays)
 
     def maximise(self, cost: np.ndarray, time_limit: float | None = None) -> Solution:
-        """Maximum of cost . x; cost (columns,); the time limit in seconds is for this call alone.
+        """Maximum of cost . x; cost (columns,). The time limit in seconds is for this call alone; without one it is the
+        time that is left.
 
         Raises SolverError where HiGHS itself fails or calls a model unbounded, which boxed columns cannot be.
         """
         highs = self._highs
-        self._set("time_limit", np.inf if time_limit is None else max(time_limit, 0.0))
+        left = deadline().left if time_limit is None else min(time_limit, deadline().left)
+        self._set("time_limit", max(left, 0.0))
         every = np.arange(self._columns, dtype=np.int32)
         self._demand(highs.changeColsCost(self._columns, every, -np.asarray(cost, dtype=np.float64)), "objective")
         if highs.run() == self._api.HighsStatus.kError:

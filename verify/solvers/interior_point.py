@@ -7,13 +7,14 @@ than some products of matrices of the order of the multipliers. General solvers 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
+
+from verify.deadline import deadline
 
 STEPS = 80  # at most; twenty to forty are usual
 KEPT = 0.95  # share of the way to the boundary
@@ -53,18 +54,16 @@ class InteriorPoint:
         """S(y), (n, n)."""
         return self.base + self._combined(y)
 
-    def minimise(
-        self, cost: np.ndarray, start: np.ndarray, gap: float, deadline: float
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def minimise(self, cost: np.ndarray, start: np.ndarray, gap: float) -> tuple[np.ndarray, np.ndarray]:
         """(y, moments (n, n)) by the predictor-corrector method in the direction of Helmberg, Rendl, Vanderbei and
-        Wolkowicz (1996), until the gap is reached, no step helps or the deadline is over; `start` has to be feasible.
+        Wolkowicz (1996), until the gap is reached, no step helps or time is over; `start` has to be feasible.
 
         The moments are the primal matrix.
         """
         n, slack = len(self.base), self.rows @ start + self.sides
         state = State(start, self.matrix(start), slack, np.eye(n), np.ones(len(slack)))
         for _ in range(STEPS):
-            if _distance(state) <= gap or time.monotonic() > deadline:
+            if _distance(state) <= gap or deadline().is_over:
                 break
             moved = self._step(state, cost)
             if moved is None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.deadline import deadline
 from verify.errors import InputError
 from verify.solvers.highs import Solution, Status
 from verify.solvers.model import Arrays
@@ -45,7 +46,8 @@ class Pulp:
             self._problem, self._columns = _written(arrays)
 
     def maximise(self, cost: np.ndarray, time_limit: float | None = None) -> Solution:
-        """Maximum of cost . x; cost (columns,); the time limit in seconds is for this call alone.
+        """Maximum of cost . x; cost (columns,). The time limit in seconds is for this call alone; without one it is the
+        time that is left.
 
         `upper` is the solver's dual bound where it can be read (HiGHS), else the value of the proved optimum plus the
         gap, else inf. Sound because of what a proved optimum means; trusts the solver to its tolerances.
@@ -53,15 +55,16 @@ class Pulp:
         import pulp
 
         begin = time.monotonic()
+        left = deadline().left if time_limit is None else min(time_limit, deadline().left)
         with _quiet():
             terms = {self._columns[i]: float(cost[i]) for i in np.flatnonzero(cost)}
             self._problem.setObjective(pulp.LpAffineExpression(terms))
-            limit = {} if time_limit is None else {"timeLimit": max(time_limit, 1e-3)}
+            limit = {"timeLimit": max(left, 1e-3)} if left < np.inf else {}
             try:
                 self._problem.solve(self._solver(**self._settings, **limit))
             except Exception:  # of whatever kind: PuLP 3.3 has no word for HiGHS's solution limit, a KeyError
                 return Solution(Status.ERROR, np.inf, -np.inf)
-        late = time_limit is not None and time.monotonic() - begin >= LATE * time_limit
+        late = time.monotonic() - begin >= LATE * left
         return self._read(cost, late)
 
     def _read(self, cost: np.ndarray, late: bool) -> Solution:

@@ -92,18 +92,15 @@ class Semidefinite:
             sides.append(np.zeros(2 * n))
         return sp.csr_matrix(sp.vstack(rows)), np.concatenate(sides)
 
-    def upper(self, gap: float, deadline: float = np.inf) -> tuple[float, np.ndarray]:
-        """(upper bound, proposed v (size,)).
-
-        Args:
-            gap: of the interior point method, relative to the rows' largest coefficient.
-            deadline: on the monotonic clock.
+    def upper(self, gap: float) -> tuple[float, np.ndarray]:
+        """(upper bound, proposed v (size,)); the gap of the interior point method is relative to the rows' largest
+        coefficient.
 
         Sound whatever the interior point method answers, see `rebuilt`; trusts float64 rounding.
         """
         cost = np.zeros(len(self._program.left) + len(self._program.dense))
         cost[: self._size] = 1
-        found, moments = self._program.minimise(cost, self._start(len(cost)), gap, deadline)
+        found, moments = self._program.minimise(cost, self._start(len(cost)), gap)
         with np.errstate(all="ignore"):
             point = np.clip(np.nan_to_num(moments[0] / moments[0, 0]), -1, 1)
         point[0] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -10,13 +11,15 @@ import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
-from verify.errors import InputError
+from verify.deadline import deadline, within
+from verify.errors import LATE, InputError, OutOfTime
 from verify.method import Answer
 from verify.problem import Problem
 from verify.upper import root
 from verify.upper.dual import Objective
 from verify.upper.linear import CROWN
 
+CROWNING = 0.4  # of the time, for CROWN's bounds
 STEPS = 20  # bounds of a row, its first included
 FLOATS = 1 << 13  # of the widest layer, in cases bounded together: the columns of one are carried by all
 
@@ -49,19 +52,30 @@ class AlphaCROWN:
         return "AlphaCROWN"
 
     def answer(self, problem: Problem) -> Answer:
-        """Sound because CROWN and `alpha_row_bounds` are; trusts float64 rounding where it verifies.
+        """Cases that come late, or have no time, keep CROWN's bound.
+
+        Sound because CROWN and `alpha_row_bounds` are; trusts float64 rounding where it verifies.
         """
-        upper = CROWN().answer(problem).upper
+        with within(deadline().part(CROWNING)):
+            crown = CROWN().answer(problem)
+        upper, is_late = crown.upper, "stopped" in crown.notes
         assert upper is not None
         rest = (~(upper < 0) | (self.goal == "optimum")).nonzero().flatten()
         widest = max([prod(problem.network.input_shape), *(prod(node.shape) for node in problem.network.graph.nodes)])
-        for cases in rest.split(max(1, FLOATS // widest)) if len(rest) else ():
-            part = problem.select(cases)
-            # a row below the violation of some point cannot be the largest
-            floor = part.violation(part.inputs.nominal())
-            rows = alpha_row_bounds(part, self.steps, self.neuron_steps, floor)
-            upper[cases] = upper[cases].fmin(part.spec.aggregate(rows))
-        return Answer(upper=upper, rigour=Rigour.FLOAT)
+        together = max(1, FLOATS // widest)
+        for start in range(0, len(rest), together):
+            cases = rest[start : start + together]
+            with within(deadline().part(len(cases) / (len(rest) - start))) as limit:
+                soon = limit.part(root.SWEEPING)
+                with suppress(OutOfTime):
+                    upper[cases] = upper[cases].fmin(self._bounds(problem.select(cases)))
+                is_late = is_late or soon.is_over
+        return Answer(upper=upper, rigour=Rigour.FLOAT, notes={"stopped": LATE} if is_late else {})
+
+    def _bounds(self, part: Problem) -> Tensor:
+        """Upper bounds of every case, (cases,)."""
+        floor = part.violation(part.inputs.nominal())  # a row below the violation of some point cannot be the largest
+        return part.spec.aggregate(alpha_row_bounds(part, self.steps, self.neuron_steps, floor))
 
 
 def alpha_row_bounds(problem: Problem, steps: int, neuron_steps: int, floor: Tensor | None = None) -> Tensor:

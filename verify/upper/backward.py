@@ -14,6 +14,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from verify.deadline import NEVER, Deadline, check_time
 from verify.ir.graph import BoundGraph, Node
 from verify.ops.affine import Affine
 from verify.ops.base import Interval, Lines
@@ -25,7 +26,6 @@ CHUNK = 1 << 21  # bytes of one layer's coefficients at a time: small enough to 
 WIDE = 1 << 27  # the same on a GPU, which wants many at once
 KEEP = 0.8  # rows are dropped on their way where at most this share of them is left
 SPARSE = 0.75  # entries of a layer are dropped where at most this share of them is not constantly zero
-
 
 Trail = dict[str, Tensor]  # rows (rows, *shape) by the name of the value that they multiply
 
@@ -63,9 +63,8 @@ class Probe:
 class Backward:
     """Pulls rows back through a graph whose nonlinear nodes have lines; lines are added as layers become known."""
 
-    def __init__(self, network: BoundGraph, inputs: InputSet, boxes: dict[str, Interval]):
-        self.network = network
-        self.inputs = inputs
+    def __init__(self, network: BoundGraph, inputs: InputSet, boxes: dict[str, Interval], until: Deadline = NEVER):
+        self.network, self.inputs, self.until = network, inputs, until
         self.boxes = boxes  # bounds of the values known so far, filled by the caller
         self._fields: dict[str, tuple[Field, Field]] = {}
         self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
@@ -111,6 +110,7 @@ class Backward:
         A ReLU can only be stable on the side where its reference value lies, so that side is bounded first. An entry
         that is then no longer open, by `is_open` of an Interval of (m,) entries, is pulled no further, already on its
         way: the bound that it has by then, over the boxes of the layers in between, is valid and decides it.
+        From `until` on entries keep what is known of them.
         Sound because each line bounds its neuron over its box and a support function bounds the rest; trusts float
         rounding.
         """
@@ -122,6 +122,8 @@ class Backward:
             entries = is_open(bounds).nonzero().flatten() if entries is None else entries
             entries = entries[self._by_place(name, owner[entries], index[entries])]
             for part in entries.split(step):
+                if self.until.is_over:
+                    return bounds
                 probe = Probe(at[part], side[part], Interval(bounds.low[part], bounds.high[part]), is_open)
                 self._pull(dict([self._units(name, owner[part], index[part], side[part])]), probe)
                 bounds.low[part], bounds.high[part] = probe.settle()
@@ -207,6 +209,7 @@ class Backward:
             here = pending.pop(node.name, None)
             if here is None:
                 continue
+            check_time()
             if trail is not None and not isinstance(node.op, Affine):
                 trail[node.name] = self._expanded(node.name, here)
             pulled, more = self._step(node, here)

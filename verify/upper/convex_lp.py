@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -19,8 +18,7 @@ from verify.solvers.conic import Conic
 from verify.solvers.encoding import Boxes
 from verify.solvers.objectives import Case, CaseModel, wide_case
 from verify.solvers.repair import SafeBound
-from verify.upper.linear import linear_boxes, linear_row_bounds
-from verify.upper.lp import Relaxation, deadline_of, largest
+from verify.upper.lp import Relaxation, each_case, largest
 
 
 @dataclass(frozen=True)
@@ -50,22 +48,16 @@ class ConvexLP:
         rows and the set's own support function (`SafeBound`); trusts float64 rounding, and where the set is described
         by CVXPY constraints their values and subgradients.
         """
-        uppers, points = [], []
         notes = Counter(programs=0, skipped=0)
-        for index in range(problem.cases):
-            upper, point = self._case(wide_case(problem, index), deadline_of(self.time_limit), notes)
-            uppers.append(upper)
-            points.append(point)
+        upper, points = each_case(problem, self.time_limit, wide_case, lambda _, *case: self._case(notes, *case), notes)
         stopped = {"stopped": "time limit"} if notes["unsolved"] else {}
-        upper = torch.tensor(uppers, dtype=torch.float64, device=problem.owner.device)
         trusts = f"float64 rounding{problem.inputs.trusts}"
-        return Answer(upper, torch.stack(points), Rigour.FLOAT, trusts, {**notes, **stopped})
+        return Answer(upper, points, Rigour.FLOAT, trusts, {**notes, **stopped})
 
-    def _case(self, case: Case, deadline: float, notes: Counter[str]) -> tuple[float, Tensor]:
-        """(upper bound, candidate point) of one case."""
-        cheap = case.least(linear_row_bounds(case.network, case.inputs, case.spec))
-        model = hull_model(case, linear_boxes(case.network, case.inputs))
-        upper, x = largest(cheap, ConvexRelaxation(model, case.inputs, self.solver).bound, deadline, notes, "programs")
+    def _case(self, notes: Counter[str], case: Case, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
+        """(upper bound, candidate point) of one case with linear bounds of its disjuncts and values."""
+        model = hull_model(case, boxes)
+        upper, x = largest(cheap, ConvexRelaxation(model, case.inputs, self.solver).bound, notes, "programs")
         return upper, case.middle if x is None else model.point(x, case.middle)
 
 
@@ -91,13 +83,13 @@ class ConvexRelaxation:
         self._conic = Conic(model.arrays, columns, lambda x: inputs.constraint(x, 0), solver)
         self._safe = SafeBound(model.arrays, columns, self._support)
 
-    def bound(self, k: int, deadline: float) -> tuple[float, np.ndarray | None]:
+    def bound(self, k: int) -> tuple[float, np.ndarray | None]:
         """(upper bound of disjunct k, the program's point or None).
 
         Sound whatever CVXPY answers, see `SafeBound`; trusts float64 rounding and the set's support function.
         """
         cost = self._model.cost(k)
-        solution = self._conic.maximise(cost, None if deadline == np.inf else deadline - time.monotonic())
+        solution = self._conic.maximise(cost)
         bound = self._safe.upper(cost, solution.duals) - self._model.offsets[k]
         return float(np.nextafter(bound, np.inf)), solution.x
 

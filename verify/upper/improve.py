@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from verify.deadline import deadline, within
+from verify.errors import OutOfTime
 from verify.upper.dual import Domains, Dual, Objective, Prepared, Primal, Pulled
 
 STEP = 0.5  # first step of a slope, in units of its own range
@@ -15,6 +17,7 @@ PRESS = 0.8  # first step of a multiplier, in units of the coefficients that it 
 FADE = 0.2  # share of the first step that is left at the last
 INERTIA, MEMORY = 0.3, 0.75  # of the mean gradient and of its largest size, as in AdaMax (Kingma and Ba 2015)
 REACH = 12.0  # times the excess is what a step may promise
+SHARE = 0.8  # of the time that is left; then the best so far is to be made something of
 SPARSE = 0.7  # rows leave the batch once at most this share of them is undecided
 
 
@@ -43,10 +46,24 @@ def improve(
         split: bool (rows, U), the columns whose multipliers are free; None to keep them as they are.
         prepared: of the domains, where it is known already.
 
-    Sound because `Prepared.pull` is for any duals; trusts float rounding.
+    Where time is short it takes fewer steps. Sound because `Prepared.pull` is for any duals; trusts float rounding.
     """
     prepared = Prepared(dual, domains) if prepared is None else prepared
     best = Best(objective, domains)
+    with within(deadline().part(SHARE)):
+        try:
+            _descend(best, prepared, objective, domains, steps, cutoff, split)
+        except OutOfTime:
+            if best.x is None:
+                raise
+    return best.result()
+
+
+def _descend(
+    best: Best, prepared: Prepared, objective: Objective, domains: Domains, steps: int,
+    cutoff: Tensor | None, split: Tensor | None,
+) -> None:
+    """The bounds of `improve`, told to `best` one after the other."""
     descent = Descent(prepared, objective, domains, split)
     steps = steps if descent.may_move else 1
     left = torch.arange(len(domains.owner), device=domains.owner.device)
@@ -67,7 +84,6 @@ def improve(
         # ranges of neurons are wanted tight, whatever they decide; bounds of split domains only low enough
         excess = None if cutoff is None or split is None else pulled.bound - cutoff[left]
         descent.step(pulled, primal, k, 1 - (1 - FADE) * k / (steps - 1), excess)
-    return best.result()
 
 
 class Best:

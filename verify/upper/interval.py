@@ -49,10 +49,10 @@ class Interval:
     def answer(self, problem: Problem) -> Answer:
         """Sound because `interval_boxes` and `row_bounds` are; trusts float64 rounding where it verifies
         (`confirmed`)."""
-        return Answer(upper=confirmed(problem, _case_bounds), rigour=Rigour.FLOAT)
+        return Answer(upper=confirmed(problem, case_bounds), rigour=Rigour.FLOAT)
 
 
-def _case_bounds(problem: Problem) -> Tensor:
+def case_bounds(problem: Problem) -> Tensor:
     """Upper bounds of every case, (cases,)."""
     inputs = Box(problem.inputs.low, problem.inputs.high)
     return problem.spec.aggregate(row_bounds(problem.network, interval_boxes(problem.network, inputs), problem.spec))

@@ -7,6 +7,7 @@ bound is never bounded again, and every box is the intersection of all that is k
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
+from verify.deadline import NEVER, Deadline, deadline, within
+from verify.errors import LATE, OutOfTime
 from verify.ir.graph import BoundGraph
 from verify.method import Answer
 from verify.ops.affine import Affine
@@ -25,15 +28,17 @@ from verify.ops.shape_ops import Entrywise, Permute, Reshape
 from verify.problem import Problem
 from verify.sets import InputSet
 from verify.spec import Specification
+from verify.upper import interval
 from verify.upper.backward import Backward, Trail
-from verify.upper.confirm import confirmed
+from verify.upper.confirm import FIRST, confirmed
 from verify.upper.forward import Forward
-from verify.upper.interval import row_bounds
 
 STEP = 0.5  # how far the second guess moves slopes; a whole step overshoots more often than half a one
 CASES = 256  # cases bounded together, at most,
 NEURONS = {"cpu": 1 << 18, "cuda": 1 << 22}  # and their neurons: each brings its lines and the windows that rows read
 CHEAPER = 64  # neurons for each input from which on forward bounds are taken as well
+LINEAR = 0.9  # of the time, after which an interval bound is taken in the stead of a linear one
+TIGHTENING = 0.75  # of the time that is left, after which boxes stay as they are and the rows are bounded
 
 
 @dataclass(frozen=True)
@@ -45,52 +50,82 @@ class CROWN:
         return "CROWN"
 
     def answer(self, problem: Problem) -> Answer:
-        """Sound because `linear_row_bounds` is; trusts float64 rounding where it verifies (`confirmed`)."""
-        return Answer(upper=confirmed(problem, _case_bounds), rigour=Rigour.FLOAT)
+        """Where time is short the boxes of the last layers are interval bounds, and cases that come late have no bound.
+
+        Sound because `linear_row_bounds` is; trusts float64 rounding where it verifies (`confirmed`).
+        """
+        upper = torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
+        together, is_late = max(1, min(CASES, _together(problem.network))), False
+        for index in torch.arange(problem.cases, device=problem.owner.device).split(together):
+            with within(deadline().part(len(index) / (problem.cases - int(index[0])))) as limit:
+                soon = limit.part(LINEAR * FIRST * TIGHTENING)
+                upper[index] = _in_time(problem.select(index))
+                is_late = is_late or soon.is_over
+        return Answer(upper=upper, rigour=Rigour.FLOAT, notes={"stopped": LATE} if is_late else {})
+
+
+def _in_time(problem: Problem) -> Tensor:
+    """Upper bounds of every case, (cases,): linear ones, interval bounds where there is no time, or inf."""
+    with suppress(OutOfTime), within(deadline().part(LINEAR)):
+        return confirmed(problem, _case_bounds)
+    with suppress(OutOfTime):
+        return confirmed(problem, interval.case_bounds)
+    return torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
+
+
+def _together(network: BoundGraph) -> int:
+    """How many cases are best bounded together."""
+    return NEURONS.get(network.device.type, NEURONS["cuda"]) // max(1, neurons(network))
 
 
 def _case_bounds(problem: Problem) -> Tensor:
     """Upper bounds of every case, (cases,)."""
-    network, parts = problem.network, []
-    together = NEURONS.get(network.device.type, NEURONS["cuda"]) // max(1, neurons(network))
-    for index in torch.arange(problem.cases, device=problem.owner.device).split(max(1, min(CASES, together))):
-        part = problem.select(index)
-        parts.append(part.spec.aggregate(linear_row_bounds(problem.network, part.inputs, part.spec)))
-    return torch.cat(parts)
+    return problem.spec.aggregate(linear_row_bounds(problem.network, problem.inputs, problem.spec))
 
 
-def linear_boxes(network: BoundGraph, inputs: InputSet) -> dict[str, Box]:
-    """Bounds of every value of the graph, by node name, for a batch of sets; each Box is (batch, *shape).
+def linear_boxes(network: BoundGraph, inputs: InputSet, share: float = TIGHTENING) -> dict[str, Box]:
+    """Bounds of every value of the graph, by node name, for a batch of sets; each Box is (batch, *shape). Once this
+    share of the time that is left is over, the boxes of the layers to come are interval bounds.
 
     Sound because a box is the intersection of an interval bound and backward linear bounds; trusts float rounding.
     """
-    return sweep(network, inputs, cheap_forward(network, inputs))[1]
+    return sweep(network, inputs, cheap_forward(network, inputs), deadline().part(share))[1]
 
 
 def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification) -> Tensor:
-    """Upper bounds of every row of a specification, (cases, rows); -inf on padding.
+    """Upper bounds of every row of a specification, (cases, rows); -inf on padding. See `linear_bounds`."""
+    return linear_bounds(network, inputs, spec)[0]
+
+
+def linear_bounds(
+    network: BoundGraph, inputs: InputSet, spec: Specification, until: Deadline | None = None
+) -> tuple[Tensor, dict[str, Box]]:
+    """Upper bounds of every row of a specification, (cases, rows), -inf on padding; and the boxes of `linear_boxes`,
+    which are tightened until then, by default for most of the time that is left.
 
     The smallest of three: the interval bound of the output box, backward rows over the lines of the tight boxes, and,
-    for rows that these leave undecided, backward rows over each row's own lines, chosen where the second bound is
-    attained (`_second_guess`).
-    Sound because each of the three is (see `row_bounds` and `Backward.maximum`); trusts float rounding.
+    for rows that these leave undecided and where time is left, backward rows over each row's own lines, chosen where
+    the second bound is attained (`_second_guess`).
+    Sound because each of the three is (see `interval.row_bounds` and `Backward.maximum`); trusts float rounding.
     """
-    backward, boxes = sweep(network, inputs, cheap_forward(network, inputs))
+    until = deadline().part(TIGHTENING) if until is None else until
+    backward, boxes = sweep(network, inputs, cheap_forward(network, inputs), until)
     output = network.graph.output
     owner, place = spec.mask.nonzero(as_tuple=True)
     a = spec.output[owner, place].reshape(-1, *network.output_shape)
     direct = None if spec.input is None else spec.input[owner, place].reshape(-1, *network.input_shape)
     bounds, trail = backward.maximum(output, a, owner, direct)
     bounds = bounds - spec.offset[owner, place]
-    bounds = bounds.minimum(row_bounds(network, boxes, spec)[owner, place])
+    bounds = bounds.minimum(interval.row_bounds(network, boxes, spec)[owner, place])
     rest = (bounds >= 0).nonzero().flatten()
-    if len(rest):
+    if len(rest) and not until.is_over:
         trail, direct = {name: rows[rest] for name, rows in trail.items()}, None if direct is None else direct[rest]
-        second = _second_guess(backward, trail, a[rest], owner[rest], direct) - spec.offset[owner, place][rest]
-        bounds[rest] = bounds[rest].minimum(second)
+        with suppress(OutOfTime):
+            second = _second_guess(backward, trail, a[rest], owner[rest], direct) - spec.offset[owner, place][rest]
+            bounds[rest] = bounds[rest].minimum(second)
     values = torch.full(spec.offset.shape, -torch.inf, dtype=a.dtype, device=a.device)
     values[owner, place] = bounds
-    return values
+    return values, boxes
 
 
 def _second_guess(backward: Backward, trail: Trail, a: Tensor, owner: Tensor, direct: Tensor | None) -> Tensor:
@@ -143,18 +178,20 @@ def cheap_forward(network: BoundGraph, inputs: InputSet) -> Forward | None:
 
 
 def sweep(
-    network: BoundGraph, inputs: InputSet, forward: Forward | None = None
+    network: BoundGraph, inputs: InputSet, forward: Forward | None = None, until: Deadline = NEVER
 ) -> tuple[Backward, dict[str, Box]]:
     """Boxes of every value and a `Backward` with the lines of every nonlinear node.
 
-    With `forward`, which gets its lines here, its bounds decide neurons before backward rows are spent on them.
+    With `forward`, which gets its lines here, its bounds decide neurons before backward rows are spent on them. From
+    `until` on the boxes are interval bounds alone.
     Sound because a box is the intersection of interval, forward and backward bounds; trusts float rounding.
     """
     boxes = {network.graph.input: Box(inputs.low, inputs.high)}
-    backward = Backward(network, inputs, boxes)
+    backward = Backward(network, inputs, boxes, until)
     exact = exact_values(network) if inputs.is_box else set()
     for node, p in network.walk():
         backward.visit(node)
+        forward = None if until.is_over else forward
         if isinstance(node.op, Nonlinear):
             source = node.inputs[0]
             if source not in exact:

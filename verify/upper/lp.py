@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
+from verify.deadline import Deadline, deadline, within
+from verify.errors import OutOfTime
 from verify.method import Answer
 from verify.problem import Problem
 from verify.solvers.encoding import Boxes
 from verify.solvers.highs import Highs
 from verify.solvers.objectives import Case, CaseModel, case_of
 from verify.solvers.repair import SafeBound
-from verify.upper.linear import linear_boxes, linear_row_bounds
+from verify.upper.interval import Interval
+from verify.upper.linear import linear_bounds
 
 AnyPoint = TypeVar("AnyPoint")
+BOXES = 0.3  # of the time, after which boxes stay as they are
+MOMENT = 0.4  # seconds
 
 
 @dataclass(frozen=True)
@@ -48,34 +51,58 @@ class LP:
         Sound because the LP relaxes the network over its boxes and each bound is rebuilt from the duals
         (`SafeBound`); trusts float64 rounding.
         """
-        uppers, points = [], []
         notes = Counter(lps=0, skipped=0)
-        for index in range(problem.cases):
-            deadline = deadline_of(self.time_limit)
-            upper, point = self._case(case_of(problem, index), deadline, notes)
-            uppers.append(upper)
-            points.append(point)
+        upper, points = each_case(problem, self.time_limit, case_of, lambda _, *case: self._case(notes, *case), notes)
         stopped = {"stopped": "time limit"} if notes["unsolved"] else {}
-        upper = torch.tensor(uppers, dtype=torch.float64, device=problem.owner.device)
-        return Answer(upper, torch.stack(points), Rigour.FLOAT, "float64 rounding", {**notes, **stopped})
+        return Answer(upper, points, Rigour.FLOAT, "float64 rounding", {**notes, **stopped})
 
-    def _case(self, case: Case, deadline: float, notes: Counter[str]) -> tuple[float, Tensor]:
-        """(upper bound, candidate point) of one case."""
-        model = case.model(tight_boxes(case))
-        upper, x = largest(cheap_bounds(case), Relaxation(model).bound, deadline, notes, "lps")
+    def _case(self, notes: Counter[str], case: Case, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
+        """(upper bound, candidate point) of one case with linear bounds of its disjuncts and values."""
+        model = case.model(boxes)
+        upper, x = largest(cheap, Relaxation(model).bound, notes, "lps")
         return upper, case.middle if x is None else model.point(x, case.middle)
 
 
+def each_case(
+    problem: Problem, time_limit: float | None, case_of: Callable[[Problem, int], Case],
+    answer: Callable[[int, Case, np.ndarray, Boxes], tuple[float, Tensor]], notes: Counter[str],
+) -> tuple[Tensor, Tensor]:
+    """(upper bounds (cases,) in float64, candidate points (cases, *shape)) of what answers one case after another.
+
+    A case has so many seconds, no more than its part of the time that is left for all, and in any case the moment that
+    linear bounds of a small network take. The answer is told its number, the case and the linear bounds of its
+    disjuncts (disjuncts,), which it may improve in place, and of its values; without time they are the bound, or the
+    interval bound is where even they take too long. Disjuncts without an answer are counted as "unsolved".
+    """
+    upper = Interval().answer(problem).upper
+    assert upper is not None
+    points = ((problem.inputs.low + problem.inputs.high) / 2).detach().clone()
+    for index in range(problem.cases):
+        limit, cheap = Deadline.after(time_limit), None
+        try:
+            with within(deadline().part(1 / (problem.cases - index))):
+                moment = Deadline.after(MOMENT)
+                with within(max(limit, moment)) as here:
+                    case, until = case_of(problem, index), min(here, max(limit.part(BOXES), moment.part(0.75)))
+                    rows, boxes = linear_bounds(case.network, case.inputs, case.spec, until)
+                    cheap = case.least(rows)
+                with within(limit):
+                    upper[index], points[index] = answer(index, case, cheap, boxes)
+        except OutOfTime:
+            notes["unsolved"] += 1 if cheap is None else len(cheap)
+            upper[index] = upper[index] if cheap is None else cheap.max(initial=-np.inf)
+    return upper, points
+
+
 def largest(
-    cheap: np.ndarray, bound: Callable[[int, float], tuple[float, AnyPoint | None]], deadline: float,
-    notes: Counter[str], counted: str,
+    cheap: np.ndarray, bound: Callable[[int], tuple[float, AnyPoint | None]], notes: Counter[str], counted: str
 ) -> tuple[float, AnyPoint | None]:
-    """(upper bound, point) of the best disjunct, asking for the dear bounds only where they may matter.
+    """(upper bound, point) of the best disjunct, asking for the dear bounds only where they may matter and where there
+    is time; after that the cheap ones are kept.
 
     Args:
         cheap: (disjuncts,) upper bounds at hand.
-        bound: (disjunct, deadline) -> a dearer upper bound and the relaxation's point or None.
-        deadline: after which a cheap bound is kept.
+        bound: disjunct -> a dearer upper bound and the relaxation's point or None.
         notes: counts what was bounded under the name `counted`, "skipped" and "unsolved" disjuncts.
 
     Sound because each disjunct is covered by one of its own bounds or by that of another that is no smaller; trusts
@@ -87,10 +114,10 @@ def largest(
         if cheap[k] <= upper:
             notes["skipped"] += len(order) - done
             break
-        if time.monotonic() > deadline:
+        if deadline().is_over:
             notes["unsolved"] += len(order) - done
             return float(max(upper, cheap[k])), point
-        value, x = bound(k, deadline)
+        value, x = bound(k)
         notes[counted] += 1
         if min(value, cheap[k]) > upper:
             upper = float(min(value, cheap[k]))
@@ -106,23 +133,8 @@ class Relaxation:
         self._highs = Highs(model.arrays, relaxed=True)
         self._safe = SafeBound(model.arrays)
 
-    def bound(self, k: int, deadline: float) -> tuple[float, np.ndarray | None]:
+    def bound(self, k: int) -> tuple[float, np.ndarray | None]:
         """(upper bound of disjunct k, the LP's point or None). Valid whatever HiGHS answers, see `SafeBound`."""
-        solution = self._highs.maximise(self._model.cost(k), deadline - time.monotonic())
+        solution = self._highs.maximise(self._model.cost(k))
         bound = self._safe.upper(self._model.cost(k), solution.duals) - self._model.offsets[k]
         return float(np.nextafter(bound, np.inf)), solution.x
-
-
-def deadline_of(time_limit: float | None) -> float:
-    """The moment, on the monotonic clock, when the limit that starts now is over."""
-    return np.inf if time_limit is None else time.monotonic() + time_limit
-
-
-def tight_boxes(case: Case) -> Boxes:
-    """Bounds of every value from the tightest method at hand, batch of 1. Sound as `linear_boxes` is."""
-    return linear_boxes(case.network, case.inputs)
-
-
-def cheap_bounds(case: Case) -> np.ndarray:
-    """Linear bounds of every disjunct, (disjuncts,). Sound as `linear_row_bounds` is."""
-    return case.least(linear_row_bounds(case.network, case.inputs, case.spec))

@@ -7,13 +7,15 @@ tight as they will be.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from verify.deadline import check_time, deadline, within
+from verify.errors import OutOfTime
 from verify.ops.base import Interval
 from verify.problem import Problem
 from verify.upper.dual import Domains, Dual
@@ -25,6 +27,7 @@ from verify.upper.site import Site
 from verify.upper.stage import Stage
 
 STEPS = 10  # bounds of a neuron, its first included
+SWEEPING, REFINING = 0.4, 0.6  # of the time that is left at each
 FLOATS = 1 << 20  # of one layer's coefficients at a time
 
 
@@ -45,15 +48,14 @@ class Root:
 
     @classmethod
     def of(
-        cls, problem: Problem, steps: int = STEPS, late: Callable[[], bool] = lambda: False,
-        record: Record | None = None,
+        cls, problem: Problem, steps: int = STEPS, record: Record | None = None,
     ) -> Root:
-        """CROWN's ranges in float64, refined by descents of this many steps each until it is late.
+        """CROWN's ranges in float64, refined by descents of this many steps each while there is time.
 
         A record gets the columns and what refined them.
         """
         broad = problem.wide.merged
-        boxes = linear_boxes(broad.network, broad.inputs)
+        boxes = linear_boxes(broad.network, broad.inputs, SWEEPING)
         rounded = {name: outward(box, problem.network.dtype) for name, box in boxes.items()}
         live = live_entries(problem.network, rounded)
         network, near = pruned(problem.network, rounded, live)
@@ -62,7 +64,7 @@ class Root:
         wide = Dual(network, broad.inputs, far, like=dual)
         if record is not None:
             record.columns = {name: _original(site, live) for name, site in dual.sites.items()}
-        ranges = refine(dual, wide, wide.low, wide.high, steps, late, record)
+        ranges = refine(dual, wide, wide.low, wide.high, steps, record)
         if record is not None:
             record.ranges.append(ranges)
         return cls(dual, wide, *ranges)
@@ -79,15 +81,21 @@ def _original(site: Site, live: dict[str, Tensor]) -> Tensor:
 
 
 def refine(
-    dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int, late: Callable[[], bool] = lambda: False,
-    record: Record | None = None,
+    dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int, record: Record | None = None
 ) -> Interval:
-    """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones until it is late.
+    """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones while there is time.
 
     A record gets every bound as a lemma; patches, whose duals are not those of the whole set, are not used then.
     Sound because `Stage.entries` is and a range is the intersection of two that hold; trusts float64 rounding.
     """
     ranges = Interval(low.clone(), high.clone())
+    with within(deadline().part(REFINING)), suppress(OutOfTime):
+        _refine(dual, wide, ranges, steps, record)
+    return ranges
+
+
+def _refine(dual: Dual, wide: Dual, ranges: Interval, steps: int, record: Record | None) -> None:
+    """Tightens the ranges in place; they hold at any time."""
     exact = exact_values(dual.network) if dual.inputs.is_box else set()
     for site in dual.sites.values():
         if site.source in exact or not len(site.columns):
@@ -97,10 +105,8 @@ def refine(
         open_here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
         owner, index = open_here.nonzero(as_tuple=True)
         for part in torch.arange(len(owner), device=owner.device).split(rows_at_once(stage.dual, site.source)):
-            if late():
-                return ranges
+            check_time()
             _tighten(stage, site, ranges, owner[part], index[part], steps, record)
-    return ranges
 
 
 def rows_at_once(dual: Dual, name: str) -> int:

@@ -11,19 +11,21 @@ import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
+from verify.deadline import deadline, within
 from verify.errors import UnsupportedMethod
 from verify.method import Answer
 from verify.problem import Problem
 from verify.rationals import round_up
 from verify.sets import Ball, InputSet
+from verify.solvers.encoding import Boxes
 from verify.solvers.lift import Lift, lift, lifted_size
 from verify.solvers.objectives import Case, wide_case
 from verify.solvers.semidefinite import Constraints, Semidefinite
 from verify.upper.convex_lp import relaxation_of
-from verify.upper.linear import linear_boxes, linear_row_bounds
-from verify.upper.lp import deadline_of, largest
+from verify.upper.lp import each_case, largest
 
 LARGE = "too large"
+FIRST = 0.4  # of the time that is left, for the LPs
 
 
 @dataclass(frozen=True)
@@ -62,31 +64,31 @@ class SDP:
                 f"limit of order {self.order}; use ConvexLP or BranchAndBound, or raise SDP(order=...)"
             )
         notes = Counter(programs=0, skipped=0)
-        parts = [self._case(wide_case(problem, index), notes) for index in range(problem.cases)]
-        upper = torch.tensor([upper for upper, _ in parts], dtype=torch.float64, device=problem.owner.device)
-        points = torch.stack([point for _, point in parts])
+        upper, points = each_case(problem, self.time_limit, wide_case, lambda _, *case: self._case(notes, *case), notes)
         reasons = ["time limit"] if notes["unsolved"] else []
         reasons += [f"{notes[LARGE]} cases need a matrix above order {self.order}"] if notes[LARGE] else []
         stopped = {"stopped": "; ".join(reasons)} if reasons else {}
         trusts = f"float64 rounding{problem.inputs.trusts}"
         return Answer(upper, points, Rigour.FLOAT, trusts, {**notes, **stopped})
 
-    def _case(self, case: Case, notes: Counter[str]) -> tuple[float, Tensor]:
-        """(upper bound, candidate point) of one case."""
-        deadline, boxes = deadline_of(self.time_limit), linear_boxes(case.network, case.inputs)
-        size, relaxed = lifted_size(case, boxes), relaxation_of(case, boxes)
-        cheap = case.least(linear_row_bounds(case.network, case.inputs, case.spec))
-        cheap = np.array([min(value, relaxed.bound(k, deadline)[0]) for k, value in enumerate(cheap)])
+    def _case(self, notes: Counter[str], case: Case, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
+        """(upper bound, candidate point) of one case with linear bounds of its disjuncts and values; those of the
+        disjuncts become the LPs'."""
+        size = lifted_size(case, boxes)
+        with within(deadline().part(FIRST)):
+            relaxed = relaxation_of(case, boxes)
+            for k in range(len(cheap)):
+                cheap[k] = min(cheap[k], relaxed.bound(k)[0])
         if size > self.order:
             notes[LARGE] += 1
             return float(cheap.max(initial=-np.inf)), case.middle
         lifted = lift(case, boxes)
         known, goals = constraints_of(lifted, case.inputs), lifted.objectives(case)
 
-        def bound(k: int, deadline: float) -> tuple[float, np.ndarray | None]:
-            return Semidefinite(goals[k], known).upper(self.gap, deadline)
+        def bound(k: int) -> tuple[float, np.ndarray | None]:
+            return Semidefinite(goals[k], known).upper(self.gap)
 
-        upper, v = largest(cheap, bound, deadline, notes, "programs")
+        upper, v = largest(cheap, bound, notes, "programs")
         return upper, case.middle if v is None else lifted.point(v, case.middle)
 
 
