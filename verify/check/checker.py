@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -42,7 +43,10 @@ class Report:
     uncompared: str = ""
 
 
-def check(data: bytes, level: str | None = None, exact: bool = False, model: bytes | None = None) -> Report:
+def check(
+    data: bytes, level: str | None = None, exact: bool = False, model: bytes | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> Report:
     """Checks the bytes of a certificate, at its own level unless another is given.
 
     Args:
@@ -50,6 +54,7 @@ def check(data: bytes, level: str | None = None, exact: bool = False, model: byt
         exact: in rationals instead of outward-rounded float64, for small networks.
         model: bytes of the ONNX file that the certificate should speak of; rejected where this reader finds another
             network in it.
+        tick: see `Level`; what it raises ends the checking without acceptance.
 
     Never raises for a bad certificate; memory is bounded by what its header declares.
     """
@@ -65,7 +70,7 @@ def check(data: bytes, level: str | None = None, exact: bool = False, model: byt
             if model is not None:
                 report = replace(report, uncompared=certificate.compare(model))
             for each in ("F", "R") if report.level == "F" else ("R",):
-                margin = certificate.proof.margin(Level(Arithmetic(exact), each == "F"))
+                margin = certificate.proof.margin(Level(Arithmetic(exact), each == "F", tick))
                 report = replace(report, margins={**report.margins, each: margin})
     except Rejected as why:
         return replace(report, reason=str(why))

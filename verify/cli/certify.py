@@ -25,7 +25,7 @@ def certify(
     methods: Annotated[str | None, typer.Option(
         metavar="A,B,..", help=f"{options.METHODS_HELP}; default interval,pgd,crown,alpha,bab")] = None,
     timeout: Annotated[float, typer.Option(
-        metavar="S", min=0.001, help="seconds that each method that takes samples one by one may spend on one")] = 10.0,
+        metavar="S", min=0.001, help=options.TIMEOUT_HELP)] = 10.0,
     batch: Annotated[int | None, typer.Option(
         metavar="N", min=1, help="samples that the other methods take at once; default 128, fewer of large networks",
         show_default=False)] = None,

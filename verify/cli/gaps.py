@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from verify.cli.options import DATA_HELP, Clip, Model, Norm, Normalize, Weights
+from verify.cli.options import DATA_HELP, TIMEOUT_HELP, Clip, Model, Norm, Normalize, Weights
 
 
 def gaps(
@@ -24,7 +24,7 @@ def gaps(
         metavar="A,B,..",
         help="those of `verify certify`, from both sides of v*; default pgd,interval,crown,alpha,lp,bab")] = None,
     timeout: Annotated[float, typer.Option(
-        metavar="S", help="seconds that a method that takes samples one by one may spend on each")] = 10.0,
+        metavar="S", help=TIMEOUT_HELP)] = 10.0,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")] = "cpu",
     out: Annotated[Path | None, typer.Option(
         metavar="DIR", help="folder for gaps.csv and the plots", show_default=False)] = None,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from contextlib import suppress
 
@@ -37,10 +38,12 @@ for command in (certify, radius, explain, report, export, train, vnnlib, vnncomp
     app.command()(command)
 
 
-def run(arguments: list[str]) -> int:
-    """Runs one command line; returns its exit code. Errors are one line on stderr."""
+def run(arguments: list[str], start: float | None = None) -> int:
+    """Runs one command line; returns its exit code. Errors are one line on stderr. start: the moment, in
+    `time.perf_counter()` seconds, from which a command counts its time, by default now."""
+    start = time.perf_counter() if start is None else start
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="verify", standalone_mode=False) or 0
+        code = typer.main.get_command(app).main(arguments, prog_name="verify", standalone_mode=False, obj=start) or 0
         if code != INTERRUPTED:
             return code
         message = "interrupted; a run continues with the same command, --out RUN, and --resume where there is one"
@@ -60,7 +63,7 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """Entry point of the `verify` script. The working folder is searched last for package.module:factory."""
     sys.path.append(os.getcwd())
-    code = run(sys.argv[1:])
+    code = run(sys.argv[1:], time.perf_counter() - time.process_time())  # the interpreter's start and imports included
     for stream in (sys.stdout, sys.stderr):
         with suppress(BrokenPipeError):
             stream.flush()

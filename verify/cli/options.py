@@ -31,6 +31,7 @@ Ray = Annotated[str | None, typer.Option(
 
 DATA_HELP = "a bundled name, .npz, IDX images, or package.module:dataset"
 Data = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)]
+TIMEOUT_HELP = "seconds for a sample (and eps), over all methods: each may take an equal part of what is left"
 EPS_HELP = "radius in the input's own units, for example 8/255"
 METHODS_HELP = "in order, among fgsm, pgd, interval, crown, alpha, lp, convex, sdp, milp, pulp, bab"
 DECIDERS = "bab"  # what decides a property if no methods are named

@@ -24,7 +24,7 @@ def radius(
     methods: Annotated[str | None, typer.Option(
         metavar="A,B,..", help=f"{options.METHODS_HELP}; default pgd,crown,bab")] = None,
     timeout: Annotated[float, typer.Option(
-        metavar="S", min=0.001, help="seconds that a sample may take one by one")] = 10.0,
+        metavar="S", min=0.001, help=options.TIMEOUT_HELP)] = 10.0,
     tolerance: Annotated[str, typer.Option(
         metavar="P", help="how far the ends may lie apart, relative to the lower one")] = "1%",
     batch: Annotated[int | None, typer.Option(

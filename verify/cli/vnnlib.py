@@ -12,11 +12,12 @@ from verify.cli.options import DECIDERS, METHODS_HELP, Level
 
 
 def vnnlib(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="the network", show_default=False)],
     prop: Annotated[Path, typer.Argument(
         metavar="PROPERTY.vnnlib[.gz]", help="what must not happen", show_default=False)],
     timeout: Annotated[float | None, typer.Option(
-        metavar="S", min=0.0, help="seconds from the start of the command, approximately")] = None,
+        metavar="S", min=0.0, help="seconds from the start of the command, proof included, approximately")] = None,
     witness: Annotated[Path | None, typer.Option(
         metavar="FILE", help="where to write the witness of a sat, in the competition's format")] = None,
     methods: Annotated[str, typer.Option(metavar="A,B,..", help=METHODS_HELP)] = DECIDERS,
@@ -30,7 +31,7 @@ def vnnlib(
 
     The last line is sat, unsat, unknown or timeout; the exit code is 0 for sat and unsat, 3 for unknown and timeout.
     """
-    start = time.perf_counter()
+    start = time.perf_counter() if context.obj is None else context.obj
     from verify.cli import output
     from verify.runs.decide import decide
     from verify.runs.files import check_writable, refuse_overwriting, write_whole

@@ -144,9 +144,12 @@ class Search:
 
     def split(self) -> None:
         """Splits what is open until a limit is reached."""
-        for cases in self._unsettled().split(BATCH):
-            if len(cases):
-                self._split(cases)
+        try:
+            for cases in self._unsettled().split(BATCH):
+                if len(cases):
+                    self._split(cases)
+        except OutOfTime:
+            self.stopped = LATE
         if len(self._unsettled()) and not self.stopped:
             self.stopped = "no part can be split further: what is left is rounding, or the shape of the set"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from verify.check.tree import Forest
+from verify.deadline import check_time
 from verify.exact.relaxed import Domains, Relaxed
 from verify.exact.tasks import Tasks
 from verify.proof.certificate import Draft
@@ -32,7 +32,7 @@ class Grove:
         for node, share in record.weights:
             self.weight[node.cpu().numpy()] = share_units(share).cpu().numpy()[:, :width]
 
-    def grow(self, deadline: float) -> str:
+    def grow(self) -> str:
         """Splits leaves until the checker's bounds close all; why that did not come about, or ""."""
         closed = np.zeros(0, bool)  # by the record's numbers
         while True:
@@ -49,8 +49,7 @@ class Grove:
                 return ""
             if self.record.branches.nodes > BOXES:
                 return f"an input tree of more than {BOXES} boxes would be needed"
-            if time.perf_counter() > deadline:
-                return "the time limit was reached before a proof was found"
+            check_time()
             if not self._split(tree, forest, nodes):
                 return "a box that cannot be split further has no negative bound"
 

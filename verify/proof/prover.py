@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import inf, isfinite
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ from verify.check.numbers import Arithmetic, Rejected
 from verify.check.proof import Layers, read_layers
 from verify.check.tree import Forest
 from verify.check.weighted import WEIGHTS
-from verify.errors import InputError, UnsupportedMethod
+from verify.deadline import Deadline, check_time, deadline, within
+from verify.errors import InputError, OutOfTime, UnsupportedMethod
 from verify.exact.branch_and_bound import BranchAndBound, Search
 from verify.exact.limits import Limits, free_memory
 from verify.method import full_float32
@@ -43,12 +44,8 @@ from verify.vnnlib import Property
 MARGINS = (1.0, 8.0, 64.0)  # of the first margin, tried one after the other
 ROUNDING = 1e-9  # the first margin at level R, relative to the values that rows are made of
 SAFETY = 1.5  # of what float32 may add to the bounds of the whole sets, which is the first margin at level F
-LATE = "the time limit was reached before a proof was found"
+NO_TIME = "the time limit was reached before a proof was found"
 AS_EXPORTED = "of the network as exported, not compared with the file"
-
-
-class Late(Exception):
-    """There is no time left."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ def prove(
         level: "R" or "F".
         source: the model file, if it came of one; the checker compares the certificate with what it reads there.
         journal: of a search that verified it; what it lacks is searched again.
-        seconds: for searching again, or None.
+        seconds: for all of it, checking included, or None.
 
     Whatever fails on the way is the reason why there is no certificate. Sound because the checker accepts what it
     returns; trusts `verify.check` alone, and where `compared` is False that the network is that of the file. Raises
@@ -130,31 +127,31 @@ def prove(
     if level not in ("R", "F") or problem.batch != 1:
         raise InputError(f"a certificate is of one problem at level R or F, not of {problem.batch} at level {level!r}")
     start = time.perf_counter()
-    deadline = inf if seconds is None else start + seconds
     try:
-        with torch.no_grad(), full_float32():
-            found = Prover(problem, prop, level, source, deadline).prove(journal)
+        with torch.no_grad(), full_float32(), within(Deadline.after(seconds)):
+            found = Prover(problem, prop, level, source).prove(journal)
     except (UnsupportedMethod, InputError) as refusal:
         found = Proof(None, Report(False, str(refusal), level), str(refusal))
     except Rejected as why:
         found = Proof(None, Report(False, str(why), level), f"the network cannot be certified: {why}")
-    except Late:
-        found = Proof(None, Report(False, LATE, level), LATE)
+    except OutOfTime:
+        found = Proof(None, Report(False, NO_TIME, level), NO_TIME)
     except Exception as failure:  # a proof that fails must not take the verdict with it
         reason = f"the prover failed, please report it ({type(failure).__name__}: {failure})"
         found = Proof(None, Report(False, reason, level), reason)
     return replace(found, seconds=time.perf_counter() - start)
 
 
-def first_margin(problem: Problem, prop: Property | None, level: str) -> float:
+def first_margin(problem: Problem, prop: Property | None, level: str, seconds: float | None = None) -> float:
     """How far below 0 a search should close its parts so that they hold at this level; 0 at level R and where no
-    certificate can be made."""
+    certificate can be made, or not in so many seconds."""
     if level == "R":
         return 0.0
     try:
-        prover = Prover(problem, prop, level, None, inf)
-        prover.justify("backward")  # what float32 adds over interval boxes is many times what a search has to spare
-        return prover.margin
+        with within(Deadline.after(seconds)):
+            prover = Prover(problem, prop, level, None)
+            prover.justify("backward")  # what float32 adds over interval boxes is many times what a search has to spare
+            return prover.margin
     except Exception:  # which `prove` will meet again, and tell
         return 0.0
 
@@ -162,15 +159,13 @@ def first_margin(problem: Problem, prop: Property | None, level: str) -> float:
 class Prover:
     """One proof in the making: the claim, the network as the checker reads it, and how its layers are bounded."""
 
-    def __init__(
-        self, problem: Problem, prop: Property | None, level: str, source: Source | None, deadline: float
-    ):
-        self.problem, self.level, self.deadline = problem.merged, level, deadline
+    def __init__(self, problem: Problem, prop: Property | None, level: str, source: Source | None):
+        self.problem, self.level = problem.merged, level
         self.source = None if source is None else source.as_json()
         self.model = source.read() if source is not None and source.whole else None
         self.claim = problem_claim(problem) if prop is None else property_claim(prop)
         self.description = exported(problem.network)
-        self.kernel = Level(Arithmetic(), level == "F", self._hurry)
+        self.kernel = Level(Arithmetic(), level == "F", check_time)
         self.network: Network = build(self.kernel.number, *self.description)
         inputs, outputs = self.network.entries(self.network.input), self.network.nodes[-1].entries
         self.cases: tuple[Case, ...] = read_cases(self.claim, inputs, outputs)
@@ -192,19 +187,15 @@ class Prover:
                 data, reason = self._assembled(journal, proved)
                 if data is not None:
                     start = time.perf_counter()
-                    report = check(data, self.level, model=self.model)
+                    report = check(data, self.level, model=self.model, tick=check_time)
                     if report.accepted:
                         compared = self.model is not None and not report.uncompared
                         return Proof(data, report, compared=compared, checking=time.perf_counter() - start)
                     reason = report.reason
-            late = time.perf_counter() > self.deadline
+            late = deadline().is_over
             if late or self.points is not None or not any(record.columns for record in journal.records):
                 break
         return Proof(None, Report(False, reason, self.level), reason, points=self.points)
-
-    def _hurry(self) -> None:
-        if time.perf_counter() > self.deadline:
-            raise Late
 
     def justify(self, box: str) -> None:
         """Bounds all layers in one way from now on, "interval" or "backward"."""
@@ -263,12 +254,10 @@ class Prover:
                 if i not in known and not all((i, k) in proved for k in range(len(case.disjuncts)))]
         if not left:
             return ""
-        seconds = self.deadline - time.perf_counter()
-        if seconds <= 0:
-            return LATE
+        check_time()
         index = torch.tensor(left, device=self.problem.owner.device)
         part = Journal(factor * self.margin)
-        limits = Limits.starting_now(None if seconds == inf else seconds, None, free_memory(index.device) / 2)
+        limits = Limits.starting_now(None, None, free_memory(index.device) / 2)
         search = Search(self.problem.select(index), BranchAndBound(journal=part), limits)
         search.split()
         for record in part.records:
@@ -293,7 +282,7 @@ class Prover:
                 draft.header["searches"] += searches(draft, record, numbers)
             elif len(record.root):
                 grove = Grove(self, record, numbers)
-                reason = grove.grow(self.deadline)
+                reason = grove.grow()
                 if reason:
                     return None, reason
                 draft.header["boxes"].append(grove.put(draft))

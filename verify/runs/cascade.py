@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import takewhile
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +51,8 @@ class Cascade:
         replay: the original model, flat floats to flat floats, for the violations of witnesses; by default the network
             as it was read. It changes no verdict.
         proving: how verified samples are certified, or None to leave them as they are.
+        timeout: seconds for a sample at a radius. Of what is left of the time of all samples that it is given, a method
+            takes at most an equal part; the last one may take all of it.
 
     A Contradiction makes the samples that it names an error; a SolverError or UnsupportedMethod is the reason why a
     method leaves samples undecided.
@@ -62,6 +65,7 @@ class Cascade:
     dear: set[str]
     replay: Callable[[np.ndarray], np.ndarray] | None = None
     proving: Proving | None = None
+    timeout: float = inf
 
     @property
     def device(self) -> torch.device:
@@ -152,7 +156,7 @@ class Cascade:
         if name in self.dear:
             method, journal = journaled(method, self.proving and partial(self.proving.margin, part))
         try:
-            found: Bracket | str = as_read(part, solve(part, method))
+            found: Bracket | str = as_read(part, solve(part, method, self._seconds(name, outcomes)))
         except Contradiction as crossing:
             wrong = set(crossing.bundle.get("problems", range(len(outcomes))))
             others = iter(self._try(eps, name, [o for k, o in enumerate(outcomes) if k not in wrong]))
@@ -168,6 +172,11 @@ class Cascade:
         answers = [found if isinstance(found, str) else one(found, k) for k in range(len(outcomes))]
         pairs = zip(outcomes, answers, strict=True)
         return self._held(eps, name, [replace(o.after(name, a, *cost), journal=journal) for o, a in pairs])
+
+    def _seconds(self, name: str, outcomes: list[Outcome]) -> float:
+        """How long a method may work on these outcomes."""
+        left = sum(max(0.0, self.timeout - outcome.seconds) for outcome in outcomes)
+        return left / (len(self.methods) - list(self.methods).index(name))
 
     def _held(self, eps: str, name: str, outcomes: list[Outcome]) -> list[Outcome]:
         """The outcomes, once verdicts of a method that came before all attacks are held against a cheap one.
@@ -247,7 +256,7 @@ def peak_memory(problem: Problem) -> float:
 def _proved(outcome: Outcome, proving: Proving, problem: Problem) -> Outcome:
     """A verified outcome with its certificate; where there is none it stays, at level F as undecided. A point against
     it is what the outcome then says."""
-    proof, kept, files = proving.certify(problem, outcome.index, outcome.eps, outcome.journal)
+    proof, kept, files = proving.certify(problem, outcome.index, outcome.eps, outcome.journal, outcome.seconds)
     if proof.points is not None:
         outcome = outcome.met("proof", as_read(problem, met(problem, proof.points, "proof")))
         if outcome.verdict is not Verdict.VERIFIED:

@@ -73,7 +73,7 @@ class Plan:
         found: dict[str, Gaps] = {}
         for eps, problem in self.problems.items():
             try:
-                found[eps] = gaps(problem, self.methods, advance)
+                found[eps] = gaps(problem, self.methods, advance, self.asked.timeout)
             except Contradiction as crossing:
                 raise self._kept(eps, crossing) from crossing
             if self.asked.out is not None:

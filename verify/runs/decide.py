@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -10,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from verify.bracket import Bracket, Verdict
-from verify.errors import Contradiction, InputError, SolverError, UnsupportedMethod
+from verify.deadline import Deadline, within
+from verify.errors import LATE, Contradiction, InputError, OutOfTime, SolverError, UnsupportedMethod
 from verify.ir.graph import Network
 from verify.ir.load import load
 from verify.ir.rewrite import simplify
@@ -76,17 +76,22 @@ def decide(
     Args:
         model, prop: the files; an InputError says what is wrong with one.
         homes: the methods, from `homes_of`.
-        timeout: seconds, kept between methods and given to those that take a limit.
+        timeout: seconds for all of it, reading the files and proving included, or None. A method may take an equal part
+            of what is left, and the last one all of it.
         tell: is told the bracket of every method.
         read: gives the network of the model file, for callers that keep networks.
         proof: the level, "R" or "F", at which an unsat is proved, or None.
         bundles: the folder that gets what reproduces a Contradiction.
     """
-    start = time.perf_counter()
-    network, asked = read(model), read_vnnlib(prop)
-    problem = from_vnnlib(network, asked)
+    limit = Deadline.after(timeout)
     try:
-        found = _first(model, asked, problem, homes, timeout, tell, proof, start)
+        with within(limit):
+            network, asked = read(model), read_vnnlib(prop)
+            problem = from_vnnlib(network, asked)
+    except OutOfTime:
+        return Decision(Answer.TIMEOUT, f"{LATE} while the files were read")
+    try:
+        found = _first(model, asked, problem, homes, limit, tell, proof)
         reason = found.reason if asked.cases else "no input is allowed"
         return replace(found, reason=reason, warnings=asked.warnings)
     except Contradiction as crossing:
@@ -94,21 +99,20 @@ def decide(
 
 
 def _first(
-    model: Path, asked: Property, problem: Problem, homes: dict[str, Home], timeout: float | None,
-    tell: Callable[[str, Bracket], None], proof: str | None, start: float,
+    model: Path, asked: Property, problem: Problem, homes: dict[str, Home], limit: Deadline,
+    tell: Callable[[str, Bracket], None], proof: str | None,
 ) -> Decision:
     """What the first method that decides says; see `decide`."""
     reasons: list[str] = []
     known: Bracket | None = None
-    for name, home in homes.items():
-        left = None if timeout is None else timeout - (time.perf_counter() - start)
-        if left is not None and left <= 0:
+    for k, (name, home) in enumerate(homes.items()):
+        if limit.is_over:
             break
         made: Proof | None = None
-        margin = None if proof is None else partial(first_margin, problem, asked, proof)
-        method, journal = journaled(home.make(left), margin)
+        margin = None if proof is None else partial(first_margin, problem, asked, proof, limit.left)
+        method, journal = journaled(home.make(None), margin)
         try:
-            bracket = solve(problem, method)
+            bracket = solve(problem, method, limit.part(1 / (len(homes) - k)).left)
         except (SolverError, UnsupportedMethod) as refusal:
             reasons.append(f"{name}: {refusal}")
             continue
@@ -116,8 +120,7 @@ def _first(
         bracket = held(problem, bracket)
         known = bracket if known is None else known.meet(bracket)
         if bracket.verdicts[0] is Verdict.VERIFIED and proof is not None:
-            left = None if timeout is None else timeout - (time.perf_counter() - start)
-            made = prove(problem, asked, proof, Source(model), journal, left)
+            made = prove(problem, asked, proof, Source(model), journal, limit.left)
             if made.points is not None:  # against the verdict, unless they violate by rounding only
                 bracket = bracket.meet(met(problem, made.points, "proof"))
         if bracket.verdicts[0] is Verdict.VERIFIED:
@@ -134,9 +137,8 @@ def _first(
             raise KeyboardInterrupt
         elif "stopped" in bracket.notes:
             reasons.append(f"{name}: {bracket.notes['stopped']}")
-    late = timeout is not None and time.perf_counter() - start >= timeout
-    reason = "; ".join(reasons) or ("" if late else "the bounds leave a gap")
-    return Decision(Answer.TIMEOUT if late else Answer.UNKNOWN, reason)
+    reason = "; ".join(reasons) or ("" if limit.is_over else "the bounds leave a gap")
+    return Decision(Answer.TIMEOUT if limit.is_over else Answer.UNKNOWN, reason)
 
 
 def _proved(proof: Proof, method: str) -> Decision:

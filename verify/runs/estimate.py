@@ -64,7 +64,7 @@ def estimate(cascade: Cascade, batch: int, timeout: float, workers: int = 1) -> 
     share = len(samples) / len(index)
     slope = max(after - before, 0.0) / max(len(index) - PROBE[0], 1)
     batched, single = seconds * count / len(index) / workers, each * share * count / workers
-    limit = share * count * timeout * len(cascade.single) * len(cascade.problems) / workers
+    limit = share * count * timeout * len(cascade.problems) / workers
     memory = max(after + slope * (min(batch, count) - len(index)), peak_memory(problem))
     return Estimate(count, len(index), share, batched, single, max(limit, single), memory)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 
@@ -27,7 +28,7 @@ CHUNK = 128  # samples of a batch
 
 def gaps(
     problem: Problem, methods: Mapping[str, Method] | Sequence[Method],
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Callable[[int], None] = lambda count: None, timeout: float = inf,
 ) -> Gaps:
     """The gap of every method on every problem of a batch.
 
@@ -35,6 +36,8 @@ def gaps(
         problem: a batch, from `robustness` or `from_vnnlib`.
         methods: values of methods by names of your own, or a sequence of them, which go by their own names.
         advance: is told how many answers (samples times methods) have come in, for a progress bar.
+        timeout: seconds for a sample. Of what is left of the time of all samples that it is given, a method takes at
+            most an equal part; the last one may take all of it.
 
     A method that stops at the sign of v* leaves a larger gap than it could: write `PGD(stop_when_falsified=False)` and
     `BranchAndBound(goal="optimum")`. CROWN and AlphaCROWN do not improve a bound that is negative already. Methods that
@@ -47,9 +50,9 @@ def gaps(
     Raises InputError for anything but a problem and methods.
     """
     named = _named(problem, methods)
-    work = _Work(problem, named, advance)
     cheap = [name for name, method in named.items() if _takes_batches(method)]
     dear = [name for name in named if name not in cheap]
+    work = _Work(problem, named, advance, dict(zip([*cheap, *dear], range(len(named), 0, -1), strict=True)), timeout)
     for start in range(0, problem.batch if cheap else 0, CHUNK):
         work.ask(cheap, list(range(start, min(start + CHUNK, problem.batch))))
     for index in range(problem.batch if dear else 0):
@@ -86,8 +89,13 @@ class _Known:
 class _Work:
     """The comparison while it runs."""
 
-    def __init__(self, problem: Problem, methods: dict[str, Method], advance: Callable[[int], None]):
+    def __init__(
+        self, problem: Problem, methods: dict[str, Method], advance: Callable[[int], None], ahead: dict[str, int],
+        timeout: float,
+    ):
+        """ahead: how many methods, itself included, share what is left when a method's turn comes."""
         self.problem, self.methods, self.advance = problem, methods, advance
+        self.ahead, self.left = ahead, [timeout] * problem.batch
         none = torch.full((1,), -torch.inf, dtype=problem.network.dtype, device=problem.owner.device)
         self.known = [_Known(Bracket(none, -none)) for _ in range(problem.batch)]
         self.answers: dict[str, dict[int, _Answer]] = {name: {} for name in methods}
@@ -100,6 +108,7 @@ class _Work:
             answers = self._solve(name, part, index)
             for i, answer in zip(index, answers, strict=True):
                 self.answers[name][i] = answer
+                self.left[i] -= answer.seconds
                 if answer.bracket is not None:
                     self._meet(i, name, answer.bracket)
             self.advance(len(index))
@@ -115,7 +124,7 @@ class _Work:
     def _solve(self, name: str, part: Problem, index: list[int]) -> list[_Answer]:
         start = time.perf_counter()
         try:
-            found = solve(part, self.methods[name])
+            found = solve(part, self.methods[name], sum(max(0.0, self.left[i]) for i in index) / self.ahead[name])
         except Contradiction as crossing:
             raise self._inside(name, index, crossing) from crossing
         except (SolverError, UnsupportedMethod) as refusal:

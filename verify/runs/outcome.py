@@ -67,6 +67,11 @@ class Outcome:
     crossing: tuple[Holder, Holder] | None = field(default=None, repr=False)
 
     @property
+    def seconds(self) -> float:
+        """What the methods so far have taken for it."""
+        return sum(tried.seconds for tried in self.tried.values())
+
+    @property
     def key(self) -> str:
         return f"sample/{self.index}/{self.eps}"
 

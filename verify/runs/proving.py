@@ -80,7 +80,7 @@ class Proving:
         level: "R" or "F".
         folder: where their certificates go, or None.
         source: the model file, or None.
-        seconds: for searching again for one sample's proof.
+        seconds: for one sample, its methods and its proof together.
     """
 
     level: str
@@ -93,10 +93,11 @@ class Proving:
         return first_margin(problem, None, self.level)
 
     def certify(
-        self, problem: Problem, index: int, eps: str, journal: Journal | None
+        self, problem: Problem, index: int, eps: str, journal: Journal | None, spent: float
     ) -> tuple[Proof, dict[str, Any], dict[str, bytes]]:
-        """The proof of a sample's problem, a batch of 1; what is kept of it, as JSON, and the files to be written."""
-        proof = prove(problem, None, self.level, self.source, journal, self.seconds)
+        """The proof of a sample's problem, a batch of 1, for which the methods spent so many seconds; what is kept of
+        it, as JSON, and the files to be written."""
+        proof = prove(problem, None, self.level, self.source, journal, self.seconds - spent)
         if proof.certificate is None or self.folder is None:
             return proof, {"proof": proof.payload()}, {}
         name = f"sample-{index:05d}-eps-{eps.replace('/', '_')}.certificate"

@@ -23,8 +23,6 @@ from torch import Tensor
 
 from verify.bracket import Bracket
 from verify.errors import Contradiction, SolverError, UnsupportedMethod
-from verify.exact.branch_and_bound import BranchAndBound
-from verify.exact.milp import MILP
 from verify.ir.graph import Network
 from verify.lower.gradient import FGSM, PGD
 from verify.method import Method
@@ -51,7 +49,8 @@ class Radii:
         norm, clip: of the balls.
         methods: by name; dear: those that take samples one by one.
         tolerance: how far the upper end may lie above the lower one, relative to it.
-        timeout: seconds that a sample may take one by one.
+        timeout: seconds for a sample. Of what is left of the time of all samples that it is asked about, a method takes
+            at most an equal part; the last one may take all of it.
     """
 
     network: Network
@@ -124,16 +123,15 @@ class Radii:
     def last(self, found: Sequence[Radius]) -> list[Radius]:
         """The final bracket of one sample: halved until it is narrow enough, or nothing decides in time."""
         (radius,) = found
-        deadline = time.monotonic() + self.timeout
         names = [name for name in self.methods if name in self.dear]
         while not radius.is_closed and not radius.error:
             middle = self._middle(radius)
-            before, left = (radius.lower, radius.upper), deadline - time.monotonic()
-            if left <= 0:
+            before = radius.lower, radius.upper
+            if radius.seconds >= self.timeout:
                 radius = replace(radius, reason=f"the limit of {self.timeout:g} s was reached")
                 break
             for name in names:
-                (radius,) = self._asked(middle, [radius], [name], left)
+                (radius,) = self._asked(middle, [radius], [name])
                 if (radius.lower, radius.upper) != before:
                     break
             else:
@@ -165,29 +163,30 @@ class Radii:
             out.append(radius)
         return out
 
-    def _asked(
-        self, eps: Fraction, radii: list[Radius], names: Sequence[str], left: float | None = None
-    ) -> list[Radius]:
+    def _asked(self, eps: Fraction, radii: list[Radius], names: Sequence[str]) -> list[Radius]:
         """What methods, one after the other, find at one radius."""
         for name in names:
             open_here = [r for r in radii if not r.error and r.lower < eps and not (r.upper and r.upper <= eps)]
             if open_here:
-                answers = {r.index: r for r in self._ask(eps, open_here, name, left)}
+                answers = {r.index: r for r in self._ask(eps, open_here, name)}
                 radii = [answers.get(r.index, r) for r in radii]
         return radii
 
-    def _ask(self, eps: Fraction, radii: list[Radius], name: str, left: float | None) -> list[Radius]:
+    def _seconds(self, name: str, radii: list[Radius]) -> float:
+        """How long a method may work on these samples at one radius."""
+        left = sum(max(0.0, self.timeout - radius.seconds) for radius in radii)
+        return left / (len(self.methods) - list(self.methods).index(name))
+
+    def _ask(self, eps: Fraction, radii: list[Radius], name: str) -> list[Radius]:
         if not radii:
             return []
-        start, method = time.perf_counter(), self.methods[name]
-        if isinstance(method, BranchAndBound | MILP) and left is not None:
-            method = replace(method, time_limit=left)
+        start, seconds = time.perf_counter(), self._seconds(name, radii)
         problem = self.problem(eps, [r.index for r in radii])
         try:
-            bracket = self._held(problem, name, as_read(problem, solve(problem, method)))
+            bracket = self._held(problem, name, as_read(problem, solve(problem, self.methods[name], seconds)))
         except Contradiction as crossing:
             wrong, sides = set(crossing.bundle.get("problems", range(len(radii)))), crossing.bundle.get("bracket")
-            others = self._ask(eps, [r for k, r in enumerate(radii) if k not in wrong], name, left)
+            others = self._ask(eps, [r for k, r in enumerate(radii) if k not in wrong], name)
             holders = [(name, None if sides is None else one(sides, k)) for k in range(len(radii))]
             failed = [radii[k].failed(name, str(crossing), (eps, holders[k], holders[k])) for k in sorted(wrong)]
             return [*others, *failed]

@@ -86,6 +86,7 @@ class Session:
             "norm": self.request.norm,
             "clip": None if clip is None else [str(end) for end in clip],
             "methods": {name: repr(method) for name, method in self.cascade.methods.items()},
+            "timeout": self.request.timeout,
             "device": self.request.device,
             "batch": self.batch,
             **proof_config(self.cascade.proving and self.cascade.proving.level, self.request.proofs),
@@ -133,7 +134,7 @@ def prepare(request: Request) -> Session:
     proving = None if level is None else Proving(level, request.proofs, source, request.timeout)
     is_onnx = request.model.endswith((".onnx", ".onnx.gz")) and not request.normalize
     replay = original(file) if is_onnx else None  # where the model is an ONNX file that is used as it is
-    cascade = Cascade(problems, x, data.y.tolist(), methods, dear, replay, proving)
+    cascade = Cascade(problems, x, data.y.tolist(), methods, dear, replay, proving, request.timeout)
     return Session(request, data, cascade, batch_of(request.batch, network))
 
 

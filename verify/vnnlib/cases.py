@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.deadline import check_time
 from verify.errors import InputError
 from verify.rows import Row
 from verify.vnnlib.parser import Branch, Script, parse
@@ -29,11 +30,12 @@ def read_vnnlib(path: str | Path) -> Property:
 
     Raises InputError with the file and the line for what is missing, damaged, outside VNN-LIB 1.0 or the parser's
     limits, has more than LONGEST bytes, needs more than ENTRIES bounds of inputs, or leaves an input without a bound on
-    both sides in some case.
+    both sides in some case; OutOfTime once the deadline in force has come.
     """
     script = parse(_text(Path(path)), str(path))
     cases = _Cases(script)
     for branch in script.branches:
+        check_time()
         cases.add(branch)
     found = cases.finish()
     return Property(script.source, script.inputs, script.outputs, found, cases.warnings(bool(found)))

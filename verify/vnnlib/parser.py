@@ -23,6 +23,7 @@ from fractions import Fraction
 from itertools import chain, islice
 from typing import Any
 
+from verify.deadline import check_time
 from verify.errors import InputError
 from verify.rows import Row
 
@@ -109,6 +110,7 @@ class _Reader:
         starts: list[int] = []
         rows: dict[str, Row] = {}
         for self.at, token in enumerate(tokens):
+            check_time()
             if token == "(":
                 stack.append([])
                 starts.append(self.at)
@@ -282,6 +284,7 @@ def _difference(left: Form, right: Form) -> Form:
 def _product(forms: list[Form]) -> Form:
     product = forms[0]
     for form in forms[1:]:
+        check_time()
         if not (product.keys() <= {""} or form.keys() <= {""}):
             raise _ReadError("a product of two variables is not linear; only constants may multiply a variable")
         constant, other = (product, form) if product.keys() <= {""} else (form, product)
