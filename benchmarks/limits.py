@@ -58,7 +58,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], float]] = {
     "small": (lambda: dense(5, 50, 50, 50, 5), (1, 5), 0.1),
     "narrow": (lambda: dense(30, 100, 100, 10), (1, 30), 0.05),
     "deep": (lambda: dense(784, *[512] * 6, 10), (1, 1, 28, 28), 0.02),
-    "wide": (lambda: dense(784, 8192, 8192, 10), (1, 1, 28, 28), 0.01),
+    "wide": (lambda: dense(784, 4096, 4096, 10), (1, 1, 28, 28), 0.01),
     "sigmoid": (lambda: dense(784, 500, 500, 10, activation=nn.Sigmoid), (1, 1, 28, 28), 0.03),
     "tanh maps": (lambda: nn.Sequential(nn.Conv2d(1, 16, 4, 2, 1), nn.Tanh(), dense(3136, 100, 10)), (1, 1, 28, 28),
                   0.03),

@@ -92,16 +92,16 @@ def _decide(problem: Problem, timeout: float) -> tuple[list[Bracket], list[str]]
     import verify
 
     deadline = time.monotonic() + timeout
-    whole = verify.solve(problem, verify.PGD())
+    whole = verify.solve(problem, verify.PGD(), timeout)
     brackets, reasons = [_one(whole, k) for k in range(problem.batch)], [""] * problem.batch
     for make in (verify.Interval, verify.CROWN, verify.AlphaCROWN, verify.BranchAndBound):
         left = [k for k, bracket in enumerate(brackets) if bracket.verdicts[0] == verify.Verdict.UNKNOWN]
         rest = deadline - time.monotonic()
         if not left or rest <= 0:
             break
-        method: Method = make(time_limit=rest) if make is verify.BranchAndBound else make()
+        method: Method = make()
         try:
-            found = verify.solve(problem.select(torch.tensor(left, device=problem.owner.device)), method)
+            found = verify.solve(problem.select(torch.tensor(left, device=problem.owner.device)), method, rest)
         except verify.UnsupportedMethod as refusal:
             reasons = [f"{method.name}: {refusal}" if k in left else reason for k, reason in enumerate(reasons)]
             continue

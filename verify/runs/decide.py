@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from verify.bracket import Bracket, Verdict
-from verify.deadline import Deadline, within
+from verify.deadline import NEVER, Deadline, within
 from verify.errors import LATE, Contradiction, InputError, OutOfTime, SolverError, UnsupportedMethod
 from verify.ir.graph import Network
 from verify.ir.load import load
@@ -110,9 +110,10 @@ def _first(
             break
         made: Proof | None = None
         margin = None if proof is None else partial(first_margin, problem, asked, proof, limit.left)
-        method, journal = journaled(home.make(None), margin)
+        share = limit.part(1 / (len(homes) - k))
+        method, journal = journaled(home.make(share.left if share < NEVER else None), margin)
         try:
-            bracket = solve(problem, method, limit.part(1 / (len(homes) - k)).left)
+            bracket = solve(problem, method, share.left)
         except (SolverError, UnsupportedMethod) as refusal:
             reasons.append(f"{name}: {refusal}")
             continue

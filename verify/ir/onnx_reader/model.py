@@ -13,6 +13,7 @@ import torch
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
+from verify.deadline import check_time
 from verify.errors import InputError, UnsupportedOp
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
@@ -128,6 +129,7 @@ class _Walk:
         """Translates the nodes that these outputs of a graph, or of a branch, depend on."""
         self.stored.update((tensor.name, tensor) for tensor in graph.initializer)
         for node in _needed(graph, outputs):
+            check_time()
             self.translate(node)
 
     def look_up(self, name: str, reading: str) -> Operand:
