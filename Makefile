@@ -1,5 +1,6 @@
 # make demo    creates .venv, installs, certifies a bundled network on real images, prints the table, keeps the run
 # make test    creates .venv, installs, runs the whole test suite
+# make fuzz    reads CASES random ONNX models of each kind from SEED on, beside onnxruntime; prints what differs
 #
 # PYTHON        an interpreter of version 3.11 to 3.13; the first that is found, if not given
 # TORCH_INDEX   another package index to take torch from, such as the one of CPU-only builds
@@ -9,10 +10,12 @@ SUITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c '$(SUITS)' 2>/dev/null && echo $$p && break; done)
 TORCH_INDEX ?=
 TESTS ?= tests
+SEED ?= 0
+CASES ?= 5000
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test lint bench conformance clean
+.PHONY: demo test lint bench conformance fuzz clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -24,6 +27,10 @@ test: $(STAMP)
 # published benchmark families and other long runs, marked `conformance`
 conformance: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m conformance --timeout 3600 $(TESTS)
+
+# random models; another SEED gives others
+fuzz: $(STAMP)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(SEED) $(CASES)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

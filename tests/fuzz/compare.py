@@ -1,0 +1,113 @@
+"""What onnxruntime and the two readers make of one model."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import TensorProto
+
+from tests.checked import FLOATS, evaluated
+from verify.check.network import build
+from verify.check.onnx import Unreadable
+from verify.check.onnx import read as read_again
+from verify.errors import InputError, UnsupportedOp
+from verify.ir.onnx_reader import read_onnx
+
+POINTS = 3
+CLOSE = 2e-5  # relative to the largest output
+KINDS = {int(TensorProto.FLOAT): np.float32, int(TensorProto.DOUBLE): np.float64}
+
+
+class Outcome(StrEnum):
+    """Of one reader on one model; UNRUNNABLE is said where onnxruntime does not run it, or answers NaN or infinity."""
+
+    SAME = "same"
+    REFUSED = "refused"
+    UNRUNNABLE = "unrunnable"
+    DIFFERENT = "different"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Outcomes of the toolkit's reader and of the checker's, with their reasons."""
+
+    toolkit: Outcome
+    checker: Outcome
+    reasons: tuple[str, str] = ("", "")
+
+    @property
+    def differs(self) -> bool:
+        return Outcome.DIFFERENT in (self.toolkit, self.checker)
+
+
+def compared(proto: onnx.ModelProto, seed: int) -> Compared:
+    """Both readers beside onnxruntime, on a few points at a batch of 1."""
+    x = _points(proto, seed)
+    try:
+        theirs = _runtime(proto, x)
+    except Exception as problem:  # onnxruntime's exceptions share no other base
+        first = next(iter(str(problem).splitlines()), type(problem).__name__)
+        return Compared(Outcome.UNRUNNABLE, Outcome.UNRUNNABLE, (first, first))
+    if not np.isfinite(theirs).all():
+        return Compared(Outcome.UNRUNNABLE, Outcome.UNRUNNABLE, ("not finite", "not finite"))
+    ours, why = _outcome(_toolkit, proto, x, theirs)
+    second, reason = _outcome(_checker, proto, x, theirs)
+    return Compared(ours, second, (why, reason))
+
+
+def _outcome(reader: Callable[[onnx.ModelProto, np.ndarray], np.ndarray], proto: onnx.ModelProto, x: np.ndarray,
+             theirs: np.ndarray) -> tuple[Outcome, str]:
+    try:
+        mine = reader(proto, x)
+    except (Unreadable, UnsupportedOp, InputError) as refusal:
+        return Outcome.REFUSED, str(refusal)
+    if mine.shape != theirs.shape:
+        return Outcome.DIFFERENT, f"{mine.shape[1:]} outputs rather than {theirs.shape[1:]}"
+    gap = float(np.max(np.abs(mine - theirs), initial=0)) / (1 + float(np.max(np.abs(theirs), initial=0)))
+    return (Outcome.SAME, "") if gap <= CLOSE else (Outcome.DIFFERENT, f"a relative gap of {gap:.3g}")
+
+
+def _points(proto: onnx.ModelProto, seed: int) -> np.ndarray:
+    """(points, *shape at a batch of 1) of the input."""
+    kind = proto.graph.input[0].type.tensor_type
+    shape = [d.dim_value or 1 for d in kind.shape.dim]
+    x = np.random.default_rng(seed).normal(0, 2, (POINTS, *shape))
+    x[-1] = np.round(x[-1])
+    return x.astype(KINDS[kind.elem_type])
+
+
+def _runtime(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    """(points, outputs) of onnxruntime with its optimisations off."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    name = proto.graph.input[0].name
+    found = [np.asarray(session.run(None, {name: sample})[0]) for sample in x]
+    return np.stack([y.reshape(-1).astype(np.float64) for y in found])
+
+
+def _toolkit(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(proto.SerializeToString())
+        network = read_onnx(path)
+    with torch.no_grad():
+        y = network(torch.from_numpy(x).reshape(len(x), *network.input_shape))
+    return y.reshape(len(x), -1).numpy().astype(np.float64)
+
+
+def _checker(proto: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    network = build(FLOATS, *read_again(proto.SerializeToString()))
+    return evaluated(network, FLOATS, x.reshape(len(x), -1).astype(np.float64))
