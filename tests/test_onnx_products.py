@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.onnx_models import agree, chain, integers, load, numbers, ops
+from tests.test_onnx_batch import rows_agree
 from verify.errors import UnsupportedOp
 from verify.ir.evaluate import exact_value
 
@@ -33,6 +34,7 @@ CASES = {
     "matrix on maps": (IMAGE, 13, [("MatMul", numbers(1, 3, 5), X)]),
     "einsum of one": ((1, 2, 4), 13, [("Einsum", X, {"equation": "bij->bji"})]),
     "einsum that sums": ((1, 2, 4), 12, [("Einsum", X, {"equation": "b i j -> bi"})]),
+    "mean": (IMAGE, 13, [("Mean", X, numbers(1, 6), X)]),
     "where": (IMAGE, 16, [("Where", MASK, X, numbers(1, 6))]),
     "where not": (IMAGE, 9, [("Where", MASK, np.float32(0), X)]),
     "depth to space": ((1, 8, 2, 3), 11, [("DepthToSpace", {"blocksize": 2})]),
@@ -77,6 +79,16 @@ def test_einsum_with_a_constant_on_either_side(equation: str, shape: tuple[int, 
     agree(chain(*shape, steps=[("Einsum", numbers(3, *weight), X, {"equation": f"{theirs},{mine}->{wanted}"})]))
 
 
+@pytest.mark.parametrize(("equation", "shape", "weight"), EQUATIONS, ids=[e for e, *_ in EQUATIONS])
+def test_einsum_of_an_open_batch(equation: str, shape: tuple[int, ...], weight: tuple[int, ...]) -> None:
+    proto = chain("N", *shape[1:], steps=[("Einsum", X, numbers(3, *weight), {"equation": equation})])
+    if equation[0] == "t" or equation.endswith(">kbi"):
+        with pytest.raises(UnsupportedOp, match="batch axis"):
+            load(proto)
+    else:
+        rows_agree(proto)
+
+
 @pytest.mark.parametrize("step", [
     ("Einsum", X, numbers(1, 3, 4), {"equation": "bchw,bw->chw"}),
     ("Einsum", X, numbers(1, 3, 4), {"equation": "bchw,wk"}),
@@ -90,6 +102,17 @@ def test_einsum_with_a_constant_on_either_side(equation: str, shape: tuple[int, 
 def test_refused(step: tuple) -> None:
     with pytest.raises(UnsupportedOp, match=rf"node v1_0 \({step[0]}.*;"):
         load(chain(*IMAGE, steps=[("Identity",), step], opset=16))
+
+
+ROWS = ("prelu by channel", "shrink", "running sum", "stack", "stack on the left", "stack of a short axis",
+        "matrix on maps", "einsum of one", "einsum that sums", "where", "where not", "depth to space", "space to depth",
+        "tile", "upper triangle", "resize linear", "resize linear by 1.7", "mean")
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_of_an_open_batch_are_treated_alone(name: str) -> None:
+    (_, *shape), opset, steps = CASES[name]
+    rows_agree(chain("N", *shape, steps=steps, opset=opset))
 
 
 def test_beta_of_a_matrix_product_is_not_rounded_into_its_bias() -> None:

@@ -151,7 +151,7 @@ def neg(r: Reader, c: Call) -> Value:
     return r.negate(c, c.value())
 
 
-@handles("Add", "Sub", "Sum")
+@handles("Add", "Sub", "Sum", "Mean")
 def add(r: Reader, c: Call) -> Value:
     """Terms of the same value are merged, so that an addition has one term for each argument."""
     operands = [c.operand(i) for i in range(len(c.inputs))]
@@ -176,6 +176,8 @@ def add(r: Reader, c: Call) -> Value:
         out = r.negate(c, out)
     for offset, name in offsets:
         out = r.shift(c, out, offset, name)
+    if c.op == "Mean" and len(operands) > 1:
+        out = r.divide(c, out, np.array(len(operands), NUMPY[r.builder.dtype]), f"{c.name}.count")
     return out
 
 
