@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tests.onnx_models import agree, chain, integers, load, numbers, ops
+from tests.onnx_models import Model, agree, chain, integers, load, numbers, ops
 from tests.test_onnx_batch import rows_agree
 from verify.errors import UnsupportedOp
 from verify.ir.evaluate import exact_value
@@ -135,3 +135,36 @@ def test_weights_of_averages_and_resizes_are_exact() -> None:
     wide = load(chain(1, 1, 3, steps=[("Resize", X, None, None, integers(1, 1, 7), attributes)]))
     assert exact_value(wide, point).tolist() == [[
         Fraction(1, 3), Fraction(5, 9), Fraction(7, 9), Fraction(1), Fraction(5, 7), Fraction(3, 7), Fraction(1, 7)]]
+
+
+@pytest.mark.parametrize(("compare", "wanted"), [
+    ("Greater", 1), ("GreaterOrEqual", 1), ("Less", -1), ("LessOrEqual", -1)])
+def test_what_a_comparison_with_0_picks_may_be_a_relu(compare: str, wanted: int) -> None:
+    zero = np.zeros(1, np.float32)
+    for operands, sign in ((("v0_0", zero), wanted), ((zero, "v0_0"), -wanted)):
+        for form in ("Mul", "Where", "Where else", "Not"):
+            model = Model(1, 6, opset=16)
+            x = model("MatMul", "x", numbers(1, 6, 6))
+            larger = model(compare, *operands)
+            if form == "Mul":
+                out = model("Mul", x, model("Cast", larger, to=1))
+            elif form == "Where":
+                out = model("Where", larger, x, zero)
+            elif form == "Where else":
+                out = model("Where", larger, np.float32(0), x)
+            else:
+                out = model("Where", model("Not", larger), x, zero)
+            kept = sign if form in ("Mul", "Where") else -sign
+            found = ops(agree(model.proto(out)))
+            assert found == (["Linear", "ReLU"] if kept > 0 else ["Linear", "Scale", "ReLU", "Scale"])
+
+
+def test_comparisons_that_jump_are_refused() -> None:
+    for operands, form in (((X, np.float32(1)), "Where"), ((X, np.float32(0)), "Ones"), ((X, np.float32(0)), "Out")):
+        model = Model(1, 6, opset=16)
+        larger = model("Greater", *operands)
+        out = model("Cast", larger, to=1)
+        if form != "Out":
+            out = model("Where", larger, X if form == "Where" else np.float32(1), np.float32(0))
+        with pytest.raises(UnsupportedOp, match="jump"):
+            load(model.proto(out))

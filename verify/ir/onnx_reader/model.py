@@ -18,6 +18,7 @@ from verify.errors import InputError, UnsupportedOp
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
 from verify.ir.onnx_reader import elementwise, linear, moves, picks, products, resize, windows
+from verify.ir.onnx_reader.comparisons import COMPARISONS, Sign, compared, follow
 from verify.ir.onnx_reader.fold import fold
 from verify.ir.onnx_reader.reader import HANDLERS, LARGEST, Call, Operand, Reader
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
@@ -124,6 +125,7 @@ class _Walk:
     def __init__(self, opset: int, reader: Reader, known: dict[str, Operand]):
         self.opset, self.reader, self.known = opset, reader, known
         self.stored: dict[str, onnx.TensorProto] = {}
+        self.signs: dict[str, Sign] = {}
 
     def through(self, graph: onnx.GraphProto, outputs: Iterable[str]) -> None:
         """Translates the nodes that these outputs of a graph, or of a branch, depend on."""
@@ -135,6 +137,8 @@ class _Walk:
     def look_up(self, name: str, reading: str) -> Operand:
         """Initialisers become arrays when they are first read."""
         if name not in self.known:
+            if name in self.signs:
+                raise UnsupportedOp(f"{reading} reads {name}, a comparison, which jumps; leave it out of the model")
             if name not in self.stored:
                 raise UnsupportedOp(f"{reading} reads {name}, which no earlier node makes or which is a second output "
                                     "without a translation; export the model in evaluation mode")
@@ -145,12 +149,21 @@ class _Walk:
     def translate(self, node: onnx.NodeProto) -> None:
         name = node.name or node.output[0]
         attributes = {a.name: _attribute(a) for a in node.attribute}
-        inputs = [self.look_up(i, f"node {name} ({node.op_type})") if i else None for i in node.input]
+        signs = [self.signs[i] for i in node.input if i in self.signs]
+        inputs = [None if not i or (signs and i in self.signs) else self.look_up(i, f"node {name} ({node.op_type})")
+                  for i in node.input]
         call = Call(node.op_type, name, self.opset, inputs, attributes, len(node.output))
         if node.domain not in ("", "ai.onnx"):
             call.refuse(f"belongs to the operator set {node.domain}", "export the model with standard operators")
         self._check_form(node, call)
-        self.known.update(zip(node.output, self._results(node, call), strict=False))
+        if signs or (call.op in COMPARISONS and any(isinstance(i, Value) for i in inputs)):
+            found = follow(self.reader, call, signs[0]) if signs else compared(call)
+            if isinstance(found, Sign):
+                self.signs[node.output[0]] = found
+            else:
+                self.known[node.output[0]] = found
+        else:
+            self.known.update(zip(node.output, self._results(node, call), strict=False))
 
     def _check_form(self, node: onnx.NodeProto, call: Call) -> None:
         """Refuses what the operator of this opset does not have; an older or newer one might mean something else."""
