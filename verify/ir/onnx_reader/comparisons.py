@@ -22,6 +22,7 @@ class Sign:
 
 
 def compared(c: Call) -> Sign:
+    """The result of a comparison of a varying tensor with zeros."""
     value, const, right = c.value_and_const()
     if const.array.any() or np.broadcast_shapes(const.shape, value.shape) != value.shape:
         c.refuse("compares with something else than 0, so its result jumps")
