@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from verify import CROWN, LP, AlphaCROWN, BranchAndBound, Interval, Verdict, from_vnnlib, read_vnnlib, solve, trace
-from verify.errors import SolverError
+from verify.bracket import TOLERANCE
+from verify.errors import Contradiction, SolverError
 from verify.ir.graph import Network
 from verify.method import Method
 from verify.rows import Disjuncts, Row, violation
@@ -166,6 +167,9 @@ def test_what_is_said_is_true_of_the_numbers_in_the_file(seed: int, tmp_path: Pa
                 bracket = solve(problem, method)
             except SolverError:  # HiGHS takes no coefficients beyond 1e15
                 assert name == "lp"
+                continue
+            except Contradiction:  # the two sides cross by less than float64 loses
+                assert room > TOLERANCE
                 continue
             verdict, text = bracket.verdicts[0], (tmp_path / "p.vnnlib").read_text()
             assert verdict is not Verdict.VERIFIED or most < room, f"{name} verifies, v* = {float(most)}: {text}"

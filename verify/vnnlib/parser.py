@@ -34,7 +34,7 @@ Form = dict[str, Fraction]  # a linear form: coefficient of each variable, and t
 ZERO, ONE = Fraction(0), Fraction(1)
 DIGITS, EXPONENT = 1000, 400  # of a number, which a float cannot be beyond 1e308
 BITS = 10_000  # of the numerator and the denominator of a product
-WORK = 3_000_000  # some seconds' worth
+WORK = 2_000_000  # some seconds' worth
 COMMENT = re.compile(r";[^\n]*")
 TOKEN = re.compile(r"\(\s*[<>]=?[^()]*\)|[()]|[^\s()]+")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?", re.ASCII)
