@@ -160,7 +160,6 @@ class Context:
         """The entries of `x` at flat numbers `index` (*ir shape of the result), zero at -1."""
         if tuple(index.shape) == x.ir and torch.equal(index.reshape(-1), torch.arange(index.numel())):
             return x
-        x = x if x.ir else self.append(Reshape((1,)), x)
         key = tuple(index.shape), index.contiguous().numpy().tobytes()
         name = self.indices.get(key) or self.builder.parameter(f"{self.node.name}.index", index.contiguous())
         self.indices[key] = name

@@ -80,7 +80,6 @@ def _picked(c: Context, values: list[Value], constants: list[Constant], index: T
         whole = c.append(Concat(0, tuple(x.ir[0] for x in flat)), *flat)
     picks, holes = index.clamp(min=ZERO), index == HOLE
     if bool(holes.any()):  # a node of its own: the same picks may stand elsewhere for zeros
-        whole = whole if whole.ir else c.append(Reshape((1,)), whole)
         name = c.builder.parameter(f"{c.node.name}.unset", picks.contiguous())
         moved = c.append(Select(), whole, parameters=(name,))
     else:
