@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from unittest.mock import patch
@@ -14,19 +15,20 @@ import pytest
 import torch
 
 import verify
-from tests.cli_cases import WEIGHTS, Fake, X, Y, certify, counts_of, onnx_file, property_file
+from tests.cli_cases import Fake, X, Y, certify, counts_of, property_file
 from tests.gap_cases import Told, network, of_samples
 from verify.cli.main import run
-from verify.errors import Contradiction
+from verify.errors import Contradiction, InputError
+from verify.ir.graph import Source
 from verify.ir.rewrite import simplify
 from verify.method import Answer, Method
 from verify.proof.prover import Prover, prove
 from verify.runs import options
 from verify.runs.cascade import Cascade
 from verify.runs.certify import certify as certified
+from verify.runs.decide import decide
 from verify.runs.proving import Proving
 from verify.runs.radii import Radii
-from verify.runs.replay import Original
 from verify.runs.store import Store
 
 SAMPLES = [0, 1, 2]  # v* is -0.85, 0.05 below what a method may say of 1, and 0.15
@@ -34,12 +36,12 @@ SAMPLES = [0, 1, 2]  # v* is -0.85, 0.05 below what a method may say of 1, and 0
 
 def rows(
     folder: Path, methods: Mapping[str, Method], proving: Proving | None = None, copies: int = 1,
-    replay: Callable[[np.ndarray], np.ndarray] | None = None,
+    replay: Callable[[np.ndarray], np.ndarray] | None = None, source: Source | None = None,
 ) -> list[dict]:
     """The results of a run over the samples, each so many times, at radius 1/10."""
     index = SAMPLES * copies
     x, y = torch.from_numpy(X[index]), Y[index].tolist()
-    problem = verify.robustness(simplify(network()), x, y, "1/10")
+    problem = verify.robustness(simplify(replace(network(), source=source)), x, y, "1/10")
     job = Cascade({"1/10": problem}, x, y, dict(methods), set(), replay, proving)
     request = {"model": "net.onnx", "data": "data.npz", "eps": "1/10,1/5"}
     with Store.open(folder, {}, {}, request) as store:
@@ -153,25 +155,32 @@ def test_brackets_that_meet_points_are_those_of_the_problem() -> None:
     assert held(problem, open_bracket) is open_bracket
 
 
-def test_a_model_that_runs_otherwise_than_it_was_read_is_refused(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The file that is executed has another bias than the one that was read: by much, and by a little at the edge."""
-    property_file(here / "p.vnnlib", "(<= Y_1 0.9)")
-    for bias, code, words in ((1.75, 2, "output 1 is 1.75 as executed and 0.75 in the graph that was read"),
-                              (0.75, 0, "sat")):
-        weights = {**WEIGHTS, "b": np.array([0, bias], np.float32)}
-        other = Original(onnx_file(here / "other.onnx", weights))
-        with patch("verify.runs.decide.original_outputs", lambda model, x, other=other: other(x)):
-            assert run(["vnnlib", "net.onnx", "p.vnnlib", "--methods", "pgd"]) == code
-        out, err = capsys.readouterr()
-        assert words in out + err
+class Otherwise:
+    """A runtime in which every input is far inside of class 0."""
+
+    def outputs(self, x: np.ndarray) -> np.ndarray:
+        return np.tile(np.array([9.0, 0.0], np.float32), (len(x), 1))
+
+    def tensors(self, x: np.ndarray) -> list[tuple[str, list[np.ndarray]]]:
+        return []
+
+
+def test_a_model_that_runs_otherwise_than_it_was_read_is_refused(here: Path) -> None:
+    """The witness of the graph is none of the model, by much."""
+    prop = property_file(here / "p.vnnlib", "(>= Y_1 Y_0)")
+    lying, honest = simplify(replace(network(), source=Otherwise())), simplify(network())
+    with patch("verify.runs.decide.original_outputs", lambda model, x: Otherwise().outputs(x[None])[0]):
+        with pytest.raises(InputError, match=r"would be read wrongly: .* gives .* as read, and 9|0 as run"):
+            decide(here / "net.onnx", prop, options.homes_of("pgd"), read=lambda model: lying)
+        found = decide(here / "net.onnx", prop, options.homes_of("pgd"), read=lambda model: honest)
+    assert found.answer == "unknown"
+    assert "does not stand the replay" in found.reason
 
 
 def test_a_sample_whose_model_runs_otherwise_is_an_error(tmp_path: Path) -> None:
-    def otherwise(x: np.ndarray) -> np.ndarray:
-        return np.array([9.0, 0.0], np.float32)  # class 0, far from class 1
+    def replay(x: np.ndarray) -> np.ndarray:
+        return Otherwise().outputs(x[None])[0]
 
-    _, _, third = rows(tmp_path, {"pgd": verify.PGD()}, replay=otherwise)
+    _, _, third = rows(tmp_path, {"pgd": verify.PGD()}, replay=replay, source=Otherwise())
     assert third["verdict"] == "error"
-    assert "which is no rounding" in third["reason"]
+    assert "would be read wrongly" in third["reason"]

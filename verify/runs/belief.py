@@ -1,15 +1,13 @@
-"""What one part finds, all believe: points that are known are held against verdicts, and graphs against runtimes."""
+"""What one part finds, all believe: points that are known are held against verdicts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from verify.bracket import Bracket, Verdict
-from verify.ir.graph import Network
 from verify.lower.gradient import PGD
 from verify.method import Answer
 from verify.problem import Problem
@@ -17,7 +15,6 @@ from verify.solving import solve
 
 CHEAP = PGD(steps=3)  # what a verdict is held against where no attack has looked yet
 LOOKS = 8  # samples of a batch that it looks at
-SLACK, TIMES = 1e-4, 100  # of rounding: of the outputs' size, and of what two precisions differ by
 
 
 @dataclass(frozen=True)
@@ -51,27 +48,6 @@ def as_read(problem: Problem, bracket: Bracket) -> Bracket:
     with torch.no_grad():
         original = replace(problem, network=problem.network.unmerged).violation(bracket.witness)
     return replace(bracket, lower=torch.where(original.isnan(), -torch.inf, bracket.lower.minimum(original)))
-
-
-def difference(network: Network, x: np.ndarray, y: np.ndarray) -> str:
-    """How the outputs y (outputs,) of a runtime at an input x (inputs,) differ from those of the graph that was read of
-    its model, where that is more than the order of sums explains; else empty.
-
-    What the graph's float32 and float64 differ by stands for what another order may do.
-    """
-    point = torch.from_numpy(x).reshape(1, *network.input_shape)
-    with torch.no_grad():
-        near = network.to("cpu")(point.to(network.dtype)).flatten().double()
-        wide = network.to("cpu").double()(point.double()).flatten()
-    found = torch.from_numpy(y).double()
-    room = SLACK * (1 + wide.abs().max()) + TIMES * (near - wide).abs().max()
-    far = (~((found - wide).abs() <= room)).nonzero().flatten().tolist()
-    if not far:
-        return ""
-    i = far[0]
-    executed, read = float(found[i]), float(wide[i])
-    return (f"output {i} is {executed:.6g} as executed and {read:.6g} in the graph that was read, which is no "
-            "rounding; do not rely on this model, and please report it")
 
 
 def one(bracket: Bracket, k: int) -> Bracket:

@@ -25,10 +25,11 @@ import torch
 from torch import Tensor
 
 from verify.bracket import Bracket, Rigour, Side, Verdict
-from verify.errors import Contradiction, SolverError, UnsupportedMethod
+from verify.errors import Contradiction, InputError, SolverError, UnsupportedMethod
+from verify.ir.guard import compare
 from verify.method import Method
 from verify.problem import Problem
-from verify.runs.belief import CHEAP, LOOKS, as_read, difference, met, one
+from verify.runs.belief import CHEAP, LOOKS, as_read, met, one
 from verify.runs.contradiction import asked_of, crossed, where_kept
 from verify.runs.options import journaled
 from verify.runs.outcome import CLEAN, Outcome
@@ -213,8 +214,11 @@ class Cascade:
             assert outcome.bracket.witness is not None
             found = sample_witness(part, outcome.bracket.witness[0].numpy(), self._original)
             network = part.network.unmerged or part.network
-            if found.executed.holds is False and (other := difference(network, found.x, found.y)):
-                return outcome.failed("replay", f"at the witness, {other}")
+            if found.executed.holds is False:
+                try:
+                    compare(network, outcome.bracket.witness)
+                except InputError as refusal:
+                    return outcome.failed("replay", str(refusal))
             with torch.no_grad():
                 y = part.network(outcome.bracket.witness.to(part.network.device)).flatten(1)
             outcome = replace(outcome, evidence={"witness": found.payload(), "attacked": int(y.argmax())})

@@ -12,11 +12,12 @@ from verify.bracket import Bracket, Verdict
 from verify.deadline import NEVER, Deadline, within
 from verify.errors import LATE, Contradiction, InputError, OutOfTime, SolverError, UnsupportedMethod
 from verify.ir.graph import Network
+from verify.ir.guard import compare
 from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, from_vnnlib
 from verify.proof.prover import Proof, Source, first_margin, prove
-from verify.runs.belief import difference, held, met
+from verify.runs.belief import held, met
 from verify.runs.contradiction import of_property
 from verify.runs.options import Home, journaled
 from verify.runs.replay import members, original_outputs
@@ -166,7 +167,6 @@ def _replayed(model: Path, asked: Property, problem: Problem, bracket: Bracket) 
     network = problem.network.unmerged or problem.network
     witness = property_witness(asked, network, points, x, y)
     if not witness.executed.holds:
-        if other := difference(network, x, y):
-            raise InputError(f"{model}: at a witness, {other}")
+        compare(network, bracket.witness)
         return Decision(Answer.UNKNOWN, f"the witness does not stand the replay in onnxruntime: {witness}")
     return Decision(Answer.SAT, witness=witness)
