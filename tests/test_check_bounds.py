@@ -225,7 +225,7 @@ def test_leaves_of_a_forest_cover_its_roots(seed: int, splits: int, roots: int) 
     forest = Forest(roots, variable, rng.normal(size=len(inner)).round(1), 2)
     low, high = rng.normal(size=(roots, 2)) - 1, rng.normal(size=(roots, 2)) + 1
     high = np.maximum(low, high)
-    root, lows, highs = forest.boxes(FLOATS, forest.leaves, low, high)
+    root, lows, highs = forest.boxes(FLOATS, forest.leaves, low, high, np.arange(roots))
     for r in range(roots):
         x = low[r] + rng.random((50, 2)) * (high[r] - low[r])
         inside = (x[:, None] >= lows[root == r]) & (x[:, None] <= highs[root == r])

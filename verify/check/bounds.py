@@ -109,7 +109,7 @@ class Relaxation:
         return np.concatenate(parts) if parts else self.number.zeros((0,))
 
     def _step(self, name: str) -> int:
-        widths = [node.entries for node in self.network.before(name)]
+        widths = [node.held for node in self.network.before(name)]
         return max(1, ROWS // max(self.network.entries(self.network.input), *widths, 1))
 
     def _note(self, name: str, low: np.ndarray, high: np.ndarray) -> None:

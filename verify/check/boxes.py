@@ -24,8 +24,8 @@ def input_trees_margin(proof: Proof, level: Level, value: Any, proved: set[tuple
     """Checks trees over inputs; notes their tasks."""
     fields = keys(value, "input trees", {"tasks", "variable", "point", "weight"})
     tasks = proof.array(fields["tasks"], None, "i")
-    if tasks.ndim != 2 or tasks.shape[1] != 2:
-        raise Rejected("the tasks of the input trees are no pairs")
+    if tasks.ndim != 2 or tasks.shape[1] != 2 or len(np.unique(tasks, axis=0)) < len(tasks):
+        raise Rejected("the tasks of the input trees are no pairs, or one stands twice")
     cases = [pick(proof.cases, i, "case") for i in tasks[:, 0].tolist()]
     rows = [pick(case.disjuncts, k, "disjunct") for case, k in zip(cases, tasks[:, 1].tolist(), strict=True)]
     proved.update(map(tuple, tasks.tolist()))
@@ -55,12 +55,12 @@ def input_leaves(
     order = {key: n for n, key in enumerate(distinct)}
     number = np.array([order[id(case)] for case in cases])
     boxes = (case.box(level.number, level.single) for case in distinct.values())
-    sides = [np.concatenate(ends)[number] for ends in zip(*boxes, strict=True)]
+    sides = [np.concatenate(ends) for ends in zip(*boxes, strict=True)]
     parts = [Weighted(level, part) for part in rows]
-    batch = max(1, min(BATCH, LARGEST // sum(node.entries for node in network.nodes)))
+    batch = max(1, min(BATCH, LARGEST // network.held))
     for start in range(0, len(nodes), batch):
         part = nodes[start : start + batch]
-        root, low, high = forest.boxes(level.number, part, *sides)
+        root, low, high = forest.boxes(level.number, part, *sides, number)
         filled = np.flatnonzero((low <= high).all(1))
         if not len(filled):
             continue

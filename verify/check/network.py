@@ -14,7 +14,7 @@ from verify.check.numbers import MOST_TERMS, Arithmetic, Rejected
 from verify.check.ops import Add, Conv, Divide, Entrywise, Gather, Linear, Max, Norm, Op, Piecewise, Shape
 
 Arrays = dict[str, np.ndarray]
-LARGEST = 1 << 24  # entries of all values of a network together
+LARGEST = 1 << 22  # numbers of all values of a network together, for one box; a 64th of it in rationals
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Node:
     @property
     def entries(self) -> int:
         return prod(self.shape)
+
+    @property
+    def held(self) -> int:
+        """Numbers that are held at once for one box or one row."""
+        return max(self.entries, self.op.held)
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,18 @@ class Network:
             return prod(self.input_shape)
         return next((node.entries for node in self.nodes if node.name == name), 0) or _no_value(name)
 
+    @property
+    def held(self) -> int:
+        """Numbers that bounds over one box hold, to within a factor: what memory is measured by."""
+        return prod(self.input_shape) + sum(node.held for node in self.nodes)
+
+    def fits(self, number: Arithmetic) -> Network:
+        """The network itself. Rejects one whose bounds over a single box would take too much memory."""
+        most = LARGEST >> 6 if number.exact else LARGEST
+        if self.held > most:
+            raise Rejected(f"the values of the network take {self.held} numbers together, more than {most}")
+        return self
+
     def before(self, name: str) -> tuple[Node, ...]:
         """The nodes up to this value, in topological order; none for the input."""
         for k, node in enumerate(self.nodes):
@@ -65,7 +82,7 @@ def build(number: Arithmetic, header: Any, arrays: Arrays) -> Network:
     """The network that a header describes. Rejects whatever is not exactly as the format says."""
     fields = keys(header, "network", {"input", "shape", "nodes"})
     shapes = {text(fields["input"], "input"): shape_of(fields["shape"], "input")}
-    nodes, entries = [], 0
+    nodes = []
     for entry in items(fields["nodes"], "nodes"):
         name = text(entry.get("name") if isinstance(entry, dict) else None, "node name")
         if name in shapes:
@@ -75,9 +92,6 @@ def build(number: Arithmetic, header: Any, arrays: Arrays) -> Network:
         if missing or not inputs:
             raise Rejected(f"node {name!r} reads {missing[0] if missing else 'nothing'!r}, which no earlier node makes")
         shape = shape_of(entry.get("shape"), name)
-        entries += prod(shape)
-        if entries > LARGEST:
-            raise Rejected(f"the values of the network have more than {LARGEST} entries together")
         kind = text(entry.get("op"), name)
         if kind not in _READERS:
             raise Rejected(f"node {name!r} is a {kind!r}, which this checker does not know")
@@ -88,7 +102,7 @@ def build(number: Arithmetic, header: Any, arrays: Arrays) -> Network:
         shapes[name] = shape
     if not nodes:
         raise Rejected("the network has no nodes")
-    return Network(fields["input"], shapes[fields["input"]], tuple(nodes))
+    return Network(fields["input"], shapes[fields["input"]], tuple(nodes)).fits(number)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Affine(ABC):
     single = True  # whether level F covers it
     is_move = False  # whether every output is one of the inputs, or 0
     largest = 1.0  # of |A|
+    held = 0  # numbers that it holds for one row or box, where these are more than its entries
 
     @abstractmethod
     def linear(self, k: int, x: np.ndarray) -> np.ndarray:
@@ -89,6 +90,7 @@ class Conv(Affine):
         self.terms = taps * max(self.weight.shape[1], self.weight.shape[2])
         self.steps = taps * (self.weight.shape[1] if transposed else self.weight.shape[2]) + 1
         self.largest = float(np.max(self.size, initial=0))
+        self.held = prod(self._lengths()) * self.near[0]
         if bias is not None:
             self.bias = np.repeat(number.of(bias), prod(shape[1:]))
             self.bias_size = np.abs(self.bias)
@@ -131,10 +133,11 @@ class Conv(Affine):
 
     def _padded(self, batch: int) -> np.ndarray:
         """Zero maps (batch, channels, ...) with room for the padding and for all that the kernel reaches."""
+        return self.number.zeros((batch, self.near[0], *self._lengths()))
+
+    def _lengths(self) -> list[int]:
         axes = zip(self.near[1:], self.far[1:], self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        return self.number.zeros(
-            (batch, self.near[0], *(max(n + 2 * q, (m - 1) * s + d * (w - 1) + 1) for n, m, w, s, q, d in axes))
-        )
+        return [max(n + 2 * q, (m - 1) * s + d * (w - 1) + 1) for n, m, w, s, q, d in axes]
 
     def _places(self, tap: Shape) -> tuple[slice, ...]:
         """The places of the padded map that a tap meets."""
@@ -154,6 +157,7 @@ class Gather(Affine):
         uses = np.bincount(index[index >= 0].reshape(-1), minlength=1)
         self.terms, self.steps = int(max(index.shape[1], uses.max())), index.shape[1] + 1
         self.is_move = index.shape[1] == 1 and bool((divisor == 1).all())
+        self.held = index.size
 
     def linear(self, k: int, x: np.ndarray) -> np.ndarray:
         start, end = self.ends[k], self.ends[k + 1]
@@ -255,6 +259,8 @@ class Piecewise:
     """An elementwise continuous function with rational `slopes` on the pieces between rational `breakpoints`, through
     `anchor` (x, f(x))."""
 
+    held = 0
+
     def __init__(self, breakpoints: list[Fraction], slopes: list[Fraction], anchor: tuple[Fraction, Fraction]):
         if len(slopes) != len(breakpoints) + 1 or any(b <= a for a, b in pairwise(breakpoints)):
             raise Rejected("a piecewise op does not have ascending breakpoints and one slope more")
@@ -283,7 +289,7 @@ class Max:
     """The largest of each group of entries; groups (entries, size), members may repeat."""
 
     def __init__(self, groups: np.ndarray):
-        self.groups = groups
+        self.groups, self.held = groups, groups.size
 
 
 Op = Affine | Piecewise | Max

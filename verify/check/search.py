@@ -13,7 +13,7 @@ import numpy as np
 
 from verify.check.bounds import Level, Relaxation, sweep
 from verify.check.claim import Rows
-from verify.check.network import integer, items, keys, text
+from verify.check.network import LARGEST, integer, items, keys, text
 from verify.check.numbers import Rejected
 from verify.check.ops import Piecewise
 from verify.check.rows import Duals
@@ -156,10 +156,11 @@ class Leaves:
         """
         number, (lowest, highest) = self.search.number, self.search.ranges
         low, high = (self._gathered(side) for side in (self.relaxation.low, self.relaxation.high))
-        everything = number.of(np.full((1, self.count), FAR))
-        for start in range(0, len(self.nodes), LEAVES):
-            place = np.arange(start, min(start + LEAVES, len(self.nodes)))
-            root, above, below = self.forest.boxes(number, self.nodes[place], -everything, everything)
+        everything, home = number.of(np.full((1, self.count), FAR)), np.zeros(self.forest.roots, np.int64)
+        step = max(1, min(LEAVES, LARGEST // max(1, self.count)))
+        for start in range(0, len(self.nodes), step):
+            place = np.arange(start, min(start + step, len(self.nodes)))
+            root, above, below = self.forest.boxes(number, self.nodes[place], -everything, everything, home)
             filled = (np.maximum(low, above) <= np.minimum(high, below)).all(1)
             place, root, above, below = place[filled], root[filled], above[filled], below[filled]
             if len(place):

@@ -59,10 +59,10 @@ class Forest:
         return np.flatnonzero(self.variable < 0)
 
     def boxes(
-        self, number: Arithmetic, nodes: np.ndarray, low: np.ndarray, high: np.ndarray
+        self, number: Arithmetic, nodes: np.ndarray, low: np.ndarray, high: np.ndarray, owner: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(root of each node, and its box): low, high (roots or 1, variables) are the boxes of the roots, met with all
-        splits between."""
+        """(root of each node, and its box): the box (low, high)[owner[root]] of the root, met with all splits between.
+        low, high (boxes, variables), owner (roots,)."""
         splits, points = np.flatnonzero(self.variable >= 0), number.of(self.point)
         root, steps = nodes.copy(), []
         while bool((inner := root >= self.roots).any()):
@@ -70,8 +70,7 @@ class Forest:
             split, upper = np.divmod(root[here] - self.roots, 2)
             steps.append((here, self.variable[splits[split]], points[split], upper))
             root[here] = splits[split]
-        start = root if len(low) > 1 else np.zeros_like(root)
-        low, high = low[start], high[start]
+        low, high = low[owner[root]], high[owner[root]]
         for here, column, point, upper in steps:
             up, down = upper == 1, upper == 0
             low[here[up], column[up]] = np.maximum(low[here[up], column[up]], point[up])

@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from verify.check.network import LARGEST, Network, Node
+from verify.check.network import Network, Node
 from verify.check.numbers import Arithmetic, Rejected
 from verify.check.ops import Add, Gather, Max, Piecewise
 
@@ -33,9 +33,7 @@ def unfolded(number: Arithmetic, network: Network) -> tuple[Network, dict[str, s
         nodes += tree
     if len({network.input, *(node.name for node in nodes)}) <= len(nodes):
         raise Rejected("a node has the name that a part of a maximum gets")
-    if sum(node.entries for node in nodes) > LARGEST:
-        raise Rejected(f"the network has more than {LARGEST} entries once its maxima are hinges")
-    return Network(network.input, network.input_shape, tuple(nodes)), owner
+    return Network(network.input, network.input_shape, tuple(nodes)).fits(number), owner
 
 
 def _tree(number: Arithmetic, given: int, node: Node, op: Max) -> list[Node]:
