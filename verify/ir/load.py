@@ -20,12 +20,13 @@ from verify.ir.original import original
 KINDS = "give a .onnx, .onnx.gz or .pt2 file, a bundled name, or package.module:factory"
 
 
-def load(model: str | Path, weights: str | Path | None = None) -> Network:
+def load(model: str | Path, weights: str | Path | None = None, trust_code: bool = False) -> Network:
     """The network of a model.
 
     model: a .onnx (.gz) or .pt2 file; a bundled name; or `package.module:factory`, a callable without arguments that
     returns (module, example input of shape (batch, *input shape)), or a module with an attribute `example_input`.
     weights: a state dict for a factory or bundled name, as .safetensors, or as .pt or .pth read with weights_only.
+    trust_code: whether a .pt2 file may run code of its own when it is read, which is refused otherwise.
 
     Raises InputError, in one sentence, for whatever is missing, damaged or does not fit; UnsupportedOp for a model
     outside the IR.
@@ -37,7 +38,7 @@ def load(model: str | Path, weights: str | Path | None = None) -> Network:
     if name.endswith((".onnx", ".onnx.gz", ".pt2")):
         if weights is not None:
             raise InputError(f"{name} has its weights in it; leave out the weights file {weights}")
-        return _read_file(Path(model))
+        return _read_file(Path(model), trust_code)
     if ":" in name and not Path(name).exists():
         module, example = from_factory(name)
     else:
@@ -52,13 +53,13 @@ def load(model: str | Path, weights: str | Path | None = None) -> Network:
     return network
 
 
-def _read_file(path: Path) -> Network:
+def _read_file(path: Path, trust_code: bool) -> Network:
     if not path.is_file():
         raise InputError(f"there is no model file {path}; check the path")
     if path.suffix == ".pt2":
         from verify.ir.torch_export import read_pt2
 
-        return read_pt2(path)
+        return read_pt2(path, trust_code)
     from verify.ir.onnx_reader import read_onnx
 
     network = replace(read_onnx(path), source=original(path))

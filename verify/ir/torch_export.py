@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from verify.ir.aten_layout import Value
 from verify.ir.aten_nodes import first_line, translated
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Graph, Network
+from verify.ir.pt2 import refuse_code
 from verify.ops import Reshape
 
 ANY_BATCH = 1009  # stands for a symbolic batch: a prime, so that no product of other sizes is taken for it
@@ -65,17 +66,21 @@ def trace_graph(module: nn.Module, example: Tensor) -> tuple[Graph, dict[str, Te
     return network.graph, constants
 
 
-def read_pt2(path: str | Path) -> Network:
+def read_pt2(path: str | Path, trust_code: bool = False) -> Network:
     """The network of a program saved by torch.export.save, with a static or symbolic batch axis.
 
-    Raises InputError for a file that is missing or no such program, UnsupportedOp as `trace` does.
+    Raises InputError for a file that is missing or no such program, or that holds code which reading it would run,
+    unless that is trusted; UnsupportedOp as `trace` does.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no model file {path}; check the path")
+    data = path.read_bytes()
+    if not trust_code:
+        refuse_code(data, str(path))
     try:
         with _quiet():
-            program = torch.export.load(path)
+            program = torch.export.load(BytesIO(data))
     except Exception as problem:  # a damaged archive fails in many ways, none of them ours to tell apart
         raise InputError(f"{path} is not a readable torch.export program ({first_line(problem)}); "
                          "write it again with torch.export.save") from None
