@@ -71,6 +71,8 @@ def test_random_attributes_agree_with_torch(kind: str, seed: int) -> None:
 class _Divided(nn.Module):
     """w (x / c) - w, which is 0 at x = c; the float32 reciprocal of c is too small for these c."""
 
+    divisor: Tensor
+
     def __init__(self, divisor: float, weight: float):
         super().__init__()
         self.register_buffer("divisor", torch.tensor([divisor]))

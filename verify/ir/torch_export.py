@@ -31,7 +31,10 @@ from verify.ir.pt2 import refuse_code
 from verify.ops import Reshape
 
 ANY_BATCH = 1009  # stands for a symbolic batch: a prime, so that no product of other sizes is taken for it
-KEPT = tuple(getattr(torch.ops.aten, name).default for name in ("linear", "hardsigmoid", "pad"))  # whole
+KEPT = (  # these are translated whole
+    *(getattr(torch.ops.aten, name).default for name in ("linear", "hardsigmoid", "pad")),
+    *(getattr(torch.ops.aten, f"upsample_{name}").vec for name in ("linear1d", "bilinear2d", "trilinear3d")),
+)
 
 
 def trace(module: nn.Module, example: Tensor) -> Network:
