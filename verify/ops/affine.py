@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from verify.deadline import check_time
 from verify.ops.base import Encoder, Interval, Op, Parameters
 from verify.rationals import exact_array
 
@@ -80,6 +81,7 @@ class Affine(Op):
         blocks = []
         wide = _wide(p)
         for start in range(0, rows, step):
+            check_time()
             count = min(step, rows - start)
             unit = torch.zeros((count, rows), dtype=torch.float64, device=wide[0].device if wide else None)
             unit[torch.arange(count), torch.arange(start, start + count)] = 1
