@@ -152,7 +152,7 @@ BAD: list[tuple[str, list[str], dict[str, dict[str, Any]]]] = [
     ("there is no recipe magic: neither a .toml file nor one of ", ["magic"], {}),
     ("there is no recipe none.toml", ["none.toml"], {}),
     ("so it would be trained and tested on", ["own.toml", "--data", "flat.npz"], {}),
-    ("set model.outputs to 2", ["own.toml"], {"model": {"outputs": 1}}),
+    ("the labels of train.npz go up to 9, but the network has 1 outputs", ["own.toml"], {"model": {"outputs": 1}}),
     ("mean and std have one number", ["own.toml"], {"model": {"mean": [0.1, 0.2], "std": [0.3, 0.3]}}),
     ("unknown device 'tpu'", ["own.toml", "--device", "tpu"], {}),
     ("Invalid value for '--processes'", ["own.toml", "--processes", "0"], {}),

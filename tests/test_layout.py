@@ -22,7 +22,7 @@ RUNGS = (
     {"sets", "spec", "bracket"},
     {"ops", "vnnlib"},
     {"ir"},
-    {"problem"},
+    {"goals", "problem"},
     {"method"},
     {"solvers"},
     {"lower", "upper"},

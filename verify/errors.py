@@ -1,5 +1,8 @@
 """Every way in which the toolkit says no: one sentence with what, where and the remedy."""
 
+import os
+import sysconfig
+import traceback
 
 LATE = "the time limit was reached"
 
@@ -44,3 +47,15 @@ class Contradiction(VerifyError):
     def __init__(self, message: str, bundle: dict | None = None):
         super().__init__(message)
         self.bundle = bundle or {}
+
+
+def place_of(problem: BaseException) -> str:
+    """Where the user's code raised an exception, "file.py, line 3": its innermost frame outside of installed packages
+    and of Python's own; the innermost of all where there is none."""
+    if isinstance(problem, SyntaxError):
+        return f"{problem.filename}, line {problem.lineno}"
+    frames = traceback.extract_tb(problem.__traceback__)
+    foreign = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}", sysconfig.get_path("stdlib"), "<")
+    own = [frame for frame in frames[1:] if not any(part in frame.filename for part in foreign)]
+    where = (own or frames)[-1]
+    return f"{where.filename}, line {where.lineno}"

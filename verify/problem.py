@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from verify.errors import InputError
+from verify.goals import Aim, Goal, goal_of
 from verify.ir.graph import Network
 from verify.ir.rewrite import simplify
 from verify.ops.base import Interval
 from verify.rationals import Number, exact_array, round_down
 from verify.rows import violation
 from verify.sets import Ball, InputSet
-from verify.spec import Specification, margins
+from verify.spec import Specification
 
 if TYPE_CHECKING:
     from verify.vnnlib import Property
@@ -45,9 +47,7 @@ class Problem:
     def __post_init__(self) -> None:
         if self.inputs.batch != self.spec.cases or len(self.owner) != self.spec.cases:
             raise InputError(f"a problem has {self.inputs.batch} input sets but {self.spec.cases} specifications")
-        if self.inputs.shape != self.network.input_shape:
-            takes = self.network.input_shape
-            raise InputError(f"inputs have shape {self.inputs.shape} but the network takes {takes}; reshape the data")
+        _check_shape(self.inputs.shape, self.network)
         if self.spec.output.shape[2] != self.network.outputs:
             speaks, has = self.spec.output.shape[2], self.network.outputs
             raise InputError(f"the specification speaks of {speaks} outputs but the network has {has}; check the file")
@@ -112,38 +112,81 @@ class Problem:
 def robustness(
     network: Network,
     x: Tensor,
-    y: Tensor | Sequence[int],
+    y: Tensor | Sequence[int] | None,
     eps: Number,
     norm: str = "linf",
     clip: tuple[Number, Number] | None = (0, 1),
-    target: int | Tensor | None = None,
+    target: Aim | None = None,
+    *,
+    wins: bool = False,
+    threshold: Number | None = None,
+    tolerance: Number | None = None,
+    bounds: tuple[Number | None, Number | None] | None = None,
 ) -> Problem:
-    """Is the class of each sample stable in its ball? v* is the largest wrong-class margin h_j - h_y.
+    """Does the answer to each sample stay in its ball? For classes, v* is the largest wrong-class margin h_j - h_y.
+
+    Of one output that tells two classes apart, class 1 is predicted where it is above a threshold, and v* is how far
+    the output comes to the other side.
 
     Args:
         network: from `verify.load` or `verify.trace`.
         x: (batch, *shape) float, inside the clip.
-        y: (batch,) integer labels.
+        y: (batch,) integer labels, 0 or 1 where there is one output; not looked at with `tolerance` or `bounds`.
         eps: radius >= 0 in the input's own units; a number or a string such as "8/255".
         norm: "linf", "l2" or "l1".
         clip: (low, high) range of valid inputs, or None.
-        target: a class or (batch,) classes for the targeted margin h_target - h_y; None for untargeted.
+        target: a class or (batch,) classes for the targeted margin h_target - h_y; None for untargeted. Robust then
+            means that the target never beats the label; a third class may.
+        wins: with a target, whether it ever beats every class instead, which is harder for an attack.
+        threshold: of one output; by default 0 of a logit and 1/2 of a sigmoid at the end of the network.
+        tolerance: t > 0 of a regressor; every output stays less than t away from what the network computes for the
+            sample, taken as the exact number that this float is.
+        bounds: (low, high) of a regressor; every output stays strictly between them, None for no such end.
 
     Raises InputError for shapes, labels or values that do not fit.
     """
-    x, labels = _tensor(x, "x"), _tensor(y, "y").to(network.device)
+    if not isinstance(network, Network):
+        remedy = "trace it first: verify.trace(module, example)" if isinstance(network, Module) else "see verify.load"
+        raise InputError(f"robustness takes a network, not a {type(network).__name__}; {remedy}")
+    return around(network, x, y, eps, norm, clip, goal_of(network, target, wins, threshold, tolerance, bounds))
+
+
+def around(
+    network: Network, x: Tensor, y: Tensor | Sequence[int] | None, eps: Number, norm: str,
+    clip: tuple[Number, Number] | None, goal: Goal,
+) -> Problem:
+    """The problem of this goal in the balls around samples; see `robustness`."""
+    x = _tensor(x, "x")
     if not x.is_floating_point():
         remedy = "pass real floats" if x.is_complex() else "divide pixels by 255, or convert with x.float()"
         raise InputError(f"x has type {x.dtype} but must be float; {remedy}")
     if x.dim() == len(network.input_shape):
         raise InputError(f"x has shape {tuple(x.shape)}, one sample; add a batch axis with x[None]")
     x = x.to(device=network.device, dtype=network.dtype)
+    inputs = Ball(x, eps, norm, clip)
+    _check_shape(inputs.shape, network)
+    labels = torch.zeros(len(x), dtype=torch.long)
+    if goal.has_labels:
+        if y is None:
+            raise InputError("y is None, but each sample needs its class; pass (batch,) integer labels")
+        labels = _tensor(y, "y")
     if labels.dim() != 1 or len(labels) != len(x):
         raise InputError(f"y has shape {tuple(labels.shape)}; expected ({len(x)},), one label for each sample of x")
-    aims = None if target is None else _tensor(target, "target").to(network.device)
-    spec = margins(labels, network.outputs, aims, network.dtype)
-    owner = torch.arange(len(x), device=network.device)
-    return Problem(network, Ball(x, eps, norm, clip), spec, owner, len(x))
+    spec = goal.specification(network, x, labels.to(network.device))
+    return Problem(network, inputs, spec, torch.arange(len(x), device=network.device), len(x))
+
+
+def _check_shape(given: tuple[int, ...], network: Network) -> None:
+    """Raises InputError for inputs of another shape than the network's."""
+    takes = network.input_shape
+    if given == takes:
+        return
+    remedy = "reshape the data"
+    if len(given) == 3 and given[2:] + given[:2] == takes:
+        remedy = "the data have their channels last; move them with x.permute(0, 3, 1, 2)"
+    elif len(given) == 3 and given[1:] + given[:1] == takes:
+        remedy = "the data have their channels first; move them with x.permute(0, 2, 3, 1)"
+    raise InputError(f"inputs have shape {given} but the network takes {takes}; {remedy}")
 
 
 def _tensor(values: object, what: str) -> Tensor:

@@ -130,9 +130,11 @@ def _line(network: Network, x: Tensor, label: int, k: int, bracket: Bracket, rea
     return f"{head} falsified by {bracket.below.method}, {found}"
 
 
-def _class(network: Network, x: Tensor) -> int:
+def _class(network: Network, x: Tensor) -> int | None:
     """The class of one sample (1, *shape)."""
     import torch
 
+    from verify.goals import goal_of
+
     with torch.no_grad():
-        return int(network(x.to(device=network.device, dtype=network.dtype)).flatten(1).argmax(1))
+        return goal_of(network).classes(network(x.to(device=network.device, dtype=network.dtype)))[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -34,7 +35,16 @@ def rational(value: Number, what: str = "number") -> Fraction:
             return Fraction(top.strip()) / Fraction(bottom.strip())
         return Fraction(value)
     except (ValueError, TypeError, ZeroDivisionError, OverflowError):
-        raise InputError(f"{what} {value!r} is not a finite number; write for example 0.03 or 8/255") from None
+        remedy = "write for example 0.03 or 8/255" + ", with a decimal point" * ("," in str(value))
+        raise InputError(f"{what} {value!r:.60} is not a finite number; {remedy}") from None
+
+
+def shown(value: Fraction) -> str:
+    """The number for people: as a decimal where it has a short one, else as a fraction."""
+    for digits in range(10):
+        if 10**digits % value.denominator == 0:
+            return f"{Decimal(int(value * 10**digits)).scaleb(-digits):f}"
+    return str(value)
 
 
 def round_down(values: np.ndarray, dtype: torch.dtype) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError
-from verify.rationals import round_down
+from verify.rationals import exact_array, round_down
 from verify.rows import Disjuncts, Row, Terms
 
 LARGEST = 1 << 26  # coefficients of a specification of rows
@@ -234,21 +234,25 @@ def _terms(values: Tensor) -> Terms:
 
 
 def margins(
-    labels: Tensor, outputs: int, target: int | Tensor | None = None, dtype: torch.dtype = torch.float32
+    labels: Tensor, outputs: int, target: int | Tensor | None = None, dtype: torch.dtype = torch.float32,
+    *, wins: bool = False,
 ) -> Specification:
-    """Robustness of a classifier: the violation is max over j != y of (h_j - h_y), or h_target - h_y.
+    """Robustness of a classifier: the violation is max over j != y of (h_j - h_y), or what is said of a target.
 
     Args:
         labels: (batch,) integers, the true classes.
         outputs: number of classes.
-        target: None for untargeted, or a class (int or (batch,) integers) for the targeted margin.
+        target: None for untargeted, or a class t (int or (batch,) integers) for the targeted margin h_t - h_y. It is
+            violated where t beats the label, be there a third class that beats both.
+        wins: with a target, min over j != t of (h_t - h_j) instead: violated only where t beats every class.
 
     Raises InputError for a network with fewer than two outputs, for a class that is out of range and for a target that
     equals its label.
     """
     if outputs < 2:
         raise InputError(
-            f"a network with {outputs} output has no wrong class; use a Specification with linear rows, or VNN-LIB"
+            f"a network with {outputs} output has no wrong class; leave out the target of verify.robustness, or use a "
+            "Specification with linear rows, or VNN-LIB"
         )
     labels = _classes(labels, outputs, "label")
     identity = torch.eye(outputs, dtype=dtype, device=labels.device)
@@ -262,10 +266,38 @@ def margins(
         wrong = aims.expand(len(labels))[:, None]
         if bool((wrong[:, 0] == labels).any()):
             raise InputError("a target equals the label of its sample; choose another class")
+    if target is not None and wins:
+        beaten = margins(wrong[:, 0], outputs, None, dtype)
+        return replace(beaten, output=-beaten.output, disjunct=torch.zeros_like(beaten.disjunct))
     rows = identity[wrong] - identity[labels][:, None]
     offset, shape = torch.zeros_like(rows[..., 0]), rows.shape[:2]
     disjunct = torch.arange(shape[1], device=labels.device).expand(shape).contiguous()
     return Specification(rows, offset, disjunct, torch.ones(shape, dtype=torch.bool, device=labels.device))
+
+
+def sides(labels: Tensor, threshold: Fraction, dtype: torch.dtype = torch.float32) -> Specification:
+    """One output that tells two classes apart: class 1 is predicted where it is above the threshold.
+
+    The violation is threshold - h for samples of class 1 and h - threshold for those of class 0; labels (batch,) are
+    integers, 0 or 1.
+    """
+    signs = [1 - 2 * label for label in _classes(labels, 2, "label").tolist()]
+    cases = [[(Row(((0, Fraction(sign)),), (), sign * threshold),)] for sign in signs]
+    return from_rows(cases, 1, 0, dtype).to(labels.device)
+
+
+def ranges(origin: Tensor, low: Fraction | None, high: Fraction | None) -> Specification:
+    """Every output stays strictly between origin + low and origin + high; None where there is no such end.
+
+    The violation is the largest of h - (origin + high) and (origin + low) - h over the outputs, in this order; origin
+    (batch, outputs) are floats, each the exact number that it is.
+    """
+    ends = [(sign, end) for sign, end in ((Fraction(1), high), (Fraction(-1), low)) if end is not None]
+    cases = [
+        [(Row(((k, sign),), (), sign * (value + end)),) for sign, end in ends for k, value in enumerate(values)]
+        for values in exact_array(origin)
+    ]
+    return from_rows(cases, origin.shape[1], 0, origin.dtype).to(origin.device)
 
 
 def _classes(numbers: Tensor, outputs: int, what: str) -> Tensor:
@@ -280,6 +312,7 @@ def _classes(numbers: Tensor, outputs: int, what: str) -> Tensor:
     bad = ((numbers < 0) | (numbers >= outputs)).flatten().nonzero().flatten()
     if len(bad):
         first = int(bad[0])
-        given = int(numbers.flatten()[first])
-        raise InputError(f"{what} {given} of sample {first} is out of range; the network has {outputs} classes")
+        given, least, most = int(numbers.flatten()[first]), int(numbers.min()), int(numbers.max())
+        remedy = f"; they go from 1 to {outputs}, so subtract 1" if (least, most) == (1, outputs) else ""
+        raise InputError(f"{what} {given} of sample {first} is out of range; the network has {outputs} classes{remedy}")
     return numbers

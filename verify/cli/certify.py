@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from verify.cli import options
-from verify.cli.options import Clip, Level, Model, Norm, Normalize, Weights
+from verify.cli.options import Bounds, Clip, Level, Model, Norm, Normalize, Threshold, Weights, Within
 
 
 def certify(
@@ -21,6 +21,9 @@ def certify(
     norm: Norm = "linf",
     clip: Clip = "0,1",
     normalize: Normalize = None,
+    threshold: Threshold = None,
+    within: Within = None,
+    bounds: Bounds = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="number of samples, from the first")] = 100,
     methods: Annotated[str | None, typer.Option(
         metavar="A,B,..", help=f"{options.METHODS_HELP}; default interval,pgd,crown,alpha,bab")] = None,
@@ -54,7 +57,7 @@ def certify(
     from verify.cli import output
     from verify.errors import InputError
     from verify.report.profile import parts
-    from verify.report.table import certification
+    from verify.report.table import certification, shortfall
     from verify.runs.estimate import estimate as estimated
     from verify.runs.keep import Help, fresh_folder
     from verify.runs.options import share_of
@@ -64,7 +67,8 @@ def certify(
 
     least = None if fail_under is None else share_of(fail_under)
     session = prepare(Request(model, data, eps, weights, norm, clip, normalize, limit, methods, timeout, device,
-                              level, proof, batch))
+                              level, proof, batch, threshold, within, bounds))
+    output.warn(session.warnings)
     if profile and (workers or 1, ray) != (1, None):
         raise InputError("--profile looks into one process; leave out --workers and --ray")
     if estimate:
@@ -83,10 +87,13 @@ def certify(
     if json:
         output.print_json({**found, "radii": {eps: summary.as_json() for eps, summary in summaries.items()}})
     else:
-        output.show(certification(session.title, summaries))
+        output.show(certification(session.title, {session.spelled[eps]: s for eps, s in summaries.items()}))
         if spent is not None:
             output.show(parts(spent))
     output.note(f"run kept in {folder}")
     if errors := sum(summary.errors for summary in summaries.values()):
         output.note(f"error: {errors} samples met an error, which is no verdict; please report it with the run")
+    for eps, summary in summaries.items():
+        if missed := shortfall(summary, session.spelled[eps], least):
+            output.note(missed)
     raise typer.Exit(exit_code(summaries.values(), least))

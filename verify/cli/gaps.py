@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from verify.cli.options import DATA_HELP, TIMEOUT_HELP, Clip, Model, Norm, Normalize, Weights
+from verify.cli.options import (
+    DATA_HELP,
+    TIMEOUT_HELP,
+    Bounds,
+    Clip,
+    Model,
+    Norm,
+    Normalize,
+    Threshold,
+    Weights,
+    Within,
+)
 
 
 def gaps(
@@ -19,6 +30,9 @@ def gaps(
     norm: Norm = "linf",
     clip: Clip = "0,1",
     normalize: Normalize = None,
+    threshold: Threshold = None,
+    within: Within = None,
+    bounds: Bounds = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="number of samples, from the first")] = 20,
     methods: Annotated[str | None, typer.Option(
         metavar="A,B,..",
@@ -41,7 +55,9 @@ def gaps(
     from verify.report.gaps import gap_tables, plot_gaps
     from verify.runs.comparison import TABLE, Comparison, json_of, plan
 
-    planned = plan(Comparison(model, data, eps, weights, norm, clip, normalize, limit, methods, timeout, device, out))
+    planned = plan(Comparison(model, data, eps, weights, norm, clip, normalize, limit, methods, timeout, device, out,
+                              threshold, within, bounds))
+    output.warn(planned.warnings)
     with output.progress("answers", planned.answers) as advance:
         found = planned.run(advance)
     if json:

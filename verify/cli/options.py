@@ -16,6 +16,15 @@ Clip = Annotated[str, typer.Option(metavar="LOW,HIGH", help="range of valid inpu
 Normalize = Annotated[str | None, typer.Option(
     metavar="MEAN:STD", help="normalisation that goes before the model; numbers, or comma lists with one a channel")]
 
+Threshold = Annotated[str | None, typer.Option(
+    metavar="T", show_default=False,
+    help="of a network with one output: class 1 is predicted above it; by default 0 of a logit, 1/2 of a sigmoid")]
+Within = Annotated[str | None, typer.Option(
+    metavar="T", help="of a regressor: every output stays within T of its value at the sample", show_default=False)]
+Bounds = Annotated[str | None, typer.Option(
+    metavar="LOW,HIGH", help="of a regressor: every output stays between them; either may be left out, as in ,5",
+    show_default=False)]
+
 Level = Annotated[str | None, typer.Option(
     metavar="R|F", show_default=False,
     help="what is proved: real arithmetic (R), or float32 execution (F), which nothing but a proof decides")]

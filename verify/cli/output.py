@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,12 @@ def print_json(value: object) -> None:
 def note(text: str) -> None:
     """Prints a line on stderr."""
     print(text, file=sys.stderr)
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Prints what the user may not have meant on stderr, a line each."""
+    for text in warnings:
+        note(f"warning: {text}")
 
 
 def note_bracket(name: str, bracket: Bracket) -> None:

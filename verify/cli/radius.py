@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from verify.cli import options
-from verify.cli.options import Clip, Model, Norm, Normalize, Weights
+from verify.cli.options import Bounds, Clip, Model, Norm, Normalize, Threshold, Weights, Within
 
 
 def radius(
@@ -20,6 +20,9 @@ def radius(
     norm: Norm = "linf",
     clip: Clip = "0,1",
     normalize: Normalize = None,
+    threshold: Threshold = None,
+    within: Within = None,
+    bounds: Bounds = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="number of samples, from the first")] = 100,
     methods: Annotated[str | None, typer.Option(
         metavar="A,B,..", help=f"{options.METHODS_HELP}; default pgd,crown,bab")] = None,
@@ -47,7 +50,8 @@ def radius(
     from verify.runs.radius_session import RadiusRequest, prepare_radius
 
     session = prepare_radius(RadiusRequest(model, data, most, weights, norm, clip, normalize, limit, methods, timeout,
-                                           tolerance, device, batch))
+                                           tolerance, device, batch, threshold, within, bounds))
+    output.warn(session.warnings)
     place = out if out or resume else fresh_folder(model)
     with output.kept(place if out is None else None), output.verdicts(len(session.job.x)) as tell:
         folder, summary = session.run(place, tell, resume=resume, help=Help(workers, ray))

@@ -37,9 +37,6 @@ def train(
 
     given = with_data(find_recipe(recipe), data, test)
     device_of(device)
-    if given.model.outputs == 1:
-        raise InputError("a network with 1 output cannot be certified by this command; set model.outputs to 2, or "
-                         "train it in Python (verify.train.Live)")
     if resume and out is None:
         raise InputError("--resume continues the run in a folder; name it with --out RUN")
     folder = out or fresh_folder(str(recipe if recipe.suffix == ".toml" else f"{recipe}.toml"))
@@ -48,6 +45,7 @@ def train(
         run.train(given, folder, resume=resume, device=device, processes=processes, watch=watch)
     output.note(f"trained; model.safetensors, model.pt2 and model.onnx are in {folder}")
     session = run.certification(given, folder, device)
+    output.warn(session.warnings)
     with output.verdicts(session.total) as tell:
         summaries = run.certify(session, folder, tell)
     if json:

@@ -61,7 +61,10 @@ def vnnlib(
         output.note(f"certified: {decision.proof}; {proof} has {len(certificate) / 1e6:.3g} MB")
     elif certificate is not None:
         output.note(f"proved: {decision.proof}")
-    elif proof is not None and proof.exists():
+    elif proof is not None and found is not None:
+        output.note("no certificate: they are for unsat, and the witness is the evidence of a sat"
+                    + ("" if witness else "; keep it with --witness FILE"))
+    if certificate is None and proof is not None and proof.exists():
         output.note(f"{proof} is from before: no certificate was written")
     print(decision.answer)
     raise typer.Exit(decision.exit_code)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from verify.errors import InputError
+from verify.errors import InputError, place_of
 from verify.ir.graph import Network
 from verify.ir.guard import compare, probes
 from verify.ir.layers import read_chain
@@ -83,7 +83,8 @@ def from_factory(name: str) -> tuple[nn.Module, Tensor]:
     try:
         made = factory()
     except Exception as problem:  # the user's code may raise anything
-        raise InputError(f"the factory {name} raised {type(problem).__name__}: {problem}; mend it") from problem
+        where, what = place_of(problem), f"{type(problem).__name__}: {problem}"
+        raise InputError(f"the factory {name} raised {what} ({where}); mend it") from problem
     paired = isinstance(made, tuple) and len(made) == 2
     module, example = made if paired else (made, getattr(made, "example_input", None))
     if not isinstance(module, nn.Module):
@@ -102,7 +103,8 @@ def _find(name: str) -> Callable[[], Any]:
     except ModuleNotFoundError as problem:
         raise InputError(f"cannot import {place} of {name} ({problem}); put its folder on PYTHONPATH") from None
     except Exception as problem:  # the user's module may raise anything while it is imported
-        raise InputError(f"importing {place} raised {type(problem).__name__}: {problem}; mend it") from problem
+        where, what = place_of(problem), f"{type(problem).__name__}: {problem}"
+        raise InputError(f"importing {place} raised {what} ({where}); mend it") from problem
     factory = getattr(holder, attribute, None)
     if not callable(factory):
         raise InputError(f"module {place} has no callable {attribute!r}; write package.module:factory")

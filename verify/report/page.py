@@ -62,7 +62,7 @@ def page(runs: Sequence[Run]) -> str:
     """The page as text."""
     sections = []
     room = PICTURES
-    for number, run in enumerate(runs, 1):
+    for number, run in enumerate((run.as_typed for run in runs), 1):
         rows, gallery = rows_of(run, clip_of(run), room)
         room -= rows.picture_size + gallery.picture_size
         sections.append(_section(number, run, rows, gallery))
@@ -102,12 +102,14 @@ def _section(number: int, run: Run, rows: Rows, gallery: Gallery) -> Section:
     levels, reasons = figures.levels(run), figures.reasons(run)
     drawn = [(eps, plot) for eps in run.eps if (plot := plots.brackets(run, eps)) is not None]
     clip, asked = run.config.get("clip"), run.config.get("eps", [])
+    typed = str(run.request["clip"]).split(",") if "clip" in run.request else clip
+    within = f"clip [{', '.join(str(end).strip() for end in typed)}]" if clip and typed else "no clip"
     ball = f"{run.config.get('norm', 'linf')} eps {', '.join(run.eps)}"
     return Section(
         number=number,
         title=title_of(run),
         folder=str(run.folder),
-        question=f"{ball}, {f'clip [{clip[0]}, {clip[1]}]' if clip else 'no clip'}, {run.samples} samples",
+        question=", ".join(filter(None, (ball, within, run.config.get("goal"), f"{run.samples} samples"))),
         missing=run.samples * max(len(run.eps), len(asked)) - len(run.records),
         levels=levels,
         curve=plots.robustness_curve(levels) if len(levels) > 1 else None,

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from verify.report.table import headed, line
+from verify.report.table import headed, line, named
 from verify.runs.radius_session import RadiusSummary
 
 SHOWN = 10  # open samples that are listed one by one
@@ -43,6 +43,6 @@ def _samples(unsettled: list[dict[str, Any]]) -> Group:
     table = headed("sample", "label", BRACKET)
     for r in unsettled[:SHOWN]:
         upper = "inf" if r["upper"] is None else f"{r['upper']:.5g}"
-        table.add_row(str(r["index"]), str(r["label"]), f"{r['lower']} <= radius <= {upper}")
+        table.add_row(str(r["index"]), named(r["label"]), f"{r['lower']} <= radius <= {upper}")
     more = len(unsettled) - SHOWN
     return Group(table, *([line(f"and {more} more in the run's store")] if more > 0 else []))

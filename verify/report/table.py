@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -10,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from verify.proof.prover import AS_EXPORTED
-from verify.runs.summary import Summary
+from verify.rationals import shown
+from verify.runs.summary import Summary, reached
 
 SHOWN = 10  # undecided samples that are listed one by one
 BRACKET = "attack <= v* <= certificate"
@@ -25,6 +27,14 @@ def certification(title: str, summaries: Mapping[str, Summary]) -> Group:
     for eps, summary in summaries.items():
         parts += [Text(), line(f"eps {eps}", "bold"), Text(), *_details(summary)]
     return Group(*parts)
+
+
+def shortfall(summary: Summary, eps: str, least: Fraction | None) -> str:
+    """Why a run does not pass where this share of the samples has to be verified, if any; empty where it does."""
+    if least is None or reached(summary, least) == 0:
+        return ""
+    still = f" and {_share(summary.undecided, summary)} undecided" if summary.undecided else ""
+    return f"FAIL: {_share(summary.verified, summary)} verified{still} at eps {eps}, {shown(100 * least)} % required"
 
 
 def _curve(summaries: Mapping[str, Summary]) -> Table:
@@ -92,9 +102,14 @@ def _unsettled(summary: Summary) -> Group:
     reasons += [line(f"{count} in error: {what}") for what, count in summary.failures.items()]
     table = headed("sample", "label", BRACKET)
     for result in summary.unsettled[:SHOWN]:
-        table.add_row(str(result["index"]), str(result["label"]), bracket(result["lower"], result["upper"]))
+        table.add_row(str(result["index"]), named(result["label"]), bracket(result["lower"], result["upper"]))
     more = len(summary.unsettled) - SHOWN
     return Group(*reasons, Text(), table, *([line(f"and {more} more in the run's store")] if more > 0 else []))
+
+
+def named(label: int | None) -> str:
+    """A class in a table, nothing where there are none."""
+    return "" if label is None else str(label)
 
 
 def headed(*columns: str) -> Table:

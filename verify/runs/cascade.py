@@ -26,6 +26,7 @@ from torch import Tensor
 
 from verify.bracket import Bracket, Rigour, Side, Verdict
 from verify.errors import Contradiction, InputError, SolverError, UnsupportedMethod
+from verify.goals import CLASS, Goal
 from verify.ir.guard import compare
 from verify.method import Method
 from verify.problem import Problem
@@ -46,11 +47,12 @@ class Cascade:
 
     Args:
         problems: by radius as text, ascending; of each one case a sample, from `robustness`, on the device to be used.
-        x: (batch, *shape) the samples, members of the problems' sets; labels: their classes.
+        x: (batch, *shape) the samples, members of the problems' sets; labels: their classes, None where they have none.
         methods: by name, in the order in which they are tried.
         dear: names of the methods that take samples one by one.
         replay: the original model, flat floats to flat floats, for the violations of witnesses; by default the network
             as it was read. It changes no verdict.
+        goal: which classes the outputs stand for.
         proving: how verified samples are certified, or None to leave them as they are.
         timeout: seconds for a sample at a radius. Of what is left of the time of all samples that it is given, a method
             takes at most an equal part; the last one may take all of it.
@@ -61,12 +63,13 @@ class Cascade:
 
     problems: dict[str, Problem]
     x: Tensor
-    labels: Sequence[int]
+    labels: Sequence[int | None]
     methods: dict[str, Method]
     dear: set[str]
     replay: Callable[[np.ndarray], np.ndarray] | None = None
     proving: Proving | None = None
     timeout: float = inf
+    goal: Goal = CLASS
 
     @property
     def device(self) -> torch.device:
@@ -107,7 +110,8 @@ class Cascade:
             return found
         i, part = found.index, _part(self.problems[found.eps], [found.index])
         bundle = crossed(i, part, *found.crossing, self.methods, found.reasons[0]).bundle
-        data = {"x": self.x[i : i + 1], "y": torch.tensor([found.label]), "asked": asked_of(asked, found.eps)}
+        label = None if found.label is None else torch.tensor([found.label])
+        data = {"x": self.x[i : i + 1], "y": label, "asked": asked_of(asked, found.eps)}
         return replace(found, evidence={"bundle": where_kept({**bundle, **data}, folder)}, crossing=None)
 
     def to(self, device: torch.device | str) -> Cascade:
@@ -140,8 +144,8 @@ class Cascade:
         whole = Bracket(lower, torch.full_like(lower, torch.inf), points, side)
         seconds = (time.perf_counter() - start) / len(index) / len(self.problems)
         outcomes = []
-        for k, (i, prediction) in enumerate(zip(index, y.flatten(1).argmax(1).tolist(), strict=True)):
-            first = Outcome(i, eps, int(self.labels[i]), prediction, one(whole, k))
+        for k, (i, prediction) in enumerate(zip(index, self.goal.classes(y), strict=True)):
+            first = Outcome(i, eps, self.labels[i], prediction, one(whole, k))
             if bool(lower[k].isnan()):
                 outcomes.append(first.failed(CLEAN, "the network's output is not a number"))
             else:
@@ -220,8 +224,8 @@ class Cascade:
                 except InputError as refusal:
                     return outcome.failed("replay", str(refusal))
             with torch.no_grad():
-                y = part.network(outcome.bracket.witness.to(part.network.device)).flatten(1)
-            outcome = replace(outcome, evidence={"witness": found.payload(), "attacked": int(y.argmax())})
+                (attacked,) = self.goal.classes(part.network(outcome.bracket.witness.to(part.network.device)))
+            outcome = replace(outcome, evidence={"witness": found.payload(), "attacked": attacked})
         return replace(outcome, is_final=True, journal=None)
 
     @property

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from verify.errors import Contradiction, InputError
+from verify.goals import Goal
 from verify.method import Method
-from verify.problem import Problem, robustness
+from verify.problem import Problem, around
 from verify.runs.contradiction import where_kept
-from verify.runs.data import Dataset, load_data
+from verify.runs.data import Dataset
 from verify.runs.files import writable_folder, write_whole
 from verify.runs.gap import Gap, Gaps
 from verify.runs.gaps import gaps
-from verify.runs.options import Home, clip_of, device_of, homes_of
-from verify.runs.session import exact_eps, fitted, network_of
+from verify.runs.options import Home, asked_goal, clip_of, device_of, homes_of
+from verify.runs.session import beyond, named, network_of, samples_of, typed_radii
 
 METHODS = "pgd,interval,crown,alpha,lp,bab"  # by default
 VALUE = {"goal": "optimum", "stop_when_falsified": False}  # settings with which a method goes for v*, not for its sign
@@ -43,6 +44,9 @@ class Comparison:
     timeout: float = 10.0
     device: str = "cpu"
     out: Path | None = None
+    threshold: str | None = None
+    within: str | None = None
+    bounds: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,26 @@ class Plan:
     problems: dict[str, Problem]
     data: Dataset
     methods: dict[str, Method]
+    goal: Goal
 
     @property
     def title(self) -> str:
         """One line that says what is compared."""
         clip = "no clip" if self.asked.clip == "none" else f"clip [{self.asked.clip}]"
-        return f"{self.asked.model} on {len(self.data.y)} samples of {self.data.name}, {self.asked.norm}, {clip}"
+        goal = f", {words}" if (words := self.goal.words) else ""
+        model = named(self.asked.model, self.asked.weights)
+        return f"{model} on {len(self.data.x)} samples of {self.data.name}, {self.asked.norm}, {clip}{goal}"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user may not have meant."""
+        clip, radii = clip_of(self.asked.clip), typed_radii(self.asked.eps).values()
+        return [*self.data.notes, *beyond(radii, clip, self.asked.norm, self.data.x[0].numel())]
 
     @property
     def answers(self) -> int:
         """How many answers the methods are asked for."""
-        return len(self.problems) * len(self.methods) * len(self.data.y)
+        return len(self.problems) * len(self.methods) * len(self.data.x)
 
     def run(self, advance: Callable[[int], None] = lambda count: None) -> dict[str, Gaps]:
         """The gaps for each eps; with a folder, its gaps.csv is written after each eps.
@@ -96,17 +109,17 @@ def plan(asked: Comparison) -> Plan:
     _both_sides(homes)
     if not (asked.timeout > 0 and math.isfinite(asked.timeout)):
         raise InputError(f"timeout is {asked.timeout:g} but must be a positive number of seconds; write for example 10")
-    radii = _radii(asked.eps)
+    radii = typed_radii(asked.eps)
     methods = {name: for_value(home.make(asked.timeout)) for name, home in homes.items()}
     network = network_of(asked.model, asked.weights, asked.normalize).to(device)
-    data = load_data(asked.data, asked.limit)
-    x = fitted(data.x, network.input_shape)
-    problems = {text: robustness(network, x, data.y, eps, asked.norm, clip) for text, eps in radii.items()}
+    goal = asked_goal(network, asked.threshold, asked.within, asked.bounds)
+    data = samples_of(asked.data, asked.limit, network, goal)
+    problems = {text: around(network, data.x, data.y, eps, asked.norm, clip, goal) for text, eps in radii.items()}
     if asked.out is not None:
         if (asked.out / TABLE).exists():
             raise InputError(f"{asked.out} holds {TABLE} already; name another folder with --out")
         writable_folder(asked.out)
-    return Plan(asked, problems, replace(data, x=x), methods)
+    return Plan(asked, problems, data, methods, goal)
 
 
 def for_value(method: Method) -> Method:
@@ -143,17 +156,6 @@ def _json_row(row: Gap) -> dict[str, Any]:
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
-
-
-def _radii(text: str) -> dict[str, Any]:
-    """"1/20, 0.1" -> the radii as rationals by their texts. Raises InputError for one that is named twice."""
-    radii: dict[str, Any] = {}
-    for part in (part.strip() for part in text.split(",")):
-        eps = exact_eps(part)
-        if eps in radii.values():
-            raise InputError(f"eps {part} is named twice; name each radius once")
-        radii[part] = eps
-    return radii
 
 
 def _both_sides(homes: dict[str, Home]) -> None:

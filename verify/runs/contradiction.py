@@ -25,7 +25,7 @@ from verify.runs.options import METHODS
 from verify.sets import Ball, InputSet
 
 NAME = "contradiction"
-FLAGS = ("norm", "clip", "normalize", "timeout", "device")
+FLAGS = ("norm", "clip", "normalize", "timeout", "device", "threshold", "within", "bounds")
 MOST = 10  # folders that one run writes: a wrong method is wrong of many samples, and each folder holds the network
 Holder = tuple[str, Bracket | None]  # the method that gives one side, and its bracket where there is one
 

@@ -17,7 +17,7 @@ import torch
 from numpy.lib.format import read_array
 from torch import Tensor
 
-from verify.errors import InputError
+from verify.errors import InputError, place_of
 
 BUNDLED = ("digits",)
 SPLITS = {"train": "train", "test": "t10k"}  # of MNIST's layout, by the first letters of the files' names
@@ -27,15 +27,22 @@ IMAGES, LABELS = "images-idx3", "labels-idx1"
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled samples: x (n, *shape) float32 and finite, y (n,) int64 >= 0; `digest` is sha256 over their bytes."""
+    """Samples: x (n, *shape) float32 and finite, y (n,) int64 >= 0, or (0,) where labels were not asked for; `digest`
+    is sha256 over their bytes. `span` are the least and the largest label of the whole source, `notes` say what was
+    done to its pixels."""
 
     name: str
     x: Tensor
     y: Tensor
     digest: str
+    span: tuple[int, int] = (0, 0)
+    notes: tuple[str, ...] = ()
 
 
-def load_data(source: str, limit: int | None = None, split: str = "test") -> Dataset:
+def load_data(
+    source: str, limit: int | None = None, split: str = "test", *, shape: tuple[int, ...] | None = None,
+    labelled: bool = True,
+) -> Dataset:
     """The first `limit` samples (all by default) of a data set.
 
     Args:
@@ -46,24 +53,31 @@ def load_data(source: str, limit: int | None = None, split: str = "test") -> Dat
               folder in the layout of MNIST, the part that `split` says;
             - "package.module:dataset", a callable that returns (x, y) as arrays or tensors.
         split: "train" or "test", where the source has both parts.
+        shape: of one sample as it will be used, if that is known.
+        labelled: whether labels are read; without them y may be missing, or be what a regressor aims at.
 
     Pixels of type uint8 become float32(v) / 255, and of rank 4 with 1 or 3 entries in the last axis they are moved to
-    channels-first; IDX images get a channel axis; floats are taken as they are. Raises InputError for anything else.
+    channels-first, unless they have the shape already; IDX images get a channel axis; floats are taken as they are.
+    Raises InputError for anything else.
     """
     if limit is not None and limit <= 0:
         raise InputError(f"limit is {limit} but must be at least 1; leave it out to take all samples")
-    name, x, y = _read(source, split)
+    name, x, given = _read(source, split)
+    if given is None and labelled:
+        raise InputError(f"{name} has no labels; save them under the key y")
+    y = given if given is not None and labelled else np.zeros(x.shape[:1], np.int64)
     if x.ndim < 2 or y.ndim != 1:
         raise InputError(f"{name} has x of shape {x.shape} and y of shape {y.shape}; give (n, *shape) and (n,)")
     if len(x) != len(y):
         raise InputError(f"{name} has {len(x)} samples but {len(y)} labels; give one label for each sample")
     if x.size == 0:
         raise InputError(f"{name} has no data: x has shape {x.shape}; give at least one sample")
-    pixels, labels = _pixels(name, x[:limit]), _labels(name, y[:limit])
+    (pixels, notes), labels = _pixels(name, x[:limit], shape), _labels(name, y[:limit] if labelled else y[:0])
     seen = hashlib.sha256(f"{pixels.shape}".encode())
     seen.update(pixels.tobytes())
     seen.update(labels.tobytes())
-    return Dataset(name, torch.from_numpy(pixels), torch.from_numpy(labels), seen.hexdigest())
+    span = int(y.min()), int(y.max())
+    return Dataset(name, torch.from_numpy(pixels), torch.from_numpy(labels), seen.hexdigest(), span, notes)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -93,8 +107,8 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, kind, offset=start).reshape(shape).astype(kind.newbyteorder("="))
 
 
-def _read(source: str, split: str) -> tuple[str, np.ndarray, np.ndarray]:
-    """(name, x, y) as the source has them."""
+def _read(source: str, split: str) -> tuple[str, np.ndarray, np.ndarray | None]:
+    """(name, x, y) as the source has them; an .npz file may lack y."""
     path = Path(source)
     if source in BUNDLED:
         # by name: the package lies in the folder models/, which type checkers cannot map to it
@@ -112,7 +126,7 @@ def _read(source: str, split: str) -> tuple[str, np.ndarray, np.ndarray]:
     )
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if path.is_dir():
         raise InputError(f"{path} is a folder, not an .npz file; give the file")
     if not path.is_file():
@@ -122,9 +136,9 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
             arrays = {name.removesuffix(".npy"): _member(archive, name) for name in archive.namelist()}
     except Exception as problem:  # a damaged archive fails in many ways
         raise InputError(f"{path} is not a whole .npz file ({problem}); save it again with numpy.savez") from None
-    if not {"x", "y"} <= set(arrays):
+    if "x" not in arrays or (len(arrays) > 1 and "y" not in arrays):
         raise InputError(f"{path} has arrays {', '.join(arrays) or '(none)'}; save it with the keys x and y")
-    return arrays["x"], arrays["y"]
+    return arrays["x"], arrays.get("y")
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
@@ -159,7 +173,8 @@ def _call(source: str) -> tuple[np.ndarray, np.ndarray]:
     except ModuleNotFoundError as problem:
         raise InputError(f"cannot import {module} of {source} ({problem}); put its folder on PYTHONPATH") from None
     except Exception as problem:  # the user's code may raise anything
-        raise InputError(f"{source} raised {type(problem).__name__}: {problem}; mend that function") from problem
+        where, what = place_of(problem), f"{type(problem).__name__}: {problem}"
+        raise InputError(f"{source} raised {what} ({where}); mend that function") from problem
     if not isinstance(result, tuple) or len(result) != 2:
         raise InputError(f"{source} returned {type(result).__name__}; it must return a pair (x, y)")
     return _array(result[0]), _array(result[1])
@@ -172,12 +187,17 @@ def _array(values: object) -> np.ndarray:
     return (values.float() if values.is_floating_point() else values).numpy()
 
 
-def _pixels(name: str, x: np.ndarray) -> np.ndarray:
-    """float32 (n, *shape) in C order, finite."""
+def _pixels(name: str, x: np.ndarray, shape: tuple[int, ...] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(float32 (n, *shape) in C order, finite; what was done to them that the user may not expect)."""
     if x.dtype == np.uint8:
-        if x.ndim == 4 and x.shape[3] in (1, 3):
-            x = np.moveaxis(x, 3, 1)
-        return np.ascontiguousarray(x, dtype=np.float32) / np.float32(255)
+        notes: tuple[str, ...] = ()
+        if x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1:] != shape:
+            moved = np.moveaxis(x, 3, 1)
+            if x.shape[3] > 1:
+                notes = (f"{name} has bytes of shape {x.shape[1:]}; the last axis is taken for channels and moved, "
+                         f"{moved.shape[1:]}",)
+            x = moved
+        return np.ascontiguousarray(x, dtype=np.float32) / np.float32(255), notes
     if x.dtype.kind != "f":
         raise InputError(f"{name} has pixels of type {x.dtype}; give uint8 (divided by 255 here) or floats")
     with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
@@ -185,7 +205,7 @@ def _pixels(name: str, x: np.ndarray) -> np.ndarray:
     finite = np.isfinite(pixels).reshape(len(pixels), -1).all(1)
     if not finite.all():
         raise InputError(f"sample {int(finite.argmin())} of {name} has a pixel that is not finite; remove or mend it")
-    return pixels
+    return pixels, ()
 
 
 def _labels(name: str, y: np.ndarray) -> np.ndarray:
@@ -193,7 +213,7 @@ def _labels(name: str, y: np.ndarray) -> np.ndarray:
     if y.dtype.kind not in "iu":
         raise InputError(f"{name} has labels of type {y.dtype}; give integers")
     labels = y.astype(np.int64)
-    if labels.min() < 0:
+    if labels.size and labels.min() < 0:
         worst = int(labels.argmin())
         raise InputError(f"sample {worst} of {name} has label {y[worst]}, out of range; number the classes from 0")
     return labels

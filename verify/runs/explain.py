@@ -16,6 +16,7 @@ from verify.exact.branch_and_bound import BranchAndBound
 from verify.exact.branching import costs
 from verify.exact.neuron_split import ROOT_STEPS
 from verify.exact.tasks import Tasks
+from verify.goals import Goal
 from verify.ir.unfold import has_maxima, unfold_maxima
 from verify.lower.gradient import PGD
 from verify.method import full_float32
@@ -64,9 +65,10 @@ class Explanation:
     Args:
         title: what was asked of the run.
         record: the sample's result as the store has it.
-        attack: the largest violation that a long attack finds; attacked: the class that it reaches.
+        attack: the largest violation that a long attack finds; attacked: the class that it reaches, if outputs are
+            classes.
         root: the bound with optimised slopes before any split; classes: the wrong classes with their bounds, worst
-            first.
+            first, or the outputs that leave a range, in words.
         layers: in the order of the network.
         search: a short branch and bound, or None where the sample is decided.
         advice: what to try next.
@@ -75,9 +77,9 @@ class Explanation:
     title: str
     record: dict[str, Any]
     attack: float
-    attacked: int
+    attacked: int | None
     root: float
-    classes: list[tuple[int, float]]
+    classes: list[tuple[int | str, float]]
     layers: list[Layer]
     search: Search | None
     advice: list[str]
@@ -105,15 +107,17 @@ def explain(run: Path, sample: int, eps: str | None = None, seconds: float = 8.0
     session = _session(run, request, config)
     problem = session.cascade.problems[radius].select(torch.tensor([sample]).to(session.cascade.device))
     with torch.no_grad(), full_float32():
-        attack, attacked = _attack(problem)
+        attack, attacked = _attack(problem, session.cascade.goal)
         if record["lower"] is not None and record["lower"] > attack:
             attack, attacked = record["lower"], record.get("attacked", attacked)
-        classes, layers = _blocked(problem, int(record["label"]), seconds)
+        bounds, layers = _blocked(problem, seconds)
+    names = session.cascade.goal.rows(record["label"], problem.network.outputs)
+    classes = sorted(zip(names, bounds, strict=True), key=lambda row: -row[1])
     open_here = record["verdict"] == Verdict.UNKNOWN
     search = _searched(problem, seconds) if open_here else None
     untried = [name for name in METHODS if name not in config["methods"]]
     advice = _advice(record, attack, classes[0][1], search, untried)
-    title = f"sample {sample} at eps {radius}: {session.title}"
+    title = f"sample {sample} at eps {session.spelled[radius]}: {session.title}"
     return Explanation(title, record, attack, attacked, classes[0][1], classes, layers, search, advice)
 
 
@@ -135,15 +139,15 @@ def _session(run: Path, request: dict[str, Any], config: dict[str, Any]) -> Sess
     return session
 
 
-def _attack(problem: Problem) -> tuple[float, int]:
+def _attack(problem: Problem, goal: Goal) -> tuple[float, int | None]:
     """(largest violation found, class reached) of a long attack."""
     bracket = as_read(problem, solve(problem, PGD(restarts=RESTARTS, stop_when_falsified=False)))
     point = problem.inputs.nominal() if bracket.witness is None else bracket.witness
-    return float(bracket.lower[0]), int(problem.network(point).flatten(1).argmax())
+    return float(bracket.lower[0]), goal.classes(problem.network(point))[0]
 
 
-def _blocked(problem: Problem, label: int, seconds: float) -> tuple[list[tuple[int, float]], list[Layer]]:
-    """(wrong classes with their bounds, layers) at the root, whose neurons are bounded for so long."""
+def _blocked(problem: Problem, seconds: float) -> tuple[list[float], list[Layer]]:
+    """(bounds of the rows, layers) at the root, whose neurons are bounded for so long."""
     merged, original = problem.merged, problem.network.graph
     if has_maxima(merged.network):
         merged = Problem(unfold_maxima(merged.network), merged.inputs, merged.spec, merged.owner, merged.batch)
@@ -153,9 +157,7 @@ def _blocked(problem: Problem, label: int, seconds: float) -> tuple[list[tuple[i
     objective, offset = tasks.objective(every, tasks.equal_shares())
     improved = improve(root.dual, objective, root.stage.domains.take(torch.zeros_like(every)), ROOT_STEPS)
     bounds = (improved.bound - offset).tolist()
-    wrong = [c for c in range(len(bounds) + 1) if c != label]
-    order = sorted(range(len(bounds)), key=lambda k: -bounds[k])
-    error = costs(root.dual, improved)[1][order[0]]
+    error = costs(root.dual, improved)[1][bounds.index(max(bounds))]
     unstable = root.dual.unstable(root.stage.domains.low, root.stage.domains.high)[0]
     total, layers = float(error.sum()) or 1.0, []
     sizes = {node.name: prod(node.shape) for node in merged.network.graph.nodes if isinstance(node.op, Nonlinear)}
@@ -164,7 +166,7 @@ def _blocked(problem: Problem, label: int, seconds: float) -> tuple[list[tuple[i
         site = root.dual.sites.get(name)
         here = slice(0, 0) if site is None else site.span
         layers.append(Layer(name, neurons, int(unstable[here].sum()), float(error[here].sum()) / total))
-    return [(wrong[k], bounds[k]) for k in order], layers
+    return bounds, layers
 
 
 def _searched(problem: Problem, seconds: float) -> Search:

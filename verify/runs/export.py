@@ -109,7 +109,8 @@ def _case(suite: ElementTree.Element, record: Record) -> None:
         "classname": _xml(f"eps {record.eps}"), "name": f"sample {record.index}", "time": f"{record.seconds:.6f}",
     })
     lower, upper = ("none" if side is None else f"{side:.6g}" for side in (record.lower, record.upper))
-    found = f"label {record.label}, predicted {record.prediction}, lower {lower}, upper {upper}"
+    known = "" if record.label is None else f"label {record.label}, predicted {record.prediction}, "
+    found = f"{known}lower {lower}, upper {upper}"
     words = {
         FALSIFIED: ("failure", f"falsified by {record.method}"),
         UNKNOWN: ("skipped", record.reason),

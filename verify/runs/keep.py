@@ -66,8 +66,7 @@ class Keep:
         """Does what the run lacks; a summary of the whole run. `check` looks at a run before it goes on."""
         crew = help.crew(job)  # first: where there are no workers, nothing is left in the folder
         try:
-            with Store.open(self.folder, self.config, versions(), self.request) as store:
-                check(store)
+            with Store.open(self.folder, self.config, versions(), self.request, check) as store:
                 certify(job, store, crew, self.batch, tell)
                 return summary(store)
         finally:

@@ -15,7 +15,8 @@ from verify.rationals import rational
 if TYPE_CHECKING:
     import torch
 
-    from verify.ir.graph import BoundGraph
+    from verify.goals import Goal
+    from verify.ir.graph import BoundGraph, Network
     from verify.method import Method
     from verify.upper.journal import Journal
 
@@ -130,6 +131,22 @@ def clip_of(text: str) -> tuple[Fraction, Fraction] | None:
     if low > high:
         raise InputError(f"clip {text!r} is empty; write the lower end first")
     return low, high
+
+
+def bounds_of(text: str) -> tuple[Fraction | None, Fraction | None]:
+    """ "0,5" -> (0, 5); an end that is left out, as in ",5", is None."""
+    ends = [end.strip() for end in text.split(",")]
+    if len(ends) != 2:
+        raise InputError(f"bounds {text!r} are not LOW,HIGH; write for example 0,5, or ,5 for no low end")
+    low, high = (rational(end, "bound") if end else None for end in ends)
+    return low, high
+
+
+def asked_goal(network: Network, threshold: str | None, within: str | None, bounds: str | None) -> Goal:
+    """What --threshold, --within and --bounds ask of the outputs."""
+    from verify.goals import goal_of
+
+    return goal_of(network, threshold=threshold, tolerance=within, bounds=None if bounds is None else bounds_of(bounds))
 
 
 def normalization_of(text: str) -> tuple[list[Fraction], list[Fraction]]:

@@ -38,7 +38,7 @@ class Outcome:
 
     Args:
         eps: the radius, a rational as text.
-        label, prediction: classes, the second of the sample itself.
+        label, prediction: classes, the second of the sample itself; None where outputs are no classes.
         method: what decided it; reasons: why it is undecided; trusts: what the verdict rests on.
         tried: what each method found.
         implied: the radius whose outcome decided this one too.
@@ -51,8 +51,8 @@ class Outcome:
 
     index: int
     eps: str
-    label: int
-    prediction: int
+    label: int | None
+    prediction: int | None
     bracket: Bracket
     verdict: Verdict = Verdict.UNKNOWN
     method: str | None = None

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,17 @@ from torch import Tensor
 
 from verify.bracket import Bracket
 from verify.errors import Contradiction, SolverError, UnsupportedMethod
+from verify.goals import CLASS, Goal
 from verify.ir.graph import Network
 from verify.lower.gradient import FGSM, PGD
 from verify.method import Method
-from verify.problem import Problem, robustness
+from verify.problem import Problem, around
+from verify.rationals import shown
 from verify.runs.belief import CHEAP, as_read, one
 from verify.runs.contradiction import Holder, asked_of, crossed, where_kept
 from verify.runs.outcome import CLEAN
 from verify.runs.radius import Radius, distance
+from verify.sets import Ball
 from verify.solving import solve
 
 STEPS, OCTAVES = 4, 12  # of the grid: radii for each factor of 2, and how many of these below the largest radius
@@ -44,18 +48,19 @@ class Radii:
 
     Args:
         network: on the device to be used.
-        x: (batch, *shape) on the CPU; labels: their classes.
+        x: (batch, *shape) on the CPU; labels: their classes, None where they have none.
         most: the largest radius that is looked at.
         norm, clip: of the balls.
         methods: by name; dear: those that take samples one by one.
         tolerance: how far the upper end may lie above the lower one, relative to it.
         timeout: seconds for a sample. Of what is left of the time of all samples that it is asked about, a method takes
             at most an equal part; the last one may take all of it.
+        goal: what is asked of the outputs.
     """
 
     network: Network
     x: Tensor
-    labels: Sequence[int]
+    labels: Sequence[int | None]
     most: Fraction
     norm: str
     clip: tuple[Fraction, Fraction] | None
@@ -63,6 +68,7 @@ class Radii:
     dear: set[str]
     tolerance: Fraction
     timeout: float
+    goal: Goal = CLASS
 
     @property
     def device(self) -> torch.device:
@@ -93,13 +99,20 @@ class Radii:
             return found
         i, (eps, attack, certificate) = found.index, found.crossing
         bundle = crossed(i, self.problem(eps, [i]), attack, certificate, self.methods, found.error).bundle
-        data = {"x": self.x[i : i + 1], "y": torch.tensor([found.label]), "asked": asked_of(asked, str(eps))}
+        label = None if found.label is None else torch.tensor([found.label])
+        data = {"x": self.x[i : i + 1], "y": label, "asked": asked_of(asked, str(eps))}
         return replace(found, bundle=where_kept({**bundle, **data}, folder), crossing=None)
+
+    @cached_property
+    def samples(self) -> Problem:
+        """All samples in balls of radius 0. What is asked of a sample is the same at every radius."""
+        labels = [label for label in self.labels if label is not None] if self.goal.has_labels else None
+        return around(self.network, self.x, labels, 0, self.norm, self.clip, self.goal)
 
     def problem(self, eps: Fraction, index: Sequence[int]) -> Problem:
         """The balls of this radius around these samples."""
-        labels = [self.labels[i] for i in index]
-        return robustness(self.network, self.x[list(index)], labels, eps, self.norm, self.clip)
+        part = self.samples.select(torch.tensor(index, device=self.device))
+        return replace(part, inputs=Ball(part.inputs.nominal(), eps, self.norm, self.clip))
 
     def first(self, index: Sequence[int]) -> list[Radius]:
         """What the methods that take batches find on the grid."""
@@ -154,8 +167,8 @@ class Radii:
             y = problem.network(points)
             lower = problem.spec.violation(points, y).tolist()
         out = []
-        for i, value, guess in zip(index, lower, y.flatten(1).argmax(1).tolist(), strict=True):
-            radius = Radius(i, int(self.labels[i]), guess)
+        for i, value, guess in zip(index, lower, self.goal.classes(y), strict=True):
+            radius = Radius(i, self.labels[i], guess)
             if math.isnan(value):
                 radius = radius.failed(CLEAN, "the network's output is not a number")
             elif value >= 0:
@@ -204,7 +217,7 @@ class Radii:
             elif bool(bracket.upper[k] < 0):
                 r = replace(r, lower=eps, below=name, reason="")
                 if r.upper is not None and r.upper <= float(eps):
-                    reason = f"verifies radius {eps}, but {r.above} has a witness at {r.upper}"
+                    reason = f"verifies radius {shown(eps)}, but {r.above} has a witness at {r.upper}"
                     r = r.failed(name, reason, (eps, (r.above or CLEAN, None), (name, one(bracket, k))))
             else:
                 r = replace(r, reason=stopped)
@@ -227,7 +240,7 @@ class Radii:
         if radius.upper is not None and upper >= radius.upper:
             return radius
         if upper <= float(radius.lower):
-            reason = f"has a witness at {upper}, but {radius.below} verifies radius {radius.lower}"
+            reason = f"has a witness at {upper}, but {radius.below} verifies radius {shown(radius.lower)}"
             return radius.failed(name, reason, (eps, holder, (radius.below, None)))
         return replace(radius, upper=upper, above=name, point=point, reason="")
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from verify.rationals import exact_array
+from verify.rationals import exact_array, shown
 from verify.runs.contradiction import Holder
 from verify.runs.outcome import CLEAN
 from verify.runs.store import Result
@@ -32,8 +32,8 @@ class Radius:
     """
 
     index: int
-    label: int
-    prediction: int
+    label: int | None
+    prediction: int | None
     lower: Fraction = Fraction(0)
     upper: float | None = None
     below: str = CLEAN
@@ -77,7 +77,7 @@ class Radius:
 
     def _json(self) -> dict[str, Any]:
         names = ("index", "label", "prediction", "upper", "below", "above", "unknown", "seconds", "reason", "error")
-        return {**{name: getattr(self, name) for name in names}, "lower": str(self.lower)}
+        return {**{name: getattr(self, name) for name in names}, "lower": shown(self.lower)}
 
 
 def distance(x: np.ndarray, point: np.ndarray, norm: str) -> float:

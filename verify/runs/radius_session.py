@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -14,13 +13,23 @@ import numpy as np
 
 from verify.errors import InputError
 from verify.ir.rewrite import simplify
-from verify.problem import robustness
+from verify.problem import around
+from verify.rationals import shown
 from verify.runs.certify import Tell
-from verify.runs.data import Dataset, load_data
+from verify.runs.data import Dataset
 from verify.runs.keep import ALONE, Help, Keep, folder_of
-from verify.runs.options import batch_of, clip_of, device_of, homes_of, share_of
+from verify.runs.options import asked_goal, batch_of, clip_of, device_of, homes_of, share_of
 from verify.runs.radii import Radii
-from verify.runs.session import exact_eps, fitted, network_of
+from verify.runs.session import (
+    beyond,
+    exact_eps,
+    goal_config,
+    labels_of,
+    largest_radius,
+    named,
+    network_of,
+    samples_of,
+)
 from verify.runs.store import Store
 
 METHODS = "pgd,crown,bab"  # by default
@@ -43,6 +52,9 @@ class RadiusRequest:
     tolerance: str = "1%"
     device: str = "cpu"
     batch: int | None = None
+    threshold: str | None = None
+    within: str | None = None
+    bounds: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The texts by name; what stands here by default is left out."""
@@ -94,8 +106,15 @@ class RadiusSession:
     def title(self) -> str:
         """One line that says what is asked."""
         clip = "no clip" if self.request.clip == "none" else f"clip [{self.request.clip}]"
-        radii = f"{self.request.norm} radii up to {self.job.most}, {clip}"
-        return f"{self.request.model} on {len(self.job.x)} samples of {self.data.name}, {radii}"
+        radii = f"{self.request.norm} radii up to {self.request.most or shown(self.job.most)}, {clip}"
+        goal = f", {words}" if (words := self.job.goal.words) else ""
+        model = named(self.request.model, self.request.weights)
+        return f"{model} on {len(self.job.x)} samples of {self.data.name}, {radii}{goal}"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user may not have meant."""
+        return [*self.data.notes, *beyond([self.job.most], self.job.clip, self.job.norm, self.job.x[0].numel())]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -114,6 +133,7 @@ class RadiusSession:
             "timeout": self.job.timeout,
             "device": self.request.device,
             "batch": self.batch,
+            **goal_config(self.job.goal),
         }
 
     def run(
@@ -132,16 +152,17 @@ def prepare_radius(request: RadiusRequest) -> RadiusSession:
     if not tolerance > 0:
         raise InputError(f"the tolerance is {request.tolerance} but must be positive; write for example 1%")
     network = simplify(network_of(request.model, request.weights, request.normalize)).to(device)
-    data = load_data(request.data, request.limit)
-    x = fitted(data.x, network.input_shape)
+    goal = asked_goal(network, request.threshold, request.within, request.bounds)
+    data = samples_of(request.data, request.limit, network, goal)
     widest = request.most is None
     most = _largest(clip, request.norm, prod(network.input_shape)) if widest else exact_eps(request.most or "", "most")
-    robustness(network, x, data.y, most, request.norm, clip)  # refuses what does not fit
+    around(network, data.x, data.y, most, request.norm, clip, goal)  # refuses what does not fit
     if most == 0:
         raise InputError("the largest radius is 0; give a positive one with --most")
     dear = {name for name, home in homes.items() if home.dear}
     methods = {name: home.make(request.timeout) for name, home in homes.items()}
-    job = Radii(network, x, data.y.tolist(), most, request.norm, clip, methods, dear, tolerance, request.timeout)
+    labels, norm = labels_of(data), request.norm
+    job = Radii(network, data.x, labels, most, norm, clip, methods, dear, tolerance, request.timeout, goal)
     return RadiusSession(request, data, job, batch_of(request.batch, network))
 
 
@@ -168,11 +189,9 @@ def summarize_radii(store: Store) -> RadiusSummary:
 
 
 def _largest(clip: tuple[Fraction, Fraction] | None, norm: str, size: int) -> Fraction:
-    """A radius that reaches every valid input."""
     if clip is None:
         raise InputError("without a clip every radius is possible; give the largest one to look at with --most")
-    width = clip[1] - clip[0]
-    return width * {"linf": 1, "l2": math.isqrt(size - 1) + 1, "l1": size}.get(norm, 1)
+    return largest_radius(clip, norm, size)
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -7,8 +7,8 @@ a store is bookkeeping. What a record lacks is None or empty: nothing is made up
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +104,16 @@ class Run:
         found = len({record.index for record in self.records})
         return max(found, int(self.config.get("samples") or 0))
 
+    @cached_property
+    def as_typed(self) -> Run:
+        """The same run with its radii as the user wrote them."""
+        texts = spelled(str(self.request.get("eps", "")))
+        records = tuple(
+            replace(r, eps=texts.get(r.eps, r.eps), implied=r.implied and texts.get(r.implied, r.implied))
+            for r in self.records
+        )
+        return replace(self, records=records)
+
     def array(self, record: Record, name: str) -> np.ndarray | None:
         """The "input" or "witness" (*shape) of a record, if it has one."""
         return self.store.array(record.key, name)
@@ -140,6 +150,15 @@ def read_run(folder: Path | str) -> Run:
         undo.pop_all()
         return Run(folder, store, config, sessions[0]["request"], sessions[-1]["versions"], sessions[0]["started"],
                    tuple(records), epochs)
+
+
+def spelled(radii: str) -> dict[str, str]:
+    """The radii of a comma list as they stand there, by their names in the results."""
+    found = {}
+    for text in map(str.strip, radii.split(",")):
+        with suppress(ValueError, ZeroDivisionError):
+            found[str(Fraction(text))] = text
+    return found
 
 
 def text_of(value: object) -> str:

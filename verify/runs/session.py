@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -11,19 +13,29 @@ from typing import Any
 from torch import Tensor
 
 from verify.errors import InputError
+from verify.goals import Goal
 from verify.ir.graph import Network
 from verify.ir.load import load
 from verify.ir.normalize import normalized
 from verify.ir.original import original
 from verify.ir.rewrite import simplify
-from verify.problem import robustness
+from verify.problem import around
 from verify.proof.prover import Source
-from verify.rationals import rational
+from verify.rationals import rational, shown
 from verify.runs.cascade import Cascade
 from verify.runs.certify import Tell
 from verify.runs.data import Dataset, load_data
 from verify.runs.keep import ALONE, Help, Keep, folder_of
-from verify.runs.options import batch_of, clip_of, device_of, homes_of, normalization_of, proof_config, proof_level
+from verify.runs.options import (
+    asked_goal,
+    batch_of,
+    clip_of,
+    device_of,
+    homes_of,
+    normalization_of,
+    proof_config,
+    proof_level,
+)
 from verify.runs.proving import Proving, check_certificates
 from verify.runs.summary import Summary, summarize
 
@@ -48,6 +60,9 @@ class Request:
     level: str | None = None
     proofs: Path | None = None
     batch: int | None = None
+    threshold: str | None = None
+    within: str | None = None
+    bounds: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The texts by name; what stands here by default is left out."""
@@ -71,7 +86,20 @@ class Session:
         ball = f"{self.request.norm} eps {self.request.eps}"
         clip = "no clip" if self.request.clip == "none" else f"clip [{self.request.clip}]"
         level = f", proved at level {self.cascade.proving.level}" if self.cascade.proving is not None else ""
-        return f"{self.request.model} on {len(self.cascade.x)} samples of {self.data.name}, {ball}, {clip}{level}"
+        goal = f", {words}" if (words := self.cascade.goal.words) else ""
+        model = named(self.request.model, self.request.weights)
+        return f"{model} on {len(self.cascade.x)} samples of {self.data.name}, {ball}, {clip}{goal}{level}"
+
+    @property
+    def spelled(self) -> dict[str, str]:
+        """The radii as the user wrote them, by their names in the results."""
+        return {str(eps): text for text, eps in typed_radii(self.request.eps).items()}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user may not have meant."""
+        radii, size = map(Fraction, self.cascade.problems), self.data.x[0].numel()
+        return [*self.data.notes, *beyond(radii, clip_of(self.request.clip), self.request.norm, size)]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -89,6 +117,7 @@ class Session:
             "timeout": self.request.timeout,
             "device": self.request.device,
             "batch": self.batch,
+            **goal_config(self.cascade.goal),
             **proof_config(self.cascade.proving and self.cascade.proving.level, self.request.proofs),
         }
 
@@ -125,16 +154,17 @@ def prepare(request: Request) -> Session:
     homes, clip, device = homes_of(names), clip_of(request.clip), device_of(request.device)
     level, radii = proof_level(request.level, request.proofs), radii_of(request.eps)
     network = simplify(network_of(request.model, request.weights, request.normalize)).to(device)
-    data = load_data(request.data, request.limit)
-    x = fitted(data.x, network.input_shape)
-    problems = {str(eps): robustness(network, x, data.y, eps, request.norm, clip) for eps in radii}
+    goal = asked_goal(network, request.threshold, request.within, request.bounds)
+    data = samples_of(request.data, request.limit, network, goal)
+    problems = {str(eps): around(network, data.x, data.y, eps, request.norm, clip, goal) for eps in radii}
     methods = {name: home.make(request.timeout) for name, home in homes.items()}
     dear, file = {name for name, home in homes.items() if home.dear}, Path(request.model)
     source = Source(file, whole=not request.normalize) if file.is_file() else None
     proving = None if level is None else Proving(level, request.proofs, source, request.timeout)
     is_onnx = request.model.endswith((".onnx", ".onnx.gz")) and not request.normalize
     replay = original(file) if is_onnx else None  # where the model is an ONNX file that is used as it is
-    cascade = Cascade(problems, x, data.y.tolist(), methods, dear, replay, proving, request.timeout)
+    timeout, labels = request.timeout, labels_of(data)
+    cascade = Cascade(problems, data.x, labels, methods, dear, replay, proving, timeout, goal)
     return Session(request, data, cascade, batch_of(request.batch, network))
 
 
@@ -145,12 +175,69 @@ def network_of(model: str, weights: str | None, normalize: str | None) -> Networ
     return network if front is None else normalized(network, *front)
 
 
+def samples_of(source: str, limit: int | None, network: Network, goal: Goal) -> Dataset:
+    """The samples as the network takes them. Raises InputError for classes that are numbered from 1."""
+    data = load_data(source, limit, shape=network.input_shape, labelled=goal.has_labels)
+    classes = max(2, network.outputs)
+    if goal.has_labels and data.span == (1, classes):
+        raise InputError(f"{data.name} has labels from 1 to {classes}, but classes are numbered from 0; subtract 1 "
+                         "from the labels")
+    return replace(data, x=fitted(data.x, network.input_shape))
+
+
+def labels_of(data: Dataset) -> list[int | None]:
+    """The class of each sample, None where it has none."""
+    return [*data.y.tolist()] if len(data.y) else [None] * len(data.x)
+
+
+def goal_config(goal: Goal) -> dict[str, str]:
+    """What a run's configuration says of its goal: nothing where the largest output is the class."""
+    return {"goal": goal.words} if goal.words else {}
+
+
 def radii_of(text: str) -> list[Fraction]:
-    """The radii of a comma list, ascending. Raises InputError for one that is named twice."""
-    radii = [exact_eps(part.strip()) for part in text.split(",")]
-    if len(set(radii)) < len(radii):
-        raise InputError(f"eps {text!r} names a radius twice; name each once")
+    """The radii of a comma list, ascending. Raises InputError for one that is named twice, and for what may be a number
+    with a decimal comma."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 2 and parts[0] == "0" and parts[1].isdecimal():
+        raise InputError(f"eps {text!r} may be 0.{parts[1]} or two radii; write 0.{parts[1]}, or the larger radius "
+                         f"first: {int(parts[1])},0")
+    zeros = next((part for part in parts if part.isdecimal() and len(part) > 1 and part[0] == "0"), None)
+    if zeros is not None:
+        raise InputError(f"eps {text!r} names the radius {zeros}; decimals have a point, radii no leading zeros")
+    radii = [exact_eps(part) for part in parts]
+    again = next((part for k, part in enumerate(parts) if radii[k] in radii[:k]), None)
+    if again is not None:
+        raise InputError(f"eps {again} is named twice; {text!r} names a radius twice, name each once")
     return sorted(radii)
+
+
+def typed_radii(text: str) -> dict[str, Fraction]:
+    """The same radii by the texts that name them, as they stand there."""
+    radii_of(text)
+    return {part.strip(): exact_eps(part.strip()) for part in text.split(",")}
+
+
+def largest_radius(clip: tuple[Fraction, Fraction], norm: str, size: int) -> Fraction:
+    """A radius that reaches every valid input from everywhere."""
+    width = clip[1] - clip[0]
+    return width * {"linf": 1, "l2": math.isqrt(size - 1) + 1, "l1": size}.get(norm, 1)
+
+
+def beyond(radii: Iterable[Fraction], clip: tuple[Fraction, Fraction] | None, norm: str, size: int) -> list[str]:
+    """A warning where a ball holds every valid input."""
+    largest = max(radii)
+    if clip is None or largest <= largest_radius(clip, norm, size):
+        return []
+    low, high = map(shown, clip)
+    return [f"eps {shown(largest)} reaches every input of the clip [{low}, {high}] and further; eps is in the units of "
+            "the inputs, for example 8/255"]
+
+
+def named(model: str, weights: str | None) -> str:
+    """The model for a title; whether a factory trained its weights is for its author to know."""
+    own = ":" in model and weights is None and not Path(model).exists()
+    return f"{model} (weights as the factory makes them)" if own else model
 
 
 def exact_eps(text: str, name: str = "eps") -> Fraction:

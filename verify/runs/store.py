@@ -16,8 +16,8 @@ import math
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +68,7 @@ class Store:
     @classmethod
     def open(
         cls, folder: Path | str, config: Mapping[str, Any], versions: Mapping[str, str],
-        request: Mapping[str, Any] | None = None,
+        request: Mapping[str, Any] | None = None, check: Callable[[Store], None] = lambda store: None,
     ) -> Store:
         """A new run in this folder, or the one that is there, to be continued.
 
@@ -77,19 +77,28 @@ class Store:
             config: what fixes the results, as JSON values by name; rationals as strings.
             versions: of the software of this session; recorded, not compared.
             request: what the user typed, as JSON values by name; recorded, not compared.
+            check: looks at the run before it is begun or continued.
 
-        Raises InputError, with the differences, if the run there has another configuration.
+        Raises InputError, with the differences, if the run there has another configuration. Whatever is raised, by
+        `check` too, leaves the folder as it was.
         """
         folder = Path(folder)
+        is_new, is_first = not folder.exists(), not (folder / FILE).exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise InputError(f"cannot make run folder {folder}: {problem.strerror}; name another one") from None
         store = cls(folder, _connect(folder / FILE))
         try:
-            store._begin(dict(config), versions, request or {})
+            store._begin(dict(config), versions, request or {}, check)
         except BaseException:
+            unused = is_first and store._is_empty()
             store.close()
+            if unused:
+                (folder / FILE).unlink(missing_ok=True)
+            if unused and is_new:
+                with suppress(OSError):  # somebody else uses it by now
+                    folder.rmdir()
             raise
         return store
 
@@ -172,13 +181,17 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _begin(self, config: dict[str, Any], versions: Mapping[str, str], request: Mapping[str, Any]) -> None:
+    def _begin(
+        self, config: dict[str, Any], versions: Mapping[str, str], request: Mapping[str, Any],
+        check: Callable[[Store], None],
+    ) -> None:
         """Writes the configuration of a new run or compares that of an old one; one session row either way."""
         with self._guarded(), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             if self._pragma("application_id") == 0 and self._is_empty():
                 self._make(config)
             self._compare(config)
+            check(self)
             self._insert("sessions", time.time(), json.dumps(dict(versions)), json.dumps(dict(request)))
 
     def _make(self, config: dict[str, Any]) -> None:

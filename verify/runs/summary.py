@@ -78,11 +78,12 @@ def summarize(store: Store) -> dict[str, Summary]:
 def exit_code(summaries: Iterable[Summary], least: Fraction | None) -> int:
     """4 if a sample met an error; with a least verified share, which every radius must reach: 1 where it is out of
     reach, 3 where it is open; else 0."""
-    codes = {4 if s.errors else _reached(s, least) for s in summaries}
+    codes = {4 if s.errors else reached(s, least) for s in summaries}
     return next(code for code in (4, 1, 3, 0) if code in codes)
 
 
-def _reached(summary: Summary, least: Fraction | None) -> int:
+def reached(summary: Summary, least: Fraction | None) -> int:
+    """0 where the least verified share is reached, 1 where it is out of reach, 3 where it is open."""
     if least is None or summary.verified >= least * summary.samples:
         return 0
     return 1 if summary.verified + summary.undecided < least * summary.samples else 3

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,8 @@ class Campaign:
         run was interrupted. `advance` is told how many instances have become final.
         """
         read = lru_cache(NETWORKS)(read_network)
-        with Store.open(out, self.config, versions()) as store:
-            check_certificates(self.proofs, store)
+        check = partial(check_certificates, self.proofs)
+        with Store.open(out, self.config, versions(), check=check) as store:
             try:
                 done = store.keys()
                 for instance in self.instances:

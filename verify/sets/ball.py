@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError, UnsupportedMethod
-from verify.rationals import Number, exact_array, rational, round_down, round_up
+from verify.rationals import Number, exact_array, rational, round_down, round_up, shown
 from verify.sets.base import InputSet, box_support
 from verify.sets.norms import clamp, knapsack, scaled, support_l2, threshold
 
@@ -41,9 +41,8 @@ class Ball(InputSet):
         if not bool(torch.isfinite(center).all()):
             raise InputError("an input has a value that is not finite; remove or mend that sample")
         if self.clip is not None and bool(((center < float(self.clip[0])) | (center > float(self.clip[1]))).any()):
-            raise InputError(
-                f"an input lies outside the clip [{self.clip[0]}, {self.clip[1]}]; rescale the data or change the clip"
-            )
+            ends = ", ".join(map(shown, self.clip))
+            raise InputError(f"an input lies outside the clip [{ends}]; rescale the data or change the clip")
         self.low, self.high = self._hull()
 
     def _hull(self) -> tuple[Tensor, Tensor]:

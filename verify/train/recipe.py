@@ -32,7 +32,7 @@ class Model:
     Args:
         network: an architecture of `verify.models.architectures`, or package.module:factory as for `verify certify`.
         options: of the architecture, such as {batch_norm = true}.
-        outputs: number of classes; 1 for two classes told apart by the sign of one logit, in Python only.
+        outputs: number of classes; 1 for two classes told apart by the sign of one logit.
         initialisation: "default", torch's own, or "ibp", which keeps interval bounds stable through the layers.
         mean, std: a normalisation that becomes the first layer; one number, or one for each channel.
     """

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from verify.errors import InputError, VerifyError
+from verify.goals import default_threshold
 from verify.ir.load import from_factory
 from verify.runs.certify import Tell
 from verify.runs.files import writable_folder
@@ -97,6 +98,9 @@ def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch | 
     module, example = build(recipe, samples)
     place = torch.device(device)
     live = Live(module.to(place), example.to(place))
+    if live.network().outputs == 1 and default_threshold(live.network()) != 0:
+        raise InputError(f"{recipe.model.network} ends in a sigmoid, but losses take the logit before it; leave the "
+                         "sigmoid out")
     trainer = Trainer(recipe, live, samples.to(place), held.to(place), team)
     state = checkpoint.load(folder)
     if not team.leads:
