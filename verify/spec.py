@@ -146,6 +146,8 @@ class Specification:
         """The exact rows of a case, disjunct by disjunct."""
         if self.exact is not None:
             return self.exact[case]
+        if self.wide is not None:
+            return self.wide.disjuncts_of(case)
         groups: dict[int, list[Row]] = {}
         for r in self.mask[case].nonzero().flatten().tolist():
             given = () if self.input is None else _terms(self.input[case, r])
