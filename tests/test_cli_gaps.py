@@ -171,13 +171,13 @@ def test_a_crossing_that_cannot_be_kept_is_still_told(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from verify.errors import InputError
-    from verify.runs import comparison
+    from verify.runs import contradiction
 
     def refuse(*_: object) -> Path:
         raise InputError("the disk is full")
 
     told(monkeypatch, "milp", -9.0)
-    monkeypatch.setattr(comparison, "keep", refuse)
+    monkeypatch.setattr(contradiction, "keep", refuse)
     assert gaps() == 4
     assert "which could not be kept: the disk is full" in error_of(capsys)
 

@@ -29,7 +29,6 @@ from verify.ir.graph import Network
 from verify.lower.gradient import FGSM, PGD
 from verify.method import Method
 from verify.problem import Problem, around
-from verify.rationals import shown
 from verify.runs.belief import CHEAP, as_read, one
 from verify.runs.contradiction import Holder, asked_of, crossed, where_kept
 from verify.runs.outcome import CLEAN
@@ -217,7 +216,7 @@ class Radii:
             elif bool(bracket.upper[k] < 0):
                 r = replace(r, lower=eps, below=name, reason="")
                 if r.upper is not None and r.upper <= float(eps):
-                    reason = f"verifies radius {shown(eps)}, but {r.above} has a witness at {r.upper}"
+                    reason = f"verifies radius {eps}, but {r.above} has a witness at {r.upper}"
                     r = r.failed(name, reason, (eps, (r.above or CLEAN, None), (name, one(bracket, k))))
             else:
                 r = replace(r, reason=stopped)
@@ -240,7 +239,7 @@ class Radii:
         if radius.upper is not None and upper >= radius.upper:
             return radius
         if upper <= float(radius.lower):
-            reason = f"has a witness at {upper}, but {radius.below} verifies radius {shown(radius.lower)}"
+            reason = f"has a witness at {upper}, but {radius.below} verifies radius {radius.lower}"
             return radius.failed(name, reason, (eps, holder, (radius.below, None)))
         return replace(radius, upper=upper, above=name, point=point, reason="")
 
