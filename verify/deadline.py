@@ -42,7 +42,7 @@ class Deadline:
 
     @property
     def is_over(self) -> bool:
-        return self.left <= 0
+        return time.perf_counter() >= self.at
 
     def part(self, share: float) -> Deadline:
         """An earlier deadline, at this share of the time that is left."""
@@ -60,14 +60,15 @@ def deadline() -> Deadline:
 
 def check_time() -> None:
     """Raises OutOfTime once the deadline in force has come."""
-    if _in_force.get().is_over:
+    if time.perf_counter() >= _in_force.get().at:
         raise OutOfTime
 
 
 @contextmanager
 def within(limit: Deadline) -> Iterator[Deadline]:
     """Puts a deadline in force, or the one around it where that comes first; gives the one in force."""
-    token = _in_force.set(min(limit, _in_force.get()))
+    around = _in_force.get()
+    token = _in_force.set(limit if limit.at < around.at else around)
     try:
         yield _in_force.get()
     finally:
