@@ -11,15 +11,17 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto
+from torch import nn
 
 import verify
 from tests.onnx_models import Model, integers, numbers
 from verify.errors import InputError
 from verify.ir.graph import Network
-from verify.ir.guard import compare, probes
+from verify.ir.guard import Called, beside_module, compare, probes
 from verify.ir.load import load
 from verify.ir.onnx_reader import read_onnx
 from verify.ir.original import original
+from verify.ir.torch_export import read_pt2
 from verify.ops import Scale
 
 
@@ -115,6 +117,18 @@ def test_a_float_type_without_kernels_is_told(tmp_path: Path) -> None:
     assert "our reading of the model, which was not compared (onnxruntime cannot replay" in found.above.trusts
 
 
+def test_values_beyond_float32_are_compared_in_float64(tmp_path: Path) -> None:
+    model = Model(1, 2, kind=TensorProto.DOUBLE)
+    network = load(file_of(tmp_path, model, model("MatMul", "x", np.diag([1e60, 3e-60]))))
+    for change, refused in ((1e-12, False), (1e-3, True)):
+        wrong = misread(network, 0, change)
+        if refused:
+            with pytest.raises(InputError, match="node v0_0 differs"):
+                compare(wrong, probes(wrong))
+        else:
+            assert compare(wrong, probes(wrong)) == ""
+
+
 def test_a_model_that_the_runtime_rejects_is_refused(tmp_path: Path) -> None:
     model = Model(1, 4)
     model("NoSuchOperator", "x")  # which the output does not need
@@ -132,3 +146,46 @@ def test_one_session_serves_all_and_is_not_sent_along(tmp_path: Path) -> None:
     assert compare(sent, probes(sent)) == ""
     assert verify.ir.rewrite.simplify(network).unmerged is network
     assert not any(isinstance(node.op, Scale) for node in sent.graph.nodes)
+
+
+class Plain(nn.Sequential):
+    """Two layers, and a dropout that eval mode turns off."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2), nn.Dropout(0.5))
+
+
+def test_a_module_is_compared_with_its_network_and_left_in_its_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module = Plain().train()
+    network = verify.trace(module, torch.zeros(1, 4))
+    assert module.training
+    assert module[3].training
+    beside_module(network, module, torch.device("cpu"))
+    with pytest.raises(InputError, match="Plain would be read wrongly: its output differs"):
+        beside_module(misread(network, 1, 1e-2), module, torch.device("cpu"))
+    monkeypatch.setattr("verify.ir.torch_export._translate", lambda program: (misread(network, 0, 1e-2), {}))
+    with pytest.raises(InputError, match="Plain would be read wrongly"):
+        verify.trace(module, torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize("batch", [1, 4, None])
+def test_a_saved_program_is_compared(tmp_path: Path, batch: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = {"input": {0: torch.export.Dim("n")}} if batch is None else None
+    program = torch.export.export(Plain().eval(), (torch.zeros(batch or 5, 4),), dynamic_shapes=shapes)
+    torch.export.save(program, tmp_path / "model.pt2")
+    network = read_pt2(tmp_path / "model.pt2")
+    monkeypatch.setattr("verify.ir.torch_export._translate", lambda program: (misread(network, 0, 1e-2), {}))
+    with pytest.raises(InputError, match=r"model\.pt2 would be read wrongly"):
+        read_pt2(tmp_path / "model.pt2")
+
+
+def test_a_module_that_cannot_be_called_on_any_point_is_read_all_the_same() -> None:
+    class Careful(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not torch.compiler.is_compiling() and bool((x < 0).any()):
+                raise ValueError("an image has no negative values")
+            return torch.relu(x)
+
+    network = verify.trace(Careful(), torch.zeros(1, 4))
+    assert compare(replace(network, source=Called(Careful(), "Careful", (4,))), torch.ones(1, 4)) == ""

@@ -8,12 +8,14 @@ clear, and it is refused with the name of the first node whose value differs.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import prod
 from typing import NoReturn
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph, Network, Source
@@ -47,6 +49,51 @@ def points_for(network: BoundGraph) -> int:
     return POINTS if products < COSTLY else 4
 
 
+@dataclass(frozen=True, eq=False)
+class Called:
+    """A torch module or program as a source: `call` maps (batch, *shape) to any shape with as many samples. It may
+    change later, so it serves while it is read and is not kept."""
+
+    call: Callable[[Tensor], Tensor]
+    name: str
+    shape: tuple[int, ...]
+    batch: int = 1
+
+    def __str__(self) -> str:
+        return self.name
+
+    def outputs(self, x: np.ndarray) -> np.ndarray:
+        """See `Source`; the last points are repeated where they do not fill a batch."""
+        found = []
+        for part in torch.from_numpy(x).reshape(-1, *self.shape).split(self.batch):
+            full = part[torch.arange(self.batch).clamp(max=len(part) - 1)]
+            try:
+                with torch.no_grad():
+                    answer = self.call(full).detach().cpu()
+            except Exception as problem:  # the user's code may raise anything, at values that it was not made for
+                raise Unsupported(f"{self.name} cannot be called: {type(problem).__name__}") from None
+            found.append(answer.reshape(self.batch, -1)[: len(part)])
+        return torch.cat(found).numpy()
+
+    def tensors(self, x: np.ndarray) -> list[tuple[str, list[np.ndarray]]]:
+        """Nothing: the parts of a module are not observed."""
+        return []
+
+
+def beside_module(network: Network, module: nn.Module, device: torch.device) -> Network:
+    """The network of a module, after a look at what the module itself computes in eval mode, sample by sample. The
+    module is left as it was. Raises InputError where they differ."""
+    training = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        called = Called(lambda x: module(x.to(device)), type(module).__name__, network.input_shape)
+        compare(replace(network, source=called), probes(network))
+    finally:
+        for part, mode in training.items():
+            part.training = mode
+    return network
+
+
 def compare(network: Network, x: Tensor) -> str:
     """Holds a network against its source on these points (points, *shape), see `agree`; why that was not possible, or
     "". Raises InputError where they differ, and where the source does not run."""
@@ -68,17 +115,19 @@ def agree(network: BoundGraph, source: Source, x: Tensor) -> None:
     x = x.detach().cpu().to(network.dtype)
     theirs = source.outputs(x.flatten(1).numpy())
     ours, least = _values(network, x, torch.float64), _values(network, x, torch.float32)
-    mine = ours[network.graph.output].flatten(1)
+    mine = ours[network.graph.output].reshape(len(x), -1)
     if theirs.shape != mine.shape:
         _refuse(network, source, x[:1], f"has {mine.shape[1]} outputs as read, and {theirs.shape[1]} as run")
     other = torch.from_numpy(theirs.astype(np.float64))
-    single = least[network.graph.output].flatten(1).double()
-    usable = mine.isfinite().all(1) & single.isfinite().all(1)
-    size = mine.abs().amax(1) + 1e-2 * torch.stack([v.abs().flatten(1).amax(1) for v in ours.values()]).amax(0)
-    moved = ((single - mine).abs().amax(1) / size.clamp(min=1e-300))[usable].amax() if bool(usable.any()) else 0.0
+    single = least[network.graph.output].reshape(len(x), -1).double()
+    seen = mine.isfinite().all(1) & single.isfinite().all(1)
+    usable = mine.isfinite().all(1) if network.dtype == torch.float64 else seen  # where both overflow nothing compares
+    size = mine.abs().amax(1) + 1e-2 * torch.stack([v.abs().reshape(len(x), -1).amax(1) for v in ours.values()]).amax(0)
+    moved = ((single - mine).abs().amax(1) / size.clamp(min=1e-300))[seen].amax() if bool(seen.any()) else 0.0
     scale = DOUBLE if network.dtype == torch.float64 else 1.0
-    gap = torch.where(usable, (other - mine).abs().amax(1), torch.zeros(()))
-    beyond = ~(gap <= scale * (FLOOR + SLACK * moved) * size)
+    gap = (other - mine).abs().amax(1)
+    beyond = usable & ~(gap <= scale * (FLOOR + SLACK * moved) * size)
+    beyond |= other.isfinite().all(1) & ~mine.isfinite().all(1)
     if bool(beyond.any()):
         worst = int(torch.where(beyond, gap.nan_to_num(torch.inf), -1.0).argmax())
         entry = int((other - mine)[worst].abs().nan_to_num(torch.inf).argmax())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from verify.errors import InputError, place_of
 from verify.ir.graph import Network
-from verify.ir.guard import compare, probes
+from verify.ir.guard import beside_module, compare, probes
 from verify.ir.layers import read_chain
 from verify.ir.original import original
 
@@ -46,11 +46,11 @@ def load(model: str | Path, weights: str | Path | None = None, trust_code: bool 
     if weights is not None:
         _fill(module, Path(weights))
     network = read_chain(module, example)
-    if network is None:
-        from verify.ir.torch_export import trace  # torch.export takes its time to import
+    if network is not None:
+        return beside_module(network, module, example.device)
+    from verify.ir.torch_export import trace  # torch.export takes its time to import
 
-        network = trace(module, example)
-    return network
+    return trace(module, example)
 
 
 def _read_file(path: Path, trust_code: bool) -> Network:

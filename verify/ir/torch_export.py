@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from verify.ir.aten_layout import Value
 from verify.ir.aten_nodes import first_line, translated
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Graph, Network
+from verify.ir.guard import Called, beside_module, compare, probes
+from verify.ir.original import TOGETHER
 from verify.ir.pt2 import refuse_code
 from verify.ops import Reshape
 
@@ -45,7 +48,7 @@ def trace(module: nn.Module, example: Tensor) -> Network:
     Raises InputError where torch.export cannot follow the module, UnsupportedOp for an operator outside the IR or one
     that mixes samples.
     """
-    return _translate(_export(module, example))[0]
+    return beside_module(_translate(_export(module, example))[0], module, example.device)
 
 
 def trace_graph(module: nn.Module, example: Tensor) -> tuple[Graph, dict[str, Tensor]]:
@@ -87,7 +90,12 @@ def read_pt2(path: str | Path, trust_code: bool = False) -> Network:
     except Exception as problem:  # a damaged archive fails in many ways, none of them ours to tell apart
         raise InputError(f"{path} is not a readable torch.export program ({first_line(problem)}); "
                          "write it again with torch.export.save") from None
-    return _translate(program)[0]
+    network = _translate(program)[0]
+    batch = _input(program).meta["val"].shape[0]
+    with _quiet():
+        called = Called(program.module(), str(path), network.input_shape, batch if isinstance(batch, int) else TOGETHER)
+        compare(replace(network, source=called), probes(network))
+    return network
 
 
 @contextmanager
