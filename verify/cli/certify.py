@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from verify.cli import options
-from verify.cli.options import Bounds, Clip, Level, Model, Norm, Normalize, Threshold, Weights, Within
+from verify.cli.options import Bounds, Clip, Level, Model, Norm, Normalize, Threshold, TrustCode, Weights, Within
 
 
 def certify(
@@ -18,6 +18,7 @@ def certify(
     eps: Annotated[str, typer.Option(
         metavar="E,..", help="radius in the input's own units, for example 8/255, or several", show_default=False)],
     weights: Weights = None,
+    trust_code: TrustCode = False,
     norm: Norm = "linf",
     clip: Clip = "0,1",
     normalize: Normalize = None,
@@ -67,7 +68,7 @@ def certify(
 
     least = None if fail_under is None else share_of(fail_under)
     session = prepare(Request(model, data, eps, weights, norm, clip, normalize, limit, methods, timeout, device,
-                              level, proof, batch, threshold, within, bounds))
+                              level, proof, batch, threshold, within, bounds, trust_code))
     output.warn(session.warnings)
     if profile and (workers or 1, ray) != (1, None):
         raise InputError("--profile looks into one process; leave out --workers and --ray")

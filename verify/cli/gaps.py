@@ -16,6 +16,7 @@ from verify.cli.options import (
     Norm,
     Normalize,
     Threshold,
+    TrustCode,
     Weights,
     Within,
 )
@@ -27,6 +28,7 @@ def gaps(
     eps: Annotated[str, typer.Option(
         metavar="E,..", help="radii in the input's own units, for example 2/255,8/255", show_default=False)],
     weights: Weights = None,
+    trust_code: TrustCode = False,
     norm: Norm = "linf",
     clip: Clip = "0,1",
     normalize: Normalize = None,
@@ -56,7 +58,7 @@ def gaps(
     from verify.runs.comparison import TABLE, Comparison, json_of, plan
 
     planned = plan(Comparison(model, data, eps, weights, norm, clip, normalize, limit, methods, timeout, device, out,
-                              threshold, within, bounds))
+                              threshold, within, bounds, trust_code))
     output.warn(planned.warnings)
     with output.progress("answers", planned.answers) as advance:
         found = planned.run(advance)

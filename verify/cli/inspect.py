@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from verify.cli.options import DATA_HELP, EPS_HELP, Clip, Model, Norm, Normalize, Weights
+from verify.cli.options import DATA_HELP, EPS_HELP, Clip, Model, Norm, Normalize, TrustCode, Weights
 
 
 def inspect(
     model: Model,
     weights: Weights = None,
+    trust_code: TrustCode = False,
     normalize: Normalize = None,
     eps: Annotated[str | None, typer.Option(
         metavar="E", help=f"also count unstable neurons around samples of --data; {EPS_HELP}")] = None,
@@ -27,8 +28,9 @@ def inspect(
     if eps is None or data is None:
         if eps is not data:
             raise typer.BadParameter("--eps and --data go together; give both or neither")
-        print("\n".join(node_lines(network_of(model, weights, normalize))))
+        print("\n".join(node_lines(network_of(model, weights, normalize, trust_code))))
         return
-    session = prepare(Request(model, data, eps, weights, norm, clip, normalize, limit, methods="interval"))
+    session = prepare(Request(model, data, eps, weights, norm, clip, normalize, limit, methods="interval",
+                              trust_code=trust_code))
     (problem, *_) = session.cascade.problems.values()
     print("\n".join([*node_lines(session.network), "", *unstable_lines(problem)]))

@@ -11,6 +11,8 @@ Model = Annotated[str, typer.Argument(
     metavar="MODEL", help=".onnx, .pt2, a bundled name, or package.module:factory", show_default=False)]
 Weights = Annotated[str | None, typer.Option(
     metavar="FILE", help="weights for a factory or bundled name: .safetensors, or .pt of tensors only")]
+TrustCode = Annotated[bool, typer.Option(
+    "--trust-code", help="read a .pt2 file even where that runs code that the file holds")]
 Norm = Annotated[str, typer.Option(metavar="NORM", help="linf, l2 or l1")]
 Clip = Annotated[str, typer.Option(metavar="LOW,HIGH", help="range of valid inputs, or none")]
 Normalize = Annotated[str | None, typer.Option(

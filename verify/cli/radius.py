@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from verify.cli import options
-from verify.cli.options import Bounds, Clip, Model, Norm, Normalize, Threshold, Weights, Within
+from verify.cli.options import Bounds, Clip, Model, Norm, Normalize, Threshold, TrustCode, Weights, Within
 
 
 def radius(
@@ -17,6 +17,7 @@ def radius(
         metavar="E", help="largest radius to look at; by default one that reaches the whole clip",
         show_default=False)] = None,
     weights: Weights = None,
+    trust_code: TrustCode = False,
     norm: Norm = "linf",
     clip: Clip = "0,1",
     normalize: Normalize = None,
@@ -50,7 +51,7 @@ def radius(
     from verify.runs.radius_session import RadiusRequest, prepare_radius
 
     session = prepare_radius(RadiusRequest(model, data, most, weights, norm, clip, normalize, limit, methods, timeout,
-                                           tolerance, device, batch, threshold, within, bounds))
+                                           tolerance, device, batch, threshold, within, bounds, trust_code))
     output.warn(session.warnings)
     place = out if out or resume else fresh_folder(model)
     with output.kept(place if out is None else None), output.verdicts(len(session.job.x)) as tell:

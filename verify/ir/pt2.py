@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -51,8 +52,8 @@ def refuse_code(data: bytes, name: str) -> None:
         raise InputError(f"{name} is not a readable torch.export program ({problem}); write it again with "
                          "torch.export.save") from None
     if found is not None:
-        raise InputError(f"{name} contains code that reading it would run ({found}); if you trust it, load it yourself "
-                         "with torch.export.load and pass its module, or give trust_code=True to verify.load")
+        raise InputError(f"{name} contains code that reading it would run ({found}); load it yourself and pass the "
+                         "module, or trust it with --trust-code (trust_code=True in Python)")
 
 
 def _suspects(archive: zipfile.ZipFile, most: int) -> Iterator[str]:
@@ -78,10 +79,11 @@ def _suspects(archive: zipfile.ZipFile, most: int) -> Iterator[str]:
 def _pickle(data: bytes, name: str) -> Iterator[str]:
     """A pickle of something else than tensors and plain containers."""
     try:
-        torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as problem:  # the restricted unpickler refuses in many ways
-        first = next(iter(str(problem).strip().splitlines()), type(problem).__name__)
-        yield f"{name} is no pickle of tensors alone: {first:.120}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles in other protocols, which are then refused
+            torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception:  # the restricted unpickler refuses in many ways
+        yield f"{name} is no pickle of tensors alone"
 
 
 def _program(program: dict[str, Any]) -> Iterator[str]:

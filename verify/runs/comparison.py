@@ -47,6 +47,7 @@ class Comparison:
     threshold: str | None = None
     within: str | None = None
     bounds: str | None = None
+    trust_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def plan(asked: Comparison) -> Plan:
         raise InputError(f"timeout is {asked.timeout:g} but must be a positive number of seconds; write for example 10")
     radii = typed_radii(asked.eps)
     methods = {name: for_value(home.make(asked.timeout)) for name, home in homes.items()}
-    network = network_of(asked.model, asked.weights, asked.normalize).to(device)
+    network = network_of(asked.model, asked.weights, asked.normalize, asked.trust_code).to(device)
     goal = asked_goal(network, asked.threshold, asked.within, asked.bounds)
     data = samples_of(asked.data, asked.limit, network, goal)
     problems = {text: around(network, data.x, data.y, eps, asked.norm, clip, goal) for text, eps in radii.items()}

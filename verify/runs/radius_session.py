@@ -55,6 +55,7 @@ class RadiusRequest:
     threshold: str | None = None
     within: str | None = None
     bounds: str | None = None
+    trust_code: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The texts by name; what stands here by default is left out."""
@@ -151,7 +152,7 @@ def prepare_radius(request: RadiusRequest) -> RadiusSession:
     device, tolerance = device_of(request.device), share_of(request.tolerance)
     if not tolerance > 0:
         raise InputError(f"the tolerance is {request.tolerance} but must be positive; write for example 1%")
-    network = simplify(network_of(request.model, request.weights, request.normalize)).to(device)
+    network = simplify(network_of(request.model, request.weights, request.normalize, request.trust_code)).to(device)
     goal = asked_goal(network, request.threshold, request.within, request.bounds)
     data = samples_of(request.data, request.limit, network, goal)
     widest = request.most is None

@@ -63,6 +63,7 @@ class Request:
     threshold: str | None = None
     within: str | None = None
     bounds: str | None = None
+    trust_code: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The texts by name; what stands here by default is left out."""
@@ -153,7 +154,7 @@ def prepare(request: Request) -> Session:
     names = request.methods or METHODS
     homes, clip, device = homes_of(names), clip_of(request.clip), device_of(request.device)
     level, radii = proof_level(request.level, request.proofs), radii_of(request.eps)
-    network = simplify(network_of(request.model, request.weights, request.normalize)).to(device)
+    network = simplify(network_of(request.model, request.weights, request.normalize, request.trust_code)).to(device)
     goal = asked_goal(network, request.threshold, request.within, request.bounds)
     data = samples_of(request.data, request.limit, network, goal)
     problems = {str(eps): around(network, data.x, data.y, eps, request.norm, clip, goal) for eps in radii}
@@ -168,10 +169,10 @@ def prepare(request: Request) -> Session:
     return Session(request, data, cascade, batch_of(request.batch, network))
 
 
-def network_of(model: str, weights: str | None, normalize: str | None) -> Network:
+def network_of(model: str, weights: str | None, normalize: str | None, trust_code: bool = False) -> Network:
     """The network of a model, with the normalisation of its data in front if one is given."""
     front = None if normalize is None else normalization_of(normalize)
-    network = load(model, weights)
+    network = load(model, weights, trust_code)
     return network if front is None else normalized(network, *front)
 
 
