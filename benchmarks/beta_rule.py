@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from verify.exact.neuron_split import STEPS, Batch, NeuronSplit
-from verify.upper.dual import Domains, Dual, Objective, Prepared
+from verify.upper.domains import Domains, Objective
+from verify.upper.dual import Dual, Prepared
 from verify.upper.improve import improve
 
 RIVAL_STEPS, RIVAL_RATES, RIVAL_PRESS, RIVAL_FADE = 20, (0.01, 0.1), 0.05, 0.98

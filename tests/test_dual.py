@@ -18,7 +18,8 @@ from tests.small_nets import box_around, dense
 from verify.ops import Abs, LeakyReLU, Piecewise, ReLU
 from verify.ops.base import Interval
 from verify.sets import Ball, Box
-from verify.upper.dual import Domains, Dual, Objective, Prepared, Pulled
+from verify.upper.domains import Domains, Objective, Pulled
+from verify.upper.dual import Dual, Prepared
 from verify.upper.improve import improve
 from verify.upper.linear import linear_boxes
 from verify.upper.replay import outward

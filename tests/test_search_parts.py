@@ -19,7 +19,8 @@ from verify.exact.pool import Pool
 from verify.exact.tasks import Tasks
 from verify.ir.unfold import has_maxima, unfold_maxima
 from verify.ops import Clip, LeakyReLU, ReLU, Sigmoid
-from verify.upper.dual import Domains, Prepared
+from verify.upper.domains import Domains
+from verify.upper.dual import Prepared
 from verify.upper.improve import improve
 from verify.upper.root import Root
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 
 import pytest
 import torch
@@ -148,14 +149,14 @@ def test_a_share_that_is_lost_counts_as_open() -> None:
     p = small(2)
     frontier = NeuronSplit(p.merged, torch.full((1,), -1e9, dtype=torch.float64), Limits())
     apart, places = frontier.apart(), frontier.pool.filled()
-    before = frontier.upper()
+    before = frontier.certified(inf)
     apart.load(frontier.pool.bounds[places], [part[places] for part in frontier.pool.parts])
     for _ in range(3):
         apart.step(torch.full((1,), -1e9, dtype=torch.float64), Limits())
-    assert torch.equal(frontier.upper(), before)
+    assert torch.equal(frontier.certified(inf), before)
     frontier.absorb(places, apart.found())
-    assert torch.equal(frontier.upper(), apart.upper())
-    assert frontier.upper() <= before
+    assert torch.equal(frontier.certified(inf), apart.certified(inf))
+    assert frontier.certified(inf) <= before
 
 
 def test_settings_out_of_range_are_refused() -> None:

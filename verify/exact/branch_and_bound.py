@@ -28,13 +28,14 @@ from verify.lower.gradient import PGD, batch_size
 from verify.method import Answer
 from verify.problem import Problem
 from verify.upper.journal import Journal
-from verify.upper.linear import CROWN
+from verify.upper.linear import first_bounds
 
 Goal = Literal["decide", "optimum"]
 BATCH = 64  # cases searched together
 PATIENCE = 5  # of the time, one part goes to attacks during the search
 ATTACK_STEPS = 30
 BOUNDING = 0.5  # of the time that is left, for the first bounds
+LAST = 0.1  # of the time of a search, at most, is taken for the bounds of what it leaves open
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ class BranchAndBound:
 
         `notes`: "domains" bounded, and "stopped" with the reason where a limit, or Ctrl-C, ended the search early.
 
-        Sound because the domains of a case cover its set and the largest of their bounds bounds the case (see
-        `Frontier`); trusts float64 rounding where it verifies.
+        Sound because the domains of a case cover its set and the largest of their bounds in float64 bounds the case
+        (see `Frontier.certified`); trusts what `Rounding` does.
         """
         return Search(problem, self, self.limits(problem)).answer()
 
@@ -168,17 +169,19 @@ class Search:
     def _bound(self, cases: Tensor) -> None:
         if len(cases):
             with within(deadline().part(BOUNDING)):
-                answer = CROWN().answer(self.problem.select(cases))
-            assert answer.upper is not None
-            self.upper[cases] = answer.upper
+                upper = first_bounds(self.problem.select(cases)).upper
+            assert upper is not None
+            self.upper[cases] = upper
 
     def _split(self, cases: Tensor) -> None:
         """Searches these cases until they are settled or a limit is reached."""
         record = None if self.settings.journal is None else self.settings.journal.open(cases)
         frontier = frontier_of(self.problem.select(cases), self.cutoff(cases), self.limits, record)
         self.domains_before = self.domains
-        self.sink(frontier, cases)
+        self._lower(frontier, cases, torch.inf)  # an interruption falls back on this
+        began = time.perf_counter()
         self.explore(self, frontier, cases)
+        self._lower(frontier, cases, LAST * (time.perf_counter() - began))
 
     def advance(self, frontier: Frontier, cases: Tensor, is_enough: Callable[[], bool] = never) -> None:
         """Splits the domains of these cases until they are closed, a limit is reached or, after a step, it is
@@ -201,9 +204,14 @@ class Search:
         return bool(self.stopped)
 
     def sink(self, frontier: Frontier, cases: Tensor) -> None:
-        """Lowers the upper ends of these cases to the frontier's. To be called between its steps: only there do its
-        domains cover the sets, and an interruption inside of one falls back on the last call."""
-        self.upper[cases] = self.upper[cases].minimum(frontier.upper())
+        """Lowers the upper ends of those of these cases that are closed to the frontier's. To be called between its
+        steps: only there do its domains cover the sets."""
+        closed = torch.where(frontier.is_open(), torch.inf, frontier.closed)
+        self.upper[cases] = self.upper[cases].minimum(closed)
+
+    def _lower(self, frontier: Frontier, cases: Tensor, seconds: float) -> None:
+        """Lowers the upper ends of these cases to the frontier's, where open domains can be bounded in that time."""
+        self.upper[cases] = self.upper[cases].minimum(frontier.certified(seconds))
 
     def _climb(self, frontier: Frontier, cases: Tensor, before: Tensor) -> None:
         """Lets the frontier climb from points that are new since `before`, in cases that are open."""

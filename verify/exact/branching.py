@@ -8,8 +8,9 @@ from torch import Tensor
 
 from verify.ops.base import Interval
 from verify.ops.piecewise import Piecewise
-from verify.upper.dual import Dual, Site
+from verify.upper.dual import Dual
 from verify.upper.improve import Improved
+from verify.upper.site import Site
 
 
 def candidates(dual: Dual, improved: Improved, count: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from verify.exact.leaf import solve_leaf
 from verify.exact.tasks import Tasks
-from verify.upper.dual import Domains
+from verify.upper.domains import Domains
 from verify.upper.root import Root
 
 LARGEST = 1 << 21  # entries of the linear program's matrix up to which climbing is worth its time

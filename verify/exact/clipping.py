@@ -29,7 +29,7 @@ def clipped(low: Tensor, high: Tensor, planes: Planes) -> tuple[Tensor, Tensor]:
     Sound because x_j >= c where slope_j x_j >= slope_j c for the largest that the other coordinates allow, and
     conversely; trusts float rounding, against which the margin stands.
     """
-    center = (low + high) / 2
+    ends, center, infinity = (low, high), (low + high) / 2, torch.full_like(low, torch.inf)
     low, high = low - center, high - center
     for _ in range(SWEEPS):
         for slope, height in zip(planes.slope.unbind(1), planes.height.unbind(1), strict=True):
@@ -41,4 +41,5 @@ def clipped(low: Tensor, high: Tensor, planes: Planes) -> tuple[Tensor, Tensor]:
             rising, falling = high - reach, low + reach
             low = torch.where((slope > 0) & (rising > low), rising, low)
             high = torch.where((slope < 0) & (falling < high), falling, high)
-    return low + center, high + center
+    low, high = torch.nextafter(low + center, -infinity), torch.nextafter(high + center, infinity)
+    return low.maximum(ends[0]), high.minimum(ends[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
@@ -14,6 +15,7 @@ from verify.exact.limits import Limits
 from verify.exact.pool import Pool
 from verify.exact.tasks import Tasks
 
+TOGETHER = 256  # domains bounded for certain before the clock is looked at
 SHARE = 0.5  # of the memory, beyond which the pool should not grow
 
 
@@ -98,10 +100,23 @@ class Frontier(ABC):
         out[self.cases_of(self.pool.filled())] = True
         return out
 
-    def upper(self) -> Tensor:
-        """The bound of every case so far, float64 (cases,): the largest over its domains, open or closed."""
-        here = self.pool.filled()
-        return self.closed.scatter_reduce(0, self.cases_of(here), self.pool.bounds[here], "amax")
+    @abstractmethod
+    def certain(self, places: Tensor) -> Tensor:
+        """Bounds of the domains at these places of the pool (n,) that hold in real arithmetic, float64 (n,)."""
+
+    def certified(self, seconds: float) -> Tensor:
+        """The bound of every case so far, float64 (cases,): the largest over its domains, open or closed. Infinite
+        where a case has more open domains than can be bounded for certain in that time.
+
+        Sound because the domains cover the sets, and the bounds of closed ones, and `certain`, are.
+        """
+        here, deadline = self.pool.filled(), time.perf_counter() + seconds
+        bounds = torch.full_like(self.pool.bounds[here], torch.inf)
+        for part in torch.arange(len(here), device=here.device).split(TOGETHER):
+            if time.perf_counter() > deadline:
+                break
+            bounds[part] = self.certain(here[part])
+        return self.closed.scatter_reduce(0, self.cases_of(here), bounds, "amax")
 
     def cases_of(self, places: Tensor) -> Tensor:
         """The cases of the domains at these places of the pool."""

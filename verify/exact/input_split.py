@@ -56,6 +56,9 @@ class InputSplit(Frontier):
             children = children._replace(node=self.record.branches.split(node, axis, middle[:, 0]))
         return self._bound(children, cutoff)
 
+    def certain(self, places: Tensor) -> Tensor:
+        return self.pool.bounds[places]
+
     def _bound(self, domains: Domains, cutoff: Tensor) -> Proposals:
         """Bounds domains (n,) and puts those that stay open into the pool, cut to where they may reach the cutoff.
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from verify.upper.dual import Domains, Dual, Objective, Prepared
+from verify.upper.domains import Domains, Objective
+from verify.upper.dual import Dual, Prepared
 
 PENALTY = 1e4  # price of leaving a split range, in units of the rows' largest change over the set
 TINY = 1e-100

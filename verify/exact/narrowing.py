@@ -17,7 +17,8 @@ from torch import Tensor
 from verify.exact.branching import candidates, split_points
 from verify.exact.limits import Limits
 from verify.ops.base import Interval
-from verify.upper.dual import Domains, Dual, Objective
+from verify.upper.domains import Domains, Objective
+from verify.upper.dual import Dual
 from verify.upper.improve import Improved, improve
 from verify.upper.journal import Branches, Lemma, Record, closed, rounded
 from verify.upper.linear import exact_values
@@ -133,8 +134,7 @@ class Trees:
     def replayed(self, wide: Dual, rows: Tensor, duals: Domains) -> Tensor:
         """The largest bound over these leaves of each tree, in float64, (n,)."""
         ranges = Interval(duals.low.double(), duals.high.double())
-        near = self.bounds[self.bounds > -torch.inf]
-        bounds = replayed(wide, self.objective.take(rows), ranges, duals, near)
+        bounds = replayed(wide, self.objective.take(rows), ranges, duals)
         bounds = torch.where(bounds.isnan(), torch.inf, bounds)
         start = torch.full(self.owner.shape, -torch.inf, dtype=bounds.dtype, device=bounds.device)
         return start.scatter_reduce(0, rows, bounds, "amax")

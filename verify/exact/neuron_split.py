@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import log2, prod
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -22,11 +22,12 @@ from verify.exact.frontier import Frontier, Proposals
 from verify.exact.leaf import solve_leaf
 from verify.exact.limits import Limits
 from verify.exact.narrowing import narrowed, narrowing_work
-from verify.exact.tasks import Tasks
+from verify.exact.tasks import Batch, Tasks
 from verify.ir.unfold import has_maxima, unfold_maxima
 from verify.ops.base import Interval
 from verify.problem import Problem
-from verify.upper.dual import Domains, Objective, Prepared
+from verify.upper.domains import Domains, Objective
+from verify.upper.dual import Prepared
 from verify.upper.improve import Improved, improve
 from verify.upper.journal import SHARES, Record, closed, rounded, share_units
 from verify.upper.replay import outward, replayed
@@ -40,20 +41,6 @@ FLOATS = {"cpu": 1 << 20, "cuda": 1 << 26}  # of the widest layer, in the rows o
 PROPOSED = 16  # points proposed in a step
 PATIENCE = 0.15  # work of a search before it is judged, as a share of the work of narrowing
 NARROWINGS = (7, 31, 127)  # splits for each bound of each undecided neuron, one round after the other
-
-
-class Batch(NamedTuple):
-    """Domains with their tasks, the shares of the rows of the task's disjunct, and the numbers that a record gives
-    them; one row a domain."""
-
-    task: Tensor  # (n,) long
-    share: Tensor  # (n, width), on the simplex
-    domains: Domains
-    node: Tensor  # (n,) long
-
-    def take(self, index: Tensor) -> Batch:
-        """The domains at these positions."""
-        return Batch(self.task[index], self.share[index], self.domains.take(index), self.node[index])
 
 
 class NeuronSplit(Frontier):
@@ -115,6 +102,10 @@ class NeuronSplit(Frontier):
         if self.proposals is not None:
             out[self.proposals.cases] = True
         return out
+
+    def certain(self, places: Tensor) -> Tensor:
+        task, share, *duals = (part[places] for part in self.pool.parts[:6])
+        return self._replayed(task, share, Domains(self.tasks.case[task], *duals))
 
     def climb(self, case: int, point: Tensor) -> Tensor | None:
         return climbed(self.root, self.tasks, case, point) if can_climb(self.root) else None
@@ -235,11 +226,17 @@ class NeuronSplit(Frontier):
         bounds = (improved.bound - offset).double()
         closing = (bounds < cutoff[cases]).nonzero().flatten()
         if len(closing):
-            objective, offset = self.tasks.objective(batch.task[closing], self._shares(batch.share[closing]))
-            domains = self._duals(improved.domains.take(closing))
-            ranges = Interval(domains.low.double(), domains.high.double())
-            bounds[closing] = replayed(self.root.wide, objective, ranges, domains, improved.bound[closing]) - offset
+            duals = self._duals(improved.domains.take(closing))
+            bounds[closing] = self._replayed(batch.task[closing], batch.share[closing], duals)
         return improved, torch.where(bounds.isnan(), torch.inf, bounds)
+
+    def _replayed(self, task: Tensor, share: Tensor, domains: Domains) -> Tensor:
+        """Bounds of domains (n,) with these shares and duals that hold in real arithmetic, float64 (n,)."""
+        share, ranges = self._shares(share), Interval(domains.low.double(), domains.high.double())
+        objective, offset = self.tasks.objective(task, share)
+        cost = self.tasks.cost(task, share, self.root.wide.rounding, domains.owner)
+        bounds = replayed(self.root.wide, objective, ranges, domains) + cost - offset
+        return torch.where(bounds.isnan(), torch.inf, bounds)
 
     def _store(self, batch: Batch, improved: Improved, bounds: Tensor, cutoff: Tensor) -> Proposals:
         """Closes the domains (n,) below their cutoffs and keeps the others; returns points to try."""
@@ -286,13 +283,13 @@ class NeuronSplit(Frontier):
         a = torch.einsum("k,k...->...", share, rows.a)[None]
         direct = None if rows.direct is None else torch.einsum("k,k...->...", share, rows.direct)[None]
         objective, ranges = Objective(rows.name, a, direct), Interval(domain.low, domain.high)
-        bound = replayed(self.root.wide, objective, ranges, duals, above)
+        bound = replayed(self.root.wide, objective, ranges, duals)
         if self.record is not None:
             self._write(leaf.node, duals, share[None])
         if not self.root.wide.inputs.is_box:  # the program knows the hull only
             start = domain._replace(multiplier=best.multiplier)
             bound = bound.minimum(improve(self.root.wide, objective, start, LEAF_STEPS, split=split).bound)
-        bound = bound - share @ offset
+        bound = bound + self.tasks.cost(leaf.task, share[None], self.root.wide.rounding, domain.owner) - share @ offset
         self.close(self.tasks.case[leaf.task], torch.where(bound.isnan(), torch.inf, bound).minimum(above))
         return best.x.to(leaf.domains.low)
 

@@ -68,6 +68,7 @@ class Relaxed:
         self.inputs = Box(domains.low.reshape(-1, *shape), domains.high.reshape(-1, *shape))
         self.forward = Forward(network, Interval(self.inputs.low, self.inputs.high), problem.inputs.varies.any(0))
         backward, self.boxes = sweep(network, self.inputs, self.forward)
+        self.rounding = backward.rounding
         self.owner, self.place = tasks.mask[domains.task].nonzero(as_tuple=True)
         unit = torch.eye(tasks.mask.shape[1], dtype=torch.float64, device=self.owner.device)
         (name, a, direct), offset = tasks.objective(domains.task[self.owner], unit[self.place])
@@ -83,9 +84,11 @@ class Relaxed:
         """
         task, share = self.domains.task[index], self._first_shares(index)
         boxes = {name: Interval(box.low[index], box.high[index]) for name, box in self.boxes.items()}
-        dual = Dual(self.problem.network, self.inputs.select(index), boxes)
+        rounding = None if self.rounding is None else self.rounding.select(index)
+        dual = Dual(self.problem.network, self.inputs.select(index), boxes, rounding=rounding)
         whole = dual.whole(torch.arange(len(index), device=index.device))
         prepared = Prepared(dual, whole)
+        owner = whole.owner
         objective, offset = self.tasks.objective(task, share)
         descent = Descent(prepared, objective, whole, None)
         parts = (self.bounds, torch.full_like(self.bounds, torch.inf), self.domains.low, self.inputs.low)
@@ -94,7 +97,7 @@ class Relaxed:
         for k in range(STEPS + 1):
             pulled = prepared.pull(objective, descent.slope, None)
             primal = prepared.primal(objective, pulled)
-            bound = pulled.bound - offset
+            bound = pulled.bound + self.tasks.cost(task, share, rounding, owner) - offset
             better = bound < best.reached  # never where it is NaN
             slope = torch.where(better[:, None], pulled.input.flatten(1), best.slope)
             kept = torch.where(better[:, None], share, best.share)

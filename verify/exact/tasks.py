@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from verify.problem import Problem
-from verify.upper.dual import Objective
+from verify.upper.domains import Domains, Objective
+from verify.upper.rounding import Rounding, gamma
 
 HASTE = 0.5  # of the shares' multiplicative updates
+
+
+class Batch(NamedTuple):
+    """Domains with their tasks, the shares of the rows of the task's disjunct, and the numbers that a record gives
+    them; one row a domain."""
+
+    task: Tensor  # (n,) long
+    share: Tensor  # (n, width), on the simplex
+    domains: Domains
+    node: Tensor  # (n,) long
+
+    def take(self, index: Tensor) -> Batch:
+        """The domains at these positions."""
+        return Batch(self.task[index], self.share[index], self.domains.take(index), self.node[index])
 
 
 class Tasks:
@@ -47,6 +64,22 @@ class Tasks:
         if spec.input is not None:
             direct = torch.einsum("nt,nti->ni", share, spec.input[case, rows]).reshape(-1, *self.network.input_shape)
         return Objective(self.network.graph.output, a, direct), (share * spec.offset[case, rows]).sum(1)
+
+    def cost(self, task: Tensor, share: Tensor, rounding: Rounding | None, owner: Tensor) -> Tensor | float:
+        """What forming `objective` and taking its shares for a convex combination costs bounds of rows; (n,).
+
+        Args:
+            rounding: of the network's values, of which `owner` (n,) says the sample.
+        """
+        if share.shape[1] == 1 or rounding is None:
+            return 0.0
+        case, rows, graph = self.case[task][:, None], self.rows[task], self.network.graph
+        sizes = [(self.wide.output, rounding.sizes[graph.output])]
+        sizes += [] if self.wide.input is None else [(self.wide.input, rounding.sizes[graph.input])]
+        total = (share * self.wide.offset[case, rows].abs()).sum(1)
+        for part, size in sizes:
+            total = total + torch.einsum("nt,nto,no->n", share, part[case, rows].abs(), size.flatten(1)[owner])
+        return total * gamma(share.shape[1])
 
     def terms(self, task: int) -> tuple[Objective, Tensor]:
         """The rows of one task and what is subtracted from each, in float64."""

@@ -21,6 +21,7 @@ from verify.solvers.encoding import Boxes, encode_network
 from verify.solvers.highs import Highs
 from verify.solvers.objectives import Case
 from verify.solvers.repair import SafeBound
+from verify.upper.rounding import Rounding
 
 
 def tighten(case: Case, boxes: Boxes, notes: Counter[str], until: Deadline = NEVER) -> Boxes:
@@ -35,6 +36,8 @@ def tighten(case: Case, boxes: Boxes, notes: Counter[str], until: Deadline = NEV
     boxes = dict(boxes)
     exact = _affine_values(case.network) if case.inputs.is_box else set()
     done: set[str] = set()
+    rounding = Rounding.of(case.network, boxes[case.network.graph.input])
+    assert rounding is not None
     for node, p in case.network.walk():
         if isinstance(node.op, Nonlinear) and node.inputs[0] not in done | exact:
             source = node.inputs[0]
@@ -45,7 +48,7 @@ def tighten(case: Case, boxes: Boxes, notes: Counter[str], until: Deadline = NEV
                 with within(until), suppress(OutOfTime):
                     boxes[source] = _lp_box(case, boxes, source, doubtful, notes)
                 notes["settled"] += int((doubtful & ~node.op.unstable(p, boxes[source])).sum())
-        boxes[node.name] = boxes[node.name].meet(node.op.interval(p, *(boxes[name] for name in node.inputs)))
+        boxes[node.name] = boxes[node.name].meet(rounding.see(node, boxes))
     return boxes
 
 

@@ -5,6 +5,7 @@ Both evaluations speak of the network given; pass the one that was read, not a r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from math import prod
 
@@ -19,6 +20,7 @@ from verify.ops import (
     Affine,
     BatchNorm,
     Conv,
+    ConvTranspose,
     Entrywise,
     Interval,
     Linear,
@@ -26,7 +28,6 @@ from verify.ops import (
     Op,
     Parameters,
     Piecewise,
-    Select,
     Smooth,
 )
 from verify.rationals import exact_array, round_up
@@ -103,35 +104,29 @@ def _affine(op: Affine, p: Parameters, xs: list[Rounded]) -> Rounded:
     value = op.forward(p, *(v for v, _ in xs))
     if op.is_move:
         return value, op.forward(p, *(e for _, e in xs))
-    n = _summands(op, p, [v for v, _ in xs]) + CONSTANTS
+    n = summands(op, p, [v[0].numel() for v, _ in xs], value[0].numel()) + CONSTANTS
     gamma = n * UNIT / (1 - n * UNIT)
-    error = torch.zeros_like(value) if (bias := op.bias(p)) is None else gamma * bias.abs().expand_as(value)
+    error = torch.zeros_like(value) if (bias := op.bias_size(p)) is None else gamma * bias.expand_as(value)
     for k, (v, e) in enumerate(xs):
         error = error + op.absolute(p, k, e) + gamma * op.absolute(p, k, v.abs())
-    if isinstance(op, BatchNorm):  # its bias is a difference of two rounded numbers
-        offset, mean = (t.abs().reshape(-1, *[1] * op.spatial) for t in p[1:3])
-        error = error + gamma * (offset + op.absolute(p, 0, mean))
     return value, INFLATE * error + TINY
 
 
-def _summands(op: Affine, p: Parameters, xs: list[Tensor]) -> int:
-    """At least the number of terms of each output of the op."""
+def summands(op: Affine, p: Parameters, inputs: Sequence[int], outputs: int) -> int:
+    """At least the number of terms of each entry of A x and of A' y, from the numbers of entries of both sides."""
     if isinstance(op, Linear):
-        return p[0].shape[1]
-    if isinstance(op, Conv):
-        return p[0][0].numel()
-    if isinstance(op, Add | BatchNorm | Entrywise | Select):
-        return len(xs)
-    return sum(x.numel() for x in xs)
+        return max(p[0].shape)
+    if isinstance(op, Conv | ConvTranspose):
+        return max(p[0][0].numel(), p[0][:, 0].numel())
+    if isinstance(op, Add | BatchNorm | Entrywise):
+        return len(inputs)
+    return sum(inputs) + outputs
 
 
 def _piecewise(op: Piecewise, p: Parameters, v: Tensor, e: Tensor) -> Rounded:
-    """f is as steep as its steepest piece; slope, intercept and breakpoint are rounded, and so is the result."""
-    steepest, highest, furthest = (
-        max(abs(float(t)) for t in facts) for facts in (op.slopes, op.intercepts, op.breakpoints)
-    )
-    new = CONSTANTS * UNIT * (steepest * (v.abs() + furthest) + highest)
-    return op.forward(p, v), INFLATE * (steepest * e + new) + TINY
+    """f is as steep as its steepest piece."""
+    steepest = max(abs(float(s)) for s in op.slopes)
+    return op.forward(p, v), INFLATE * (steepest * e + op.rounding(p, Interval(v, v), UNIT)) + TINY
 
 
 def _smooth(op: Smooth, p: Parameters, v: Tensor, e: Tensor) -> Rounded:

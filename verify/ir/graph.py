@@ -20,6 +20,7 @@ from torch import Tensor
 
 from verify.deadline import check_time
 from verify.errors import InputError
+from verify.ops.affine import Affine
 from verify.ops.base import Op, Parameters
 
 
@@ -182,6 +183,23 @@ class Network(BoundGraph):
             seen.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             seen.update(tensor.cpu().contiguous().numpy().tobytes())
         return seen.hexdigest()
+
+    @cached_property
+    def constants(self) -> dict[str, Tensor]:
+        """Of affine nodes that add something, (1, *shape): at least the sizes of the numbers that it is a sum of in the
+        network as it was read, where what rewrites have folded into one node stands in several."""
+        found: dict[str, Tensor] = {}
+        for node, p in (self.unmerged or self).walk():
+            if not isinstance(node.op, Affine):
+                continue
+            size = node.op.bias_size(p)
+            for k, name in enumerate(node.inputs):
+                if name in found and name not in self.graph.by_name:
+                    more = node.op.absolute(p, k, found[name])
+                    size = more if size is None else size + more
+            if size is not None:
+                found[node.name] = size.expand(1, *node.shape)
+        return found
 
     def to(self, device: torch.device | str) -> Network:
         """The same network with its parameters on another device."""

@@ -54,6 +54,11 @@ class Affine(Op):
         """b, its axes matched with the last ones of the output shape without batch, or None for zero."""
         return None
 
+    def bias_size(self, p: Parameters) -> Tensor | None:
+        """At least the sizes of the numbers that the bias is a sum of, as `bias`."""
+        bias = self.bias(p)
+        return None if bias is None else bias.abs()
+
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         total = self.linear(p, 0, xs[0])
         for k in range(1, len(xs)):

@@ -130,6 +130,15 @@ class Nonlinear(Op):
         """The entries of the output that depend on marked ones of the input, bool; by default those at their places."""
         return marked
 
+    @abstractmethod
+    def steepness(self, p: Parameters, box: Interval) -> Tensor:
+        """The largest size of a slope of lines over the box, or over parts of it; (batch, *output shape)."""
+
+    @abstractmethod
+    def rounding(self, p: Parameters, box: Interval, unit: float) -> Tensor | float:
+        """How far `forward` may be from the op over the box, where a rounding changes a number by a share `unit` of it;
+        (batch, *output shape), or one number for all."""
+
 
 class Encoder(ABC):
     """What `encode` writes to: a linear model with columns and two-sided rows (see verify.solvers.model)."""

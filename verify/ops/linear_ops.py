@@ -202,6 +202,9 @@ class BatchNorm(Affine):
     def bias(self, p: Parameters) -> Tensor | None:
         return self._wide(p[1] - p[2] * self.scale(p))
 
+    def bias_size(self, p: Parameters) -> Tensor | None:
+        return self._wide(p[1].abs() + (p[2] * self.scale(p)).abs())
+
     def scale(self, p: Parameters) -> Tensor:
         """Factor of each channel, (channels,)."""
         return p[0] * torch.rsqrt(p[3] + self.eps)

@@ -43,6 +43,12 @@ class Max(Nonlinear):
     def reached(self, p: Parameters, marked: Tensor) -> Tensor:
         return self._gather(p, marked).any(-1)
 
+    def steepness(self, p: Parameters, box: Interval) -> Tensor:
+        return torch.ones_like(self.forward(p, box.low))
+
+    def rounding(self, p: Parameters, box: Interval, unit: float) -> Tensor | float:
+        return 0.0
+
     def relax(self, p: Parameters, box: Interval) -> Lines:
         """Below: the member with the largest lower bound. Above: with i the member of largest upper bound and M the
         largest upper bound of the others, max <= max(x_i, M), whose chord over [low_i, high_i] bounds it; where

@@ -89,6 +89,17 @@ class Piecewise(Nonlinear):
             inside |= (box.low < float(b)) & (box.high > float(b))
         return inside
 
+    def steepness(self, p: Parameters, box: Interval) -> Tensor:
+        return torch.full_like(box.low, max(abs(float(s)) for s in self.slopes))
+
+    def rounding(self, p: Parameters, box: Interval, unit: float) -> Tensor | float:
+        """Slope, intercept and breakpoint are rounded, and so is the result, unless f only picks, or turns, signs."""
+        if not any(self.intercepts) and {abs(s) for s in self.slopes} <= {0, 1}:
+            return 0.0
+        facts = (self.slopes, self.intercepts, self.breakpoints)
+        steepest, highest, furthest = (max(abs(float(t)) for t in part) for part in facts)
+        return 16 * unit * (steepest * (box.low.abs().maximum(box.high.abs()) + furthest) + highest)
+
     def relax(self, p: Parameters, box: Interval, at: Tensor | None = None) -> Lines:
         """The line on each side that is closest to f at the point `at`, by default the midpoint of the interval.
 
@@ -174,6 +185,9 @@ class ReLU(Piecewise):
 
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         return F.relu(xs[0])
+
+    def steepness(self, p: Parameters, box: Interval) -> Tensor:
+        return (box.high >= 0).to(box.high)
 
     def relax(self, p: Parameters, box: Interval, at: Tensor | None = None) -> Lines:
         """The family's lines at the midpoint in closed form, for a tenth of the time; differentiable in the box.

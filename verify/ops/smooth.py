@@ -46,6 +46,13 @@ class Smooth(Nonlinear):
         """Where the interval is more than what rounding makes of a point; bool."""
         return box.is_wide
 
+    def steepness(self, p: Parameters, box: Interval) -> Tensor:
+        """f' is largest where the box is nearest to the inflection; trusts the library's f' to a few ulps."""
+        return _steepest(box, self.derivative, self.inflection)
+
+    def rounding(self, p: Parameters, box: Interval, unit: float) -> Tensor | float:
+        return _slack(self.forward(p, box.low).abs().maximum(self.forward(p, box.high).abs()))
+
     def relax(self, p: Parameters, box: Interval) -> Lines:
         """Sound as the module's text says; trusts the library's f and f' to a few ulps."""
         slope, intercept = _upper_line(box, lambda x: self.forward((), x), self.derivative, self.inflection)
@@ -98,7 +105,8 @@ def _upper_line(box: Interval, f: Function, derivative: Function, inflection: fl
         touch = _touching_point(box, f, derivative, inflection)
         at = touch.maximum((low + high) / 2)  # least area: of the tangents above f, the lowest at the midpoint
     use_chord = ~concave & (touch >= high)
-    slope = torch.where(use_chord, (f_high - f_low) / width, derivative(at))
+    chord = ((f_high - f_low) / width).minimum(_steepest(box, derivative, inflection))  # steeper is but rounding
+    slope = torch.where(use_chord, chord, derivative(at))
     base = (f_low - slope * low).maximum(f_high - slope * high)
     base = torch.where(use_chord, base, base.maximum(f(at) - slope * at))
     size = f_low.abs().maximum(f_high.abs()) + (slope * low).abs().maximum((slope * high).abs())
@@ -116,6 +124,12 @@ def _touching_point(box: Interval, f: Function, derivative: Function, inflection
         above = f(middle) + derivative(middle) * (low - middle) >= f_low
         left, right = torch.where(above, left, middle), torch.where(above, middle, right)
     return right
+
+
+def _steepest(box: Interval, derivative: Function, inflection: float) -> Tensor:
+    """At least f' over the box, a few ulps of f' and of 1 more."""
+    slack = ULPS * torch.finfo(box.low.dtype).eps
+    return derivative(box.low.clamp(min=inflection).minimum(box.high)) * (1 + slack) + slack
 
 
 def _slack(value: Tensor) -> Tensor:

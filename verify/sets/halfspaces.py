@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+UNIT = 2.0**-53
+
 
 class Halfspaces(NamedTuple):
     """{x in [low, high] : rows x <= bounds}; low, high (size,), rows (count, size), bounds (count,)."""
@@ -29,8 +31,12 @@ class Halfspaces(NamedTuple):
         """An upper bound of the maximum from any multipliers m >= 0: m . bounds + max over the box of
         (objective - m rows) . x.
 
-        Sound by weak duality, whatever m is; trusts float64 rounding.
+        Sound by weak duality, whatever m is, and because the errors of all sums are covered, and those of rows and
+        bounds that are rounded rationals (Higham 2002, section 3.1); trusts IEEE float64.
         """
         rest = objective - multipliers @ self.rows
         center, radius = (self.low + self.high) / 2, (self.high - self.low) / 2
-        return float(multipliers @ self.bounds + rest @ center + np.abs(rest) @ radius)
+        size = np.maximum(np.abs(self.low), np.abs(self.high))
+        products = (np.abs(objective) + multipliers @ np.abs(self.rows)) @ size
+        slack = 4 * (len(objective) + len(multipliers) + 8) * UNIT * (products + multipliers @ np.abs(self.bounds))
+        return float(multipliers @ self.bounds + rest @ center + np.abs(rest) @ radius + slack)

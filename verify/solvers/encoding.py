@@ -6,7 +6,9 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from verify.ir.graph import BoundGraph
+from verify.ir.evaluate import CONSTANTS, UNIT
+from verify.ir.graph import BoundGraph, Network
+from verify.ops.affine import Affine
 from verify.ops.base import Interval
 from verify.sets import InputSet
 from verify.solvers.model import LinearModel
@@ -16,14 +18,15 @@ Columns = dict[str, np.ndarray]  # column numbers of every value, in its shape
 
 
 def encode_network(
-    network: BoundGraph, inputs: InputSet, boxes: Boxes, until: str | None = None
+    network: Network, inputs: InputSet, boxes: Boxes, until: str | None = None
 ) -> tuple[LinearModel, Columns]:
     """The network's graph over one input set, with integer columns for undecided pieces.
 
     Args:
-        network: in float64, so that no coefficient is rounded before the solver sees it.
+        network: in float64, so that no coefficient of the network as it was read is rounded before the solver sees it;
+            how far the model's rows may be from the truth where rewrites have rounded constants is stated in it.
         inputs: the set, batch of 1. Its rows join the model.
-        boxes: bounds of every value over that set, from the tightest method at hand.
+        boxes: bounds of every value over that set, from the tightest method at hand, which become those of the columns.
         until: the last value to encode, by default the output.
 
     Raises UnsupportedMethod for a set that is no polyhedron. Exact but for ops with `is_exact` False, which write a
@@ -39,8 +42,12 @@ def encode_network(
     for node, p in network.walk():
         if node.name in wanted:
             arguments = [columns[i] for i in node.inputs]
+            start = model.rows
             columns[node.name] = node.op.encode(p, model, arguments, [boxes[i] for i in node.inputs])
-            model.tighten(columns[node.name], *_sample(boxes[node.name]))
+            is_old = isinstance(node.op, Affine) and node.op.is_move
+            (model.tighten if is_old else model.bound)(columns[node.name], *_sample(boxes[node.name]))
+            if node.name in network.constants and model.rows > start:
+                model.doubt(start, CONSTANTS * UNIT * network.constants[node.name].flatten().cpu().numpy())
     return model, columns
 
 

@@ -19,7 +19,8 @@ from verify.ops.base import Encoder
 
 
 class Arrays(NamedTuple):
-    """A whole model as float64 arrays: columns (n,), a CSR matrix (m, n) and its row sides (m,)."""
+    """A whole model as float64 arrays: columns (n,), a CSR matrix (m, n), its row sides (m,), and how far these may be
+    from what they stand for (m,), or None where they are that themselves."""
 
     low: np.ndarray
     high: np.ndarray
@@ -27,6 +28,7 @@ class Arrays(NamedTuple):
     matrix: sp.csr_matrix
     row_low: np.ndarray
     row_high: np.ndarray
+    row_error: np.ndarray | None = None
 
 
 class LinearModel(Encoder):
@@ -40,7 +42,8 @@ class LinearModel(Encoder):
         self._integer: list[np.ndarray] = []
         self._entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # row, column, value
         self._sides: list[tuple[np.ndarray, np.ndarray]] = []
-        self._cuts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._errors: list[tuple[int, np.ndarray]] = []
+        self._cuts: list[tuple[bool, np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add_columns(self, low: np.ndarray, high: np.ndarray, integer: bool = False) -> np.ndarray:
         low, high = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
@@ -67,13 +70,22 @@ class LinearModel(Encoder):
 
     def tighten(self, columns: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
         """Cuts the bounds of columns to their intersection with [low, high]; an empty one keeps the old bounds."""
-        self._cuts.append((columns.ravel(), low.ravel(), high.ravel()))
+        self._cuts.append((False, columns.ravel(), low.ravel(), high.ravel()))
+
+    def bound(self, columns: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        """Gives columns new bounds."""
+        self._cuts.append((True, columns.ravel(), low.ravel(), high.ravel()))
+
+    def doubt(self, start: int, error: np.ndarray) -> None:
+        """States how far the sides of the rows from this number on may be from what they stand for."""
+        self._errors.append((start, error))
 
     def arrays(self) -> Arrays:
         """The model as arrays; repeated entries of a row are summed, zeros dropped, columns ascending."""
         low, high = _join(self._low), _join(self._high)
-        for columns, cut_low, cut_high in self._cuts:
+        for is_new, columns, cut_low, cut_high in self._cuts:
             new_low, new_high = np.maximum(low[columns], cut_low), np.minimum(high[columns], cut_high)
+            new_low, new_high = (cut_low, cut_high) if is_new else (new_low, new_high)
             valid = new_low <= new_high
             low[columns[valid]], high[columns[valid]] = new_low[valid], new_high[valid]
         rows, places, data = (_join([entry[i] for entry in self._entries]) for i in range(3))
@@ -81,8 +93,11 @@ class LinearModel(Encoder):
         matrix = sp.csr_matrix((data, where), shape=(self.rows, self.columns))
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
-        sides = (_join([side[i] for side in self._sides]) for i in range(2))
-        return Arrays(low, high, _join(self._integer).astype(bool), matrix, *sides)
+        row_low, row_high = (_join([side[i] for side in self._sides]) for i in range(2))
+        row_error = np.zeros(self.rows)
+        for start, error in self._errors:
+            row_error[start : start + len(error)] = error
+        return Arrays(low, high, _join(self._integer).astype(bool), matrix, row_low, row_high, row_error)
 
     def to_text(self) -> str:
         """A readable form, the same for the same model: rows first, then columns, numbers as Python prints them."""

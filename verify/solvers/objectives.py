@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from verify.ir.graph import BoundGraph
+from verify.ir.graph import Network
 from verify.problem import Problem
 from verify.rationals import exact_array
 from verify.sets import Box, InputSet, Polytope
@@ -54,7 +54,7 @@ class Case:
         middle: (*shape) a point of the hull in the problem's own type and on its device.
     """
 
-    network: BoundGraph
+    network: Network
     inputs: InputSet
     spec: Specification
     middle: torch.Tensor
@@ -93,24 +93,19 @@ class Case:
         return np.array([values[members].min() for members in self.disjuncts])
 
 
-def case_of(problem: Problem, index: int) -> Case:
-    """One case with everything in float64 on the CPU. Raises UnsupportedMethod for a set that is no polyhedron."""
-    low, high = (v[index : index + 1] for v in (problem.inputs.low, problem.inputs.high))
-    inputs: InputSet = Box(low.detach().cpu().double(), high.detach().cpu().double())
-    rows, bounds = (exact_array(torch.from_numpy(v))[None] for v in problem.inputs.linear_rows(index))
-    if bounds.size:
-        inputs = Polytope(inputs, rows, bounds)
-    spec = problem.spec.select(torch.tensor([index], device=problem.spec.mask.device)).to("cpu").double()
-    return Case(problem.network.to("cpu").double(), inputs, spec, ((low + high) / 2)[0])
-
-
 def wide_case(problem: Problem, index: int) -> Case:
-    """One case with everything in float64 on the CPU, over the set as it is."""
-    place = torch.tensor([index], device=problem.owner.device)
-    inputs = problem.inputs.select(place).to("cpu").double()
-    spec = problem.spec.select(place).to("cpu").double()
+    """One case with everything in float64 on the CPU, over the set as it is and the network as it was read."""
+    wide, place = problem.wide.merged, torch.tensor([index], device=problem.owner.device)
     middle = ((problem.inputs.low[index] + problem.inputs.high[index]) / 2).detach()
-    return Case(problem.network.to("cpu").double(), inputs, spec, middle)
+    return Case(wide.network.to("cpu"), wide.inputs.select(place).to("cpu"), wide.spec.select(place).to("cpu"), middle)
+
+
+def case_of(problem: Problem, index: int) -> Case:
+    """The same over the hull of the set and its rows. Raises UnsupportedMethod for a set that is no polyhedron."""
+    case = wide_case(problem, index)
+    inputs: InputSet = Box(case.inputs.low, case.inputs.high)
+    rows, bounds = (exact_array(torch.from_numpy(v))[None] for v in case.inputs.linear_rows(0))
+    return replace(case, inputs=Polytope(inputs, rows, bounds) if bounds.size else inputs)
 
 
 def _over(coefficients: torch.Tensor, columns: np.ndarray, total: int) -> sp.csr_matrix:

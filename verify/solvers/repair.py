@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from verify.ir.evaluate import CONSTANTS, UNIT
 from verify.solvers.model import Arrays
-
-UNIT = 2.0**-53
 
 
 class SafeBound:
@@ -45,9 +44,9 @@ class SafeBound:
             cost: (columns,).
             duals: (rows,) y, or None for all 0.
 
-        Sound because the inequality holds for every y, and the float64 errors of A'y and of the sums are covered
-        twice over by gamma_n = n u / (1 - n u) (Higham 2002, section 3.1); trusts IEEE float64, and the support
-        function where a set has one.
+        Sound because the inequality holds for every y, and the float64 errors of the model's coefficients and sides, of
+        A'y and of the sums are covered twice over by gamma_n = n u / (1 - n u) (Higham 2002, section 3.1); trusts IEEE
+        float64, and the support function where a set has one.
         """
         a = self._arrays
         y = np.zeros(len(a.row_low)) if duals is None else np.where(np.isfinite(duals), duals, 0.0)
@@ -58,7 +57,9 @@ class SafeBound:
         rows, columns = y * side, np.maximum(rest * a.low, rest * a.high)
         products = (np.abs(cost) + self._absolute @ np.abs(y)) @ self._size
         terms = np.abs(rows).sum() + np.abs(columns).sum()
-        margin = 2 * (_gamma(self._longest + 2) * products + _gamma(len(rows) + len(columns) + 2) * terms)
+        longest, most = self._longest + CONSTANTS, len(rows) + len(columns) + CONSTANTS
+        margin = 2 * (_gamma(longest) * products + _gamma(most) * terms)
+        margin += 0.0 if a.row_error is None else 2 * float(np.abs(y) @ a.row_error)
         bound = float(rows.sum() + columns.sum() + margin)
         if self._inputs is not None and self._support is not None:
             box = float(columns[self._inputs].sum())

@@ -16,8 +16,8 @@ from verify.errors import LATE, InputError, OutOfTime
 from verify.method import Answer
 from verify.problem import Problem
 from verify.upper import root
-from verify.upper.dual import Objective
-from verify.upper.linear import CROWN
+from verify.upper.domains import Objective
+from verify.upper.linear import first_bounds
 
 CROWNING = 0.4  # of the time, for CROWN's bounds
 STEPS = 20  # bounds of a row, its first included
@@ -54,10 +54,10 @@ class AlphaCROWN:
     def answer(self, problem: Problem) -> Answer:
         """Cases that come late, or have no time, keep CROWN's bound.
 
-        Sound because CROWN and `alpha_row_bounds` are; trusts float64 rounding where it verifies.
+        Sound because `first_bounds` and `alpha_row_bounds` are; trusts what `Rounding` does.
         """
         with within(deadline().part(CROWNING)):
-            crown = CROWN().answer(problem)
+            crown = first_bounds(problem)
         upper, is_late = crown.upper, "stopped" in crown.notes
         assert upper is not None
         rest = (~(upper < 0) | (self.goal == "optimum")).nonzero().flatten()
@@ -82,7 +82,7 @@ def alpha_row_bounds(problem: Problem, steps: int, neuron_steps: int, floor: Ten
     """Upper bounds of every row of every case, float64 (cases, rows); -inf on padding.
 
     Rows whose bound falls below the floor (cases,) of their case are left as they are.
-    Sound because `Root.of` and `Stage.maxima` are; trusts float64 rounding.
+    Sound because `Root.of` and `Stage.maxima` are; trusts what `Rounding` does.
     """
     spec, network = problem.wide.spec, problem.network
     owner, place = spec.mask.nonzero(as_tuple=True)

@@ -20,51 +20,28 @@ from verify.ops.affine import Affine
 from verify.ops.base import Interval, Lines
 from verify.ops.linear_ops import Conv, Linear
 from verify.sets import InputSet
+from verify.upper.probe import Probe
+from verify.upper.rounding import FLOOR, SUPPORT, Rounding
 from verify.upper.rows import WHOLE, Dense, Field, Rows, Slopes, Window, widened
 
 CHUNK = 1 << 21  # bytes of one layer's coefficients at a time: small enough to stay in cache, large enough for BLAS
 WIDE = 1 << 27  # the same on a GPU, which wants many at once
-KEEP = 0.8  # rows are dropped on their way where at most this share of them is left
 SPARSE = 0.75  # entries of a layer are dropped where at most this share of them is not constantly zero
 
 Trail = dict[str, Tensor]  # rows (rows, *shape) by the name of the value that they multiply
 
 
-class Probe:
-    """Watches rows sign_i * e_i on their way to the input, and drops the entries that are decided."""
-
-    def __init__(self, at: Tensor, sign: Tensor, known: Interval, is_open: Callable[[Interval], Tensor]):
-        self.bounds = Interval(known.low.clone(), known.high.clone())  # (n,) the result
-        self.is_open = is_open
-        self.left = torch.arange(len(at), device=at.device)  # entries still on their way, and of these:
-        self.at, self.sign, self.up = at, sign, sign > 0  # reference values; 1 for an upper bound, -1 for a lower one
-        self.here = known
-
-    def see(self, bound: Tensor) -> Tensor | None:
-        """Notes the bounds (left,) of the rows on their way; the rows to keep, or None for all."""
-        reached, (low, high) = self.at + self.sign * bound, self.here
-        self.here = Interval(
-            torch.where(self.up, low, low.maximum(reached)), torch.where(self.up, high.minimum(reached), high)
-        )
-        keep = self.is_open(self.here).nonzero().flatten()
-        if len(keep) > KEEP * len(self.left):
-            return None
-        self.settle()
-        self.left, self.at, self.sign, self.up = (part[keep] for part in (self.left, self.at, self.sign, self.up))
-        self.here = Interval(self.here.low[keep], self.here.high[keep])
-        return keep
-
-    def settle(self) -> Interval:
-        """Writes what is known of the entries on their way into the result."""
-        self.bounds.low[self.left], self.bounds.high[self.left] = self.here
-        return self.bounds
-
-
 class Backward:
-    """Pulls rows back through a graph whose nonlinear nodes have lines; lines are added as layers become known."""
+    """Pulls rows back through a graph whose nonlinear nodes have lines; lines are added as layers become known.
 
-    def __init__(self, network: BoundGraph, inputs: InputSet, boxes: dict[str, Interval], until: Deadline = NEVER):
-        self.network, self.inputs, self.until = network, inputs, until
+    With the terms of `rounding`, filled by the caller, bounds hold in real arithmetic (see `verify.upper.rounding`).
+    """
+
+    def __init__(
+        self, network: BoundGraph, inputs: InputSet, boxes: dict[str, Interval], until: Deadline = NEVER,
+        rounding: Rounding | None = None,
+    ):
+        self.network, self.inputs, self.until, self.rounding = network, inputs, until, rounding
         self.boxes = boxes  # bounds of the values known so far, filled by the caller
         self._fields: dict[str, tuple[Field, Field]] = {}
         self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
@@ -76,7 +53,8 @@ class Backward:
 
     def spread(self, owner: Tensor) -> Backward:
         """The same network with one sample for each row, owner (rows,) long, without lines."""
-        again = Backward(self.network, self.inputs.select(owner), {})
+        rounding = None if self.rounding is None else self.rounding.ends.select(owner)
+        again = Backward(self.network, self.inputs.select(owner), {}, rounding=rounding)
         again.reference = {name: value[owner] for name, value in self.reference.items()}
         source = self.network.graph.input
         again.boxes[source] = Interval(again.inputs.low, again.inputs.high)
@@ -91,7 +69,8 @@ class Backward:
         """Sets the lines of a nonlinear node, which must have been visited."""
         source = node.inputs[0]
         self.lines[node.name] = lines
-        slopes = Slopes(lines, self.reference[source], self.reference[node.name])
+        rounding = None if self.rounding is None else self.rounding.fields[node.name]
+        slopes = Slopes(lines, self.reference[source], self.reference[node.name], rounding)
         before = self.network.graph.by_name.get(source)
         chained = before is not None and isinstance(before.op, Linear) and self._uses.count(source) == 1
         if chained and len(node.shape) == 1 and lines.lower_index is None:
@@ -112,11 +91,12 @@ class Backward:
         way: the bound that it has by then, over the boxes of the layers in between, is valid and decides it.
         From `until` on entries keep what is known of them.
         Sound because each line bounds its neuron over its box and a support function bounds the rest; trusts float
-        rounding.
+        rounding, except with its terms.
         """
         at = self.reference[name].flatten(1)[owner, index]
         bounds = Interval(known.low.clone(), known.high.clone())
         sign = torch.where(at < 0, 1.0, -1.0).to(at)
+        cost = None if self.rounding is None else self.rounding.start(name).flatten(1) + FLOOR
         everything, step = torch.arange(len(owner), device=owner.device), self._step_size(name, single=True)
         for side, entries in ((sign, everything), (-sign, None)):
             entries = is_open(bounds).nonzero().flatten() if entries is None else entries
@@ -125,7 +105,8 @@ class Backward:
                 if self.until.is_over:
                     return bounds
                 probe = Probe(at[part], side[part], Interval(bounds.low[part], bounds.high[part]), is_open)
-                self._pull(dict([self._units(name, owner[part], index[part], side[part])]), probe)
+                units = self._units(name, owner[part], index[part], side[part])
+                self._pull(dict([units]), probe, cost=None if cost is None else cost[owner[part], index[part]])
                 bounds.low[part], bounds.high[part] = probe.settle()
         return bounds
 
@@ -140,7 +121,7 @@ class Backward:
         owner (rows,) long: (rows,), and the rows at each nonlinear node and at the input.
 
         Sound because each line bounds its neuron over its box and the support function bounds the rest; trusts float
-        rounding.
+        rounding, except with its terms.
         """
         step = self._step_size(name)
         bounds, trails = [], []
@@ -152,9 +133,17 @@ class Backward:
             if direct is not None:
                 start[source] = Dense(direct[part], owner[part])
                 bound = bound + start[source].dot(Field(self.reference[source]))
-            bounds.append(bound + self._pull(start, trail=trail))
+            bounds.append(bound + self._pull(start, trail=trail, cost=self._cost(name, rows, start.get(source))))
             trails.append(trail)
         return torch.cat(bounds), {key: torch.cat([trail[key] for trail in trails]) for key in trails[0]}
+
+    def _cost(self, name: str, rows: Dense, direct: Rows | None) -> Tensor | None:
+        """What it costs rows over a value, and others over the input, to begin; (rows,), or None without terms."""
+        if self.rounding is None:
+            return None
+        cost = rows.size_dot(Field(self.rounding.start(name))) + FLOOR
+        source = self.network.graph.input
+        return cost if direct is None else cost + direct.size_dot(Field(self.rounding.start(source)))
 
     def _step_size(self, name: str, single: bool = False) -> int:
         """How many rows over a value, or over single entries of it, are best pulled together."""
@@ -195,15 +184,17 @@ class Backward:
         a = a.scatter(1, index[:, None], sign[:, None])
         return name, Dense(a.reshape(-1, *shape), owner)
 
-    def _pull(self, start: dict[str, Rows], probe: Probe | None = None, trail: Trail | None = None) -> Tensor:
-        """Upper bounds of sums of rows over differences of values to their references; (rows,).
+    def _pull(
+        self, start: dict[str, Rows], probe: Probe | None = None, trail: Trail | None = None, cost: Tensor | None = None
+    ) -> Tensor:
+        """Upper bounds of sums of rows over differences of values to their references; (rows,). The cost is added.
 
         A probe sees the bounds at each nonlinear node on the way and may drop rows; those that are left are returned.
         A trail receives the rows as they arrive at each nonlinear node and at the input.
         """
         graph, pending = self.network.graph, dict(start)
         first = next(iter(start.values()))
-        added = torch.zeros(len(first.owner), dtype=first.a.dtype, device=first.a.device)
+        added = torch.zeros(len(first.owner), dtype=first.a.dtype, device=first.a.device) if cost is None else cost
         crossed = 0
         for node in reversed(self._upstream(next(iter(start)))):
             here = pending.pop(node.name, None)
@@ -244,6 +235,8 @@ class Backward:
             return rows.size_dot(self._field(name)[1])
         whole = rows.dense()
         support = self.inputs.select(whole.owner).support(whole.a.unsqueeze(1)).squeeze(1)
+        if self.rounding is not None:
+            support = support + SUPPORT * whole.size_dot(Field(self.rounding.slack(name)))
         return support - whole.dot(Field(self.reference[name]))
 
     def _field(self, name: str) -> tuple[Field, Field]:
@@ -251,6 +244,8 @@ class Backward:
         if name not in self._fields:
             low, high = self.boxes[name]
             parts = (low + high) / 2 - self.reference[name], (high - low) / 2
+            if self.rounding is not None:
+                parts = parts[0], parts[1] + self.rounding.slack(name)
             if name in self._columns:
                 parts = parts[0][:, self._columns[name]], parts[1][:, self._columns[name]]
             self._fields[name] = Field(parts[0]), Field(parts[1])

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from copy import copy
 from math import prod
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,83 +22,23 @@ from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
 from verify.ops.base import Interval, Nonlinear
 from verify.sets import InputSet
+from verify.upper.domains import Domains, Objective, Primal, Pulled
+from verify.upper.rounding import FLOOR, SUPPORT, Rounding
 from verify.upper.rows import Dense, Slopes
 from verify.upper.site import Site, site_of
-
-
-class Domains(NamedTuple):
-    """Domains with their duals, one a row; U columns.
-
-    Args:
-        owner: (rows,) long, the sample whose set the row's inputs lie in.
-        low, high: (rows, U) ranges of the columns' inputs.
-        slope: (rows, U) slopes of the free lines; no meaning where there is none.
-        multiplier: (rows, U) of low <= z <= high: what is added to z's coefficient; positive presses z up to low.
-    """
-
-    owner: Tensor
-    low: Tensor
-    high: Tensor
-    slope: Tensor
-    multiplier: Tensor
-
-    def take(self, index: Tensor) -> Domains:
-        """The rows at these positions."""
-        return Domains(*(part[index] for part in self))
-
-
-class Objective(NamedTuple):
-    """What the rows are: a value of the graph, and coefficients a (rows, *its shape) and direct (rows, *input shape)
-    or None, over it and over the input."""
-
-    name: str
-    a: Tensor
-    direct: Tensor | None = None
-
-    def take(self, index: Tensor) -> Objective:
-        """The rows at these positions."""
-        return Objective(self.name, self.a[index], None if self.direct is None else self.direct[index])
-
-
-class Pulled(NamedTuple):
-    """Rows that have reached the input: bounds (rows,); (rows, U) coefficients of f at the columns, their parts that
-    meet free lines, and the slopes and gaps of these; coefficients of other nonlinear nodes and of the input."""
-
-    bound: Tensor
-    a: Tensor
-    free: Tensor
-    slope: Tensor
-    gap: Tensor
-    pools: dict[str, Tensor]
-    input: Tensor
-
-    def take(self, index: Tensor) -> Pulled:
-        """The rows at these positions."""
-        pools = {name: rows[index] for name, rows in self.pools.items()}
-        bound, a, free, slope, gap = (part[index] for part in self[:5])
-        return Pulled(bound, a, free, slope, gap, pools, self.input[index])
-
-
-class Primal(NamedTuple):
-    """Where a bound is attained in the relaxed network: the columns' inputs relative to the reference (rows, U), and
-    the network's input and the objective's value themselves, (rows, *shape)."""
-
-    z: Tensor
-    x: Tensor
-    value: Tensor
-
-    def take(self, index: Tensor) -> Primal:
-        """The rows at these positions."""
-        return Primal(*(part[index] for part in self))
 
 
 class Dual:
     """A network over a batch of sets with known boxes: what all domains of these sets share."""
 
-    def __init__(self, network: BoundGraph, inputs: InputSet, boxes: dict[str, Interval], like: Dual | None = None):
+    def __init__(
+        self, network: BoundGraph, inputs: InputSet, boxes: dict[str, Interval], like: Dual | None = None,
+        rounding: Rounding | None = None,
+    ):
         """boxes: of every nonlinear node's argument, each (batch, *shape). like: a dual of the same graph over boxes
-        that contain these, whose columns are taken."""
-        self.network, self.inputs = network, inputs
+        that contain these, whose columns are taken. rounding: of the network over the boxes or larger ones, with which
+        bounds hold in real arithmetic."""
+        self.network, self.inputs, self.rounding = network, inputs, rounding
         self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
         self.radius = (inputs.high - inputs.low) / 2
         self.sites: dict[str, Site] = {}
@@ -126,6 +65,9 @@ class Dual:
         self.high = self._gathered({name: box.high for name, box in boxes.items()})
         self.at = self._gathered(self.reference)
         self.value = self._gathered(self.reference, outputs=True)
+        self.starts = torch.zeros_like(self.low)  # what rounding costs numbers over the columns
+        if rounding is not None:
+            self.starts = self._gathered({site.source: rounding.start(site.source) for site in self.sites.values()})
 
     def _gathered(self, values: dict[str, Tensor], outputs: bool = False) -> Tensor:
         """The columns' entries of the sites' inputs, or of their outputs; (batch, U)."""
@@ -138,7 +80,8 @@ class Dual:
         """The same without the sites behind the first `count` columns, for rows over values that come before these."""
         out = copy(self)
         out.sites = {name: site for name, site in self.sites.items() if site.span.stop <= count}
-        out.low, out.high, out.at, out.value = (part[:, :count] for part in (self.low, self.high, self.at, self.value))
+        for name in ("low", "high", "at", "value", "starts"):
+            setattr(out, name, getattr(self, name)[:, :count])
         out.columns = count
         return out
 
@@ -214,10 +157,13 @@ class Prepared:
         """Upper bounds of the rows for slopes within [least, most] and any multipliers, both (rows, U); None for zero.
 
         Sound because each line bounds its neuron over its range in the domain, `multiplier * z` is at least its minimum
-        over that range, which is subtracted, and the support function bounds the rest; trusts float rounding.
+        over that range, which is subtracted, and the support function bounds the rest; trusts float rounding, except
+        where the dual has its terms.
         """
         dual, graph = self.dual, self.dual.network.graph
         bound = self._constant(objective)
+        if dual.rounding is not None:
+            bound = bound + self._cost(dual.rounding, objective, multiplier)
         if multiplier is not None:
             bound = bound - torch.linalg.vecdot(multiplier.clamp(min=0), self.low)
             bound = bound - torch.linalg.vecdot(multiplier.clamp(max=0), self.high)
@@ -232,6 +178,8 @@ class Prepared:
             if rows is None:
                 continue
             p, source = dual.network.of(node), node.inputs[0]
+            if dual.rounding is not None and node.name in dual.rounding.fields:
+                bound = bound + self._met(rows, dual.rounding.fields[node.name])
             if isinstance(node.op, Affine):
                 parts = [(s, node.op.adjoint(p, k, rows, graph.shape_of(s))) for k, s in enumerate(node.inputs)]
             elif node.name in dual.pools:
@@ -256,7 +204,20 @@ class Prepared:
         for site in left.values():  # rows do not reach them
             a[:, site.span] = free[:, site.span] = 0
         last = pending[graph.input]
+        if dual.rounding is not None:
+            bound = bound + self._met(last, dual.rounding.slack(graph.input)) * (1 if dual.inputs.is_box else SUPPORT)
         return Pulled(bound + self.support(last), a, free, slope, gap, pools, last)
+
+    def _cost(self, rounding: Rounding, objective: Objective, multiplier: Tensor | None) -> Tensor:
+        """What it costs the rows of an objective and the multipliers to begin, (rows,)."""
+        cost = self._met(objective.a, rounding.start(objective.name)) + FLOOR
+        if objective.direct is not None:
+            cost = cost + self._met(objective.direct, rounding.start(self.dual.network.graph.input))
+        return cost if multiplier is None else cost + self._met(multiplier, self.dual.starts)
+
+    def _met(self, rows: Tensor, terms: Tensor) -> Tensor:
+        """The sizes of rows (rows, *shape) times terms (batch, *shape), (rows,)."""
+        return torch.linalg.vecdot(rows.flatten(1).abs(), _pick(terms.flatten(1), self.owner))
 
     def primal(self, objective: Objective, pulled: Pulled) -> Primal:
         """The point of the relaxed network at which the rows attain their bounds."""

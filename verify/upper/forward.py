@@ -11,6 +11,7 @@ decides most neurons before a backward row is spent on them, and the columns tel
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 from verify.ir.graph import BoundGraph, Node
 from verify.ops.affine import Affine
 from verify.ops.base import Interval, Lines
+from verify.upper.rounding import Rounding, cost_of, gamma
 
 
 @dataclass(frozen=True)
@@ -33,37 +35,50 @@ class Form:
     columns: Tensor
     error: Tensor | None
 
-    @property
+    @cached_property
+    def size(self) -> Tensor:
+        """|middle| + the sum of |columns|, (batch, *shape)."""
+        return self.middle.abs() + self.reach
+
+    @cached_property
+    def reach(self) -> Tensor:
+        """The sum of |columns|, (batch, *shape)."""
+        return self.columns.abs().sum(0)
+
+    @cached_property
     def box(self) -> Interval:
         """Bounds of the value. Sound because |t| <= 1; trusts float rounding."""
-        radius = self.columns.abs().sum(0)
-        if self.error is not None:
-            radius = radius + self.error
+        radius = self.reach if self.error is None else self.reach + self.error
         return Interval(self.middle - radius, self.middle + radius)
 
 
 class Forward:
-    """Forms of the values of a graph over a batch of input boxes; lines are added as layers become known."""
+    """Forms of the values of a graph over a batch of input boxes; lines are added as layers become known.
+
+    The caller fills `rounding`, which is there for a network in float64.
+    """
 
     def __init__(self, network: BoundGraph, box: Interval, varies: Tensor | None = None):
         """varies: bool (*input shape), the inputs that get columns; by default all."""
-        self.network = network
-        radius = (box.high - box.low) / 2
+        self.network, self.rounding = network, Rounding.of(network, box)
+        radius, source = (box.high - box.low) / 2, network.graph.input
         size = radius[0].numel()
         unit, error = torch.eye(size, dtype=radius.dtype, device=radius.device), None
         self.varying = torch.arange(size, device=radius.device)  # the inputs of the columns, (columns,)
         if varies is not None and not bool(varies.all()):
             self.varying = varies.flatten().nonzero().flatten()
             unit, error = unit[self.varying], torch.where(varies, torch.zeros_like(radius), radius)
+        if self.rounding is not None:
+            error = self.rounding.slack(source) if error is None else error + self.rounding.slack(source)
         columns = unit.reshape(-1, 1, *radius.shape[1:]) * radius
-        self.forms = {network.graph.input: Form((box.low + box.high) / 2, columns, error)}
+        self.forms = {source: Form((box.low + box.high) / 2, columns, error)}
         # of each nonlinear node: the gap of its lines by unit of its argument's width, and the argument's columns
         self.gaps: dict[str, tuple[Tensor, Tensor]] = {}
 
     def visit(self, node: Node) -> None:
         """Computes the form of an affine node, whose arguments must be known.
 
-        Sound because |A x| <= |A| |x|; trusts float rounding.
+        Sound because |A x| <= |A| |x|; trusts float rounding, which in float64 is part of the error.
         """
         op, p = node.op, self.network.of(node)
         assert isinstance(op, Affine)
@@ -72,11 +87,21 @@ class Forward:
         for k, form in enumerate(forms):
             flat = op.linear(p, k, form.columns.flatten(0, 1)).reshape(*form.columns.shape[:2], *node.shape)
             columns = flat if columns is None else columns + flat
-            if form.error is not None:
+            if form.error is not None and self.rounding is None:
                 more = op.absolute(p, k, form.error)
                 error = more if error is None else error + more
         assert columns is not None
+        if self.rounding is not None:
+            error = self.rounding.affine(node, [form.size for form in forms], [form.error for form in forms])
         self.forms[node.name] = Form(op.forward(p, *(form.middle for form in forms)), columns, error)
+
+    def box(self, name: str) -> Interval:
+        """Bounds of a value by its form. Sound because |t| <= 1; trusts float rounding, except in float64."""
+        form = self.forms[name]
+        if self.rounding is None:
+            return form.box
+        slack = form.size * gamma(len(form.columns))
+        return Interval(form.box.low - slack, form.box.high + slack)
 
     def relax(self, node: Node, box: Interval, lines: Lines) -> None:
         """Sets the form of a nonlinear node from lines that hold over `box`, the bounds of its argument.
@@ -93,6 +118,8 @@ class Forward:
             self._note(node.name, error, box, form.columns)
             if form.error is not None:
                 error = torch.addcmul(error, mean.abs(), form.error)
+            if self.rounding is not None:
+                error = error + cost_of(lines, form.size + self.rounding.sizes[node.inputs[0]])
             self.forms[node.name] = Form(torch.addcmul(offset, mean, form.middle), form.columns * mean, error)
             return
         assert lines.upper_index is not None
@@ -102,6 +129,8 @@ class Forward:
         distance = error
         if upper.error is not None and lower.error is not None:
             error = error + upper.error.maximum(lower.error)
+        if self.rounding is not None:
+            error = error + cost_of(lines, upper.size.maximum(lower.size))
         here = Form((upper.middle + lower.middle) / 2, (upper.columns + lower.columns) / 2, error)
         self.forms[node.name] = here
         self._note(node.name, distance, here.box, here.columns)

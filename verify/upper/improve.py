@@ -9,7 +9,8 @@ from torch import Tensor
 
 from verify.deadline import deadline, within
 from verify.errors import OutOfTime
-from verify.upper.dual import Domains, Dual, Objective, Prepared, Primal, Pulled
+from verify.upper.domains import Domains, Objective, Primal, Pulled
+from verify.upper.dual import Dual, Prepared
 
 STEP = 0.5  # first step of a slope, in units of its own range
 WARM = 0.3  # the same in a split domain, whose slopes are those of its parent

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from verify.ops.piecewise import Piecewise
-from verify.upper.dual import Domains, Dual
+from verify.upper.domains import Domains
+from verify.upper.dual import Dual
 
 SLOPES, SHARES = 128, 1 << 15  # units
 

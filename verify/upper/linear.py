@@ -7,6 +7,7 @@ bound is never bounded again, and every box is the intersection of all that is k
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,10 +33,12 @@ from verify.upper import interval
 from verify.upper.backward import Backward, Trail
 from verify.upper.confirm import FIRST, confirmed
 from verify.upper.forward import Forward
+from verify.upper.rounding import Rounding
 
 STEP = 0.5  # how far the second guess moves slopes; a whole step overshoots more often than half a one
 CASES = 256  # cases bounded together, at most,
 NEURONS = {"cpu": 1 << 18, "cuda": 1 << 22}  # and their neurons: each brings its lines and the windows that rows read
+SMALL = 2048  # neurons up to which float64 costs about what float32 does
 CHEAPER = 64  # neurons for each input from which on forward bounds are taken as well
 LINEAR = 0.9  # of the time, after which an interval bound is taken in the stead of a linear one
 TIGHTENING = 0.75  # of the time that is left, after which boxes stay as they are and the rows are bounded
@@ -43,7 +46,7 @@ TIGHTENING = 0.75  # of the time that is left, after which boxes stay as they ar
 
 @dataclass(frozen=True)
 class CROWN:
-    """Upper bounds by backward linear relaxation, all intermediate layers included."""
+    """Upper bounds by backward linear relaxation in float64, all intermediate layers included."""
 
     @property
     def name(self) -> str:
@@ -52,24 +55,40 @@ class CROWN:
     def answer(self, problem: Problem) -> Answer:
         """Where time is short the boxes of the last layers are interval bounds, and cases that come late have no bound.
 
-        Sound because `linear_row_bounds` is; trusts float64 rounding where it verifies (`confirmed`).
+        Sound because `linear_row_bounds` is in float64; trusts what `Rounding` does.
         """
-        upper = torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
-        together, is_late = max(1, min(CASES, _together(problem.network))), False
-        for index in torch.arange(problem.cases, device=problem.owner.device).split(together):
-            with within(deadline().part(len(index) / (problem.cases - int(index[0])))) as limit:
-                soon = limit.part(LINEAR * FIRST * TIGHTENING)
-                upper[index] = _in_time(problem.select(index))
-                is_late = is_late or soon.is_over
-        return Answer(upper=upper, rigour=Rigour.FLOAT, notes={"stopped": LATE} if is_late else {})
+        return _answered(problem.wide.merged, _case_bounds, 1.0)
 
 
-def _in_time(problem: Problem) -> Tensor:
+def first_bounds(problem: Problem) -> Answer:
+    """CROWN's answer before a search that bounds all cases better; on large networks, where float64 is several times
+    slower, the bound is inf where float32 does not sink it below 0.
+
+    Sound because `linear_row_bounds` is in float64; trusts what `Rounding` does.
+    """
+    if problem.network.dtype == torch.float64 or neurons(problem.network) <= SMALL:
+        return CROWN().answer(problem)
+    return _answered(problem, partial(confirmed, bound=_case_bounds), FIRST)
+
+
+def _answered(problem: Problem, bound: Callable[[Problem], Tensor], share: float) -> Answer:
+    """The bounds of all cases, as many at once as is best; share is the part of a bound's time for its first sweep."""
+    upper = torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
+    together, is_late = max(1, min(CASES, _together(problem.network))), False
+    for index in torch.arange(problem.cases, device=problem.owner.device).split(together):
+        with within(deadline().part(len(index) / (problem.cases - int(index[0])))) as limit:
+            soon = limit.part(LINEAR * share * TIGHTENING)
+            upper[index] = _in_time(problem.select(index), bound)
+            is_late = is_late or soon.is_over
+    return Answer(upper=upper, rigour=Rigour.FLOAT, notes={"stopped": LATE} if is_late else {})
+
+
+def _in_time(problem: Problem, bound: Callable[[Problem], Tensor]) -> Tensor:
     """Upper bounds of every case, (cases,): linear ones, interval bounds where there is no time, or inf."""
     with suppress(OutOfTime), within(deadline().part(LINEAR)):
-        return confirmed(problem, _case_bounds)
+        return bound(problem)
     with suppress(OutOfTime):
-        return confirmed(problem, interval.case_bounds)
+        return interval.case_bounds(problem)
     return torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
 
 
@@ -87,7 +106,8 @@ def linear_boxes(network: BoundGraph, inputs: InputSet, share: float = TIGHTENIN
     """Bounds of every value of the graph, by node name, for a batch of sets; each Box is (batch, *shape). Once this
     share of the time that is left is over, the boxes of the layers to come are interval bounds.
 
-    Sound because a box is the intersection of an interval bound and backward linear bounds; trusts float rounding.
+    Sound because a box is the intersection of an interval bound and backward linear bounds; trusts float rounding,
+    and in float64 what `Rounding` does.
     """
     return sweep(network, inputs, cheap_forward(network, inputs), deadline().part(share))[1]
 
@@ -106,7 +126,8 @@ def linear_bounds(
     The smallest of three: the interval bound of the output box, backward rows over the lines of the tight boxes, and,
     for rows that these leave undecided and where time is left, backward rows over each row's own lines, chosen where
     the second bound is attained (`_second_guess`).
-    Sound because each of the three is (see `interval.row_bounds` and `Backward.maximum`); trusts float rounding.
+    Sound because each of the three is (see `interval.row_bounds` and `Backward.maximum`); trusts float rounding, and in
+    float64 what `Rounding` does.
     """
     until = deadline().part(TIGHTENING) if until is None else until
     backward, boxes = sweep(network, inputs, cheap_forward(network, inputs), until)
@@ -116,7 +137,7 @@ def linear_bounds(
     direct = None if spec.input is None else spec.input[owner, place].reshape(-1, *network.input_shape)
     bounds, trail = backward.maximum(output, a, owner, direct)
     bounds = bounds - spec.offset[owner, place]
-    bounds = bounds.minimum(interval.row_bounds(network, boxes, spec)[owner, place])
+    bounds = bounds.minimum(interval.row_bounds(network, boxes, spec, backward.rounding)[owner, place])
     rest = (bounds >= 0).nonzero().flatten()
     if len(rest) and not until.is_over:
         trail, direct = {name: rows[rest] for name, rows in trail.items()}, None if direct is None else direct[rest]
@@ -184,26 +205,31 @@ def sweep(
 
     With `forward`, which gets its lines here, its bounds decide neurons before backward rows are spent on them. From
     `until` on the boxes are interval bounds alone.
-    Sound because a box is the intersection of interval, forward and backward bounds; trusts float rounding.
+    Sound because a box is the intersection of interval, forward and backward bounds; trusts float rounding, and in
+    float64 what `Rounding` does.
     """
     boxes = {network.graph.input: Box(inputs.low, inputs.high)}
-    backward = Backward(network, inputs, boxes, until)
+    rounding = Rounding.of(network, boxes[network.graph.input]) if forward is None else forward.rounding
+    backward = Backward(network, inputs, boxes, until, rounding)
     exact = exact_values(network) if inputs.is_box else set()
     for node, p in network.walk():
         backward.visit(node)
         forward = None if until.is_over else forward
-        if isinstance(node.op, Nonlinear):
-            source = node.inputs[0]
-            if source not in exact:
-                if forward is not None:
-                    boxes[source] = boxes[source].meet(forward.forms[source].box)
-                boxes[source] = _tightened(backward, node.op, p, source)
-            backward.relax(node, node.op.relax(p, boxes[source]))
+        source = node.inputs[0]
+        if isinstance(node.op, Nonlinear) and source not in exact:
             if forward is not None:
-                forward.relax(node, boxes[source], backward.lines[node.name])
+                boxes[source] = boxes[source].meet(forward.box(source))
+            boxes[source] = _tightened(backward, node.op, p, source)
+        if rounding is None:
+            boxes[node.name] = node.op.interval(p, *(boxes[name] for name in node.inputs))
+        else:
+            boxes[node.name] = rounding.see(node, boxes, backward.reference[node.name])
+        if isinstance(node.op, Nonlinear):
+            backward.relax(node, node.op.relax(p, boxes[source]))
+        if forward is not None and isinstance(node.op, Nonlinear):
+            forward.relax(node, boxes[source], backward.lines[node.name])
         elif forward is not None:
             forward.visit(node)
-        boxes[node.name] = node.op.interval(p, *(boxes[name] for name in node.inputs))
     return backward, boxes
 
 

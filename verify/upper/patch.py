@@ -20,6 +20,7 @@ from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ops.linear_ops import Conv
 from verify.sets import Box
 from verify.upper.dual import Dual, Prepared
+from verify.upper.rounding import Rounding
 
 SHARE = 0.5  # of the input that a window may cover to be worth while
 FLOATS = 1 << 24  # of the windows of one map
@@ -99,6 +100,16 @@ def cropped(dual: Dual, source: str, windows: dict[str, Window]) -> Dual:
     out.inputs = Box(low, high)
     out.reference = {name: windows[name].cut(dual.reference[name], places) for name in (graph.input, source)}
     out.radius = windows[graph.input].cut(dual.radius, places)
+    out.starts = cropped_columns(dual, out, windows, dual.starts)
+    if dual.rounding is not None:
+        ends = {name: windows[name] for name in (graph.input, source)}
+        at_sites = {name: windows[name] for name in out.sites}
+        out.rounding = Rounding(
+            dual.rounding.network,
+            {name: window.cut(dual.rounding.sizes[name], places) for name, window in ends.items()},
+            {source: ends[source].cut(dual.rounding.errors[source], places)} if source in dual.rounding.errors else {},
+            {name: window.cut(dual.rounding.fields[name], places) for name, window in at_sites.items()},
+        )
     return out
 
 

@@ -40,7 +40,7 @@ def pruned(
     network: BoundGraph, boxes: dict[str, Interval], live: dict[str, Tensor]
 ) -> tuple[BoundGraph, dict[str, Interval]]:
     """A network that equals the given one on the boxes, and its boxes, with these entries of linear layers alone."""
-    kept = {node.name: live[node.inputs[0]] for node in network.graph.nodes if node.inputs[0] in live} | live
+    kept = kept_entries(network, live)
     nodes, parameters = [], {}
     for node, p in network.walk():
         p = _restricted(p, live.get(node.name), kept.get(node.inputs[0]) if _is_flat_layer(node) else None)
@@ -51,6 +51,11 @@ def pruned(
     graph = Graph(network.graph.input, network.graph.input_shape, tuple(nodes), network.graph.output)
     shrunk = {name: Interval(*(end[:, index] for end in boxes[name])) for name, index in live.items()}
     return graph.bind(parameters), boxes | shrunk
+
+
+def kept_entries(network: BoundGraph, live: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of all values that lose some: those layers and their activations."""
+    return {node.name: live[node.inputs[0]] for node in network.graph.nodes if node.inputs[0] in live} | live
 
 
 def _is_flat_layer(node: Node) -> bool:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from verify.ops.base import Interval
-from verify.upper.confirm import guarded
-from verify.upper.dual import Domains, Dual, Objective, Prepared
+from verify.upper.domains import Domains, Objective
+from verify.upper.dual import Dual, Prepared
 
 
 def outward(box: Interval, dtype: torch.dtype) -> Interval:
@@ -20,26 +20,26 @@ def outward(box: Interval, dtype: torch.dtype) -> Interval:
     )
 
 
-def replayed(wide: Dual, objective: Objective, ranges: Interval, duals: Domains, bound: Tensor) -> Tensor:
-    """Upper bounds of rows in float64 with duals that gave `bound` (rows,) in the search's own precision; (rows,).
+def replayed(wide: Dual, objective: Objective, ranges: Interval, duals: Domains) -> Tensor:
+    """Upper bounds of rows in float64 with the duals of a search in its own precision; (rows,).
 
     Args:
-        wide: the dual of the network in float64, with the columns of the one that was searched.
+        wide: the dual of the network in float64 with its rounding, with the columns of the one that was searched.
         objective: the rows, in any precision.
         ranges: (rows, U) of the columns, float64.
         duals: owners, slopes and multipliers; its ranges are not used.
 
-    Slopes that the ranges do not allow are clamped; the result is `guarded`.
-    Sound because `Prepared.pull` is for any duals; trusts float64 rounding.
+    Slopes that the ranges do not allow are clamped.
+    Sound because `Prepared.pull` is for any duals; trusts what `Rounding` does.
     """
     domains = Domains(duals.owner, *ranges, duals.slope.double(), duals.multiplier.double())
-    return replayed_on(Prepared(wide, domains), objective, duals, bound)
+    return replayed_on(Prepared(wide, domains), objective, duals)
 
 
-def replayed_on(prepared: Prepared, objective: Objective, duals: Domains, bound: Tensor) -> Tensor:
+def replayed_on(prepared: Prepared, objective: Objective, duals: Domains) -> Tensor:
     """`replayed` on domains that are prepared already."""
     name, a, direct = objective
     rows = Objective(name, a.double(), None if direct is None else direct.double())
     slope = duals.slope.double().clamp(prepared.least, prepared.most)
     multiplier = duals.multiplier.double() if bool(duals.multiplier.any()) else None
-    return guarded(bound.double(), prepared.pull(rows, slope, multiplier).bound)
+    return prepared.pull(rows, slope, multiplier).bound

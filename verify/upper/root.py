@@ -18,10 +18,11 @@ from verify.deadline import check_time, deadline, within
 from verify.errors import OutOfTime
 from verify.ops.base import Interval
 from verify.problem import Problem
-from verify.upper.dual import Domains, Dual
+from verify.upper.domains import Domains
+from verify.upper.dual import Dual
 from verify.upper.journal import Branches, Lemma, Record, closed, rounded
-from verify.upper.linear import exact_values, linear_boxes
-from verify.upper.prune import live_entries, pruned
+from verify.upper.linear import cheap_forward, exact_values, sweep
+from verify.upper.prune import kept_entries, live_entries, pruned
 from verify.upper.replay import outward
 from verify.upper.site import Site
 from verify.upper.stage import Stage
@@ -37,7 +38,7 @@ class Root:
 
     Args:
         dual: in the network's precision, for descents.
-        wide: in float64, for what they are to prove; the same columns.
+        wide: in float64 with its rounding, for what they are to prove; the same columns.
         low, high: (cases, U) float64 ranges of the columns.
     """
 
@@ -55,13 +56,15 @@ class Root:
         A record gets the columns and what refined them.
         """
         broad = problem.wide.merged
-        boxes = linear_boxes(broad.network, broad.inputs, SWEEPING)
+        forward = cheap_forward(broad.network, broad.inputs)
+        backward, boxes = sweep(broad.network, broad.inputs, forward, deadline().part(SWEEPING))
+        assert backward.rounding is not None
         rounded = {name: outward(box, problem.network.dtype) for name, box in boxes.items()}
         live = live_entries(problem.network, rounded)
         network, near = pruned(problem.network, rounded, live)
         dual = Dual(network, problem.inputs, near)
         network, far = pruned(broad.network, boxes, live)
-        wide = Dual(network, broad.inputs, far, like=dual)
+        wide = Dual(network, broad.inputs, far, dual, backward.rounding.kept(kept_entries(broad.network, live)))
         if record is not None:
             record.columns = {name: _original(site, live) for name, site in dual.sites.items()}
         ranges = refine(dual, wide, wide.low, wide.high, steps, record)

@@ -90,6 +90,7 @@ class Slopes:
     lines: Lines
     at: Tensor  # (batch, *shape) reference value that the slopes multiply: the input, or the entries a maximum reads
     value: Tensor  # (batch, *shape) f at the reference
+    rounding: Tensor | None = None  # (batch, *shape) what it costs rows to meet the lines; part of the gaps
 
     @cached_property
     def middle(self) -> Field:
@@ -105,12 +106,14 @@ class Slopes:
 
     @cached_property
     def gap_spread(self) -> Field:
-        return Field((self._gaps[0] - self._gaps[1]) / 2)
+        spread = (self._gaps[0] - self._gaps[1]) / 2
+        return Field(spread if self.rounding is None else spread + self.rounding)
 
     def restricted(self, columns: Tensor) -> Slopes:
         """The same for some entries of a vector only; columns (n,) long."""
         lines = Lines(*(part[:, columns] for part in self.lines.parts))
-        return Slopes(lines, self.at[:, columns], self.value[:, columns])
+        rounding = None if self.rounding is None else self.rounding[:, columns]
+        return Slopes(lines, self.at[:, columns], self.value[:, columns], rounding)
 
     @cached_property
     def _gaps(self) -> tuple[Tensor, Tensor]:

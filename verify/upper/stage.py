@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from verify.ops.base import Interval
-from verify.upper.dual import Domains, Dual, Objective, Prepared
+from verify.upper.domains import Domains, Objective
+from verify.upper.dual import Dual, Prepared
 from verify.upper.improve import improve
 from verify.upper.patch import cropped, cropped_columns, cropped_rows, windows_of
 from verify.upper.replay import outward, replayed_on
@@ -71,10 +72,10 @@ class Stage:
         """Upper bounds of rows on the sets that own them by `improve`, `replayed` with duals that may be adjusted
         before; float64 (rows,). The objective may be in float64 whatever the search's own precision.
 
-        Sound because `replayed` is; trusts float64 rounding.
+        Sound because `replayed` is; trusts what it does.
         """
         near, domains = self.near.take(owner), self.domains.take(owner)
         name, a, direct = objective
         rows = Objective(name, a.to(domains.low), None if direct is None else direct.to(domains.low))
         found = improve(self.dual, rows, domains, steps, cutoff, prepared=near)
-        return replayed_on(self.far.take(owner), objective, adjust(found.domains), found.bound)
+        return replayed_on(self.far.take(owner), objective, adjust(found.domains))

@@ -1,0 +1,73 @@
+"""What is bounded through the dual, and what comes of it: domains, objectives, rows at the input, primal points."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Domains(NamedTuple):
+    """Domains with their duals, one a row; U columns.
+
+    Args:
+        owner: (rows,) long, the sample whose set the row's inputs lie in.
+        low, high: (rows, U) ranges of the columns' inputs.
+        slope: (rows, U) slopes of the free lines; no meaning where there is none.
+        multiplier: (rows, U) of low <= z <= high: what is added to z's coefficient; positive presses z up to low.
+    """
+
+    owner: Tensor
+    low: Tensor
+    high: Tensor
+    slope: Tensor
+    multiplier: Tensor
+
+    def take(self, index: Tensor) -> Domains:
+        """The rows at these positions."""
+        return Domains(*(part[index] for part in self))
+
+
+class Objective(NamedTuple):
+    """What the rows are: a value of the graph, and coefficients a (rows, *its shape) and direct (rows, *input shape)
+    or None, over it and over the input."""
+
+    name: str
+    a: Tensor
+    direct: Tensor | None = None
+
+    def take(self, index: Tensor) -> Objective:
+        """The rows at these positions."""
+        return Objective(self.name, self.a[index], None if self.direct is None else self.direct[index])
+
+
+class Pulled(NamedTuple):
+    """Rows that have reached the input: bounds (rows,); (rows, U) coefficients of f at the columns, their parts that
+    meet free lines, and the slopes and gaps of these; coefficients of other nonlinear nodes and of the input."""
+
+    bound: Tensor
+    a: Tensor
+    free: Tensor
+    slope: Tensor
+    gap: Tensor
+    pools: dict[str, Tensor]
+    input: Tensor
+
+    def take(self, index: Tensor) -> Pulled:
+        """The rows at these positions."""
+        pools = {name: rows[index] for name, rows in self.pools.items()}
+        bound, a, free, slope, gap = (part[index] for part in self[:5])
+        return Pulled(bound, a, free, slope, gap, pools, self.input[index])
+
+
+class Primal(NamedTuple):
+    """Where a bound is attained in the relaxed network: the columns' inputs relative to the reference (rows, U), and
+    the network's input and the objective's value themselves, (rows, *shape)."""
+
+    z: Tensor
+    x: Tensor
+    value: Tensor
+
+    def take(self, index: Tensor) -> Primal:
+        """The rows at these positions."""
+        return Primal(*(part[index] for part in self))
