@@ -46,9 +46,10 @@ class Bracket:
     """lower <= v* <= upper for each problem of a batch.
 
     Args:
-        lower: (batch,) violation of the witness, -inf where none was found.
+        lower: (batch,) violation of the witness as floats compute it, -inf where none was found.
         upper: (batch,) bound of a relaxation or of an exact method, inf where none is known.
         witness: (batch, *shape) the inputs that attain `lower`, or None.
+        rounding: (batch,) how far below `lower` the violation of the witness in real arithmetic may lie; None for 0.
         below: where `lower` comes from, None if no method gave one.
         above: the same of `upper`.
         notes: counts and reasons, for tables ("nodes": 12, "stopped": "time limit").
@@ -60,12 +61,13 @@ class Bracket:
     below: Side | None = None
     above: Side | None = None
     notes: dict[str, object] = field(default_factory=dict)
+    rounding: Tensor | None = None
 
     @property
     def verdicts(self) -> list[Verdict]:
         """One verdict a problem. NaN compares false with everything, so it never verifies or falsifies.
 
-        Where the sides cross 0 within the float tolerance, the replayed witness outweighs the bound.
+        Where the sides cross 0 within what floats explain, the replayed witness outweighs the bound.
         """
         holds, fails = (self.upper < 0).tolist(), (self.lower >= 0).tolist()
         pairs = zip(holds, fails, strict=True)
@@ -76,11 +78,18 @@ class Bracket:
         """upper - lower, (batch,)."""
         return self.upper - self.lower
 
+    def one(self, k: int) -> Bracket:
+        """Problem k of the batch."""
+        here = slice(k, k + 1)
+        witness, rounding = (None if part is None else part[here] for part in (self.witness, self.rounding))
+        return replace(self, lower=self.lower[here], upper=self.upper[here], witness=witness, rounding=rounding)
+
     def check(self, bundle: dict | None = None) -> Bracket:
-        """Returns self; raises Contradiction where lower > upper beyond the float tolerance."""
+        """Returns self; raises Contradiction where lower > upper beyond the tolerance and what rounding explains."""
         scale = 1 + torch.minimum(self.lower.abs(), self.upper.abs())
         slack = 0.0 if _proved(self.below) and _proved(self.above) else TOLERANCE
-        crossed = (self.lower > self.upper + slack * scale).nonzero().flatten().tolist()
+        certain = self.lower if self.rounding is None else self.lower - self.rounding
+        crossed = (certain > self.upper + slack * scale).nonzero().flatten().tolist()
         if crossed:
             i = crossed[0]
             names = [side.method if side else "?" for side in (self.below, self.above)]
@@ -112,8 +121,17 @@ class Bracket:
             below=_weaker(self.below, other.below, better),
             above=_weaker(self.above, other.above, closer),
             notes={**self.notes, **other.notes},
+            rounding=_picked(self.rounding, other.rounding, better),
         )
         return met.check({"sides": (self, other)})
+
+
+def _picked(mine: Tensor | None, other: Tensor | None, taken: Tensor) -> Tensor | None:
+    """The rounding of the lower ends that are taken."""
+    if mine is None and other is None:
+        return None
+    first, second = (torch.zeros(taken.shape, device=taken.device) if t is None else t for t in (other, mine))
+    return torch.where(taken, first, second)
 
 
 def _proved(side: Side | None) -> bool:

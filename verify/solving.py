@@ -18,6 +18,7 @@ from verify.errors import LATE, InputError, OutOfTime
 from verify.ir.guard import compare, points_for
 from verify.method import Answer, Method, full_float32
 from verify.problem import Problem
+from verify.upper.interval import least_violation
 
 SEED = 0  # of the points on which a network is held against what it was read from
 
@@ -43,13 +44,14 @@ def solve(problem: Problem, method: Method, time_limit: float | None = None) -> 
             nothing = torch.full((problem.batch,), -torch.inf, dtype=problem.network.dtype, device=problem.owner.device)
             return Bracket(nothing, nothing, above=Side(method.name, Rigour.PROVED), notes={"seconds": 0.0})
         answer = _answer(problem, method, Deadline.after(time_limit))
-        lower, witness = _replay(problem, answer.points)
+        lower, witness, rounding = _replay(problem, answer.points)
         upper = torch.full_like(lower, torch.inf) if answer.upper is None else _up(problem.reduce(answer.upper), lower)
         trusts = "; ".join(filter(None, (answer.trusts, _beside_its_source(problem, upper < 0))))
     bracket = Bracket(
         lower,
         upper,
         witness,
+        rounding=rounding,
         below=None if witness is None else Side(method.name, Rigour.FLOAT, "F", "the network's float evaluation"),
         above=None if answer.upper is None else Side(method.name, answer.rigour, "R", trusts),
         notes={**answer.notes, "seconds": time.perf_counter() - start},
@@ -72,13 +74,14 @@ def _up(upper: Tensor, like: Tensor) -> Tensor:
     return torch.where(near.to(upper) < upper, torch.nextafter(near, torch.full_like(near, torch.inf)), near)
 
 
-def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """(lower (batch,), witness (batch, *shape)): the best member of each problem's sets among the candidates.
+def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """(lower (batch,), witness (batch, *shape), rounding (batch,)): the best member of each problem's sets among the
+    candidates, and how far its violation in real arithmetic may lie below `lower`.
 
     A point counts only if it is exactly a member after projection; without one, lower is -inf.
     """
     if points is None:
-        return torch.full_like(problem.reduce(problem.owner.to(problem.network.dtype)), -torch.inf), None
+        return torch.full_like(problem.reduce(problem.owner.to(problem.network.dtype)), -torch.inf), None, None
     if points.dim() == len(problem.inputs.shape) + 1:
         points = points.unsqueeze(1)
     value = torch.full((problem.cases,), -torch.inf, dtype=problem.network.dtype, device=problem.network.device)
@@ -92,7 +95,8 @@ def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | N
         best[better] = x[better]
     lower = problem.reduce(value)
     winner = _winners(problem, value, lower)
-    return lower, best[winner]
+    exact = least_violation(problem.select(winner), best[winner])
+    return lower, best[winner], (lower.double() - exact).clamp(min=0).nan_to_num(torch.inf)
 
 
 def _winners(problem: Problem, value: Tensor, lower: Tensor) -> Tensor:

@@ -52,5 +52,6 @@ def as_read(problem: Problem, bracket: Bracket) -> Bracket:
 
 def one(bracket: Bracket, k: int) -> Bracket:
     """Problem k of a batch, on the CPU."""
-    witness = None if bracket.witness is None else bracket.witness[k : k + 1].cpu()
-    return replace(bracket, lower=bracket.lower[k : k + 1].cpu(), upper=bracket.upper[k : k + 1].cpu(), witness=witness)
+    part = bracket.one(k)
+    witness, rounding = (None if t is None else t.cpu() for t in (part.witness, part.rounding))
+    return replace(part, lower=part.lower.cpu(), upper=part.upper.cpu(), witness=witness, rounding=rounding)

@@ -104,7 +104,7 @@ class Outcome:
                 said = Bracket(free, other.bracket.upper, above=other.bracket.above)
             else:
                 free = torch.full_like(other.bracket.upper, torch.inf)
-                said = Bracket(other.bracket.lower, free, other.bracket.witness, below=other.bracket.below)
+                said = replace(other.bracket, upper=free, above=None, notes={})
             outcome = outcome.met(other.method or "radius", said)
             if outcome.decided:
                 outcome = replace(outcome, implied=other.eps)._with_evidence_of(other)

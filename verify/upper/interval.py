@@ -66,9 +66,26 @@ def case_bounds(problem: Problem) -> Tensor:
     Sound because intervals are rounded outward and `row_bounds` is; trusts what `Rounding` does.
     """
     wide = problem.wide.merged
-    boxes = {wide.network.graph.input: Box(wide.inputs.low, wide.inputs.high)}
-    rounding = Rounding.of(wide.network, boxes[wide.network.graph.input])
+    return wide.spec.aggregate(_enclosed_rows(wide, Box(wide.inputs.low, wide.inputs.high), wide.spec))
+
+
+def least_violation(problem: Problem, x: Tensor) -> Tensor:
+    """Lower bounds in real arithmetic of violation_i(x_i, h(x_i)), h the network as it was read, float64 (cases,); x
+    (cases, *shape).
+
+    Sound because they are interval bounds of a point from the other side; trusts what `Rounding` does.
+    """
+    wide, spec = problem.wide.merged, problem.wide.spec
+    moved = None if spec.input is None else -spec.input
+    turned = Specification(-spec.output, -spec.offset, spec.disjunct, spec.mask, moved)
+    return spec.aggregate(-_enclosed_rows(wide, Box(x.double(), x.double()), turned))
+
+
+def _enclosed_rows(problem: Problem, inputs: Box, spec: Specification) -> Tensor:
+    """Upper bounds of rows over boxes of a problem in float64, (cases, rows)."""
+    network, boxes = problem.network, {problem.network.graph.input: inputs}
+    rounding = Rounding.of(network, inputs)
     assert rounding is not None
-    for node in wide.network.graph.nodes:
+    for node in network.graph.nodes:
         boxes[node.name] = rounding.see(node, boxes)
-    return wide.spec.aggregate(row_bounds(wide.network, boxes, wide.spec, rounding))
+    return row_bounds(network, boxes, spec, rounding)
