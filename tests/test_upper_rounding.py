@@ -26,8 +26,8 @@ from verify.upper.rounding import Rounding
 
 QUICK: list[Method] = [verify.Interval(), verify.CROWN(), verify.AlphaCROWN()]
 DEAR: list[Method] = [
-    verify.LP(), verify.ConvexLP(), verify.BranchAndBound(time_limit=5),
-    verify.BranchAndBound(goal="optimum", time_limit=5), verify.MILP(), verify.SDP(),
+    verify.LP(), verify.ConvexLP(), verify.BranchAndBound(time_limit=1),
+    verify.BranchAndBound(goal="optimum", time_limit=1), verify.MILP(), verify.SDP(),
 ]
 
 
