@@ -112,7 +112,7 @@ class Frontier(ABC):
         """
         here, deadline = self.pool.filled(), time.perf_counter() + seconds
         bounds = torch.full_like(self.pool.bounds[here], torch.inf)
-        for part in torch.arange(len(here), device=here.device).split(TOGETHER):
+        for part in torch.arange(len(here), device=here.device).split(TOGETHER) if len(here) else ():
             if time.perf_counter() > deadline:
                 break
             bounds[part] = self.certain(here[part])
