@@ -27,7 +27,7 @@ from verify.rows import Disjuncts, Row, violation
 from verify.sets import Box, Polytope
 from verify.vnnlib import Property
 
-PROPERTIES = int(os.environ.get("VERIFY_EXACT_ROWS", "200"))
+PROPERTIES = int(os.environ.get("VERIFY_EXACT_ROWS", "80"))
 HIDDEN = 3
 ZERO = Fraction(0)
 
