@@ -180,3 +180,18 @@ def test_folded_constants_count_with_the_sizes_that_cancelled() -> None:
     merged = verify.robustness(network, torch.rand(1, 2), [0], eps="1/50").wide.merged.network
     folded = merged.graph.nodes[0]
     assert float(merged.constants[folded.name].min()) > 2.0**40
+
+
+def test_deciding_on_large_networks_bounds_what_float32_leaves_open_by_intervals() -> None:
+    torch.manual_seed(0)
+    network = verify.trace(nn.Sequential(nn.Linear(4, 3000), nn.ReLU(), nn.Linear(3000, 3)).eval(), torch.zeros(1, 4))
+    x = torch.rand(6, 4)
+    for eps in ("1/1000", "1/2"):
+        problem = verify.robustness(network, x, network(x).argmax(1), eps=eps)
+        methods = (verify.CROWN("decide"), verify.CROWN(), verify.Interval())
+        loose, tight, box = (verify.solve(problem, method) for method in methods)
+        verified = tight.upper < 0
+        assert torch.equal(loose.upper < 0, verified)
+        assert torch.equal(loose.upper, torch.where(verified, tight.upper, box.upper))
+    with pytest.raises(verify.InputError, match="decide, optimum"):
+        verify.CROWN("verify")

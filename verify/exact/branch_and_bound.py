@@ -28,7 +28,7 @@ from verify.lower.gradient import PGD, batch_size
 from verify.method import Answer
 from verify.problem import Problem
 from verify.upper.journal import Journal
-from verify.upper.linear import first_bounds
+from verify.upper.linear import CROWN
 
 Goal = Literal["decide", "optimum"]
 BATCH = 64  # cases searched together
@@ -169,7 +169,7 @@ class Search:
     def _bound(self, cases: Tensor) -> None:
         if len(cases):
             with within(deadline().part(BOUNDING)):
-                upper = first_bounds(self.problem.select(cases)).upper
+                upper = CROWN("decide").answer(self.problem.select(cases)).upper
             assert upper is not None
             self.upper[cases] = upper
 

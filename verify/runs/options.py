@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from verify.errors import InputError
 from verify.rationals import rational
@@ -26,18 +26,20 @@ NEURONS = 1 << 20  # and their neurons, on a CPU
 
 @dataclass(frozen=True)
 class Home:
-    """Where a method's class is, whether it is solved sample by sample (dear) or in batches, and the processes over
-    which one search is spread, if it is."""
+    """Where a method's class is, whether it is solved sample by sample (dear) or in batches, the processes over which
+    one search is spread, if it is, and settings that are not the class's own."""
 
     module: str
     name: str
     dear: bool = False
     workers: int | None = None
+    settings: tuple[tuple[str, str], ...] = ()
 
     def make(self, seconds: float | None) -> Method:
-        """The method with its default settings; a dear one gets the time limit of a sample."""
+        """The method with its settings; a dear one gets the time limit of a sample."""
         cls = getattr(importlib.import_module(f"verify.{self.module}"), self.name)
-        method = cls(time_limit=seconds) if self.dear and seconds is not None else cls()
+        settings = dict[str, Any](self.settings)
+        method = cls(time_limit=seconds, **settings) if self.dear and seconds is not None else cls(**settings)
         if self.workers is None:
             return method
         from verify.exact.spread import Spread
@@ -49,7 +51,7 @@ METHODS = {
     "fgsm": Home("lower.gradient", "FGSM"),
     "pgd": Home("lower.gradient", "PGD"),
     "interval": Home("upper.interval", "Interval"),
-    "crown": Home("upper.linear", "CROWN"),
+    "crown": Home("upper.linear", "CROWN", settings=(("goal", "decide"),)),
     "alpha": Home("upper.alpha", "AlphaCROWN"),
     "lp": Home("upper.lp", "LP", dear=True),
     "convex": Home("upper.convex_lp", "ConvexLP", dear=True),

@@ -17,7 +17,7 @@ from verify.method import Answer
 from verify.problem import Problem
 from verify.upper import root
 from verify.upper.domains import Objective
-from verify.upper.linear import first_bounds
+from verify.upper.linear import CROWN
 
 CROWNING = 0.4  # of the time, for CROWN's bounds
 STEPS = 20  # bounds of a row, its first included
@@ -54,10 +54,10 @@ class AlphaCROWN:
     def answer(self, problem: Problem) -> Answer:
         """Cases that come late, or have no time, keep CROWN's bound.
 
-        Sound because `first_bounds` and `alpha_row_bounds` are; trusts what `Rounding` does.
+        Sound because CROWN and `alpha_row_bounds` are; trusts what `Rounding` does.
         """
         with within(deadline().part(CROWNING)):
-            crown = first_bounds(problem)
+            crown = CROWN(self.goal).answer(problem)
         upper, is_late = crown.upper, "stopped" in crown.notes
         assert upper is not None
         rest = (~(upper < 0) | (self.goal == "optimum")).nonzero().flatten()

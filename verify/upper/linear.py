@@ -12,13 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
 from verify.deadline import NEVER, Deadline, deadline, within
-from verify.errors import LATE, OutOfTime
+from verify.errors import LATE, InputError, OutOfTime
 from verify.ir.graph import BoundGraph
 from verify.method import Answer
 from verify.ops.affine import Affine
@@ -46,7 +47,20 @@ TIGHTENING = 0.75  # of the time that is left, after which boxes stay as they ar
 
 @dataclass(frozen=True)
 class CROWN:
-    """Upper bounds by backward linear relaxation in float64, all intermediate layers included."""
+    """Upper bounds by backward linear relaxation in float64, all intermediate layers included.
+
+    Args:
+        goal: "optimum" bounds all cases as well as it can; "decide" gives an interval bound to those that float32 does
+            not sink below 0 on large networks, where float64 takes several times as long.
+
+    Raises InputError for another goal.
+    """
+
+    goal: Literal["decide", "optimum"] = "optimum"
+
+    def __post_init__(self) -> None:
+        if self.goal not in ("decide", "optimum"):
+            raise InputError(f"CROWN has goal={self.goal!r}; choose among decide, optimum")
 
     @property
     def name(self) -> str:
@@ -57,18 +71,22 @@ class CROWN:
 
         Sound because `linear_row_bounds` is in float64; trusts what `Rounding` does.
         """
-        return _answered(problem.wide.merged, _case_bounds, 1.0)
+        is_small = problem.network.dtype == torch.float64 or neurons(problem.network) <= SMALL
+        if is_small or self.goal == "optimum":
+            return _answered(problem.wide.merged, _case_bounds, 1.0)
+        return _answered(problem, _confirmed, FIRST)
 
 
-def first_bounds(problem: Problem) -> Answer:
-    """CROWN's answer before a search that bounds all cases better; on large networks, where float64 is several times
-    slower, the bound is inf where float32 does not sink it below 0.
+def _confirmed(problem: Problem) -> Tensor:
+    """Upper bounds of every case, float64 (cases,): linear ones where float32 sinks them below 0, else interval bounds.
 
-    Sound because `linear_row_bounds` is in float64; trusts what `Rounding` does.
+    Sound because both are in float64; trusts what `Rounding` does.
     """
-    if problem.network.dtype == torch.float64 or neurons(problem.network) <= SMALL:
-        return CROWN().answer(problem)
-    return _answered(problem, partial(confirmed, bound=_case_bounds), FIRST)
+    upper = confirmed(problem, _case_bounds)
+    rest = upper.isinf().nonzero().flatten()
+    if len(rest):
+        upper[rest] = interval.case_bounds(problem.wide.merged.select(rest))
+    return upper
 
 
 def _answered(problem: Problem, bound: Callable[[Problem], Tensor], share: float) -> Answer:
