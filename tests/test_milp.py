@@ -152,7 +152,7 @@ def test_a_claim_below_a_point_is_refused() -> None:
     honest = solve(small, LP()).upper
 
     def lies(model: CaseModel) -> Maximise:
-        return lambda k, seconds: Solution(Status.OPTIMAL, -1e3, -1e3)
+        return lambda k: Solution(Status.OPTIMAL, -1e3, -1e3)
 
     answer = Encoded(lies, "Liar", "a liar", None).answer(small.merged)
     assert answer.upper is not None
