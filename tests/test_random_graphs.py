@@ -119,7 +119,7 @@ def check_rows(case: Case, network: Network, outputs: Tensor, size: Tensor) -> N
     """Every bound of rows lies above the values that they reach."""
     reached, boxes = case.reached(outputs), interval_boxes(network, Box(case.ball.low, case.ball.high))
     scale = size * case.spec.output.abs().sum(2)
-    assert above(row_bounds(network, boxes, case.spec), reached, scale)
+    assert above(row_bounds(network, boxes, case.spec, None), reached, scale)
     assert above(linear_row_bounds(network, case.ball, case.spec), reached, scale)
     rows = case.spec.output.unflatten(2, network.output_shape)
     values = torch.einsum("bro,pbo->pbr", case.spec.output, outputs.flatten(2))
