@@ -82,3 +82,29 @@ def test_a_network_is_read_once_and_searched_merged() -> None:
     assert problem.merged.network.unmerged is net
     attack, bound = verify.solve(problem, verify.PGD()), verify.solve(problem, verify.CROWN())
     attack.meet(bound)
+
+
+def test_brackets_of_different_problems_do_not_meet() -> None:
+    """An attack at a large radius goes beyond a bound at a small one, which contradicts nothing; and where it does not,
+    the smaller bound would be taken for one of the larger set."""
+    near, far, other = problem_of(6, "1/100"), problem_of(6, "1/2"), problem_of(7, "1/100")
+    x, net = near.inputs.nominal(), near.network
+    labels = net(x).argmax(1)
+    same = [problem_of(6, "1/100"), verify.robustness(net, x, labels, eps=0.01), near.merged]
+    next_label = (labels + 1) % 3
+    different = [far, other, verify.robustness(net, x, labels, "1/100", "l2"),
+                 verify.robustness(net, x, labels, "1/100", clip=None), verify.robustness(net, x, next_label, "1/100"),
+                 verify.robustness(net, x, labels, "1/100", target=next_label)]
+    bound = verify.solve(near, verify.CROWN())
+    for problem in same:
+        assert bound.meet(verify.solve(problem, verify.FGSM())).verdicts == bound.verdicts
+    for problem in different:
+        attack = verify.solve(problem, verify.FGSM())
+        with pytest.raises(verify.InputError, match="different problems"):
+            bound.meet(attack)
+        with pytest.raises(verify.InputError, match=r"different problems \(at place 0"):
+            attack.one(3).meet(bound.one(3))
+    part = verify.solve(near.select(torch.tensor([4, 2])), verify.FGSM())
+    assert part.one(1).meet(bound.one(2)).marks == bound.one(2).marks
+    with pytest.raises(verify.InputError, match="different problems"):
+        part.one(1).meet(bound.one(3))

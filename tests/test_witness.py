@@ -17,14 +17,15 @@ from tests.cli_cases import X, certify, property_file
 from tests.nets import nets
 from tests.test_evaluate import overflowing, two_layers
 from verify.cli.main import run
+from verify.ir import violation as module
 from verify.ir.load import load
+from verify.ir.violation import Violation, real_violation
 from verify.problem import robustness
-from verify.runs import witness as module
 from verify.runs.decide import Answer, decide
 from verify.runs.options import homes_of
 from verify.runs.replay import members, original_outputs
 from verify.runs.store import Store
-from verify.runs.witness import Violation, Witness, examine, property_witness, real_violation, sample_witness
+from verify.runs.witness import Witness, examine, property_witness, sample_witness
 from verify.vnnlib import Row, read_vnnlib
 
 TENTH = np.float32(0.1)  # more than 1/10
@@ -104,19 +105,18 @@ def test_the_violation_in_real_arithmetic_is_exact(x0: Fraction, x1: Fraction, o
 
 
 def test_larger_networks_are_bounded_until_the_sign_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SMALL", 0)
     network, point = two_layers(), np.array([Fraction(1, 3), Fraction(1, 10)], dtype=object)
     value = 2 * Fraction(1, 30) - Fraction(13, 30) + Fraction(1, 2)
-    clear = real_violation([[Row(((0, Fraction(1)),), (), Fraction(0))]], network, point)
+    clear = real_violation([[Row(((0, Fraction(1)),), (), Fraction(0))]], network, point, small=0)
     assert clear.low is not None
     assert clear.high is not None
     assert clear.low < value < clear.high < value + Fraction(1, 10**12)
     assert clear.holds
     assert re.fullmatch(r"0\.133333 \+- \de-1\d", str(clear))
     tie = [[Row(((0, Fraction(1)),), (), value)]]
-    assert real_violation(tie, network, point) == Violation(Fraction(0), Fraction(0))
+    assert real_violation(tie, network, point, small=0) == Violation(Fraction(0), Fraction(0))
     monkeypatch.setattr(module, "LARGEST", 0)
-    still_open = real_violation(tie, network, point)
+    still_open = real_violation(tie, network, point, small=0)
     assert still_open.holds is None
     assert still_open.as_json()["violated"] is None
     assert still_open.as_json()["low"] < 0 < still_open.as_json()["high"]

@@ -53,6 +53,7 @@ class Bracket:
         below: where `lower` comes from, None if no method gave one.
         above: the same of `upper`.
         notes: counts and reasons, for tables ("nodes": 12, "stopped": "time limit").
+        marks: (batch,) what tells the problems from others (`Problem.marks`); None where that is not said.
     """
 
     lower: Tensor
@@ -62,6 +63,7 @@ class Bracket:
     above: Side | None = None
     notes: dict[str, object] = field(default_factory=dict)
     rounding: Tensor | None = None
+    marks: tuple[int, ...] | None = None
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -82,7 +84,9 @@ class Bracket:
         """Problem k of the batch."""
         here = slice(k, k + 1)
         witness, rounding = (None if part is None else part[here] for part in (self.witness, self.rounding))
-        return replace(self, lower=self.lower[here], upper=self.upper[here], witness=witness, rounding=rounding)
+        marks = None if self.marks is None else self.marks[here]
+        lower, upper = self.lower[here], self.upper[here]
+        return replace(self, lower=lower, upper=upper, witness=witness, rounding=rounding, marks=marks)
 
     def check(self, bundle: dict | None = None) -> Bracket:
         """Returns self; raises Contradiction where lower > upper beyond the tolerance and what rounding explains."""
@@ -103,10 +107,15 @@ class Bracket:
     def meet(self, other: Bracket) -> Bracket:
         """The bracket that both support: the larger lower with its witness, the smaller upper; NaN yields to a number.
 
-        Raises Contradiction where they cross, InputError where the batches differ.
+        Raises Contradiction where they cross, InputError where they are of different problems.
         """
         if self.lower.shape != other.lower.shape:
             raise InputError(f"brackets of {len(self.lower)} and {len(other.lower)} problems cannot meet")
+        marks = self.marks or other.marks
+        if other.marks not in (None, marks):
+            first = next(i for i, (a, b) in enumerate(zip(self.marks or (), other.marks or (), strict=True)) if a != b)
+            raise InputError(f"these brackets are of different problems (at place {first} of the batch), of which none "
+                             "bounds the other; meet brackets of one network, sample, set and specification")
         better = (other.lower > self.lower) | self.lower.isnan()
         closer = (other.upper < self.upper) | self.upper.isnan()
         witness = self.witness if other.witness is None else other.witness
@@ -122,6 +131,7 @@ class Bracket:
             above=_weaker(self.above, other.above, closer),
             notes={**self.notes, **other.notes},
             rounding=_picked(self.rounding, other.rounding, better),
+            marks=marks,
         )
         return met.check({"sides": (self, other)})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from verify.errors import InputError
 from verify.goals import Aim, Goal, goal_of
 from verify.ir.graph import Network
 from verify.ir.rewrite import simplify
+from verify.ir.violation import real_violation
+from verify.marks import mark_of, marks_of
 from verify.ops.base import Interval
 from verify.rationals import Number, exact_array, round_down
 from verify.rows import violation
@@ -75,19 +78,40 @@ class Problem:
         """What a point of each case is believed to attain; x (cases, *shape) -> (cases,), rounded down to x's type.
 
         The smaller of two violations of the network as it was read, in its own precision and in float64: one that only
-        one of them has falsifies nothing. Where float64 does not hold the rows, a violation >= 0 is that of the exact
-        ones. NaN is kept.
+        one of them has falsifies nothing. Where float64 does not hold the rows, or is the network's own precision, a
+        violation >= 0 is one by the exact rows, and in real arithmetic too. NaN is kept.
         """
-        images = (self.network.unmerged or self.network)(x), self.wide.network(x.double())
+        network = self.network.unmerged or self.network
+        images = network(x), self.wide.network(x.double())
         values = [self.spec.double().violation(x.double(), y.double()) for y in images]
         least = values[0].minimum(values[1])
-        if self.spec.exact is not None:
+        if self.spec.exact is not None or network.dtype == torch.float64:
             for case in (least >= 0).logical_and(least.isfinite()).nonzero().flatten().tolist():
-                point, *outputs = (exact_array(v[case].flatten()).tolist() for v in (x, *images))
-                exact = min(violation(self.spec.disjuncts_of(case), point, y, y)[0] for y in outputs)
-                least[case] = round_down(np.array([exact], dtype=object), torch.float64)[0]
+                exact = np.array([self._exactly(case, x[case], *(y[case] for y in images))], dtype=object)
+                least[case] = round_down(exact, torch.float64)[0]
         near = least.to(x.dtype)
         return torch.where(near > least, torch.nextafter(near, torch.full_like(near, -torch.inf)), near)
+
+    def _exactly(self, case: int, *values: Tensor) -> Fraction:
+        """The least violation by the exact rows of a point (*shape), the first value, with the outputs given, and in
+        real arithmetic: that one exactly where float64 leaves its sign open, else a number below it."""
+        rows, point = self.spec.disjuncts_of(case), exact_array(values[0].flatten())
+        outputs = (exact_array(y.flatten()).tolist() for y in values[1:])
+        found = [violation(rows, point.tolist(), y, y)[0] for y in outputs]
+        real = real_violation(rows, self.wide.network.to("cpu"), point, small=0).low
+        return min(found if real is None else [*found, real])
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """Of each problem, what tells it from others: another network, set or specification; see `verify.marks`."""
+        spec = self.spec
+        tensors = [self.inputs.low, self.inputs.high, spec.output, spec.offset, spec.disjunct, spec.mask]
+        tensors += [] if spec.input is None else [spec.input]
+        tensors += [fact for fact in self.inputs.facts if isinstance(fact, Tensor)]
+        shared = [fact for fact in self.inputs.facts if not isinstance(fact, Tensor)]
+        cases = marks_of(*(part.to(self.owner.device) for part in tensors))
+        whole = torch.full((self.batch,), self.network.mark + mark_of(shared), device=cases.device)
+        return tuple(whole.scatter_add(0, self.owner, cases ^ (cases >> 31)).tolist())
 
     def select(self, index: Tensor) -> Problem:
         """The sub-batch of the cases at these positions, each a problem of its own."""

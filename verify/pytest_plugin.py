@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,7 +93,7 @@ def _decide(problem: Problem, timeout: float) -> tuple[list[Bracket], list[str]]
 
     deadline = time.monotonic() + timeout
     whole = verify.solve(problem, verify.PGD(), timeout)
-    brackets, reasons = [_one(whole, k) for k in range(problem.batch)], [""] * problem.batch
+    brackets, reasons = [whole.one(k) for k in range(problem.batch)], [""] * problem.batch
     for make in (verify.Interval, verify.CROWN, verify.AlphaCROWN, verify.BranchAndBound):
         left = [k for k, bracket in enumerate(brackets) if bracket.verdicts[0] == verify.Verdict.UNKNOWN]
         rest = deadline - time.monotonic()
@@ -106,16 +106,10 @@ def _decide(problem: Problem, timeout: float) -> tuple[list[Bracket], list[str]]
             reasons = [f"{method.name}: {refusal}" if k in left else reason for k, reason in enumerate(reasons)]
             continue
         for place, k in enumerate(left):
-            brackets[k] = brackets[k].meet(_one(found, place))
+            brackets[k] = brackets[k].meet(found.one(place))
             reasons[k] = str(found.notes.get("stopped", reasons[k]))
     plain = f"the {timeout:g} s are over" if time.monotonic() >= deadline else "the bounds leave a gap"
     return brackets, [reason or plain for reason in reasons]
-
-
-def _one(bracket: Bracket, k: int) -> Bracket:
-    """Sample k of a batch."""
-    witness = None if bracket.witness is None else bracket.witness[k : k + 1]
-    return replace(bracket, lower=bracket.lower[k : k + 1], upper=bracket.upper[k : k + 1], witness=witness)
 
 
 def _line(network: Network, x: Tensor, label: int, k: int, bracket: Bracket, reason: str) -> str:

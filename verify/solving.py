@@ -55,6 +55,7 @@ def solve(problem: Problem, method: Method, time_limit: float | None = None) -> 
         below=None if witness is None else Side(method.name, Rigour.FLOAT, "F", "the network's float evaluation"),
         above=None if answer.upper is None else Side(method.name, answer.rigour, "R", trusts),
         notes={**answer.notes, "seconds": time.perf_counter() - start},
+        marks=problem.marks,
     )
     return bracket.check({"problem": problem, "method": method})
 

@@ -20,8 +20,11 @@ from torch import Tensor
 
 from verify.deadline import check_time
 from verify.errors import InputError
+from verify.marks import mark_of, marks_of
 from verify.ops.affine import Affine
 from verify.ops.base import Op, Parameters
+
+HEAD = 1 << 16  # entries of a parameter that tell it from others
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,15 @@ class Network(BoundGraph):
             seen.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             seen.update(tensor.cpu().contiguous().numpy().tobytes())
         return seen.hexdigest()
+
+    @cached_property
+    def mark(self) -> int:
+        """A short number that tells the network as it was read from others: by its nodes and the first entries of every
+        parameter (see `verify.marks`)."""
+        if self.unmerged is not None:
+            return self.unmerged.mark
+        heads = [marks_of(t.flatten()[None, :HEAD]).tolist() for t in self.parameters.values()]
+        return mark_of((self.graph.input_shape, self.graph.nodes, heads))
 
     @cached_property
     def constants(self) -> dict[str, Tensor]:

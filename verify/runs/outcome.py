@@ -104,7 +104,7 @@ class Outcome:
                 said = Bracket(free, other.bracket.upper, above=other.bracket.above)
             else:
                 free = torch.full_like(other.bracket.upper, torch.inf)
-                said = replace(other.bracket, upper=free, above=None, notes={})
+                said = replace(other.bracket, upper=free, above=None, notes={}, marks=None)
             outcome = outcome.met(other.method or "radius", said)
             if outcome.decided:
                 outcome = replace(outcome, implied=other.eps)._with_evidence_of(other)

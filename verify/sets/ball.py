@@ -86,6 +86,10 @@ class Ball(InputSet):
     def is_box(self) -> bool:
         return self.norm == "linf"
 
+    @property
+    def facts(self) -> tuple[Any, ...]:
+        return self.center, self.eps, self.norm, self.clip
+
     def support(self, a: Tensor) -> Tensor:
         """max of a . x over the set; a (batch, rows, *shape) -> (batch, rows).
 

@@ -39,6 +39,12 @@ class InputSet(ABC):
         return False
 
     @property
+    def facts(self) -> tuple[Any, ...]:
+        """What tells the sets from others with the same hull: tensors (batch, ...), and values that all of them share.
+        """
+        return ()
+
+    @property
     def varies(self) -> Tensor:
         """The coordinates that are more than one number: their ends differ by more than the outward rounding of one
         (0.1) may make them; bool (batch, *shape). All others are constants, which nobody splits."""

@@ -48,6 +48,10 @@ class ConvexSet(InputSet):
         self._programs: dict[int, Program] = {}  # filled on first use: CVXPY takes its time to compile a problem
         self._inner: dict[int, np.ndarray] = {}
 
+    @property
+    def facts(self) -> tuple[Any, ...]:
+        return self.constrain, torch.tensor(self.cases)
+
     def support(self, a: Tensor) -> Tensor:
         """max of a . x over the set; a (batch, rows, *shape) -> (batch, rows).
 

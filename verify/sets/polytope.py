@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +77,10 @@ class Polytope(InputSet):
         fits = ((rows @ start[..., None]).squeeze(2) <= bounds - error).all(1).to(x.device)
         fits &= (self.box.project(x) == x).flatten(1).all(1)
         return torch.where(fits.reshape(-1, *[1] * (x.dim() - 1)), x, near)
+
+    @property
+    def facts(self) -> tuple[Any, ...]:
+        return self._floats[:2]
 
     def contains(self, x: Tensor) -> Tensor:
         inside = self.box.contains(x)
