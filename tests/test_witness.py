@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.cli_cases import X, certify, property_file
 from tests.nets import nets
+from tests.onnx_models import Model
 from tests.test_evaluate import overflowing, two_layers
 from verify.cli.main import run
 from verify.ir import violation as module
@@ -199,3 +200,23 @@ def test_a_model_that_cannot_be_replayed_is_no_level(here: Path, monkeypatch: py
     assert found["verdict"] == "falsified"
     assert found["witness"]["executed"]["violated"] is None
     assert "cannot replay" in found["witness"]["executed"]["reason"]
+
+
+@pytest.mark.parametrize("divisor", [0.1994, 0.224, 1.7, 3.3])
+def test_the_end_of_a_range_may_round_beyond_it(divisor: float, tmp_path: Path) -> None:
+    """2^23 (x / c - 1) changes its sign within the last float of [0, c], c written in fewer digits than it has."""
+    end = float(np.float32(divisor))
+    model = Model(1, 1)
+    share = model("Div", "x", np.float32([divisor]))
+    last = model("Gemm", share, np.float32([[2.0**23]]), np.float32([-(2.0**23)]))
+    path, prop = tmp_path / "net.onnx", tmp_path / "p.vnnlib"
+    path.write_bytes(model.proto(last).SerializeToString())
+    for written in (repr(end), f"{end:.15g}"):
+        prop.write_text(
+            "(declare-const X_0 Real)\n(declare-const Y_0 Real)\n(assert (>= X_0 0))\n"
+            f"(assert (<= X_0 {written}))\n(assert (>= Y_0 -0.125))\n"
+        )
+        found = decide(path, prop, homes_of("pgd"), 60)
+        assert found.answer is Answer.SAT
+        assert found.witness is not None
+        assert 0 <= found.witness.point[0] <= Fraction(written)

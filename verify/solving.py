@@ -96,7 +96,8 @@ def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | N
         best[better] = x[better]
     lower = problem.reduce(value)
     winner = _winners(problem, value, lower)
-    exact = least_violation(problem.select(winner), best[winner])
+    chosen = problem.select(winner)
+    exact = least_violation(chosen, *chosen.inputs.origins(best[winner]))
     return lower, best[winner], (lower.double() - exact).clamp(min=0).nan_to_num(torch.inf)
 
 

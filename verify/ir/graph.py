@@ -97,10 +97,11 @@ class Graph:
 
 @dataclass(frozen=True, eq=False)
 class BoundGraph:
-    """A graph with tensors for its parameters; differentiable in them."""
+    """A graph with tensors for its parameters; differentiable in them. `floats` is its type where there are none."""
 
     graph: Graph
     parameters: dict[str, Tensor] = field(repr=False)
+    floats: torch.dtype = field(default=torch.float32, repr=False, kw_only=True)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -120,9 +121,9 @@ class BoundGraph:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """The floating type of the parameters (float32 for a network without any)."""
+        """The floating type of the parameters, or of a network without any."""
         kinds = {t.dtype for t in self.parameters.values() if t.is_floating_point()}
-        return kinds.pop() if len(kinds) == 1 else torch.float32
+        return kinds.pop() if len(kinds) == 1 else self.floats
 
     @cached_property
     def device(self) -> torch.device:
@@ -216,9 +217,10 @@ class Network(BoundGraph):
     def to(self, device: torch.device | str) -> Network:
         """The same network with its parameters on another device."""
         moved = {name: t.to(device) for name, t in self.parameters.items()}
-        return Network(self.graph, moved, None if self.unmerged is None else self.unmerged.to(device), self.source)
+        return Network(self.graph, moved, None if self.unmerged is None else self.unmerged.to(device), self.source,
+                       floats=self.floats)
 
     def double(self) -> Network:
         """The same network in float64."""
         wide = {name: t.double() if t.is_floating_point() else t for name, t in self.parameters.items()}
-        return Network(self.graph, wide)
+        return Network(self.graph, wide, floats=torch.float64)

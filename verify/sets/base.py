@@ -68,7 +68,14 @@ class InputSet(ABC):
 
     @abstractmethod
     def contains(self, x: Tensor) -> Tensor:
-        """Exact membership of float points, as decided in rationals; x (batch, *shape) -> bool (batch,)."""
+        """Whether points are what a member rounds to, as decided in rationals; x (batch, *shape) -> bool (batch,)."""
+
+    def origins(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Ends (low, high) float64, (batch, *shape) each, of a box around a member in rationals that rounds to x.
+
+        By default x itself.
+        """
+        return x.double(), x.double()
 
     @abstractmethod
     def select(self, index: Tensor) -> InputSet:

@@ -15,8 +15,8 @@ class Box(InputSet):
     """{x : low <= x <= high}; low, high (batch, *shape), float tensors or object arrays of rationals.
 
     Rationals are kept: membership is decided on them, and the float hull is rounded outward. A coordinate with
-    low == high is allowed. Raises InputError where low > high or a bound is not finite. `inner` (low, high) are the
-    least and the largest member floats.
+    low == high is allowed. Raises InputError where low > high or a bound is not finite. A float is a member where it is
+    what a rational member rounds to, as runtimes read decimals; `inner` (low, high) are the least and the largest such.
     """
 
     def __init__(self, low: Tensor | np.ndarray, high: Tensor | np.ndarray, dtype: torch.dtype = torch.float32):
@@ -27,7 +27,7 @@ class Box(InputSet):
         self.high = round_up(high, dtype) if isinstance(high, np.ndarray) else high
         if not bool(torch.isfinite(self.low).all() and torch.isfinite(self.high).all()):
             raise InputError("a box has a bound that is not finite; bound every input coordinate")
-        self.inner = self._rounded_inward(self.low.dtype)
+        self.inner = self._nearest(self.low.dtype)
         if self._exact is None:
             bad = (self.low > self.high).cpu().numpy()
         else:
@@ -61,14 +61,14 @@ class Box(InputSet):
         return torch.minimum(torch.maximum(x, low), high)
 
     def contains(self, x: Tensor) -> Tensor:
-        # x >= low in rationals iff x >= the smallest float at or above low
-        low, high = self.inner if x.dtype == self.low.dtype else self._rounded_inward(x.dtype)
+        # rounding keeps the order
+        low, high = self.inner if x.dtype == self.low.dtype else self._nearest(x.dtype)
         return ((x >= low) & (x <= high)).flatten(1).all(1)
 
     def preimage(self, x: Tensor) -> np.ndarray:
         """The members of X_R whose rounding the members x are, (batch, *shape) object array of rationals.
 
-        It is x itself, except where no float lies in the range of a coordinate.
+        It is x itself, except in coordinates where x lies beyond the end that rounds to it.
         """
         point = exact_array(x)
         if self._exact is None:
@@ -101,11 +101,16 @@ class Box(InputSet):
         size = self.low[0].numel()
         return np.zeros((0, size)), np.zeros(0)
 
-    def _rounded_inward(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The least and the largest float in each range; where there is none, the float that `low` rounds to, twice."""
+    def origins(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self._exact is None:
+            return super().origins(x)
+        ends = [[way(end, torch.float64).to(x.device) for end in self._exact] for way in (round_down, round_up)]
+        (low, high), (low_up, high_up) = ends
+        return x.double().clamp(low, high), x.double().clamp(low_up, high_up)
+
+    def _nearest(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The floats that the ends round to, by way of float64."""
         if self._exact is None:
             return self.low, self.high
-        low, high = round_up(self._exact[0], dtype), round_down(self._exact[1], dtype)
-        nearest = torch.from_numpy(self._exact[0].astype(np.float64)).to(dtype)
-        inner = torch.where(low > high, nearest, low), torch.where(low > high, nearest, high)
-        return inner[0].to(self.low.device), inner[1].to(self.low.device)
+        low, high = (torch.from_numpy(end.astype(np.float64)).to(self.low.device, dtype) for end in self._exact)
+        return low, high

@@ -139,6 +139,9 @@ class ConvexSet(InputSet):
         point = np.asarray(box.preimage(x)).astype(np.float64).ravel()
         return self._program(case).excess(point) <= 0
 
+    def origins(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.box.origins(x)
+
     def select(self, index: Tensor) -> ConvexSet:
         return ConvexSet(self.box.select(index), self.constrain, [self.cases[i] for i in index.tolist()])
 

@@ -92,6 +92,9 @@ class Polytope(InputSet):
                 inside[case] &= value <= bound
         return inside
 
+    def origins(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.box.origins(x)
+
     def select(self, index: Tensor) -> Polytope:
         picked = index.cpu().numpy()
         return Polytope(self.box.select(index), self.rows[picked], self.bounds[picked])

@@ -69,16 +69,16 @@ def case_bounds(problem: Problem) -> Tensor:
     return wide.spec.aggregate(_enclosed_rows(wide, Box(wide.inputs.low, wide.inputs.high), wide.spec))
 
 
-def least_violation(problem: Problem, x: Tensor) -> Tensor:
-    """Lower bounds in real arithmetic of violation_i(x_i, h(x_i)), h the network as it was read, float64 (cases,); x
-    (cases, *shape).
+def least_violation(problem: Problem, low: Tensor, high: Tensor) -> Tensor:
+    """Lower bounds in real arithmetic of violation_i(x, h(x)) at low_i <= x <= high_i (cases, *shape), h the network as
+    it was read, float64 (cases,).
 
-    Sound because they are interval bounds of a point from the other side; trusts what `Rounding` does.
+    Sound because they are interval bounds from the other side; trusts what `Rounding` does.
     """
     wide, spec = problem.wide.merged, problem.wide.spec
     moved = None if spec.input is None else -spec.input
     turned = Specification(-spec.output, -spec.offset, spec.disjunct, spec.mask, moved)
-    return spec.aggregate(-_enclosed_rows(wide, Box(x.double(), x.double()), turned))
+    return spec.aggregate(-_enclosed_rows(wide, Box(low, high), turned))
 
 
 def _enclosed_rows(problem: Problem, inputs: Box, spec: Specification) -> Tensor:

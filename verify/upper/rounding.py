@@ -63,8 +63,7 @@ class Rounding:
     def of(cls, network: BoundGraph, inputs: Interval) -> Rounding | None:
         """The terms over these boxes of inputs, with the input seen; None for what is not a network in float64: of its
         bounds nothing is claimed."""
-        kinds = {inputs.low.dtype} | {t.dtype for t in network.parameters.values() if t.is_floating_point()}
-        if not isinstance(network, Network) or kinds != {torch.float64}:
+        if not isinstance(network, Network) or network.dtype != torch.float64:
             return None
         rounding = cls(network)
         rounding.sizes[network.graph.input] = _size(inputs)
