@@ -34,7 +34,8 @@ class Problem:
     """A batch of problems over one network, each a list of cases.
 
     Args:
-        network: h, on the device where the problem is to be solved.
+        network: h, on the device where the problem is to be solved; of one with a head its `logits`, since a head
+            keeps the sign of every comparison of two outputs. Values are then those of the logits.
         inputs: X_i of every case, a batch of sets.
         spec: the violation of every case.
         owner: (cases,) long, the problem that a case belongs to, ascending.
@@ -54,6 +55,12 @@ class Problem:
         if self.spec.output.shape[2] != self.network.outputs:
             speaks, has = self.spec.output.shape[2], self.network.outputs
             raise InputError(f"the specification speaks of {speaks} outputs but the network has {has}; check the file")
+        if self.network.logits is not self.network:
+            if not _compares(self.spec):
+                raise InputError(f"the network ends in a {self.network.head}, and only the order of its outputs is "
+                                 "known here; ask which output is the largest, or leave that layer out and ask about "
+                                 "the logits")
+            object.__setattr__(self, "network", self.network.logits)
 
     @property
     def cases(self) -> int:
@@ -133,6 +140,17 @@ class Problem:
         )
 
 
+def _compares(spec: Specification) -> bool:
+    """Whether every row says no more than which of two outputs is the larger: a (y_i - y_j), a > 0."""
+    if spec.exact is not None:
+        return all(row.is_comparison for case in spec.exact for disjunct in case for row in disjunct)
+    rows = spec.wide or spec
+    opposite = rows.output.amax(2) == -rows.output.amin(2)
+    pairs = opposite & (rows.output.count_nonzero(2) == 2) & (rows.offset == 0)
+    alone = torch.ones_like(pairs) if rows.input is None else ~rows.input.any(2)
+    return bool((pairs & alone | ~rows.mask).all())
+
+
 def robustness(
     network: Network,
     x: Tensor,
@@ -150,7 +168,7 @@ def robustness(
     """Does the answer to each sample stay in its ball? For classes, v* is the largest wrong-class margin h_j - h_y.
 
     Of one output that tells two classes apart, class 1 is predicted where it is above a threshold, and v* is how far
-    the output comes to the other side.
+    the output comes to the other side. Where the network ends in a softmax, margins are those of the logits.
 
     Args:
         network: from `verify.load` or `verify.trace`.

@@ -131,4 +131,4 @@ def _class(network: Network, x: Tensor) -> int | None:
     from verify.goals import goal_of
 
     with torch.no_grad():
-        return goal_of(network).classes(network(x.to(device=network.device, dtype=network.dtype)))[0]
+        return goal_of(network).classes(network.logits(x.to(device=network.device, dtype=network.dtype)))[0]

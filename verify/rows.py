@@ -29,6 +29,12 @@ class Row:
             bound = index, c.numerator > 0, value
         object.__setattr__(self, "bound", bound)
 
+    @property
+    def is_comparison(self) -> bool:
+        """Whether it says no more than which of two outputs is the larger: a (y_i - y_j), a > 0."""
+        coefficients = [c for _, c in self.output if c]
+        return len(coefficients) == 2 and not sum(coefficients) and not self.input and not self.offset
+
     def value(self, x: Sequence[Fraction], y: Sequence[Fraction]) -> Fraction:
         """output . y + input . x - offset."""
         return self.reach(x, y, y)[0]

@@ -9,20 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from verify.ir import aten_assign, aten_linear, aten_ops, aten_reduce, aten_resize, aten_shapes, aten_where
+from verify.ir import aten_assign, aten_heads, aten_linear, aten_ops, aten_reduce, aten_resize, aten_shapes, aten_where
 from verify.ir.aten import COMPARING, OPS, Constant, Context
 from verify.ir.aten_layout import Value
 from verify.ir.aten_where import JUMPS, Comparison
 
-TRANSLATIONS = (aten_assign, aten_linear, aten_ops, aten_reduce, aten_resize, aten_shapes, aten_where)  # they fill OPS
+TRANSLATIONS = (  # they fill OPS
+    aten_assign, aten_heads, aten_linear, aten_ops, aten_reduce, aten_resize, aten_shapes, aten_where,
+)
 
 VARYING = ("divides by a deviation that varies with the input, and products of varying tensors are outside the IR; "
            "use batch normalisation with running statistics")
-LOGITS = ("is outside the operator families of the IR; as the last layer leave it out, since it keeps the order of the "
-          "logits: verdicts on classes are the same")
 REASONS = {
-    "aten._softmax.default": LOGITS,
-    "aten._log_softmax.default": LOGITS,
     "aten.native_dropout.default": "drops entries at random; export the module in eval mode, and call F.dropout with "
                                    "training=self.training",
     "aten._native_batch_norm_legit_functional.default": "is a training operator; export the module in eval mode",

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedOp, VerifyError
 from verify.ir.graph import Graph, Network, Node
+from verify.ir.head import Head
 from verify.ops.base import Op
+from verify.ops.shape_ops import Reshape
+
+
+@dataclass(frozen=True)
+class End:
+    """What a head makes of the value `below`; `refusal` is why nothing but the network's output may be that."""
+
+    below: str
+    head: Head
+    refusal: UnsupportedOp
 
 
 class GraphBuilder:
@@ -20,6 +33,7 @@ class GraphBuilder:
         self.nodes: list[Node] = []
         self.parameters: dict[str, Tensor] = {}
         self.shapes: dict[str, tuple[int, ...]] = {input_name: input_shape}
+        self.ends: dict[str, End] = {}
 
     def parameter(self, name: str, value: Tensor) -> str:
         """Stores a parameter under this name, or a numbered one if another value has it; returns the name."""
@@ -31,11 +45,14 @@ class GraphBuilder:
         return unique
 
     def add(self, name: str, op: Op, inputs: tuple[str, ...], parameters: tuple[str, ...] = ()) -> str:
-        """Appends a node and returns its name (made unique). Raises UnsupportedOp where its shapes do not fit."""
-        unique, count = name, 1
-        while unique in self.shapes:
-            count += 1
-            unique = f"{name}_{count}"
+        """Appends a node and returns its name (made unique). Raises UnsupportedOp where its shapes do not fit, and
+        where it computes with what a head makes."""
+        end = next((self.ends[i] for i in inputs if i in self.ends), None)
+        if end is not None:
+            if not isinstance(op, Reshape):
+                raise end.refusal
+            return self.end(name, replace(end, below=self.add(name, op, (end.below,))))
+        unique = self._unique(name)
         values = tuple(self.parameters[p] for p in parameters)
         samples = [torch.zeros((1, *self.shapes[i]), dtype=self.dtype) for i in inputs]
         try:
@@ -50,8 +67,25 @@ class GraphBuilder:
         self.shapes[unique] = shape
         return unique
 
+    def end(self, name: str, end: End) -> str:
+        """Names what a head makes of a value, as `add` names a node. Raises UnsupportedOp above another head."""
+        if end.below in self.ends:
+            raise self.ends[end.below].refusal
+        unique = self._unique(name)
+        self.ends[unique], self.shapes[unique] = end, self.shapes[end.below]
+        return unique
+
+    def _unique(self, name: str) -> str:
+        unique, count = name, 1
+        while unique in self.shapes:
+            count += 1
+            unique = f"{name}_{count}"
+        return unique
+
     def finish(self, output: str) -> Network:
         """The frozen network of the nodes that `output` depends on."""
+        if output in self.ends:
+            return replace(self.finish(self.ends[output].below), head=self.ends[output].head)
         needed = {output}
         kept: list[Node] = []
         for node in reversed(self.nodes):

@@ -53,6 +53,7 @@ def exact_value(network: Network, point: np.ndarray) -> np.ndarray:
 
     Raises UnsupportedMethod, naming the node, where an op has no rational values, or values beyond all floats.
     """
+    _check_bare(network)
     values = {network.graph.input: point}
     for node, p in network.walk():
         low, high = node.op.enclose(p, *(values[name] for name in node.inputs))
@@ -73,6 +74,7 @@ def bounded_value(network: Network, point: np.ndarray) -> tuple[np.ndarray, np.n
     Sound because each op's error is bounded as its function here says; trusts that the library's float64 products
     are direct sums that keep subnormals, and its smooth functions to a few ulps.
     """
+    _check_bare(network)
     network = network.double().to("cpu")
     near = torch.from_numpy(point.astype(np.float64))
     values = {network.graph.input: (near[None], round_up(abs(point - exact_array(near)), torch.float64)[None])}
@@ -84,6 +86,11 @@ def bounded_value(network: Network, point: np.ndarray) -> tuple[np.ndarray, np.n
             values[node.name] = found
     value, error = (exact_array(part[0]) for part in values[network.graph.output])
     return value - error, value + error
+
+
+def _check_bare(network: Network) -> None:
+    if network.logits is not network:
+        raise UnsupportedMethod(f"the {network.head} at the end of the network has irrational values")
 
 
 def _apply(name: str, op: Op, p: Parameters, xs: list[Rounded]) -> Rounded:

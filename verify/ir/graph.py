@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from verify.deadline import check_time
 from verify.errors import InputError
+from verify.ir.head import Head
 from verify.marks import mark_of, marks_of
 from verify.ops.affine import Affine
 from verify.ops.base import Op, Parameters
@@ -166,21 +167,38 @@ class Network(BoundGraph):
     """A graph with its own copies of the parameters: finite, hashed, never differentiated.
 
     `unmerged` is the network as it was read, where this one came of rewrites: proofs and replays speak of that.
-    `source` is what it was read from, if that does not change: verdicts are held against it.
+    `source` is what it was read from, if that does not change: verdicts are held against it. `head` is a last layer
+    that keeps the order of the logits; the graph ends before it, and so do calls where the network is `bare`.
     """
 
     unmerged: Network | None = field(default=None, repr=False)
     source: Source | None = field(default=None, repr=False)
+    head: Head | None = None
+    bare: bool = False
 
     def __post_init__(self) -> None:
         for name, tensor in self.parameters.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise InputError(f"parameter {name} has a value that is not finite; mend or retrain the model")
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """Outputs (batch, *output_shape) of inputs (batch, *input_shape), those of the head where it has one."""
+        y = super().__call__(x)
+        return y if self.head is None or self.bare else self.head(y)
+
+    @cached_property
+    def logits(self) -> Network:
+        """The network without its head; itself where it has none."""
+        if self.head is None or self.bare:
+            return self
+        return replace(self, unmerged=None if self.unmerged is None else self.unmerged.logits, bare=True)
+
     @cached_property
     def digest(self) -> str:
         """sha256 over the structure and the raw little-endian weights."""
-        seen = hashlib.sha256(repr((self.graph.input, self.graph.input_shape, self.graph.output)).encode())
+        ends = self.graph.input, self.graph.input_shape, self.graph.output
+        ends = ends if self.head is None else (*ends, self.head)
+        seen = hashlib.sha256(repr(ends).encode())
         for node in self.graph.nodes:
             seen.update(repr(node).encode())
         for name, tensor in self.parameters.items():
@@ -217,10 +235,9 @@ class Network(BoundGraph):
     def to(self, device: torch.device | str) -> Network:
         """The same network with its parameters on another device."""
         moved = {name: t.to(device) for name, t in self.parameters.items()}
-        return Network(self.graph, moved, None if self.unmerged is None else self.unmerged.to(device), self.source,
-                       floats=self.floats)
+        return replace(self, parameters=moved, unmerged=None if self.unmerged is None else self.unmerged.to(device))
 
     def double(self) -> Network:
         """The same network in float64."""
         wide = {name: t.double() if t.is_floating_point() else t for name, t in self.parameters.items()}
-        return Network(self.graph, wide, floats=torch.float64)
+        return replace(self, parameters=wide, unmerged=None, source=None, floats=torch.float64)

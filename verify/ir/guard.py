@@ -106,20 +106,19 @@ def compare(network: Network, x: Tensor) -> str:
     return ""
 
 
-def agree(network: BoundGraph, source: Source, x: Tensor) -> None:
+def agree(network: Network, source: Source, x: Tensor) -> None:
     """Raises InputError, naming the first node whose value differs, where a network and what it was read from differ at
-    any of these points (points, *shape) by more than rounding.
+    any of these points (points, *shape) by more than rounding. Outputs are those of the head where there is one.
 
     It finds a wrong reading, and proves no right one: what no point shows is not seen.
     """
     x = x.detach().cpu().to(network.dtype)
     theirs = source.outputs(x.flatten(1).numpy())
     ours, least = _values(network, x, torch.float64), _values(network, x, torch.float32)
-    mine = ours[network.graph.output].reshape(len(x), -1)
+    mine, single = (_outputs(network, values).reshape(len(x), -1).double() for values in (ours, least))
     if theirs.shape != mine.shape:
         _refuse(network, source, x[:1], f"has {mine.shape[1]} outputs as read, and {theirs.shape[1]} as run")
     other = torch.from_numpy(theirs.astype(np.float64))
-    single = least[network.graph.output].reshape(len(x), -1).double()
     seen = mine.isfinite().all(1) & single.isfinite().all(1)
     usable = mine.isfinite().all(1) if network.dtype == torch.float64 else seen  # where both overflow nothing compares
     size = mine.abs().amax(1) + 1e-2 * torch.stack([v.abs().reshape(len(x), -1).amax(1) for v in ours.values()]).amax(0)
@@ -144,6 +143,12 @@ def _values(network: BoundGraph, x: Tensor, dtype: torch.dtype) -> dict[str, Ten
         for node, p in BoundGraph(network.graph, wide).walk():
             values[node.name] = node.op.forward(p, *(values[name] for name in node.inputs))
     return values
+
+
+def _outputs(network: Network, values: dict[str, Tensor]) -> Tensor:
+    """What the source gives where the network's values are these."""
+    logits = values[network.graph.output]
+    return logits if network.head is None else network.head(logits)
 
 
 def _refuse(network: BoundGraph, source: Source, x: Tensor, told: str) -> NoReturn:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from verify.errors import UnsupportedOp
-from verify.ir.builder import GraphBuilder
+from verify.ir.builder import End, GraphBuilder
 from verify.ir.graph import Network
+from verify.ir.head import Head
 from verify.ops import BatchNorm, Conv, Linear, Op, ReLU, Reshape
 
 
@@ -139,6 +140,17 @@ def _flatten(chain: Chain, module: nn.Flatten, prefix: str) -> bool:
     if (module.start_dim, module.end_dim) != (1, -1) or len(chain.shape) == 1:
         return False
     chain.add("view", Reshape((prod(chain.shape),)), {})
+    return True
+
+
+@layer(nn.Softmax)
+@layer(nn.LogSoftmax)
+def _softmax(chain: Chain, module: nn.Softmax | nn.LogSoftmax, prefix: str) -> bool:
+    if module.dim not in (1, -1) or len(chain.shape) != 1:
+        return False
+    kind, head = ("_log_softmax", Head(True)) if type(module) is nn.LogSoftmax else ("_softmax", Head(False))
+    end = End(chain.value, head, UnsupportedOp(f"{prefix} is not the last layer"))
+    chain.value = chain.builder.end(chain.name(kind), end)
     return True
 
 

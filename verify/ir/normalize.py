@@ -39,7 +39,8 @@ def normalized(network: Network, mean: Sequence[Fraction], std: Sequence[Fractio
     )
     unmerged = None if network.unmerged is None else normalized(network.unmerged, mean, std)
     whole = replace(graph, input=names[0], nodes=(*front, *graph.nodes))
-    return Network(whole, {**constants, **network.parameters}, unmerged)
+    parameters = {**constants, **network.parameters}
+    return replace(network, graph=whole, parameters=parameters, unmerged=unmerged, source=None)
 
 
 def _column(values: Sequence[Fraction], network: Network) -> torch.Tensor:

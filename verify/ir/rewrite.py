@@ -26,7 +26,8 @@ def simplify(network: Network) -> Network:
     rewritten: BoundGraph = network
     for rule in (merge_equal_arguments, merge_reshapes, drop_identities, fold_into_layers):
         rewritten = rule(rewritten)
-    return Network(rewritten.graph, rewritten.parameters, network.unmerged or network, floats=network.floats)
+    unmerged = network.unmerged or network
+    return replace(network, graph=rewritten.graph, parameters=rewritten.parameters, unmerged=unmerged, source=None)
 
 
 def merge_equal_arguments(net: BoundGraph) -> BoundGraph:

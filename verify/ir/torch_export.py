@@ -57,10 +57,13 @@ def trace_graph(module: nn.Module, example: Tensor) -> tuple[Graph, dict[str, Te
         graph.bind(constants | dict(module.named_parameters()) | dict(module.named_buffers()))
 
     `constants` are what the module does not train: index maps, numbers, values computed from buffers, on the example's
-    device. Raises UnsupportedOp also where a parameter enters only through a computed copy of it, as that copy would
-    not follow the training.
+    device. Raises UnsupportedOp also for a softmax at the end, and where a parameter enters only through a computed
+    copy of it, as that copy would not follow the training.
     """
     network, copies = _translate(_export(module, example))
+    if network.head is not None:
+        raise UnsupportedOp(f"the module ends in a {network.head}, and losses are computed from the logits; leave its "
+                            "last layer out for training")
     state = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
     for name in network.graph.parameter_names:
         if name in copies:

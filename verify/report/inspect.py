@@ -32,7 +32,8 @@ def node_lines(network: Network) -> list[str]:
     weights = sum(network.parameters[name].numel() for name in graph.parameter_names)
     neurons = sum(prod(node.shape) for node, _ in nonlinear(network))
     counts = f"{len(graph.nodes)} nodes, {weights} parameter values, {neurons} nonlinear neurons"
-    return [*_aligned(rows), "", f"{counts}; the output is {graph.output}"]
+    end = "the output is" if network.head is None else f"the output is the {network.head} of"
+    return [*_aligned(rows), "", f"{counts}; {end} {graph.output}"]
 
 
 def unstable_lines(problem: Problem) -> list[str]:

@@ -24,6 +24,7 @@ from verify.bracket import Bracket
 from verify.errors import Contradiction, InputError, UnsupportedOp, VerifyError
 from verify.ir.graph import Network
 from verify.ir.original import original
+from verify.problem import from_vnnlib
 from verify.runs.claims import SAT, UNSAT, Claim, read_claims, read_point
 from verify.runs.decide import Answer, decide, read_network
 from verify.runs.files import write_whole
@@ -186,10 +187,11 @@ def replayed(claim: Claim, file: Path, read: Callable[[Path], Network]) -> Findi
     points += members(asked, x)
     if points:
         try:
-            network = read(model.model)
-            witness = property_witness(asked, network.unmerged or network, points, x, y)
-        except UnsupportedOp as refusal:
-            witness = property_witness(asked, str(refusal), points, x, y)
+            network = from_vnnlib(read(model.model), asked).network
+            known: Network | str = network.unmerged or network
+        except (InputError, UnsupportedOp) as refusal:
+            known = str(refusal)
+        witness = property_witness(asked, known, points, x, y)
         if witness.executed.holds:
             return Finding(Status.CONFIRMED, witness.remark, "replay", witness=witness)
         what = f"its witness does not stand the replay: {witness}"

@@ -39,7 +39,7 @@ class Answer(StrEnum):
 class Decision:
     """The answer, why it is not more than that, the method that decided, and for sat the witness, whose `levels` say
     where it violates: F always, R where that was computed and is so. For unsat the proof, if one was asked for; it has
-    no certificate where none was found. `warnings` are those of the property."""
+    no certificate where none was found. `warnings` are those of the property, and what to know of its values."""
 
     answer: Answer
     reason: str = ""
@@ -94,7 +94,8 @@ def decide(
     try:
         found = _first(model, asked, problem, homes, limit, tell, proof)
         reason = found.reason if asked.cases else "no input is allowed"
-        return replace(found, reason=reason, warnings=asked.warnings)
+        notes = () if network.head is None else (network.head.note,)
+        return replace(found, reason=reason, warnings=(*asked.warnings, *notes))
     except Contradiction as crossing:
         raise of_property(crossing, problem, model, prop, bundles) from crossing
 

@@ -82,9 +82,12 @@ class Call:
             self.refuse(f"names axis {axis} of a tensor of rank {rank}")
         return axis % rank
 
-    def refuse(self, reason: str, remedy: str = "rewrite this part of the model and export it again") -> NoReturn:
+    def refusal(self, reason: str, remedy: str = "rewrite this part of the model and export it again") -> UnsupportedOp:
         shapes = ", ".join(str(i.shape) for i in self.inputs if i is not None) or "()"
-        raise UnsupportedOp(f"node {self.name} ({self.op}, inputs of shape {shapes}) {reason}; {remedy}")
+        return UnsupportedOp(f"node {self.name} ({self.op}, inputs of shape {shapes}) {reason}; {remedy}")
+
+    def refuse(self, reason: str, remedy: str = "rewrite this part of the model and export it again") -> NoReturn:
+        raise self.refusal(reason, remedy)
 
     def refuse_batch(self) -> NoReturn:
         self.refuse("works along the batch axis, so a batch would mean something else than its samples one by one",
