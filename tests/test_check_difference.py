@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.check_models import Canonical, same, sample_model
+from tests.check_models import Canonical, same, sample_model, whole
 from tests.onnx_models import chain, integers, load, numbers
-from verify.check.onnx import difference, read
+from verify.check.onnx import difference
 from verify.proof.export import exported
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
@@ -29,7 +29,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "eps": ({"eps": 1e-4}, "differ in their eps"),
 }
 def canonical(**changes: Any) -> Canonical:
-    return read(sample_model(**changes).SerializeToString())
+    return whole(sample_model(**changes).SerializeToString())
 
 
 def test_the_sample_is_the_same_to_both_readers():
@@ -103,7 +103,7 @@ def test_a_float64_copy_is_another_network():
 
 def test_zeros_of_either_sign_are_different_bits():
     weights = [np.array([[zero, 1], [1, 2]], np.float32) for zero in (0.0, -0.0)]
-    first, second = (read(chain(1, 2, steps=[("MatMul", "x", w)]).SerializeToString()) for w in weights)
+    first, second = (whole(chain(1, 2, steps=[("MatMul", "x", w)]).SerializeToString()) for w in weights)
     assert "weight" in (difference(*first, *second) or "")
 
 
@@ -131,10 +131,10 @@ def test_names_order_and_layout_do_not_matter():
 
 
 def test_networks_of_other_inputs_or_outputs_differ():
-    small, large = (read(chain(1, n, steps=[("Relu",)]).SerializeToString()) for n in (3, 4))
+    small, large = (whole(chain(1, n, steps=[("Relu",)]).SerializeToString()) for n in (3, 4))
     assert difference(*small, *large) == "the first network has 3 inputs and the second 4"
-    some, more = (read(chain(1, 3, steps=[("Relu",), *extra]).SerializeToString()) for extra in ([], [("Abs",)]))
+    some, more = (whole(chain(1, 3, steps=[("Relu",), *extra]).SerializeToString()) for extra in ([], [("Abs",)]))
     assert "more" in (difference(*some, *more) or "")
-    ends = [read(chain(1, 3, steps=[("Relu",), ("Gather", "x", integers(i), {"axis": 1})]).SerializeToString())
+    ends = [whole(chain(1, 3, steps=[("Relu",), ("Gather", "x", integers(i), {"axis": 1})]).SerializeToString())
             for i in (0, 1)]
     assert difference(*ends[0], *ends[1]) == "the outputs are different entries"

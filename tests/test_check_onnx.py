@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.check_models import runs, same, why
+from tests.check_models import runs, same, whole, why
 from tests.helpers import SHARED, needs_shared
 from tests.onnx_models import Model, chain, integers, load, numbers, ops
 from tests.test_onnx_ops import CASES, axes
-from verify.check.onnx import difference, read
+from verify.check.onnx import difference
 from verify.ir.load import load as load_file
 from verify.proof.export import exported
 
@@ -97,7 +97,7 @@ def test_pooling(data: st.DataObject):
     if "Scale" not in ops(load(proto)):
         same(proto)
     else:
-        runs(proto, read(proto.SerializeToString()))
+        runs(proto, whole(proto.SerializeToString()))
 
 
 def test_sums_of_values_and_splits():
@@ -211,7 +211,7 @@ def test_published_networks_are_the_same_to_both_readers(family: str):
     paths = sorted((SHARED / "vnncomp" / family / "onnx").iterdir())
     assert paths
     for path in paths:
-        header, arrays = read(path.read_bytes())
+        header, arrays = whole(path.read_bytes())
         assert difference(*exported(load_file(path)), header, arrays) is None, path.name
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         if path in (paths[0], paths[-1]):

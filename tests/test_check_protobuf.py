@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 import verify.check.onnx as reader
-from tests.check_models import sample_model, why
+from tests.check_models import sample_model, whole, why
 from tests.checked import FLOATS
 from tests.onnx_models import Model, chain, integers
 from verify.check.network import build
-from verify.check.onnx import Unreadable, difference, read
+from verify.check.onnx import Unreadable, difference
 
 
 def test_models_of_another_form_are_unreadable():
@@ -55,7 +55,7 @@ def test_nothing_grows_beyond_its_limits(monkeypatch: pytest.MonkeyPatch):
     assert "4 bytes" in why(model.proto(model("MatMul", "x", "w")))
     monkeypatch.setattr(reader, "LARGEST", 1 << 20)
     with pytest.raises(Unreadable, match="more than 1048576 bytes"):
-        read(gzip.compress(bytes(1 << 24)))
+        whole(gzip.compress(bytes(1 << 24)))
 
 
 VALID = sample_model().SerializeToString()
@@ -65,7 +65,7 @@ def unharmed(data: bytes) -> None:
     """Read, or Unreadable in one sentence."""
     why = ""
     try:
-        build(FLOATS, *read(data))
+        build(FLOATS, *whole(data))
     except Unreadable as refusal:
         why = str(refusal)
     assert "\n" not in why
@@ -75,7 +75,7 @@ def unharmed(data: bytes) -> None:
 @settings(max_examples=300)
 def test_random_bytes_are_unreadable(data: bytes):
     with pytest.raises(Unreadable):
-        read(data)
+        whole(data)
     unharmed(b"\x1f\x8b" + data)
 
 
@@ -83,7 +83,7 @@ def test_random_bytes_are_unreadable(data: bytes):
 @settings(max_examples=200, deadline=2000)
 def test_truncated_models_are_unreadable(length: int):
     with pytest.raises(Unreadable):
-        read(VALID[:length])
+        whole(VALID[:length])
     unharmed(gzip.compress(VALID)[: length // 2])
 
 
@@ -98,4 +98,4 @@ def test_mutated_models_never_raise_anything_else(changes: list[tuple[int, int]]
 
 
 def test_gzipped_models_are_read():
-    assert difference(*read(gzip.compress(VALID)), *read(VALID)) is None
+    assert difference(*whole(gzip.compress(VALID)), *whole(VALID)) is None

@@ -68,7 +68,7 @@ def check(
                 claim=tuple(map(str, certificate.cases[:CASES])),
             )
             if model is not None:
-                report = replace(report, uncompared=certificate.compare(model))
+                report = replace(report, uncompared=certificate.compare(model, report.level))
             for each in ("F", "R") if report.level == "F" else ("R",):
                 margin = certificate.proof.margin(Level(Arithmetic(exact), each == "F", tick))
                 report = replace(report, margins={**report.margins, each: margin})
@@ -108,15 +108,21 @@ class Certificate:
         return cls(header["level"], header, arrays, network, cases, found, proof)
 
 
-    def compare(self, model: bytes) -> str:
-        """Why a model file cannot be compared, or "". Rejects one that holds another network."""
+    def compare(self, model: bytes, level: str) -> str:
+        """Why a model file cannot be compared, or "". Rejects one that holds another network, and one that ends in a
+        softmax where the claim asks for more than the order of its inputs (see FORMAT.md)."""
         try:
-            other = read_onnx(model)
+            *other, head = read_onnx(model)
         except Unreadable as why:
             return str(why)
         found = difference(self.header["network"], self.arrays, *other)
         if found is not None:
             raise Rejected(f"the model is another network: {found}")
+        if head and level == "F":
+            raise Rejected(f"the model ends in a {head}, whose float32 values may be equal where its inputs are not")
+        if head and not all(rows.compares for case in self.cases for rows in case.disjuncts):
+            raise Rejected(f"the model ends in a {head}, which keeps no more than the order of its inputs, and the "
+                           "claim has a row that is no comparison of two outputs")
         return ""
 
 

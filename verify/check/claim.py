@@ -26,6 +26,12 @@ class Rows:
     input: np.ndarray | None
     offset: np.ndarray
 
+    @property
+    def compares(self) -> bool:
+        """Whether every row says no more than which of two outputs is the larger: a (y_i - y_j), a > 0."""
+        pairs = ((self.output != 0).sum(1) == 2) & (self.output.sum(1) == 0)
+        return bool(pairs.all()) and not self.offset.any() and (self.input is None or not self.input.any())
+
     def __str__(self) -> str:
         """The rows as they would be violated."""
         parts = []

@@ -18,7 +18,7 @@ from verify.check.difference import difference
 from verify.check.network import build
 from verify.check.numbers import Arithmetic, Rejected
 from verify.check.onnx_graph import Call, Operand, Shape, Value, Writer, canonical
-from verify.check.onnx_layers import FLOATS, LAYERS
+from verify.check.onnx_layers import FLOATS, HEADS, LAYERS
 from verify.check.onnx_moves import MOVES, concatenated, moved
 from verify.check.protobuf import Message, Unreadable, array_of, parsed
 
@@ -29,8 +29,9 @@ OPSETS = range(8, 22)
 INPUT = "input"  # nodes begin with a number
 
 
-def read(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The header and the arrays of the network in an ONNX file, gzipped or not.
+def read(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
+    """The header and the arrays of the network in an ONNX file, gzipped or not, up to a last node over all outputs that
+    is one of HEADS; and the operator of this node, or "".
 
     Raises Unreadable, naming the node, for whatever is not in the list of operators or beyond the checker's limits, and
     for what is no ONNX model.
@@ -42,6 +43,7 @@ def read(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     walk = _Walk(Writer(kind, symbolic), opset, stored, {source["name"]: Value(INPUT, shape)})
     for node in _needed(graph.get("node", ()), output):
         walk.translate(node)
+    head = walk.heads.pop(output, "")
     found = walk.look_up(output, "the output")
     if not isinstance(found, Value) or found.name == INPUT:
         raise Unreadable(f"the output {output!r:.200} does not come of the input by any node that computes")
@@ -51,7 +53,7 @@ def read(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         build(Arithmetic(), header, arrays)  # what a certificate may not state is no network to compare with either
     except Rejected as why:
         raise Unreadable(str(why)) from None
-    return header, arrays
+    return header, arrays, head
 
 
 def _opened(data: bytes) -> tuple[Message, int]:
@@ -121,13 +123,16 @@ def _kept(writer: Writer, output: str) -> tuple[list[dict[str, Any]], dict[str, 
 
 
 class _Walk:
-    """Node by node from ONNX names to operands."""
+    """Node by node from ONNX names to operands; `heads` are the operators that make what only the output may be."""
 
     def __init__(self, writer: Writer, opset: int, stored: dict[str, Message], known: dict[str, Operand]):
         self.writer, self.opset, self.stored, self.known = writer, opset, stored, known
+        self.heads: dict[str, str] = {}
 
     def look_up(self, name: str, reader: str) -> Operand:
         """An initialiser becomes an array when it is first read."""
+        if name in self.heads:
+            raise Unreadable(f"{reader} reads {name!r:.200}, and a {self.heads[name]} is read as the last node only")
         if name not in self.known:
             if name not in self.stored:
                 raise Unreadable(f"{reader} reads {name!r:.200}, which no earlier node makes")
@@ -152,6 +157,8 @@ class _Walk:
             if output in self.known or output in self.stored:
                 call.refuse(f"makes {output!r:.200}, which there is already")
             self.known[output] = value
+            if call.op in HEADS:
+                self.heads[output] = call.op
 
     def _results(self, call: Call) -> list[Operand]:
         varies = any(isinstance(operand, Value) for operand in call.inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 
@@ -233,7 +234,19 @@ def _same(w: Writer, c: Call) -> Value:
     return c.value()
 
 
+def _ended(w: Writer, c: Call) -> Value:
+    """A softmax over all entries, or its logarithm, stands for its input: before opset 13 over all axes from one on."""
+    x = c.value()
+    axis = c.axis(c.integer("axis", 1 if c.opset < 13 else -1), x.rank)
+    over = x.shape[axis:] if c.opset < 13 else x.shape[axis : axis + 1]
+    if len(c.inputs) != 1 or c.outputs != 1 or prod(over) != x.size or (w.symbolic and axis == 0):
+        c.refuse(f"has a softmax over {over} of its input {x.shape}, where one over all of a sample is read")
+    return x
+
+
+HEADS = ("Softmax", "LogSoftmax")
 LAYERS: dict[str, Layer] = {
+    **dict.fromkeys(HEADS, _ended),
     "MatMul": _matmul, "Gemm": _gemm, "Conv": _conv, "ConvTranspose": _conv_transpose, "BatchNormalization": _norm,
     "Add": _sum, "Sub": _sum, "Sum": _sum, "Mul": _multiply, "Div": _multiply,
     "Neg": lambda w, c: w.negate(c, c.value()),

@@ -160,6 +160,10 @@ class Prover:
     """One proof in the making: the claim, the network as the checker reads it, and how its layers are bounded."""
 
     def __init__(self, problem: Problem, prop: Property | None, level: str, source: Source | None):
+        if level == "F" and problem.network.head is not None:
+            raise UnsupportedMethod(f"level F does not cover the {problem.network.head} at the end of the network, "
+                                    "whose float32 values may be equal where the logits are not; prove at level R, or "
+                                    "leave that layer out")
         self.problem, self.level = problem.merged, level
         self.source = None if source is None else source.as_json()
         self.model = source.read() if source is not None and source.whole else None
