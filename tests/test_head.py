@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -17,6 +18,7 @@ import verify
 from tests.certificates import Parts, row
 from tests.check_models import why
 from tests.cli_cases import WEIGHTS, X, certify, counts_of, error_of, property_file
+from tests.fuzz.compare import Outcome, compared
 from tests.onnx_models import Model, agree, integers, load
 from verify.bracket import Verdict
 from verify.check.checker import check
@@ -115,6 +117,29 @@ def test_other_axes_are_refused(opset: int, batch: int | str, shape: tuple[int, 
     with pytest.raises(UnsupportedOp, match=reason):
         load(proto)
     assert why(proto).startswith("node 'v1_0' (Softmax)")
+
+
+def random_model(rng: np.random.Generator) -> onnx.ModelProto:
+    """A softmax along any axis of a tensor of any rank, at the end or nearly so."""
+    opset, rank = int(rng.integers(8, 22)), int(rng.integers(1, 4))
+    shape = [*([1, "N", 2][rng.integers(3)] for _ in range(rng.random() < 0.9)), *rng.integers(1, 4, rank).tolist()]
+    model = Model(*shape, opset=opset)
+    last = model("Abs", "x")
+    if rng.random() < 0.3:
+        last = model("Transpose", last, perm=rng.permutation(len(shape)).tolist())
+    axis = {"axis": int(rng.integers(-len(shape) if opset > 10 else 0, len(shape)))} if rng.random() < 0.8 else {}
+    last = model(str(rng.choice(list(LAST))), last, **axis)
+    for op in ("Flatten", "Relu", "Identity"):
+        last = model(op, last) if rng.random() < 0.15 else last
+    return model.proto(last)
+
+
+def test_random_last_layers_are_read_as_they_run_or_refused() -> None:
+    found = [compared(random_model(np.random.default_rng(seed)), seed) for seed in range(200)]
+    assert not [one.reasons for one in found if one.differs]
+    for reader in ("toolkit", "checker"):
+        seen = Counter(getattr(one, reader) for one in found)
+        assert min(seen[Outcome.SAME], seen[Outcome.REFUSED]) > 20, seen
 
 
 AFTER = {

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.onnx_models import Model, agree, chain, integers, numbers, ops
+from tests.onnx_models import Model, agree, chain, integers, load, numbers, ops
+from verify.errors import UnsupportedOp
 
 X = "x"
 SCALAR = np.float32
@@ -179,6 +180,15 @@ def test_split(opset, attributes, sizes):
         model = Model(1, 2, 6, opset=opset)
         operands = ["x"] if sizes is None else ["x", sizes]
         agree(model.proto(model("Split", *operands, outputs=3, axis=2, **attributes)[kept]))
+
+
+def test_nothing_has_no_mean():
+    model = Model(1, 2, 6)
+    none, rest = model("Split", "x", integers(0, 6), outputs=2, axis=2)
+    agree(model.proto(model("Concat", none, model("Relu", rest), axis=2)))
+    for mean in (model("ReduceMean", none, axes=[2]), model("GlobalAveragePool", none)):
+        with pytest.raises(UnsupportedOp, match=r"\(Sum\) reads a tensor of shape \(2, 0\), which has no entries"):
+            load(model.proto(mean))
 
 
 def test_uneven_split_by_number():

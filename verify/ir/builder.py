@@ -45,8 +45,8 @@ class GraphBuilder:
         return unique
 
     def add(self, name: str, op: Op, inputs: tuple[str, ...], parameters: tuple[str, ...] = ()) -> str:
-        """Appends a node and returns its name (made unique). Raises UnsupportedOp where its shapes do not fit, and
-        where it computes with what a head makes."""
+        """Appends a node and returns its name (made unique). Raises UnsupportedOp where its shapes do not fit, where
+        it makes a number of no entries, and where it computes with what a head makes."""
         end = next((self.ends[i] for i in inputs if i in self.ends), None)
         if end is not None:
             if not isinstance(op, Reshape):
@@ -57,12 +57,16 @@ class GraphBuilder:
         samples = [torch.zeros((1, *self.shapes[i]), dtype=self.dtype) for i in inputs]
         try:
             with torch.no_grad():
-                shape = tuple(op.forward(values, *samples).shape[1:])
+                made = op.forward(values, *samples)
         except (RuntimeError, IndexError) as problem:
             shapes = ", ".join(str(self.shapes[i]) for i in inputs)
             first = str(problem).splitlines()[0]
             raise UnsupportedOp(f"node {name} ({type(op).__name__}) does not accept inputs of shape {shapes} "
                                 f"({first}); check the shapes of its weights and of the model's input") from None
+        shape = tuple(made.shape[1:])
+        if any(not sample.numel() for sample in samples) and bool(made.isnan().any()):  # such as a mean of nothing
+            raise UnsupportedOp(f"node {name} ({type(op).__name__}) reads a tensor of shape {self.shapes[inputs[0]]}, "
+                                "which has no entries; leave that part out of the model")
         self.nodes.append(Node(unique, op, inputs, parameters, shape))
         self.shapes[unique] = shape
         return unique
