@@ -65,12 +65,12 @@ class Select(Affine):
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         index = p[0].reshape(-1)
-        picked = x.flatten(1)[:, index.clamp(min=0)]
+        picked = x.reshape(len(x), prod(x.shape[1:]))[:, index.clamp(min=0)]
         return torch.where(index >= 0, picked, 0).reshape(x.shape[0], *p[0].shape)
 
     def adjoint(self, p: Parameters, k: int, a: Tensor, shape: tuple[int, ...]) -> Tensor:
         index = p[0].reshape(-1)
-        kept = torch.where(index >= 0, a.flatten(1), 0)
+        kept = torch.where(index >= 0, a.reshape(len(a), prod(a.shape[1:])), 0)
         out = torch.zeros((a.shape[0], prod(shape)), dtype=a.dtype, device=a.device)
         return out.index_add(1, index.clamp(min=0), kept).reshape(a.shape[0], *shape)
 
