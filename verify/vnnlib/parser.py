@@ -31,13 +31,14 @@ Branch = tuple[tuple[Row, ...], ...]  # a conjunction, as groups of rows; branch
 Formula = Row | list[Branch]
 Form = dict[str, Fraction]  # a linear form: coefficient of each variable, and the constant under ""
 
-ZERO, ONE = Fraction(0), Fraction(1)
+ZERO, ONE, MINUS = Fraction(0), Fraction(1), Fraction(-1)
 DIGITS, EXPONENT = 1000, 400  # of a number, which a float cannot be beyond 1e308
 BITS = 10_000  # of the numerator and the denominator of a product
 WORK = 2_000_000  # some seconds' worth
 COMMENT = re.compile(r";[^\n]*")
 TOKEN = re.compile(r"\(\s*[<>]=?[^()]*\)|[()]|[^\s()]+")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?", re.ASCII)
+BOUND = re.compile(r"\(([<>])=\s+([XY])_(0|[1-9]\d{0,9})\s+([-+.\deE]+)\)", re.ASCII)  # of one variable by a number
 VARIABLE = re.compile(r"[XY]_(?:0|[1-9]\d{0,9})", re.ASCII)
 
 
@@ -123,9 +124,10 @@ class _Reader:
                 arguments = not items and stack[-1][:1] == ["declare-fun"]
                 stack[-1].append(() if arguments else self.reduce(items))
             elif token[0] == "(":
-                if token not in rows:
-                    rows[token] = self.reduce(token[1:-1].split())
-                stack[-1].append(rows[token])
+                row = rows.get(token)
+                if row is None:
+                    row = rows[token] = self.bound(token) or self.reduce(token[1:-1].split())
+                stack[-1].append(row)
             else:
                 stack[-1].append(token)
             if not starts and stack[0].pop() is not None:
@@ -166,6 +168,18 @@ class _Reader:
             raise _ReadError(f"assert takes one formula but has {len(items)}; join them with and")
         self.asserted += _formulas(items, "assert")
 
+    def bound(self, token: str) -> Row | None:
+        """The row of a comparison of one variable with a number, or None for what is anything else."""
+        if (match := BOUND.fullmatch(token)) is None:
+            return None
+        way, kind, index, text = match.groups()
+        if f"{kind}_{index}" not in self.declared or not NUMBER.fullmatch(text):
+            return None
+        sign, value = (ONE, _number(text)) if way == ">" else (MINUS, -_number(text))
+        _check_float(value)
+        term = ((int(index), sign),)
+        return Row((), term, value) if kind == "X" else Row(term, (), value)
+
     def comparison(self, items: list[Any]) -> Row:
         """left >= right, as a row."""
         if len(items) != 2:
@@ -177,11 +191,8 @@ class _Reader:
             form = dict(sorted(form.items(), key=lambda term: int(term[0][2:])))
         output, given = (tuple((int(n[2:]), c) for n, c in form.items() if n[0] == kind and c) for kind in "YX")
         row = Row(output, given, offset)
-        try:
-            for value in (offset, *form.values(), row.bound[2] if row.bound else ZERO):
-                float(value)
-        except OverflowError:
-            raise _ReadError("a number is too large for a float; scale the property") from None
+        for value in (offset, *form.values(), row.bound[2] if row.bound else ZERO):
+            _check_float(value)
         return row
 
     def difference(self, items: list[Any]) -> Form:
@@ -264,6 +275,13 @@ def _number(text: str) -> Fraction:
                          f"(over {EXPONENT}); shorten it")
     power, digits = shift - len(decimals), int(whole + decimals)
     return Fraction(digits * 10**power) if power >= 0 else Fraction(digits, 10**-power)
+
+
+def _check_float(value: Fraction) -> None:
+    try:
+        float(value)
+    except OverflowError:
+        raise _ReadError("a number is too large for a float; scale the property") from None
 
 
 def _sum(forms: list[Form]) -> Form:
