@@ -145,7 +145,7 @@ def test_a_training_that_diverges_is_one_line(place: Path, capsys: Any) -> None:
     write(optimizer={"name": "sgd", "rate": 1e30}, schedule={"ramp": 0})
     assert run(["train", "own.toml", "--out", "run"]) == 2
     assert "is not finite, first in the " in error_of(capsys)
-    assert not os.listdir("run")  # the folder is free for a mended recipe
+    assert not Path("run").exists()  # the folder is free for a mended recipe
 
 
 BAD: list[tuple[str, list[str], dict[str, dict[str, Any]]]] = [
@@ -185,7 +185,7 @@ def test_errors_are_one_line(
     more = [] if "--out" in arguments else ["--out", "run"]
     assert run(["train", *arguments, *more]) == 2
     assert message in error_of(capsys)
-    assert not Path("run", "model.onnx").exists()
+    assert not Path("run").exists()
 
 
 def test_cuda_where_there_is_none(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

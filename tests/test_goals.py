@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from verify.rationals import exact_array
 from verify.rows import Row, violation
 from verify.runs.records import read_run
 from verify.spec import ranges, sides
+from verify.train import Live
 
 rationals = st.fractions(-3, 3, max_denominator=97)
 GRID = torch.cartesian_prod(*[torch.linspace(-1, 1, 41)] * 2)
@@ -247,6 +249,18 @@ def probability() -> tuple[nn.Module, Tensor]:
     return net(nn.Sigmoid()), torch.zeros(1, 2)
 
 
+def moved() -> tuple[nn.Module, Tensor]:
+    return net(nn.Sigmoid(), nn.Flatten(0), nn.Unflatten(0, (-1, 1))), torch.zeros(1, 2)
+
+
+def squashed() -> tuple[nn.Module, Tensor]:
+    return net(nn.Tanh()), torch.zeros(1, 2)
+
+
+def three() -> tuple[nn.Module, Tensor]:
+    return net(outputs=3), torch.zeros(1, 2)
+
+
 @pytest.mark.parametrize("factory", ["logit", "probability"])
 def test_certify_one_output(place: Path, capsys: pytest.CaptureFixture[str], factory: str) -> None:
     x, module = points(), net()
@@ -282,8 +296,12 @@ def test_certify_a_regressor_and_report_it(place: Path, capsys: pytest.CaptureFi
     assert (found["verified"], found["undecided"]) == (int((moved < float(within)).sum()), 0)
     assert 0 < found["verified"] < len(x)
     assert run([*call, "--out", "run", "--resume"]) == 0
-    assert f"outputs within {within}" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert f"outputs within {within}" in table
+    assert "verified share in range" in table
     assert run(["report", "run", "--out", "page.html"]) == 0
+    for text in (table, Path("page.html").read_text()):
+        assert "accuracy" not in text
     assert f"outputs within {within}" in Path("page.html").read_text()
     assert run(["export", "run", "--to", "run.xml"]) == 0
     assert "label" not in Path("run.xml").read_text()
@@ -329,19 +347,44 @@ rate = 1e-2
 """
 
 
-def test_one_logit_is_trained_measured_and_certified_by_one_rule(
-    place: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("factory", "threshold"), [("logit", None), ("logit", "1/4"), ("probability", None),
+                                                    ("probability", "0.7"), ("moved", None)])
+def test_one_output_is_trained_measured_and_certified_by_one_rule(
+    factory: str, threshold: str | None, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    x = points().flip(0) * 0.99
-    np.savez("test.npz", x=x.numpy(), y=(net()(x)[:, 0] > 0).long().numpy())
-    Path("one.toml").write_text(RECIPE.format(factory="logit"))
-    assert run(["train", "one.toml", "--out", "run", "--json"]) == 0
+    """The losses see the logit before a sigmoid, or what is above a threshold; the files are of the whole network."""
+    x, level = points().flip(0) * 0.99, Fraction(threshold or ("0" if factory == "logit" else "1/2"))
+    module, example = globals()[factory]()
+    Path("one.toml").write_text(RECIPE.format(factory=factory))
+    with torch.no_grad():
+        p = module(x).flatten().double()
+    np.savez("test.npz", x=x.numpy(), y=(p > float(level)).long().numpy())
+    logit = Live(module, example, threshold).network()(x).flatten()
+    expected = p - float(level) if factory == "logit" else (p / (1 - p)).log() - math.log(level / (1 - level))
+    torch.testing.assert_close(logit.double(), expected, rtol=1e-4, atol=1e-5)
+    given = [] if threshold is None else ["--threshold", threshold]
+    assert run(["train", "one.toml", "--out", "run", "--json", *given]) == 0
     found = json.loads(capsys.readouterr().out)
     trained = verify.load("run/model.onnx")
     with torch.no_grad():
-        right = (trained(x)[:, 0] > 0).long() == torch.from_numpy(np.load("test.npz")["y"])
+        right = (trained(x).flatten().double() > float(level)).long() == torch.from_numpy(np.load("test.npz")["y"])
     assert found["clean"] == int(right.sum())
     assert 0 < found["verified"] <= found["clean"]
-    Path("one.toml").write_text(RECIPE.format(factory="probability"))
-    assert run(["train", "one.toml", "--out", "other"]) == 2
-    assert "losses take the logit before it; leave the sigmoid out" in error_of(capsys)
+
+
+@pytest.mark.parametrize(("factory", "given", "message"), [
+    ("logit", ["--within", "0.1"], "losses of classes"),
+    ("logit", ["--bounds", ",2"], "losses of classes"),
+    ("probability", ["--threshold", "3/2"], "the threshold 1.5 is none of a sigmoid"),
+    ("logit", ["--threshold", "1,5"], "threshold"),
+    ("three", ["--threshold", "0"], "by one output, but the network has 3"),
+    ("squashed", [], "say above which threshold it means class 1"),
+])
+def test_a_training_that_is_refused_says_why_and_leaves_nothing(
+    factory: str, given: list[str], message: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez("test.npz", x=points().numpy() * 0.99, y=np.arange(16) % 2)
+    Path("one.toml").write_text(RECIPE.format(factory=factory))
+    assert run(["train", "one.toml", "--out", "run", *given]) == 2
+    assert message in error_of(capsys)
+    assert not Path("run").exists()

@@ -82,6 +82,39 @@ def test_no_time(certify):
     result.stdout.fnmatch_lines(["E*sample 0, label 0: undecided, * <= v[*] <= inf (the 0 s are over)"])
 
 
+def test_one_output_is_asked_by_threshold_tolerance_or_bounds(suite: pytest.Pytester) -> None:
+    """y = x_0 + x_1 moves by 0.2 in a ball of radius 0.1."""
+    result = outcome(suite, """
+import pytest
+
+def one():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 1))
+    net[0].weight.data, net[0].bias.data = torch.ones(1, 2), torch.zeros(1)
+    return net
+
+points = torch.tensor([[0.5, 0.5], [0.2, 0.2]])
+
+def test_proved(certify):
+    certify.assert_certified(one(), points, [1, 0], eps="1/10", threshold="0.7")
+    certify.assert_certified(one(), points, None, eps="1/10", tolerance="0.21")
+    certify.assert_certified(one(), points[0], 1, eps="1/10", bounds=(None, 2))
+
+@pytest.mark.parametrize("given", [{"threshold": 0.9}, {"tolerance": "0.19"}, {"bounds": (0.3, None)}])
+def test_not(certify, given):
+    certify.assert_certified(one(), points, [1, 0], eps="1/10", **given)
+
+def test_both(certify):
+    certify.assert_certified(one(), points, [1, 0], eps="1/10", threshold=0, tolerance=1)
+""")
+    result.assert_outcomes(passed=1, failed=4)
+    result.stdout.fnmatch_lines([
+        "E*sample 0, label 1: falsified by *, a point of the set is classified as 0, violation 0.1*",
+        "E*sample 0: falsified by *, a point of the set leaves the range, violation 0.01*",
+        "E*sample 1: falsified by *, a point of the set leaves the range, violation 0.1*",
+        "E*threshold and tolerance ask for different things*",
+    ])
+
+
 def test_bad_input_is_one_sentence(suite: pytest.Pytester) -> None:
     result = outcome(suite, """
 def test_labels(certify):

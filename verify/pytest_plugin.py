@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from verify.bracket import Bracket
+    from verify.goals import Goal
     from verify.ir.graph import Network
     from verify.method import Method
     from verify.problem import Problem
@@ -33,15 +34,18 @@ class Certifier:
     """What the fixture `certify` gives."""
 
     def assert_certified(
-        self, model: nn.Module | Network | str | Path, x: Tensor, y: int | Tensor | Sequence[int], eps: Number,
-        norm: str = "linf", clip: tuple[Number, Number] | None = (0, 1), timeout: float = 10.0,
+        self, model: nn.Module | Network | str | Path, x: Tensor, y: int | Tensor | Sequence[int] | None, eps: Number,
+        norm: str = "linf", clip: tuple[Number, Number] | None = (0, 1), timeout: float = 10.0, *,
+        threshold: Number | None = None, tolerance: Number | None = None,
+        bounds: tuple[Number | None, Number | None] | None = None,
     ) -> list[Bracket]:
-        """Fails the test unless every sample's class is proved stable in its ball; else the bracket of each sample.
+        """Fails the test unless every sample's answer is proved stable in its ball; else the bracket of each sample.
 
         Args:
             model: a module, which is taken as it is in eval mode; a network; or what `verify.load` takes.
-            x, y: one sample (*shape) and its class, or samples (batch, *shape) and their classes (batch,).
-            eps, norm, clip: as for `verify.robustness`.
+            x, y: one sample (*shape) and its class, or samples (batch, *shape) and their classes (batch,); with
+                `tolerance` or `bounds` y may be None, and then x are samples.
+            eps, norm, clip, threshold, tolerance, bounds: as for `verify.robustness`.
             timeout: seconds for all samples together, after which what is open counts as undecided, and fails too.
 
         An attack, interval bounds, CROWN, alpha-CROWN and branch and bound are tried in this order on what is open.
@@ -50,19 +54,23 @@ class Certifier:
         import torch
 
         import verify
+        from verify.goals import goal_of
+        from verify.problem import around
 
-        labels = torch.as_tensor(y)
         points = torch.as_tensor(x)
-        if labels.dim() == 0:
+        labels = None if y is None else torch.as_tensor(y)
+        if labels is not None and labels.dim() == 0:
             points, labels = points[None], labels[None]
-        if not len(labels):
+        if not len(points):
             raise verify.InputError("there are no samples, so nothing would be asserted; give at least one")
         network = _network(model, points)
-        problem = verify.robustness(network, points, labels, eps, norm, clip)
+        goal = goal_of(network, threshold=threshold, tolerance=tolerance, bounds=bounds)
+        problem = around(network, points, labels, eps, norm, clip, goal)
         brackets, reasons = _decide(problem, timeout)
         failures = [k for k, bracket in enumerate(brackets) if bracket.verdicts[0] != verify.Verdict.VERIFIED]
         if failures:
-            lines = [_line(network, points[k], int(labels[k]), k, brackets[k], reasons[k]) for k in failures[:LISTED]]
+            told = [None] * len(points) if labels is None or not goal.has_labels else labels.tolist()
+            lines = [_line(goal, network, points[k], told[k], k, brackets[k], reasons[k]) for k in failures[:LISTED]]
             more = [f"and {len(failures) - LISTED} more"] if len(failures) > LISTED else []
             head = f"{len(failures)} of {len(brackets)} samples are not certified at {norm} eps {eps}:"
             pytest.fail("\n  ".join([head, *lines, *more]))
@@ -112,23 +120,24 @@ def _decide(problem: Problem, timeout: float) -> tuple[list[Bracket], list[str]]
     return brackets, [reason or plain for reason in reasons]
 
 
-def _line(network: Network, x: Tensor, label: int, k: int, bracket: Bracket, reason: str) -> str:
+def _line(
+    goal: Goal, network: Network, x: Tensor, label: int | None, k: int, bracket: Bracket, reason: str
+) -> str:
     """What became of sample k, x (*shape)."""
     lower, upper = float(bracket.lower[0]), float(bracket.upper[0])
-    head = f"sample {k}, label {label}:"
-    if (plain := _class(network, x[None])) != label:
+    head = f"sample {k}:" if label is None else f"sample {k}, label {label}:"
+    if (plain := _class(goal, network, x[None])) != label:
         return f"{head} misclassified as {plain} without any change"
     if bracket.verdicts[0] != "falsified" or bracket.witness is None or bracket.below is None:
         return f"{head} undecided, {lower:.4g} <= v* <= {upper:.4g} ({reason})"
-    found = f"a point of the set is classified as {_class(network, bracket.witness)}, violation {lower:.4g}"
-    return f"{head} falsified by {bracket.below.method}, {found}"
+    reached = _class(goal, network, bracket.witness)
+    what = "leaves the range" if reached is None else f"is classified as {reached}"
+    return f"{head} falsified by {bracket.below.method}, a point of the set {what}, violation {lower:.4g}"
 
 
-def _class(network: Network, x: Tensor) -> int | None:
-    """The class of one sample (1, *shape)."""
+def _class(goal: Goal, network: Network, x: Tensor) -> int | None:
+    """The class of one sample (1, *shape), None where outputs are no classes."""
     import torch
 
-    from verify.goals import goal_of
-
     with torch.no_grad():
-        return goal_of(network).classes(network.logits(x.to(device=network.device, dtype=network.dtype)))[0]
+        return goal.classes(network.logits(x.to(device=network.device, dtype=network.dtype)))[0]

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from verify.cli.options import Threshold
+
 
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a .toml file, or a bundled recipe's name",
@@ -14,6 +16,9 @@ def train(
     data: Annotated[str | None, typer.Option(
         metavar="DATA", help="training data instead of the recipe's, its test part too if it has one")] = None,
     test: Annotated[str | None, typer.Option(metavar="DATA", help="test data instead of the recipe's")] = None,
+    threshold: Threshold = None,
+    within: Annotated[str | None, typer.Option(hidden=True)] = None,
+    bounds: Annotated[str | None, typer.Option(hidden=True)] = None,
     out: Annotated[Path | None, typer.Option(
         metavar="RUN", help="run folder; by default a new one in runs/", show_default=False)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in the folder")] = False,
@@ -33,9 +38,12 @@ def train(
     from verify.runs.options import device_of
     from verify.runs.summary import exit_code
     from verify.train import run
-    from verify.train.recipe import find_recipe, with_data
+    from verify.train.recipe import find_recipe, with_data, with_threshold
 
-    given = with_data(find_recipe(recipe), data, test)
+    if within is not None or bounds is not None:
+        raise InputError("verify train minimises losses of classes, and a regressor has none; train it elsewhere and "
+                         "ask `verify certify` with --within or --bounds")
+    given = with_threshold(with_data(find_recipe(recipe), data, test), threshold)
     device_of(device)
     if resume and out is None:
         raise InputError("--resume continues the run in a folder; name it with --out RUN")

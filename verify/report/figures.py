@@ -12,6 +12,7 @@ from verify.runs.records import CERTIFIED, CLEAN, ERROR, FALSIFIED, UNKNOWN, VER
 
 MISCLASSIFIED = "misclassified"  # of the kinds of a record, which are otherwise its verdicts
 KINDS = (CERTIFIED, VERIFIED, UNKNOWN, FALSIFIED, MISCLASSIFIED, ERROR)  # from good to bad
+OUT_OF_RANGE = "out of range"  # the same where samples have no classes
 WORDS = {UNKNOWN: "undecided"}  # what readers see instead of the stored word
 
 
@@ -59,9 +60,9 @@ def kind_of(record: Record) -> str:
     return MISCLASSIFIED if (record.verdict, record.method) == (FALSIFIED, CLEAN) else record.verdict
 
 
-def word(kind: str) -> str:
-    """A kind for people."""
-    return WORDS.get(kind, kind)
+def word(kind: str, has_classes: bool = True) -> str:
+    """A kind for people, of samples with classes or of a regressor's."""
+    return OUT_OF_RANGE if kind == MISCLASSIFIED and not has_classes else WORDS.get(kind, kind)
 
 
 def levels(run: Run) -> list[Level]:

@@ -23,6 +23,7 @@ from verify.report.figures import Level
 from verify.report.rows import Gallery, Rows, rows_of
 from verify.runs.files import write_whole
 from verify.runs.records import Run
+from verify.runs.summary import measure
 
 FOLDER = Path(__file__).parent
 PICTURES = 3_000_000  # characters that the pictures of a page may take
@@ -37,6 +38,7 @@ class Section:
     title: str
     folder: str
     question: str
+    has_classes: bool
     missing: int
     levels: list[Level]
     curve: plots.Plot | None
@@ -71,7 +73,7 @@ def page(runs: Sequence[Run]) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    environment.filters |= {"percent": svg.percent, "word": figures.word}
+    environment.filters |= {"percent": svg.percent, "word": figures.word, "measure": measure}
     script = (FOLDER / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html.jinja").render(
@@ -110,9 +112,10 @@ def _section(number: int, run: Run, rows: Rows, gallery: Gallery) -> Section:
         title=title_of(run),
         folder=str(run.folder),
         question=", ".join(filter(None, (ball, within, run.config.get("goal"), f"{run.samples} samples"))),
+        has_classes=run.has_classes,
         missing=run.samples * max(len(run.eps), len(asked)) - len(run.records),
         levels=levels,
-        curve=plots.robustness_curve(levels) if len(levels) > 1 else None,
+        curve=plots.robustness_curve(levels, measure(run.has_classes)) if len(levels) > 1 else None,
         brackets=drawn,
         costs=figures.costs(run),
         implied=figures.implied(run),

@@ -24,8 +24,8 @@ class Plot:
     caption: str
 
 
-def robustness_curve(levels: Sequence[Level]) -> Plot:
-    """Robust accuracy against eps: a band from what is verified to what no attack has broken."""
+def robustness_curve(levels: Sequence[Level], measure: str = "accuracy") -> Plot:
+    """Robust accuracy, or another `measure`, against eps: a band from what is verified to what no attack has broken."""
     points = [(level.radius, level.verified / level.samples, level.attacked / level.samples) for level in levels]
     whiskers = [(level.radius, *level.interval) for level in levels]
     if points[0][0] > 0 and len({(level.samples, level.clean) for level in levels}) == 1:
@@ -35,7 +35,7 @@ def robustness_curve(levels: Sequence[Level]) -> Plot:
     low = [(x(eps), y(least)) for eps, least, _ in points]
     high = [(x(eps), y(most)) for eps, _, most in points]
     parts = [
-        svg.grid(x, y, "eps", "robust accuracy"),
+        svg.grid(x, y, "eps", f"robust {measure}"),
         svg.area([*high, *reversed(low)], "band"),
         svg.strokes(((x(eps), y(least), y(most)) for eps, least, most in whiskers), "whisker", 1.2),
         svg.line(high, "line attacked"), svg.line(low, "line proved"),
@@ -43,9 +43,9 @@ def robustness_curve(levels: Sequence[Level]) -> Plot:
     for (eps, least, most), a, b in zip(points, low, high, strict=True):
         said = f"eps {svg.number(eps)}: between {svg.percent(least)} and {svg.percent(most)}"
         parts += [svg.mark(*b, "triangle", "mark attacked", said), svg.mark(*a, "circle", "mark proved", said)]
-    caption = ("The robust accuracy of these samples lies in the band: at least what is proved (circles), at most what "
-               "no attack has broken (triangles). Whiskers: 95\u202f% interval for the population.")
-    return Plot(svg.picture("robust accuracy against eps", parts), caption)
+    caption = (f"The robust {measure} of these samples lies in the band: at least what is proved (circles), at most "
+               "what no attack has broken (triangles). Whiskers: 95\u202f% interval for the population.")
+    return Plot(svg.picture(f"robust {measure} against eps", parts), caption)
 
 
 def brackets(run: Run, eps: str) -> Plot | None:

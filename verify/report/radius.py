@@ -19,9 +19,10 @@ def radii(title: str, summary: RadiusSummary) -> Group:
     """The two ends over all samples, how many brackets are closed, and the first ones that are not."""
     counts = f"{summary.closed} of {summary.samples} closed, {summary.open} open, {summary.errors} errors; "
     wrong = summary.samples - summary.errors - summary.clean
+    why = "misclassified" if any(r["label"] is not None for r in summary.results) else "out of range"
     parts: list[RenderableType] = [
         line(title, "bold"), Text(), _ends(summary), Text(),
-        line(f"{counts}{wrong} have radius 0, as they are misclassified; {summary.seconds:.1f} s"),
+        line(f"{counts}{wrong} have radius 0, as they are {why}; {summary.seconds:.1f} s"),
     ]
     if summary.beyond:
         parts.append(line(f"{summary.beyond} have no attack up to the largest radius, and are not in the attack's row"))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from verify.proof.prover import AS_EXPORTED
 from verify.rationals import shown
-from verify.runs.summary import Summary, reached
+from verify.runs.summary import Summary, measure, reached
 
 SHOWN = 10  # undecided samples that are listed one by one
 BRACKET = "attack <= v* <= certificate"
@@ -63,16 +63,17 @@ def _share(count: int, summary: Summary) -> str:
 
 
 def _accuracies(summary: Summary) -> Table:
+    what = measure(summary.has_classes)
     rows = [
-        ("clean accuracy", summary.clean, ""),
-        ("accuracy under attack", summary.clean - summary.falsified, "the robust accuracy is at most this"),
-        ("verified accuracy", summary.verified, "and at least this"),
+        (f"clean {what}", summary.clean, ""),
+        (f"{what} under attack", summary.clean - summary.falsified, f"the robust {what} is at most this"),
+        (f"verified {what}", summary.verified, "and at least this"),
         ("undecided", summary.undecided, ""),
     ]
     if summary.certified:
-        what = "with a certificate that the checker accepted"
-        what += f", {summary.uncompared} {AS_EXPORTED}" if summary.uncompared else ""
-        rows.insert(3, ("certified accuracy", summary.certified, what))
+        remark = "with a certificate that the checker accepted"
+        remark += f", {summary.uncompared} {AS_EXPORTED}" if summary.uncompared else ""
+        rows.insert(3, (f"certified {what}", summary.certified, remark))
     if summary.errors:
         rows.append(("errors", summary.errors, "see below; please report them"))
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)

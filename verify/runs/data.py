@@ -211,7 +211,8 @@ def _pixels(name: str, x: np.ndarray, shape: tuple[int, ...] | None) -> tuple[np
 def _labels(name: str, y: np.ndarray) -> np.ndarray:
     """int64 (n,), >= 0."""
     if y.dtype.kind not in "iu":
-        raise InputError(f"{name} has labels of type {y.dtype}; give integers")
+        raise InputError(f"{name} has labels of type {y.dtype}; classes are integers, and of a "
+                         "regressor `verify certify` asks with --within or --bounds")
     labels = y.astype(np.int64)
     if labels.size and labels.min() < 0:
         worst = int(labels.argmin())

@@ -99,6 +99,11 @@ class Run:
         return (*known, *sorted(met - set(known)))
 
     @property
+    def has_classes(self) -> bool:
+        """Whether samples have labels, as they have not where a regressor's outputs stay in a range."""
+        return not self.records or any(record.label is not None for record in self.records)
+
+    @property
     def samples(self) -> int:
         """How many samples the run is about; it may not have come to all of them yet."""
         found = len({record.index for record in self.records})

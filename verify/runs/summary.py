@@ -34,6 +34,7 @@ class Summary:
         trusts: what the verdicts rest on, in the order of first use.
         remarks: what witnesses that violate at one level only do, with counts.
         unsettled: the results that are undecided or errors, as the store has them.
+        has_classes: whether samples have labels; without them `clean` are those whose outputs are in range.
     """
 
     samples: int
@@ -53,6 +54,7 @@ class Summary:
     trusts: dict[str, list[str]]
     remarks: dict[str, int]
     unsettled: list[dict[str, Any]]
+    has_classes: bool
 
     @property
     def population(self) -> tuple[float, float]:
@@ -73,6 +75,11 @@ def summarize(store: Store) -> dict[str, Summary]:
         if key.startswith("sample/"):
             found[payload["eps"]].append(payload)
     return {eps: _summary(results, list(config["methods"])) for eps, results in found.items()}
+
+
+def measure(has_classes: bool) -> str:
+    """What counts over samples with classes, or over a regressor's, are called."""
+    return "accuracy" if has_classes else "share in range"
 
 
 def exit_code(summaries: Iterable[Summary], least: Fraction | None) -> int:
@@ -119,6 +126,7 @@ def _summary(results: list[dict[str, Any]], methods: list[str]) -> Summary:
         trusts=trusts,
         remarks=dict(Counter(remark for r in results if (remark := r.get("witness", {}).get("remark"))).most_common()),
         unsettled=unsettled,
+        has_classes=any(r["label"] is not None for r in results) or not results,
     )
 
 

@@ -17,6 +17,7 @@ from verify.errors import UnsupportedOp
 from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ir.torch_export import trace_graph
 from verify.ops.linear_ops import BatchNorm
+from verify.train.logit import logit_of
 
 MOMENTUM = 0.1  # weight of a batch in the running averages where a layer has none of its own
 
@@ -40,14 +41,17 @@ class Live:
         module: of one tensor, on the device to be used; its tensors are never copied. What is trained is the function
             that it is in eval mode, so that dropout has no effect.
         example: (batch, *input shape).
+        threshold: of a network with one output, see `verify.train.logit`; `network` and `on_batch` are of its logit.
 
     Raises what `trace_graph` does: InputError, or UnsupportedOp where a parameter is used through a computed copy; also
     UnsupportedOp for a batch normalisation that is used twice.
     """
 
-    def __init__(self, module: nn.Module, example: Tensor):
+    def __init__(self, module: nn.Module, example: Tensor, threshold: str | None = None):
         self.module = module
         self.graph, self._constants = trace_graph(module, example)
+        self.graph, more = logit_of(self.network(), threshold)
+        self._constants |= more
         self.normalisations = [node for node in self.graph.nodes if isinstance(node.op, BatchNorm)]
         averages = [node.parameters[2] for node in self.normalisations]
         twice = next((name for name in averages if averages.count(name) > 1), None)
@@ -63,7 +67,7 @@ class Live:
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
     def network(self) -> BoundGraph:
-        """The network with running averages for statistics: what is certified."""
+        """The network with running averages for statistics: what is certified, or its logit."""
         return self.graph.bind(self._tensors())
 
     def on_batch(self, x: Tensor) -> BoundGraph:

@@ -32,7 +32,8 @@ class Model:
     Args:
         network: an architecture of `verify.models.architectures`, or package.module:factory as for `verify certify`.
         options: of the architecture, such as {batch_norm = true}.
-        outputs: number of classes; 1 for two classes told apart by the sign of one logit.
+        outputs: number of classes; 1 for two classes told apart by one logit, or by a sigmoid at the end.
+        threshold: of one output; class 1 is predicted above it, by default above 0 of a logit, 1/2 of a sigmoid.
         initialisation: "default", torch's own, or "ibp", which keeps interval bounds stable through the layers.
         mean, std: a normalisation that becomes the first layer; one number, or one for each channel.
     """
@@ -40,6 +41,7 @@ class Model:
     network: str
     options: dict[str, Any] = field(default_factory=dict)
     outputs: int = 10
+    threshold: str | None = None
     initialisation: str = "default"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -51,6 +53,8 @@ class Model:
             raise InputError(f"initialisation is {self.initialisation!r}; choose default or ibp")
         if len(self.mean) != len(self.std) or any(s <= 0 for s in self.std):
             raise InputError("mean and std must have one number each, or one for each channel, with positive std")
+        if self.threshold is not None:
+            rational(self.threshold, "threshold")
 
 
 @dataclass(frozen=True)
@@ -222,6 +226,11 @@ def with_data(recipe: Recipe, train: str | None, test: str | None) -> Recipe:
     if train is not None:
         recipe = replace(recipe, data=replace(recipe.data, train=train, test=test))
     return recipe if test is None else replace(recipe, data=replace(recipe.data, test=test))
+
+
+def with_threshold(recipe: Recipe, threshold: str | None) -> Recipe:
+    """The recipe with another threshold, where one is given."""
+    return recipe if threshold is None else replace(recipe, model=replace(recipe.model, threshold=threshold))
 
 
 def recipe_of(tables: dict[str, Any], where: str) -> Recipe:

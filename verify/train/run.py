@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from verify.errors import InputError, VerifyError
-from verify.goals import default_threshold
 from verify.ir.load import from_factory
 from verify.runs.certify import Tell
 from verify.runs.files import writable_folder
@@ -58,7 +58,8 @@ def train(
         device: "cpu" or "cuda"; processes: how many train together, on GPUs one each.
         watch: told of steps and epochs; with several processes, of none.
 
-    Raises InputError for what does not fit, Diverged where the loss is no longer finite; the last checkpoint stays.
+    Raises InputError for what does not fit, Diverged where the loss is no longer finite; the last checkpoint stays, and
+    where there is none yet, nothing.
     """
     if not resume and any((folder / name).is_file() for name in (FILE, checkpoint.FILE)):
         raise InputError(f"{folder} holds a run already; continue it with --resume, or name another folder")
@@ -66,11 +67,18 @@ def train(
         raise InputError(f"{processes} processes were asked for; give 1 or more, on GPUs at most one for each")
     if recipe.schedule.batch < processes:
         raise InputError(f"a batch of {recipe.schedule.batch} is too small for {processes} processes; enlarge it")
+    is_new = not folder.exists()
     writable_folder(folder)
-    if processes == 1:
-        _work(Team(), device, recipe, folder, watch)
-    else:
-        start(_work, processes, folder / MEETING, device, (recipe, folder, None))
+    try:
+        if processes == 1:
+            _work(Team(), device, recipe, folder, watch)
+        else:
+            start(_work, processes, folder / MEETING, device, (recipe, folder, None))
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # it holds what was trained so far
+                folder.rmdir()
+        raise
 
 
 def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
@@ -80,7 +88,7 @@ def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
         model=str(folder / "model.onnx"), data=recipe.data.test or recipe.data.train, eps=recipe.threat.eps,
         norm=recipe.threat.norm, clip=f"{clip[0]},{clip[1]}" if clip else "none",
         limit=recipe.certify.limit or None, methods=recipe.certify.methods, timeout=recipe.certify.timeout,
-        device=device,
+        device=device, threshold=recipe.model.threshold,
     ))
 
 
@@ -97,10 +105,7 @@ def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch | 
     samples, held, digests = load_samples(recipe.data, recipe.seed)
     module, example = build(recipe, samples)
     place = torch.device(device)
-    live = Live(module.to(place), example.to(place))
-    if live.network().outputs == 1 and default_threshold(live.network()) != 0:
-        raise InputError(f"{recipe.model.network} ends in a sigmoid, but losses take the logit before it; leave the "
-                         "sigmoid out")
+    live = Live(module.to(place), example.to(place), recipe.model.threshold)
     trainer = Trainer(recipe, live, samples.to(place), held.to(place), team)
     state = checkpoint.load(folder)
     if not team.leads:
