@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.check_models import runs, same, whole, why
+from tests.fuzz.compare import Outcome, compared
 from tests.helpers import SHARED, needs_shared
 from tests.onnx_models import Model, chain, integers, load, numbers, ops
 from tests.test_onnx_ops import CASES, axes
@@ -98,6 +99,49 @@ def test_pooling(data: st.DataObject):
         same(proto)
     else:
         runs(proto, whole(proto.SerializeToString()))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32])
+@pytest.mark.parametrize(("opset", "axis"), [(10, None), (13, None), (13, 0), (13, 1), (19, -1), (21, 1)])
+def test_weights_behind_a_scale(kind: type, opset: int, axis: int | None):
+    rng, model = np.random.default_rng(opset), Model(1, 5, opset=opset)
+    weight = rng.integers(0 if kind is np.uint8 else -128, 128, (5, 6)).astype(kind)
+    size = () if axis is None else weight.shape[axis]
+    scale = np.asarray(rng.uniform(0.001, 0.1, size), np.float32)
+    zero = np.asarray(0 * rng.integers(0, 9, size) if kind is np.int32 else rng.integers(0, 9, size), kind)
+    attributes = {} if axis is None else {"axis": axis}
+    real = model("DequantizeLinear", weight, scale, *([] if kind is np.int32 and axis else [zero]), **attributes)
+    proto = model.proto(model("Relu", model("MatMul", "x", real)))
+    assert difference(*exported(load(proto)), *whole(proto.SerializeToString())) is None
+    found = compared(proto, opset)  # optimised, the runtime rounds activations to 8 bits too
+    assert found.toolkit == found.checker == Outcome.SAME
+
+
+def test_half_weights_are_read_once_they_are_cast():
+    model, half = Model(1, 5), numbers(1, 5, 6).astype(np.float16)
+    same(model.proto(model("Relu", model("MatMul", "x", model("Cast", half, to=1)))))
+    assert "constant of float16" in why(model.proto(model("Relu", model("MatMul", "x", half))))
+    proto = model.proto(model("Relu", model("MatMul", "x", model("Cast", half, to=1))))
+    proto.graph.initializer[-1].ClearField("raw_data")
+    proto.graph.initializer[-1].int32_data.extend(half.view(np.uint16).ravel().tolist())
+    assert "values in ['int32_data']" in why(proto)
+
+
+def test_other_scales_are_unreadable():
+    weight, scale, one = np.ones((5, 6), np.int8), np.ones(5, np.float32), np.ones((), np.float32)
+    zero, large = np.zeros((), np.int8), np.full((5, 6), 1 << 25, np.int32)
+    cases: list[tuple[int, list[np.ndarray], dict[str, Any]]] = [
+        (12, [weight, scale], {}), (13, [weight, scale], {"axis": 1}), (13, [weight, one, zero.astype(np.uint8)], {}),
+        (13, [weight, scale, zero], {"axis": 0}), (13, [large, one], {}),
+        (21, [weight, np.ones((5, 3), np.float32)], {"axis": 1, "block_size": 2}),
+    ]
+    for opset, operands, attributes in cases:
+        model = Model(1, 5, opset=opset)
+        proto = model.proto(model("Relu", model("MatMul", "x", model("DequantizeLinear", *operands, **attributes))))
+        assert why(proto).startswith("node 'v0_0' (DequantizeLinear)")
+    model = Model(1, 5)
+    varying = model("QuantizeLinear", "x", one, zero)
+    assert "(QuantizeLinear)" in why(model.proto(model("DequantizeLinear", varying, one, zero)))
 
 
 def test_sums_of_values_and_splits():

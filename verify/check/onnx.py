@@ -173,6 +173,8 @@ class _Walk:
             return [LAYERS[call.op](self.writer, call)]
         if call.op in ("Constant", "Cast", "Identity") and not varies:
             return [_constant(call)]
+        if call.op == "DequantizeLinear" and not varies:
+            return [_dequantized(call)]
         call.refuse("is not among the operators that this reader reads" if varies else "works on constants alone")
 
 
@@ -192,6 +194,28 @@ def _constant(call: Call) -> np.ndarray:
         call.refuse("casts a constant to a type that is not read")
     with np.errstate(all="ignore"):
         return found.astype(kind)
+
+
+def _dequantized(call: Call) -> np.ndarray:
+    """(x - zero point) scale of whole numbers, each a float32 number: the difference is exact, the product is rounded
+    once, as the operator's type says. One scale and zero point for all, or one for each place along an axis."""
+    x, scale = call.const(0), call.const(1)
+    zero = call.const(2) if call.has(2) else np.zeros(scale.shape, x.dtype)
+    axis = call.axis(call.integer("axis", 1), max(x.ndim, 2)) if call.opset >= 13 else 0
+    if x.dtype.kind not in "iu" or zero.dtype != x.dtype or scale.dtype != np.float32 or zero.shape != scale.shape:
+        call.refuse(f"has numbers of {x.dtype} with zero points of {zero.dtype} and scales of {scale.dtype}")
+    if scale.size != 1:
+        if call.opset < 13 or scale.ndim != 1 or x.shape[axis : axis + 1] != scale.shape:
+            call.refuse(f"has scales of shape {scale.shape} for numbers of shape {x.shape}")
+        along = [-1 if i == axis else 1 for i in range(x.ndim)]
+        scale, zero = scale.reshape(along), zero.reshape(along)
+    else:
+        scale, zero = scale.reshape(()), zero.reshape(())
+    whole = x.astype(np.int64) - zero.astype(np.int64)
+    if np.abs(whole).max(initial=0) > 1 << 24:
+        call.refuse("has whole numbers that float32 does not hold")
+    with np.errstate(all="ignore"):
+        return whole.astype(np.float32) * scale
 
 
 def _attribute(attribute: Message, node: str) -> Any:

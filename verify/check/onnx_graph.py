@@ -17,13 +17,14 @@ from verify.check.protobuf import Unreadable
 
 MOST_ENTRIES = 1 << 25  # of all arrays of positions together
 MOST_AXES = 8
+WHOLE = (np.dtype(np.int32), np.dtype(np.int64))  # the types of lengths and positions
 
 # The opsets that have an attribute, and those that have an input; what is not listed is in all that are read.
 ATTRIBUTES = {
     ("AveragePool", "ceil_mode"): range(10, 22), ("AveragePool", "dilations"): range(19, 22),
     ("BatchNormalization", "spatial"): range(8, 9), ("BatchNormalization", "training_mode"): range(14, 22),
     ("Clip", "max"): range(8, 11), ("Clip", "min"): range(8, 11), ("Dropout", "ratio"): range(8, 12),
-    ("Dropout", "seed"): range(12, 22),
+    ("DequantizeLinear", "axis"): range(13, 22), ("Dropout", "seed"): range(12, 22),
     ("MaxPool", "ceil_mode"): range(10, 22), ("MaxPool", "dilations"): range(10, 22),
     ("Pad", "pads"): range(8, 11), ("Pad", "value"): range(8, 11), ("ReduceMean", "axes"): range(8, 18),
     ("ReduceMean", "noop_with_empty_axes"): range(18, 22), ("ReduceSum", "axes"): range(8, 13),
@@ -153,7 +154,7 @@ class Call:
         if not self.has(place):
             return self.listed(attribute) if attribute else None
         found = self.const(place)
-        if found.dtype.kind != "i":
+        if found.dtype not in WHOLE:
             self.refuse(f"has {found.dtype} numbers as its input {place}")
         return [int(n) for n in found.ravel()]
 

@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from verify.check.onnx_graph import Call, Operand, Shape, Value, Writer
+from verify.check.onnx_graph import WHOLE, Call, Operand, Shape, Value, Writer
 
 Move = Callable[[Writer, Call, np.ndarray, int], list[np.ndarray]]
 
@@ -74,7 +74,7 @@ def _slice(w: Writer, c: Call, x: np.ndarray, none: int) -> list[np.ndarray]:
 def _gather(w: Writer, c: Call, x: np.ndarray, none: int) -> list[np.ndarray]:
     picked, axis = c.const(1), c.axis(c.integer("axis", 0), x.ndim)
     n = x.shape[axis]
-    if picked.dtype.kind != "i" or n == 0 or (picked.size and not -n <= picked.min() <= picked.max() < n):
+    if picked.dtype not in WHOLE or n == 0 or (picked.size and not -n <= picked.min() <= picked.max() < n):
         c.refuse(f"picks entries outside an axis of length {n}")
     w.spend(c, picked.size, x.size // n)
     return [np.asarray(np.take(x, picked % n, axis))]

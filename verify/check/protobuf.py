@@ -204,8 +204,8 @@ _MODEL: Table = {
 # ONNX's number of a type: how it is stored raw, and which list of numbers may hold it instead
 BOOL = 9
 _KINDS = {
-    1: ("<f4", "float_data"), 6: ("<i4", "int32_data"), 7: ("<i8", "int64_data"), BOOL: ("|u1", "int32_data"),
-    11: ("<f8", "double_data"),
+    1: ("<f4", "float_data"), 2: ("|u1", "int32_data"), 3: ("|i1", "int32_data"), 6: ("<i4", "int32_data"),
+    7: ("<i8", "int64_data"), BOOL: ("|u1", "int32_data"), 10: ("<f2", ""), 11: ("<f8", "double_data"),
 }
 _LISTS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
@@ -217,7 +217,7 @@ def parsed(data: bytes) -> Message:
 
 def array_of(tensor: Message, what: str) -> np.ndarray:
     """The values of a tensor, read-only where they are the file's own bytes. Raises Unreadable for a type other than
-    float32, float64, int32, int64 and bool, and where the values do not fill the shape."""
+    float32, float64, raw float16, int8, uint8, int32, int64 and bool, and where the values do not fill the shape."""
     shape, kind = tuple(tensor.get("dims", ())), tensor.get("data_type", 0)
     if kind not in _KINDS or tensor.get("data_location", 0):
         raise Unreadable(f"{what} has the type number {kind}, or lies in another file, and is not read")
