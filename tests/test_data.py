@@ -6,6 +6,7 @@ import gzip
 import struct
 import zipfile
 from fractions import Fraction
+from importlib import import_module
 from math import prod
 from pathlib import Path
 
@@ -320,6 +321,10 @@ def breaks() -> None:
     raise RuntimeError("no disk")
 
 
+def lacks() -> None:
+    import_module("no_such_package_here")
+
+
 def one_array() -> np.ndarray:
     return np.zeros((2, 3))
 
@@ -329,6 +334,7 @@ def one_array() -> np.ndarray:
     ("tests.test_data:absent", ["absent", "AttributeError"]),
     ("tests.test_data:CODES", ["not callable"]),
     ("tests.test_data:breaks", ["RuntimeError: no disk"]),
+    ("tests.test_data:lacks", ["raised ModuleNotFoundError: No module named 'no_such_package_here'", "test_data.py"]),
     ("tests.test_data:one_array", ["returned ndarray", "pair (x, y)"]),
 ])
 def test_a_function_that_does_not_serve(source: str, words: list[str]) -> None:

@@ -98,7 +98,8 @@ def test_results_are_in_the_format_of_the_competition(bench: Path, capsys: pytes
     assert re.search(r"^b +- +- +- ", out, re.MULTILINE), "without expected.csv nothing is right or wrong"
     assert re.search(r"^a +2 +nnenum +\d\.\d +8\.0 ", out, re.MULTILINE)
     assert "abcrown" not in out, "it has no seconds here"
-    assert err == "run kept in run\n"
+    told = "warning: a/vnnlib/unsat.vnnlib and 4 others: 1 of 2 outputs are in no constraint (Y_1)"
+    assert err.splitlines() == [told, "run kept in run"]
 
 
 def test_the_witness_of_a_sat_is_kept(bench: Path) -> None:
@@ -323,3 +324,25 @@ def test_the_scripts_say_what_went_wrong(bench: Path) -> None:
         done = script(name, "v2")
         assert done.returncode == 1
         assert f"usage: {name} v1" in done.stderr
+
+
+def test_what_properties_hardly_mean_is_told_once(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where a run is continued, and has its answers already."""
+    file = bench / "b" / "vnnlib" / "sat.vnnlib"
+    file.write_text(file.read_text() + "(assert (<= 0 1))\n")
+    for _ in range(2):
+        command(bench)
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+        assert told[0] == "warning: a/vnnlib/unsat.vnnlib and 4 others: 1 of 2 outputs are in no constraint (Y_1)"
+        assert len(told) == 2
+        assert told[1].startswith("warning: b/vnnlib/sat.vnnlib: ")
+
+
+def test_a_model_that_is_no_onnx_file_is_refused_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.pt2").write_bytes(b"")
+    property_file(tmp_path / "p.vnnlib", CLAIMS["sat"])
+    assert run(["vnnlib", str(tmp_path / "net.pt2"), str(tmp_path / "p.vnnlib")]) == 2
+    assert "is no ONNX file" in (told := error_of(capsys))
+    assert "torch.onnx.export" in told

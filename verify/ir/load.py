@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -98,17 +99,23 @@ def from_factory(name: str) -> tuple[nn.Module, Tensor]:
 def _find(name: str) -> Callable[[], Any]:
     """The callable that `package.module:factory` names."""
     place, _, attribute = name.partition(":")
-    try:
-        holder = importlib.import_module(place)
-    except ModuleNotFoundError as problem:
-        raise InputError(f"cannot import {place} of {name} ({problem}); put its folder on PYTHONPATH") from None
-    except Exception as problem:  # the user's module may raise anything while it is imported
-        where, what = place_of(problem), f"{type(problem).__name__}: {problem}"
-        raise InputError(f"importing {place} raised {what} ({where}); mend it") from problem
-    factory = getattr(holder, attribute, None)
+    factory = getattr(imported(name), attribute, None)
     if not callable(factory):
         raise InputError(f"module {place} has no callable {attribute!r}; write package.module:factory")
     return factory
+
+
+def imported(name: str) -> ModuleType:
+    """The module of `package.module:name`. Raises InputError where it is not found, and where it fails."""
+    place = name.partition(":")[0]
+    try:
+        return importlib.import_module(place)
+    except Exception as problem:  # the user's module may raise anything while it is imported
+        missing = problem.name if isinstance(problem, ModuleNotFoundError) else None
+        if missing is not None and f"{place}.".startswith(f"{missing}."):
+            raise InputError(f"cannot import {place} of {name} ({problem}); put its folder on PYTHONPATH") from None
+        where, what = place_of(problem), f"{type(problem).__name__}: {problem}"
+        raise InputError(f"importing {place} raised {what} ({where}); mend it") from problem
 
 
 def _fill(module: nn.Module, path: Path) -> None:

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from math import prod
@@ -18,6 +17,7 @@ from numpy.lib.format import read_array
 from torch import Tensor
 
 from verify.errors import InputError, place_of
+from verify.ir.load import imported
 
 BUNDLED = ("digits",)
 SPLITS = {"train": "train", "test": "t10k"}  # of MNIST's layout, by the first letters of the files' names
@@ -166,12 +166,9 @@ def _read_idx_pair(images: Path) -> tuple[str, np.ndarray, np.ndarray]:
 
 def _call(source: str) -> tuple[np.ndarray, np.ndarray]:
     """What the function `package.module:function` returns."""
-    module, _, attribute = source.partition(":")
+    module = imported(source)
     try:
-        function: Callable[[], object] = getattr(import_module(module), attribute)
-        result = function()
-    except ModuleNotFoundError as problem:
-        raise InputError(f"cannot import {module} of {source} ({problem}); put its folder on PYTHONPATH") from None
+        result = getattr(module, source.partition(":")[2])()
     except Exception as problem:  # the user's code may raise anything
         where, what = place_of(problem), f"{type(problem).__name__}: {problem}"
         raise InputError(f"{source} raised {what} ({where}); mend that function") from problem

@@ -25,6 +25,8 @@ from verify.runs.witness import Witness, property_witness
 from verify.solving import solve
 from verify.vnnlib import Property, read_vnnlib
 
+TORCH = (".pt2", ".pt", ".pth")  # endings of files that onnxruntime does not read
+
 
 class Answer(StrEnum):
     """The words of the competition."""
@@ -56,6 +58,9 @@ class Decision:
 
 def read_network(model: Path) -> Network:
     """The network of a model file, simplified for the search. Raises InputError or UnsupportedOp."""
+    if model.suffix in TORCH:
+        raise InputError(f"{model} is no ONNX file, which is what a property of the competition is about: onnxruntime "
+                         "replays its witnesses; export the model with torch.onnx.export")
     return simplify(load(model))
 
 

@@ -71,6 +71,16 @@ def scores(instances: list[Instance], results: dict[str, dict[str, Any]]) -> dic
     }
 
 
+def told(results: dict[str, dict[str, Any]]) -> list[str]:
+    """What properties hardly mean, each once with the properties of which it is said."""
+    files: dict[str, list[str]] = {}
+    for result in results.values():
+        for text in result.get("warnings", ()):
+            files.setdefault(text, []).append(f"{result['family']}/{result['vnnlib']}")
+    return [f"{names[0]}{f' and {len(names) - 1} others' if len(names) > 1 else ''}: {text}"
+            for text, names in files.items()]
+
+
 def exit_code(found: dict[str, Score]) -> int:
     """1 if a verdict is wrong, 4 if an instance met a fault of the program, else 0."""
     if any(score.wrong for score in found.values()):

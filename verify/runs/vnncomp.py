@@ -133,7 +133,7 @@ def _outcome(decision: Decision) -> dict[str, Any]:
         outcome["witness"] = decision.witness.payload()
     if decision.proof is not None:
         outcome["proof"] = decision.proof.payload()
-    return outcome
+    return {**outcome, "warnings": list(decision.warnings)} if decision.warnings else outcome
 
 
 def plan(
