@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.cli_cases import Fake, error_of, onnx_file, property_file
 from tests.helpers import SHARED, needs_shared
+from tests.test_head import headed
 from tests.test_vnncomp import family
 from verify.cli.main import run
 from verify.errors import InputError
@@ -167,6 +168,19 @@ def test_a_witness_needs_no_network_of_ours(bench: Path) -> None:
         level = dict(store.items())["line/1"]["witness"]["real"]
     assert level["violated"] is None
     assert "Erf" in level["reason"]
+
+
+def test_probabilities_are_judged_as_executed(bench: Path) -> None:
+    headed(bench / "a" / "onnx" / "net.onnx")
+    results("sat sat")
+    witness_file("sat", "0.9", "0.9", "0", "0")
+    for claim, remark, status in (("(>= Y_0 Y_1)", "", "confirmed"), ("(>= Y_0 0.7)", "", "confirmed"),
+                                  ("(>= Y_0 0.8)", "ends in a softmax", "open")):
+        property_file(bench / "a" / "vnnlib" / "sat.vnnlib", claim)
+        command(bench, "--witnesses", "w", out=claim)
+        ((_, told, reason),) = found(claim)
+        assert told == status
+        assert remark in reason
 
 
 def test_a_fault_of_the_program_is_open_and_ends_no_audit(bench: Path, monkeypatch: pytest.MonkeyPatch) -> None:
