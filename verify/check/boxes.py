@@ -55,12 +55,12 @@ def input_leaves(
     order = {key: n for n, key in enumerate(distinct)}
     number = np.array([order[id(case)] for case in cases])
     boxes = (case.box(level.number, level.single) for case in distinct.values())
-    first, last = (np.concatenate(ends) for ends in zip(*boxes, strict=True))
+    lows, highs = (np.concatenate(ends) for ends in zip(*boxes, strict=True))
     parts = [Weighted(level, part) for part in rows]
     batch = max(1, min(BATCH, LARGEST // network.held))
     for start in range(0, len(nodes), batch):
         part = nodes[start : start + batch]
-        root, low, high = forest.boxes(level.number, part, first, last, number)
+        root, low, high = forest.boxes(level.number, part, lows, highs, number)
         filled = np.flatnonzero((low <= high).all(1))
         if not len(filled):
             continue

@@ -108,8 +108,8 @@ class Grove:
         tasks = Tasks(problem)
         place = {pair: n for n, pair in enumerate(zip(tasks.case.tolist(), tasks.disjunct.tolist(), strict=True))}
         boxes = [self.prover.cases[i].box(number, False) for i, _ in self.tasks]
-        first, last = (np.concatenate(ends) for ends in zip(*boxes, strict=True))
-        root, low, high = forest.boxes(number, nodes, first, last, np.arange(forest.roots))
+        lows, highs = (np.concatenate(ends) for ends in zip(*boxes, strict=True))
+        root, low, high = forest.boxes(number, nodes, lows, highs, np.arange(forest.roots))
         task = torch.tensor([place[self.tasks[r]] for r in root.tolist()])
         above = torch.full((len(nodes),), torch.inf, dtype=torch.float64)
         parts = (task, torch.from_numpy(low), torch.from_numpy(high), above, torch.from_numpy(nodes))
