@@ -26,7 +26,7 @@ from verify.cli.main import run
 from verify.errors import InputError, UnsupportedOp
 from verify.ir.graph import Network
 from verify.ir.guard import compare, probes
-from verify.ir.head import Head
+from verify.ir.head import NEGATIVE, Head
 from verify.ir.layers import read_chain
 from verify.ir.normalize import normalized
 from verify.ir.original import original
@@ -37,7 +37,7 @@ from verify.proof.prover import Source
 from verify.rows import Row
 from verify.runs.decide import Answer, decide
 from verify.runs.options import homes_of
-from verify.spec import from_rows
+from verify.spec import Specification, from_rows
 
 LAST = {"Softmax": nn.Softmax(1), "LogSoftmax": nn.LogSoftmax(-1)}
 METHODS = (verify.PGD(), verify.Interval(), verify.CROWN(), verify.LP(), verify.BranchAndBound(time_limit=10))
@@ -189,16 +189,24 @@ def test_losses_want_the_logits() -> None:
 
 @pytest.mark.parametrize("name", LAST)
 @pytest.mark.parametrize(("target", "wins"), [(None, False), (2, False), (2, True)])
-def test_verdicts_and_values_are_those_of_the_logits(name: str, target: int | None, wins: bool) -> None:
+def test_verdicts_are_those_of_the_logits(name: str, target: int | None, wins: bool) -> None:
     plain, seen = classifier(2), set()
     x, y = torch.rand(20, 1, 2, 2, generator=torch.Generator().manual_seed(5)), torch.zeros(20, dtype=torch.long)
     problems = [verify.robustness(chain(net), x, y, "1/10", target=target, wins=wins)
                 for net in (plain, nn.Sequential(plain, LAST[name]))]
+    share = torch.rand(500, *x.shape, generator=torch.Generator().manual_seed(6))
+    points = [problems[1].inputs.place(part) for part in (*share, *share.round())]
+    outputs = [LAST[name](plain(part)) for part in points]
+    reached = torch.stack([problems[1].spec.violation(x, y) for x, y in zip(points, outputs, strict=True)]).amax(0)
     for method in METHODS:
         without, within = (verify.solve(problem, method) for problem in problems)
         assert without.verdicts == within.verdicts
-        assert torch.equal(without.upper, within.upper)
+        assert bool((problems[1].reduce(reached) <= within.upper + 1e-7).all())
+        assert name == "Softmax" or torch.equal(without.upper, within.upper)
         seen |= set(within.verdicts)
+        if within.witness is not None:
+            there = problems[1].spec.violation(within.witness, LAST[name](plain(within.witness)))
+            torch.testing.assert_close(within.lower, there)
     assert seen == {Verdict.VERIFIED, Verdict.FALSIFIED, Verdict.UNKNOWN}
 
 
@@ -254,7 +262,10 @@ def test_probabilities_that_tie_where_logits_differ(tmp_path: Path) -> None:
     assert original(path)(x[0].numpy()).tolist() == [1, 0, 0]
     found = verify.solve(verify.robustness(network, x, y, "1/10", target=2), verify.BranchAndBound())
     assert found.verdicts == [Verdict.VERIFIED, Verdict.FALSIFIED]
-    torch.testing.assert_close(found.upper[0], torch.tensor(-0.3))
+    assert float(found.upper[0]) == NEGATIVE
+    assert float(found.lower[1]) == 0  # the probabilities tie
+    found = verify.solve(verify.robustness(network, x[:1], y[:1], "1/10", target=2), verify.PGD())
+    assert float(found.lower) == NEGATIVE
     text = (
         "(declare-const X_0 Real)(declare-const X_1 Real)(declare-const Y_0 Real)(declare-const Y_1 Real)"
         "(declare-const Y_2 Real)(assert (>= X_0 {})) (assert (<= X_0 0.7))(assert (>= X_1 0.1))(assert (<= X_1 0.3))"
@@ -343,7 +354,6 @@ def test_the_commands(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [found[key] for key in ("verified", "falsified")] == [plain[key] for key in ("verified", "falsified")]
     assert certify("--proof", "proofs", methods="pgd,crown") == 0
     out = "".join(capsys.readouterr())
-    assert "values of the logits before its softmax" in out
     assert "certified" in out
     assert "not compared" not in out
     assert run(["inspect", "net.onnx"]) == 0
@@ -353,3 +363,23 @@ def test_the_commands(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     property_file(here / "p.vnnlib", "(>= Y_0 0.9)")
     assert run(["vnnlib", "net.onnx", "p.vnnlib"]) == 2
     assert "the network ends in a softmax" in error_of(capsys)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bounds_of_logits_are_bounds_of_probabilities(seed: int) -> None:
+    """Random logits and positive multiples of margins: what a head makes of the violation by logits encloses that by
+    probabilities."""
+    generator, classes = torch.Generator().manual_seed(seed), 4
+    z = torch.randn(2000, classes, generator=generator, dtype=torch.float64) * 10.0 ** (seed - 2)
+    factor = 0.5 + 2 * torch.rand(classes - 1, generator=generator, dtype=torch.float64)
+    rows = torch.cat([-torch.ones(classes - 1, 1), torch.eye(classes - 1)], 1).double() * factor[:, None]
+    for chosen in (rows, rows[:2]):
+        ones = torch.ones(1, len(chosen), dtype=torch.bool)
+        for disjunct in (torch.arange(len(chosen)), torch.zeros(len(chosen), dtype=torch.long)):
+            spec = Specification(chosen[None], torch.zeros(1, len(chosen)).double(), disjunct[None], ones)
+            whole = spec.select(torch.zeros(len(z), dtype=torch.long))
+            logits, outputs = whole.violation(z, z), whole.violation(z, z.softmax(1))
+            assert bool((outputs <= Head(False).above(whole, logits)).all())
+            assert bool((Head(False).below(whole, logits) <= outputs).all())
+            assert torch.equal(Head(True).above(whole, logits), logits)
+            assert bool(((Head(False).above(whole, logits) < 0) == (logits < 0)).all())

@@ -35,7 +35,7 @@ class Problem:
 
     Args:
         network: h, on the device where the problem is to be solved; of one with a head its `logits`, since a head
-            keeps the sign of every comparison of two outputs. Values are then those of the logits.
+            keeps the sign of every comparison of two outputs. Methods search on these; brackets are of the outputs.
         inputs: X_i of every case, a batch of sets.
         spec: the violation of every case.
         owner: (cases,) long, the problem that a case belongs to, ascending.
@@ -90,14 +90,20 @@ class Problem:
         """
         network = self.network.unmerged or self.network
         images = network(x), self.wide.network(x.double())
-        values = [self.spec.double().violation(x.double(), y.double()) for y in images]
-        least = values[0].minimum(values[1])
+        least = self._least(x, images)
         if self.spec.exact is not None or network.dtype == torch.float64:
             for case in (least >= 0).logical_and(least.isfinite()).nonzero().flatten().tolist():
                 exact = np.array([self._exactly(case, x[case], *(y[case] for y in images))], dtype=object)
                 least[case] = round_down(exact, torch.float64)[0]
+        if network.head is not None:
+            least = network.head.attained(least, self._least(x, tuple(map(network.head, images))))
         near = least.to(x.dtype)
         return torch.where(near > least, torch.nextafter(near, torch.full_like(near, -torch.inf)), near)
+
+    def _least(self, x: Tensor, images: Sequence[Tensor]) -> Tensor:
+        """The smallest violation of points (cases, *shape) whose outputs are one of these, float64 (cases,)."""
+        spec = self.spec.double()
+        return torch.stack([spec.violation(x.double(), y.double()) for y in images]).amin(0)
 
     def _exactly(self, case: int, *values: Tensor) -> Fraction:
         """The least violation by the exact rows of a point (*shape), the first value, with the outputs given, and in
@@ -168,7 +174,7 @@ def robustness(
     """Does the answer to each sample stay in its ball? For classes, v* is the largest wrong-class margin h_j - h_y.
 
     Of one output that tells two classes apart, class 1 is predicted where it is above a threshold, and v* is how far
-    the output comes to the other side. Where the network ends in a softmax, margins are those of the logits.
+    the output comes to the other side. Where the network ends in a softmax, only labels and targets may be asked.
 
     Args:
         network: from `verify.load` or `verify.trace`.

@@ -45,7 +45,7 @@ def solve(problem: Problem, method: Method, time_limit: float | None = None) -> 
             return Bracket(nothing, nothing, above=Side(method.name, Rigour.PROVED), notes={"seconds": 0.0})
         answer = _answer(problem, method, Deadline.after(time_limit))
         lower, witness, rounding = _replay(problem, answer.points)
-        upper = torch.full_like(lower, torch.inf) if answer.upper is None else _up(problem.reduce(answer.upper), lower)
+        upper = torch.full_like(lower, torch.inf) if answer.upper is None else _upper(problem, answer.upper, lower)
         trusts = "; ".join(filter(None, (answer.trusts, _beside_its_source(problem, upper < 0))))
     bracket = Bracket(
         lower,
@@ -69,8 +69,10 @@ def _answer(problem: Problem, method: Method, limit: Deadline) -> Answer:
         return Answer(notes={"stopped": LATE})
 
 
-def _up(upper: Tensor, like: Tensor) -> Tensor:
-    """Upper bounds in the dtype of `like`, rounded up."""
+def _upper(problem: Problem, bounds: Tensor, like: Tensor) -> Tensor:
+    """Upper bounds of the problems (batch,) in the dtype of `like`, rounded up, from those of their cases."""
+    head = problem.network.head
+    upper = problem.reduce(bounds if head is None else head.above(problem.spec, bounds))
     near = upper.to(like)
     return torch.where(near.to(upper) < upper, torch.nextafter(near, torch.full_like(near, torch.inf)), near)
 
@@ -98,6 +100,7 @@ def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | N
     winner = _winners(problem, value, lower)
     chosen = problem.select(winner)
     exact = least_violation(chosen, *chosen.inputs.origins(best[winner]))
+    exact = exact if problem.network.head is None else problem.network.head.below(chosen.spec, exact)
     return lower, best[winner], (lower.double() - exact).clamp(min=0).nan_to_num(torch.inf)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from verify.bracket import Bracket, Verdict
@@ -39,15 +38,6 @@ def held(problem: Problem, bracket: Bracket) -> Bracket:
     if bracket.below is not None or bracket.verdicts[0] is not Verdict.VERIFIED:
         return bracket
     return bracket.meet(solve(problem, CHEAP))
-
-
-def as_read(problem: Problem, bracket: Bracket) -> Bracket:
-    """The bracket with its witnesses replayed on the network as it was read, where rewrites have changed it."""
-    if bracket.witness is None or problem.network.unmerged is None:
-        return bracket
-    with torch.no_grad():
-        original = replace(problem, network=problem.network.unmerged).violation(bracket.witness)
-    return replace(bracket, lower=torch.where(original.isnan(), -torch.inf, bracket.lower.minimum(original)))
 
 
 def one(bracket: Bracket, k: int) -> Bracket:

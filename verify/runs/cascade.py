@@ -30,7 +30,7 @@ from verify.goals import CLASS, Goal
 from verify.ir.guard import compare
 from verify.method import Method
 from verify.problem import Problem
-from verify.runs.belief import CHEAP, LOOKS, as_read, met, one
+from verify.runs.belief import CHEAP, LOOKS, met, one
 from verify.runs.contradiction import asked_of, crossed, where_kept
 from verify.runs.options import journaled
 from verify.runs.outcome import CLEAN, Outcome
@@ -138,8 +138,7 @@ class Cascade:
         part = _part(problem, index)
         points = self.x[torch.tensor(index)].to(part.network.device, part.network.dtype)
         with torch.no_grad():
-            y = part.network(points)
-            lower = part.spec.violation(points, y)
+            y, lower = part.network(points), part.replayed(points)
         side = Side(CLEAN, Rigour.FLOAT, "F", "the network's float evaluation")
         whole = Bracket(lower, torch.full_like(lower, torch.inf), points, side)
         seconds = (time.perf_counter() - start) / len(index) / len(self.problems)
@@ -161,7 +160,7 @@ class Cascade:
         if name in self.dear:
             method, journal = journaled(method, self.proving and partial(self.proving.margin, part))
         try:
-            found: Bracket | str = as_read(part, solve(part, method, self._seconds(name, outcomes)))
+            found: Bracket | str = solve(part, method, self._seconds(name, outcomes))
         except Contradiction as crossing:
             wrong = set(crossing.bundle.get("problems", range(len(outcomes))))
             others = iter(self._try(eps, name, [o for k, o in enumerate(outcomes) if k not in wrong]))
@@ -196,7 +195,7 @@ class Cascade:
             if not looked:
                 break
             part = _part(self.problems[eps], [outcomes[k].index for k in looked])
-            found = as_read(part, solve(part, CHEAP))
+            found = solve(part, CHEAP)
             for place, k in enumerate(looked):
                 held[k] = held[k].met(CHEAP.name, one(found, place))
             if all(held[k].verdict is Verdict.VERIFIED for k in looked):
@@ -266,7 +265,7 @@ def _proved(outcome: Outcome, proving: Proving, problem: Problem) -> Outcome:
     it is what the outcome then says."""
     proof, kept, files = proving.certify(problem, outcome.index, outcome.eps, outcome.journal, outcome.seconds)
     if proof.points is not None:
-        outcome = outcome.met("proof", as_read(problem, met(problem, proof.points, "proof")))
+        outcome = outcome.met("proof", met(problem, proof.points, "proof"))
         if outcome.verdict is not Verdict.VERIFIED:
             return outcome
     outcome = replace(outcome, evidence=kept, files=files)

@@ -20,7 +20,7 @@ from verify.runs.files import writable_folder, write_whole
 from verify.runs.gap import Gap, Gaps
 from verify.runs.gaps import gaps
 from verify.runs.options import Home, asked_goal, clip_of, device_of, homes_of
-from verify.runs.session import beyond, named, network_of, of_logits, samples_of, typed_radii
+from verify.runs.session import beyond, named, network_of, samples_of, typed_radii
 
 METHODS = "pgd,interval,crown,alpha,lp,bab"  # by default
 VALUE = {"goal": "optimum", "stop_when_falsified": False}  # settings with which a method goes for v*, not for its sign
@@ -66,8 +66,7 @@ class Plan:
         clip = "no clip" if self.asked.clip == "none" else f"clip [{self.asked.clip}]"
         goal = f", {words}" if (words := self.goal.words) else ""
         model = named(self.asked.model, self.asked.weights)
-        values = "".join({of_logits(problem.network) for problem in self.problems.values()})
-        return f"{model} on {len(self.data.x)} samples of {self.data.name}, {self.asked.norm}, {clip}{goal}{values}"
+        return f"{model} on {len(self.data.x)} samples of {self.data.name}, {self.asked.norm}, {clip}{goal}"
 
     @property
     def warnings(self) -> list[str]:

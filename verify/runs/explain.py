@@ -22,7 +22,6 @@ from verify.lower.gradient import PGD
 from verify.method import full_float32
 from verify.ops.base import Nonlinear
 from verify.problem import Problem
-from verify.runs.belief import as_read
 from verify.runs.options import METHODS
 from verify.runs.outcome import CLEAN
 from verify.runs.session import Request, Session, prepare
@@ -141,7 +140,7 @@ def _session(run: Path, request: dict[str, Any], config: dict[str, Any]) -> Sess
 
 def _attack(problem: Problem, goal: Goal) -> tuple[float, int | None]:
     """(largest violation found, class reached) of a long attack."""
-    bracket = as_read(problem, solve(problem, PGD(restarts=RESTARTS, stop_when_falsified=False)))
+    bracket = solve(problem, PGD(restarts=RESTARTS, stop_when_falsified=False))
     point = problem.inputs.nominal() if bracket.witness is None else bracket.witness
     return float(bracket.lower[0]), goal.classes(problem.network(point))[0]
 
@@ -173,7 +172,7 @@ def _searched(problem: Problem, seconds: float) -> Search:
     """Two searches, a short and a longer one: the bound falls by about as much with every doubling of the domains."""
     points, spent = [], 0.0
     for part in (FIRST * seconds, (1 - FIRST) * seconds):
-        bracket = as_read(problem, solve(problem, BranchAndBound(time_limit=part)))
+        bracket = solve(problem, BranchAndBound(time_limit=part))
         domains, upper = bracket.notes["domains"], float(bracket.upper[0])
         assert isinstance(domains, int)
         points.append((domains, upper))

@@ -29,7 +29,7 @@ from verify.ir.graph import Network
 from verify.lower.gradient import FGSM, PGD
 from verify.method import Method
 from verify.problem import Problem, around
-from verify.runs.belief import CHEAP, as_read, one
+from verify.runs.belief import CHEAP, one
 from verify.runs.contradiction import Holder, asked_of, crossed, where_kept
 from verify.runs.outcome import CLEAN
 from verify.runs.radius import Radius, distance
@@ -163,8 +163,7 @@ class Radii:
         problem = self.problem(Fraction(0), index)
         points = self.x[list(index)].to(problem.network.device, problem.network.dtype)
         with torch.no_grad():
-            y = problem.network(points)
-            lower = problem.spec.violation(points, y).tolist()
+            y, lower = problem.network(points), problem.replayed(points).tolist()
         out = []
         for i, value, guess in zip(index, lower, self.goal.classes(y), strict=True):
             radius = Radius(i, self.labels[i], guess)
@@ -195,7 +194,7 @@ class Radii:
         start, seconds = time.perf_counter(), self._seconds(name, radii)
         problem = self.problem(eps, [r.index for r in radii])
         try:
-            bracket = self._held(problem, name, as_read(problem, solve(problem, self.methods[name], seconds)))
+            bracket = self._held(problem, name, solve(problem, self.methods[name], seconds))
         except Contradiction as crossing:
             wrong, sides = set(crossing.bundle.get("problems", range(len(radii)))), crossing.bundle.get("bracket")
             others = self._ask(eps, [r for k, r in enumerate(radii) if k not in wrong], name)
@@ -229,7 +228,7 @@ class Radii:
         holds = bracket.upper < 0
         if not bool(holds.any()) or bracket.below or any(isinstance(self.methods[n], FGSM | PGD) for n in earlier):
             return bracket
-        found = as_read(problem, solve(problem, CHEAP))
+        found = solve(problem, CHEAP)
         return bracket.meet(replace(found, lower=torch.where(holds, found.lower, -torch.inf)))
 
     def _falsified(self, radius: Radius, eps: Fraction, holder: Holder, point: np.ndarray) -> Radius:
@@ -256,9 +255,7 @@ class Radii:
                 share = (low + high) / 2
                 x = center + share.reshape(-1, *[1] * (best.dim() - 1)) * (bracket.witness - center)
                 x = x.clamp(center.minimum(bracket.witness), center.maximum(bracket.witness))
-                value = problem.replayed(x)
-                value = as_read(problem, replace(bracket, lower=value, witness=x)).lower
-                violates = value >= 0
+                violates = problem.replayed(x) >= 0
                 high, low = torch.where(violates, share, high), torch.where(violates, low, share)
                 best = torch.where(violates.reshape(-1, *[1] * (best.dim() - 1)), x, best)
         return best

@@ -89,8 +89,7 @@ class Session:
         level = f", proved at level {self.cascade.proving.level}" if self.cascade.proving is not None else ""
         goal = f", {words}" if (words := self.cascade.goal.words) else ""
         model = named(self.request.model, self.request.weights)
-        values = of_logits(self.network)
-        return f"{model} on {len(self.cascade.x)} samples of {self.data.name}, {ball}, {clip}{goal}{level}{values}"
+        return f"{model} on {len(self.cascade.x)} samples of {self.data.name}, {ball}, {clip}{goal}{level}"
 
     @property
     def spelled(self) -> dict[str, str]:
@@ -240,11 +239,6 @@ def named(model: str, weights: str | None) -> str:
     """The model for a title; whether a factory trained its weights is for its author to know."""
     own = ":" in model and weights is None and not Path(model).exists()
     return f"{model} (weights as the factory makes them)" if own else model
-
-
-def of_logits(network: Network) -> str:
-    """For a title, what values are of where the model's last layer keeps no more than their order."""
-    return "" if network.head is None else f", values of the logits before its {network.head}"
 
 
 def exact_eps(text: str, name: str = "eps") -> Fraction:
