@@ -164,6 +164,10 @@ def test_bounds_hold_on_random_graphs(start: int) -> None:
         check(seed)
 
 
+def test_entries_without_slope_are_left_out_of_all_paths_to_a_value() -> None:
+    check(3846)  # relu(x) beside relu(relu(x)), with entries that are constantly zero
+
+
 def test_optimised_bounds_hold_on_random_graphs() -> None:
     for seed in range(0, 120, 8):
         check_optimised(seed)

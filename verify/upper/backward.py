@@ -267,7 +267,7 @@ class Backward:
             pulled, more = rows.scatter(slopes, graph.shape_of(source))
         else:
             pulled, more = rows.through(slopes)
-        return [(source, pulled)], more
+        return [(source, pulled if node.name in self._columns else self._restricted(source, pulled))], more
 
     def _restricted(self, name: str, rows: Rows) -> Rows:
         """Rows over a value without the entries that meet only zero slopes."""
