@@ -91,3 +91,32 @@ def test_float_sides_may_cross_by_the_tolerance_and_proved_sides_may_not() -> No
 def test_batches_must_match() -> None:
     with pytest.raises(InputError, match="cannot meet"):
         bracket([0.0], [1.0]).meet(bracket([0.0, 0.0], [1.0, 1.0]))
+
+
+def test_parts_of_a_batch() -> None:
+    whole = Bracket(torch.tensor([-1.0, 0.5, -2.0]), torch.tensor([1.0, 1.0, -1.0]), torch.arange(6.0).reshape(3, 2),
+                    rounding=torch.tensor([0.0, 0.1, 0.2]), marks=(7, 8, 9))
+    for index, places in ((1, [1]), (slice(1, None), [1, 2]), ([2, 0], [2, 0]), (-1, [2])):
+        part = whole.select(index)
+        for mine, all_ in ((part.lower, whole.lower), (part.witness, whole.witness), (part.rounding, whole.rounding)):
+            assert mine is not None
+            assert all_ is not None
+            assert torch.equal(mine, all_[places])
+        assert part.marks == tuple((7, 8, 9)[k] for k in places)
+    with pytest.raises(IndexError):
+        whole.select(3)
+
+
+def test_a_bracket_shows_itself_as_a_table() -> None:
+    side = Side("CROWN<1>", Rigour.FLOAT)
+    shown = repr(Bracket(torch.tensor([-torch.inf, 0.25]), torch.tensor([-1 / 3, 0.5]), above=side)).splitlines()
+    assert shown[0] == "Bracket (upper by CROWN<1>)"
+    assert [line.split() for line in shown[1:]] == [
+        ["problem", "lower", "upper", "verdict"], ["0", "-inf", "-0.333333", "verified"],
+        ["1", "0.25", "0.5", "falsified"],
+    ]
+    long = Bracket(torch.zeros(50), torch.ones(50), above=side)
+    assert repr(long).splitlines()[-1].split() == ["..", "30", "more"]
+    html = long._repr_html_()
+    assert html.count("<tr>") == 22
+    assert "CROWN&lt;1&gt;" in html

@@ -103,8 +103,8 @@ def test_brackets_of_different_problems_do_not_meet() -> None:
         with pytest.raises(verify.InputError, match="different problems"):
             bound.meet(attack)
         with pytest.raises(verify.InputError, match=r"different problems \(at place 0"):
-            attack.one(3).meet(bound.one(3))
+            attack.select(3).meet(bound.select(3))
     part = verify.solve(near.select(torch.tensor([4, 2])), verify.FGSM())
-    assert part.one(1).meet(bound.one(2)).marks == bound.one(2).marks
+    assert part.select(1).meet(bound.select(2)).marks == bound.select(2).marks
     with pytest.raises(verify.InputError, match="different problems"):
-        part.one(1).meet(bound.one(3))
+        part.select(1).meet(bound.select(3))

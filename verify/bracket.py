@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from html import escape
 
 import torch
 from torch import Tensor
 
 from verify.errors import Contradiction, InputError
 
+SHOWN = 20  # problems in a table
 TOLERANCE = 1e-5  # float sides may cross by this much, relative to 1 + |v|, before it counts as a contradiction
 
 
@@ -41,7 +44,7 @@ class Side:
     trusts: str = "float rounding"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bracket:
     """lower <= v* <= upper for each problem of a batch.
 
@@ -80,13 +83,42 @@ class Bracket:
         """upper - lower, (batch,)."""
         return self.upper - self.lower
 
-    def one(self, k: int) -> Bracket:
-        """Problem k of the batch."""
-        here = slice(k, k + 1)
-        witness, rounding = (None if part is None else part[here] for part in (self.witness, self.rounding))
-        marks = None if self.marks is None else self.marks[here]
-        lower, upper = self.lower[here], self.upper[here]
-        return replace(self, lower=lower, upper=upper, witness=witness, rounding=rounding, marks=marks)
+    def select(self, index: int | slice | Sequence[int]) -> Bracket:
+        """The brackets of the problems at these places of the batch, in this order; of one problem for an int."""
+        chosen = [index] if isinstance(index, int) else index
+        places = torch.arange(len(self.lower), device=self.lower.device)[chosen]
+        witness, rounding = (None if part is None else part[places] for part in (self.witness, self.rounding))
+        marks = None if self.marks is None else tuple(self.marks[k] for k in places.tolist())
+        return replace(self, lower=self.lower[places], upper=self.upper[places], witness=witness, rounding=rounding,
+                       marks=marks)
+
+    def __repr__(self) -> str:
+        """A table with one line a problem, SHOWN at most."""
+        titles, lines = ("problem", "lower", "upper", "verdict"), self._lines()
+        widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
+        text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+                for line in (titles, *lines)]
+        return "\n".join(["Bracket" + self._origin(), *text])
+
+    def _repr_html_(self) -> str:
+        """The same table for notebooks."""
+        cells = ("".join(f"<td>{escape(cell)}</td>" for cell in line) for line in self._lines())
+        rows = "".join(f"<tr>{line}</tr>" for line in cells)
+        head = "<tr><th>problem</th><th>lower</th><th>upper</th><th>verdict</th></tr>"
+        return f"<table><caption>Bracket{escape(self._origin())}</caption>{head}{rows}</table>"
+
+    def _origin(self) -> str:
+        """Where its sides come from, in words."""
+        sides = (("lower by ", self.below), ("upper by ", self.above))
+        told = [word + side.method for word, side in sides if side is not None]
+        return f" ({', '.join(told)})" if told else ""
+
+    def _lines(self) -> list[tuple[str, ...]]:
+        ends = zip(self.lower.tolist(), self.upper.tolist(), self.verdicts, strict=True)
+        lines = [(str(k), f"{low:.6g}", f"{high:.6g}", str(word)) for k, (low, high, word) in enumerate(ends)]
+        if len(lines) <= SHOWN:
+            return lines
+        return [*lines[:SHOWN], ("..", "", "", f"{len(lines) - SHOWN} more")]
 
     def check(self, bundle: dict | None = None) -> Bracket:
         """Returns self; raises Contradiction where lower > upper beyond the tolerance and what rounding explains."""

@@ -101,7 +101,7 @@ def _decide(problem: Problem, timeout: float) -> tuple[list[Bracket], list[str]]
 
     deadline = time.monotonic() + timeout
     whole = verify.solve(problem, verify.PGD(), timeout)
-    brackets, reasons = [whole.one(k) for k in range(problem.batch)], [""] * problem.batch
+    brackets, reasons = [whole.select(k) for k in range(problem.batch)], [""] * problem.batch
     for make in (verify.Interval, verify.CROWN, verify.AlphaCROWN, verify.BranchAndBound):
         left = [k for k, bracket in enumerate(brackets) if bracket.verdicts[0] == verify.Verdict.UNKNOWN]
         rest = deadline - time.monotonic()
@@ -114,7 +114,7 @@ def _decide(problem: Problem, timeout: float) -> tuple[list[Bracket], list[str]]
             reasons = [f"{method.name}: {refusal}" if k in left else reason for k, reason in enumerate(reasons)]
             continue
         for place, k in enumerate(left):
-            brackets[k] = brackets[k].meet(found.one(place))
+            brackets[k] = brackets[k].meet(found.select(place))
             reasons[k] = str(found.notes.get("stopped", reasons[k]))
     plain = f"the {timeout:g} s are over" if time.monotonic() >= deadline else "the bounds leave a gap"
     return brackets, [reason or plain for reason in reasons]

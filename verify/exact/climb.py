@@ -28,9 +28,7 @@ def climbed(root: Root, tasks: Tasks, case: int, x: Tensor) -> Tensor:
     """The best point of the linear region around x (1, *input shape) for the task that is violated most there; the
     same shape, float64."""
     wide, network = root.wide, root.wide.network
-    values = {network.graph.input: x.double()}
-    for node, p in network.walk():
-        values[node.name] = node.op.forward(p, *(values[name] for name in node.inputs))
+    values = network.values(x.double())
     low, high = root.low[case, None].clone(), root.high[case, None].clone()
     for site in wide.sites.values():
         if site.kink is None:

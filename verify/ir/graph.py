@@ -142,12 +142,16 @@ class BoundGraph:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Outputs (batch, *output_shape) of inputs (batch, *input_shape)."""
+        return self.values(x)[self.graph.output]
+
+    def values(self, x: Tensor) -> dict[str, Tensor]:
+        """Every value (batch, *shape) at inputs x (batch, *input_shape), by name: the input and all nodes, in order."""
         if tuple(x.shape[1:]) != self.input_shape:
             raise InputError(f"the network takes samples of shape {self.input_shape}, not {tuple(x.shape[1:])}")
-        values = {self.graph.input: x}
+        found = {self.graph.input: x}
         for node, p in self.walk():
-            values[node.name] = node.op.forward(p, *(values[name] for name in node.inputs))
-        return values[self.graph.output]
+            found[node.name] = node.op.forward(p, *(found[name] for name in node.inputs))
+        return found
 
 
 class Source(Protocol):

@@ -42,6 +42,6 @@ def held(problem: Problem, bracket: Bracket) -> Bracket:
 
 def one(bracket: Bracket, k: int) -> Bracket:
     """Problem k of a batch, on the CPU."""
-    part = bracket.one(k)
+    part = bracket.select(k)
     witness, rounding = (None if t is None else t.cpu() for t in (part.witness, part.rounding))
     return replace(part, lower=part.lower.cpu(), upper=part.upper.cpu(), witness=witness, rounding=rounding)

@@ -133,7 +133,7 @@ class _Work:
         if found.notes.get("stopped") == "interrupted":  # what a method saves of an interrupted search is no result
             raise KeyboardInterrupt
         seconds = (time.perf_counter() - start) / len(index)
-        return [_Answer(one := found.one(k), seconds, _note(one)) for k in range(len(index))]
+        return [_Answer(one := found.select(k), seconds, _note(one)) for k in range(len(index))]
 
     def _meet(self, i: int, name: str, found: Bracket) -> None:
         """What is known of sample i once this method has answered too."""
@@ -151,7 +151,7 @@ class _Work:
         """The crossing of one method's own two sides, said of its sample alone."""
         places, bracket = crossing.bundle.get("problems", [0]), crossing.bundle.get("bracket")
         k = places[0] if places and places[0] < len(index) else 0
-        one = bracket.one(k) if isinstance(bracket, Bracket) and k < len(bracket.lower) else None
+        one = bracket.select(k) if isinstance(bracket, Bracket) and k < len(bracket.lower) else None
         return self._crossing(index[k], (name, one), (name, one), f"{name}: {crossing}")
 
     def _crossing(self, i: int, low: Holder, high: Holder, reason: str) -> Contradiction:

@@ -19,9 +19,8 @@ def first_not_finite(
             return f"weights of layer {_layer(name)}"
     with torch.no_grad():
         ball = threat.ball(x, eps)
-        values, boxes = {network.graph.input: x}, {network.graph.input: Box(ball.low, ball.high)}
+        values, boxes = network.values(x), {network.graph.input: Box(ball.low, ball.high)}
         for node, p in network.walk():
-            values[node.name] = node.op.forward(p, *(values[name] for name in node.inputs))
             boxes[node.name] = box = node.op.interval(p, *(boxes[name] for name in node.inputs))
             layer = _layer(node.parameters[0]) if node.parameters else node.name
             if not bool(torch.isfinite(values[node.name]).all()):
