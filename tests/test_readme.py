@@ -1,6 +1,8 @@
-"""Every code block of README.md runs: Python in one process, then the commands, in one folder outside of the checkout.
+"""Every code block of README.md, CONTRIBUTING.md and docs/ runs, in one folder outside of the checkout.
 
-`verify` commands run for real and exit with 0; `make` targets exist; `pip` lines are those of test_packaging's wheel.
+First the Python of all pages, page after page in one process, each page by itself; then the commands. A page may use
+the files that README makes. `verify` commands run for real and exit with 0; `make` targets exist; `pip` lines are those
+of test_packaging's wheel.
 """
 
 from __future__ import annotations
@@ -19,19 +21,22 @@ import verify
 from tests.onnx_models import chain, numbers
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS: list[tuple[str, str]] = re.findall(r"^```([a-z]*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+README, FURTHER = ROOT / "README.md", [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUN = [README, *(page for page in FURTHER if page.exists())]
+READ = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])  # their links are followed
+BLOCK = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WHEEL = f"verify_nn-{verify.__version__}-py3-none-any.whl"
 NOT_RUN = ("pip wheel --no-deps --wheel-dir dist .", f"pip install dist/{WHEEL}")
+EVERY_PAGE = "import runpy, sys\nsys.path.append('.')\nfor page in sys.argv[1:]:\n    runpy.run_path(page)\n"
 
 
-def blocks(language: str) -> list[str]:
-    return [text for found, text in BLOCKS if found == language]
+def blocks(language: str, page: Path) -> list[str]:
+    return [text for found, text in BLOCK.findall(page.read_text()) if found == language]
 
 
-def commands() -> list[tuple[str, str]]:
-    """(command, what README shows as its output) of every line with a prompt."""
-    parts = [part for text in blocks("console") for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]]
+def commands(page: Path) -> list[tuple[str, str]]:
+    """(command, what the page shows as its output) of every line with a prompt."""
+    parts = [part for text in blocks("console", page) for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]]
     return [(command, output) for command, _, output in (part.partition("\n") for part in parts)]
 
 
@@ -46,18 +51,22 @@ def labels(output: str) -> list[str]:
     return [match[0].strip() for match in re.finditer(r"^[a-z]+( [a-z]+)*", output, re.MULTILINE)]
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link into a page may name: its headings, lower case, with hyphens for spaces and no other marks."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
 def write_user_files(folder: Path) -> None:
-    """What README takes to be there: two ONNX models of the user, the property file that it shows, and a benchmark
-    folder with one of each."""
+    """What the pages take to be there: two ONNX models of the user, the files that they show, and a benchmark folder
+    with one model and one property."""
     dense = [("Gemm", "x", numbers(0, 64, 20), numbers(1, 20)), ("Relu",), ("Gemm", "x", numbers(2, 20, 10))]
     classifier = chain("batch", 1, 8, 8, steps=[("Flatten",), *dense])
     small = np.full((4, 1), 0.1, np.float32)  # its output stays below 3/2, which is what the certificate is of
     controller = chain(1, 2, steps=[("Gemm", "x", numbers(3, 2, 4)), ("Relu",), ("Gemm", "x", small)])
     for name, model in (("classifier.onnx", classifier), ("controller.onnx", controller)):
         (folder / name).write_bytes(model.SerializeToString())
-    for text in blocks("toml"):
-        (folder / text.split()[1]).write_text(text)
-    for text in blocks("lisp"):
+    for text in (text for page in RUN for language in ("toml", "lisp") for text in blocks(language, page)):
         (folder / text.split()[1].rstrip(":")).write_text(text)
     family = folder / "benchmarks" / "control"
     family.mkdir(parents=True)
@@ -71,27 +80,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the Python blocks have run, in order; one that begins with "# name.py" is that file too."""
     place = tmp_path_factory.mktemp("readme")
     write_user_files(place)
-    for text in blocks("python"):
-        title = re.match(r"# (\w+\.py)\n", text)
-        if title:
-            (place / title[1]).write_text(text)
-    (place / "all_blocks.py").write_text("\n".join(blocks("python")))
-    done = run([sys.executable, "-W", "error", "all_blocks.py"], place)
+    scripts = []
+    for page in RUN:
+        for text in blocks("python", page):
+            title = re.match(r"# (\w+\.py)\n", text)
+            if title:
+                (place / title[1]).write_text(text)
+        scripts.append(f"page_{page.stem.lower()}.py")
+        (place / scripts[-1]).write_text("\n".join(blocks("python", page)))
+    done = run([sys.executable, "-W", "error", "-c", EVERY_PAGE, *scripts], place)
     assert done.returncode == 0, done.stderr
     assert "verified" in done.stdout
     return place
 
 
-def test_all_blocks_are_of_a_kind_that_is_run() -> None:
-    assert {language for language, _ in BLOCKS} == {"python", "console", "lisp", "toml"}
-    assert len(BLOCKS) == README.count("```") // 2
-    for text in blocks("console"):
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_all_blocks_are_of_a_kind_that_is_run(page: Path) -> None:
+    found = BLOCK.findall(page.read_text())
+    assert {language for language, _ in found} <= {"python", "console", "lisp", "toml"}
+    assert len(found) == page.read_text().count("```") // 2
+    for text in blocks("console", page):
         assert text.startswith("$ ")
 
 
 def test_the_commands_run_after_the_python_blocks(folder: Path) -> None:
     ran = 0
-    for command, shown in commands():
+    for command, shown in (one for page in RUN for one in commands(page)):
         words = shlex.split(command)
         if words[0] == "verify":
             done = run(words, folder)
@@ -102,19 +116,28 @@ def test_the_commands_run_after_the_python_blocks(folder: Path) -> None:
             assert run(["make", "--dry-run", *words[1:]], ROOT).returncode == 0, command
         else:
             assert command in NOT_RUN, f"{command} is neither run nor allowed to be left out"
-    assert ran >= 5
+    assert ran >= 20
 
 
 def test_the_table_is_that_of_make_demo() -> None:
-    (shown,) = (command for command, output in commands() if output and " digits " in command)
+    (shown,) = (command for command, output in commands(README) if "population" in output)
     assert f"$(BIN)/{shown}\n" in (ROOT / "Makefile").read_text()
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", READ, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        path, _, anchor = target.partition("#")
+        place = page.parent / path if path else page
+        assert place.exists(), target
+        assert not anchor or anchor in anchors(place), target
+
+
+def test_a_reader_finds_every_page_from_readme() -> None:
+    for page in FURTHER:
+        assert f"({page.relative_to(ROOT)})" in README.read_text(), page
 
 
 def test_it_names_every_method() -> None:
     for name in ("FGSM", "PGD", "Interval", "CROWN", "LP", "MILP"):
-        assert f"`{name}`" in README
+        assert f"`{name}`" in README.read_text()
