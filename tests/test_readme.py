@@ -138,6 +138,16 @@ def test_a_reader_finds_every_page_from_readme() -> None:
         assert f"({page.relative_to(ROOT)})" in README.read_text(), page
 
 
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_are_there(page: str) -> None:
+    folders = ("verify", "tests", "models", "examples", "benchmarks", "docs")
+    files = [f"/{path.relative_to(ROOT)}" for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    named = re.findall(r"`([\w/]+\.(?:py|md))`", (ROOT / page).read_text())
+    assert len(named) > 20
+    for name in named:
+        assert (ROOT / name).exists() or any(file.endswith(f"/{name}") for file in files), name
+
+
 def test_it_names_every_method() -> None:
     for name in ("FGSM", "PGD", "Interval", "CROWN", "LP", "MILP"):
         assert f"`{name}`" in README.read_text()
