@@ -72,6 +72,17 @@ def test_what_is_read_wrongly_is_not_loaded(tmp_path: Path, monkeypatch: pytest.
         load(path)
 
 
+@pytest.mark.parametrize("entries", [1, 40, 1000])
+def test_points_that_are_looked_at_one_after_the_other(tmp_path: Path, entries: int, monkeypatch: pytest.MonkeyPatch
+                                                       ) -> None:
+    """However few numbers are held at once, right readings pass and wrong ones are refused by the node."""
+    monkeypatch.setattr("verify.ir.guard.TOGETHER", entries)
+    model, last = deep("N")
+    network = load(file_of(tmp_path, model, last))
+    with pytest.raises(InputError, match=rf"node {model.nodes[8].output[0]} differs"):
+        compare(misread(network, 4, 1e-3), probes(network))
+
+
 def test_another_number_of_outputs_is_refused(tmp_path: Path) -> None:
     model = Model(1, 4)
     path = file_of(tmp_path, model, model("Relu", "x"))

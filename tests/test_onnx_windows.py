@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnx
@@ -64,6 +65,13 @@ def test_rounding_up_holds_for_all_paddings(op: str, attributes: dict, opset: in
     agree(model.proto(model(op, "x", **attributes)))
 
 
+def test_an_axis_without_entries_is_not_resized() -> None:
+    model = Model(1, 1, 4)
+    none = model("Slice", "x", integers(1), integers(1), integers(2))
+    with pytest.raises(UnsupportedOp, match=r"node v1_0 \(Resize"):
+        load(model.proto(model("Resize", none, None, None, integers(1, 1, 3), mode="nearest")))
+
+
 @pytest.mark.parametrize(("op", "attributes"), [
     ("Conv", {"auto_pad": "SAME_UPPER", "strides": [4, 4]}), ("Conv", {"auto_pad": "SAME_LOWER", "strides": [5, 5]}),
     ("MaxPool", {"auto_pad": "SAME_UPPER", "strides": [4, 4], "kernel_shape": [1, 1], "storage_order": 1}),
@@ -85,6 +93,23 @@ def test_nearest_resize_rounds_as_its_opset_does() -> None:
         agree(model.proto(model("Resize", "x", *region, np.array([1, 1, 1, 0.7], np.float32), mode="nearest")))
 
 
+@pytest.mark.parametrize(("coordinates", "rounding", "n", "m"), [
+    ("asymmetric", "round_prefer_ceil", 7, 2), ("tf_half_pixel_for_nn", "round_prefer_floor", 11, 13),
+])
+def test_places_almost_in_the_middle_of_two_entries_are_refused(coordinates: str, rounding: str, n: int, m: int
+                                                                ) -> None:
+    """The middle itself, as where the length is halved, is read."""
+    for lengths, refused in (((n, m), True), ((8, 4), False)):
+        model = Model(1, 1, lengths[0])
+        attributes: dict[str, Any] = {"coordinate_transformation_mode": coordinates, "nearest_mode": rounding}
+        proto = model.proto(model("Resize", "x", None, None, integers(1, 1, lengths[1]), **attributes))
+        if refused:
+            with pytest.raises(UnsupportedOp, match=r"node v0_0 \(Resize.* so close to the middle of two entries"):
+                load(proto)
+        else:
+            agree(proto)
+
+
 def test_bounds_of_float64_networks_beyond_float32() -> None:
     model = Model(1, 3, kind=onnx.TensorProto.DOUBLE)
     wide = model("Mul", "x", np.array(1e200))
@@ -97,7 +122,8 @@ def test_bounds_of_float64_networks_beyond_float32() -> None:
 
 def test_huge_results_are_refused_before_they_are_made() -> None:
     for op, operands in (("Expand", [integers(1 << 20, 1 << 20)]), ("Tile", [integers(1 << 20, 1 << 20)]),
-                         ("CumSum", [np.array(1)]), ("Resize", [None, np.array([1, 1e7], np.float32)])):
+                         ("CumSum", [np.array(1)]), ("Resize", [None, np.array([1, 1e7], np.float32)]),
+                         ("Add", [np.ones((1 << 10, 1), np.float32)]), ("Gather", [np.zeros(1 << 24, np.int64)])):
         model = Model(1, 1 << 14, opset=13)
         with pytest.raises((UnsupportedOp, InputError), match=rf"node v0_0 \({op}"):
             load(model.proto(model(op, "x", *operands)))
@@ -110,6 +136,9 @@ def test_huge_results_are_refused_before_they_are_made() -> None:
     ("ConvTranspose", [numbers(1, 2, 2, 2, 2)], {"auto_pad": "VALID", "pads": [0, 1, 0, 1]}, 13),
     ("Conv", [numbers(1, 1, 2, 1, 1)], {"pads": [1 << 20, 1 << 20, 0, 0]}, 13),
     ("MatMul", [numbers(1, 4, 1 << 22)], {}, 13),
+    ("ConvTranspose", [numbers(1, 2, 2, 2, 2)], {"strides": [1 << 10, 1 << 10]}, 13),
+    ("Conv", [numbers(1, 1 << 12, 2, 1, 1)], {"pads": [50, 50, 0, 0]}, 13),
+    ("MaxPool", [], {"kernel_shape": [2048, 2048], "pads": [2047, 2047, 2047, 2047]}, 13),
 ])
 def test_forms_of_other_opsets_and_huge_results(op: str, operands: list, attributes: dict, opset: int) -> None:
     model = Model(1, 2, 8, 4, opset=opset)

@@ -31,7 +31,8 @@ KINDS = {int(TensorProto.FLOAT): np.float32, int(TensorProto.DOUBLE): np.float64
 
 
 class Outcome(StrEnum):
-    """Of one reader on one model; UNRUNNABLE is said where onnxruntime does not run it, or answers NaN or infinity."""
+    """Of one reader on one model; UNRUNNABLE is said of what a reader takes and onnxruntime does not run, or answers
+    NaN or infinity."""
 
     SAME = "same"
     REFUSED = "refused"
@@ -53,8 +54,12 @@ class Compared:
 
 
 def compared(proto: onnx.ModelProto, seed: int) -> Compared:
-    """Both readers beside onnxruntime, on a few points at a batch of 1."""
+    """Both readers beside onnxruntime, on a few points at a batch of 1. What both refuse is not handed to onnxruntime,
+    which some models end the process of."""
     x = _points(proto, seed)
+    read = [_read(reader, proto, x) for reader in (_toolkit, _checker)]
+    if all(isinstance(found, str) for found in read):
+        return Compared(Outcome.REFUSED, Outcome.REFUSED, (str(read[0]), str(read[1])))
     try:
         theirs = _runtime(proto, x)
     except Exception as problem:  # onnxruntime's exceptions share no other base
@@ -62,17 +67,22 @@ def compared(proto: onnx.ModelProto, seed: int) -> Compared:
         return Compared(Outcome.UNRUNNABLE, Outcome.UNRUNNABLE, (first, first))
     if not np.isfinite(theirs).all():
         return Compared(Outcome.UNRUNNABLE, Outcome.UNRUNNABLE, ("not finite", "not finite"))
-    ours, why = _outcome(_toolkit, proto, x, theirs)
-    second, reason = _outcome(_checker, proto, x, theirs)
+    (ours, why), (second, reason) = (_outcome(found, theirs) for found in read)
     return Compared(ours, second, (why, reason))
 
 
-def _outcome(reader: Callable[[onnx.ModelProto, np.ndarray], np.ndarray], proto: onnx.ModelProto, x: np.ndarray,
-             theirs: np.ndarray) -> tuple[Outcome, str]:
+def _read(reader: Callable[[onnx.ModelProto, np.ndarray], np.ndarray], proto: onnx.ModelProto, x: np.ndarray
+          ) -> np.ndarray | str:
+    """The values that a reader finds, or why it refuses the model."""
     try:
-        mine = reader(proto, x)
+        return reader(proto, x)
     except (Unreadable, UnsupportedOp, InputError) as refusal:
-        return Outcome.REFUSED, str(refusal)
+        return str(refusal)
+
+
+def _outcome(mine: np.ndarray | str, theirs: np.ndarray) -> tuple[Outcome, str]:
+    if isinstance(mine, str):
+        return Outcome.REFUSED, mine
     if mine.shape != theirs.shape:
         return Outcome.DIFFERENT, f"{mine.shape[1:]} outputs rather than {theirs.shape[1:]}"
     gap = float(np.max(np.abs(mine - theirs), initial=0)) / (1 + float(np.max(np.abs(theirs), initial=0)))

@@ -48,7 +48,7 @@ def _shape_of(model: Model, name: str) -> Shape | None:
         return None
     tensor = inferred.graph.output[0].type.tensor_type
     found = tuple(d.dim_value or 1 for d in tensor.shape.dim)
-    fits = tensor.HasField("shape") and 1 <= len(found) <= 5 and 0 < np.prod(found, dtype=int) <= 400
+    fits = tensor.HasField("shape") and 1 <= len(found) <= 5 and min(found) > 0 and np.prod(found, dtype=int) <= 400
     return found if fits and tensor.elem_type == model.kind else None
 
 

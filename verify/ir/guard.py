@@ -8,7 +8,7 @@ clear, and it is refused with the name of the first node whose value differs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from typing import NoReturn
@@ -23,6 +23,8 @@ from verify.ir.original import Unsupported
 
 POINTS = 12
 COSTLY = 2e8  # products for one sample, from which on a few points must do
+ENTRY = 32  # products that take as long as an entry of a value
+TOGETHER = 1 << 22  # entries of all points that are looked at at once, one point at least
 SLACK = 64.0  # times what float32 was seen to move: another order of sums, other exponentials
 FLOOR = 2e-5  # of the size of the values, where nothing was seen to move
 DOUBLE = 2.0**-20  # of both in float64, whose rounding is 2^-29 of float32's; for other ways to compute a function
@@ -45,7 +47,7 @@ def probes(network: BoundGraph) -> Tensor:
 
 def points_for(network: BoundGraph) -> int:
     """How many points are looked at: few where each costs much."""
-    products = sum(prod(node.shape) * p[0][0].numel() for node, p in network.walk() if p and p[0].ndim > 1)
+    products = sum(prod(node.shape) * (p[0][0].numel() if p and p[0].ndim > 1 else ENTRY) for node, p in network.walk())
     return POINTS if products < COSTLY else 4
 
 
@@ -112,16 +114,19 @@ def agree(network: Network, source: Source, x: Tensor) -> None:
 
     It finds a wrong reading, and proves no right one: what no point shows is not seen.
     """
-    x = x.detach().cpu().to(network.dtype)
+    for part in x.detach().cpu().to(network.dtype).split(max(1, TOGETHER // max(1, network.outputs))):
+        _agree(network, source, part)
+
+
+def _agree(network: Network, source: Source, x: Tensor) -> None:
     theirs = source.outputs(x.flatten(1).numpy())
-    ours, least = _values(network, x, torch.float64), _values(network, x, torch.float32)
-    mine, single = (_outputs(network, values).reshape(len(x), -1).double() for values in (ours, least))
+    mine, single, largest = _outputs(network, x)
     if theirs.shape != mine.shape:
         _refuse(network, source, x[:1], f"has {mine.shape[1]} outputs as read, and {theirs.shape[1]} as run")
     other = torch.from_numpy(theirs.astype(np.float64))
     seen = mine.isfinite().all(1) & single.isfinite().all(1)
     usable = mine.isfinite().all(1) if network.dtype == torch.float64 else seen  # where both overflow nothing compares
-    size = mine.abs().amax(1) + 1e-2 * torch.stack([v.abs().reshape(len(x), -1).amax(1) for v in ours.values()]).amax(0)
+    size = mine.abs().amax(1) + 1e-2 * largest
     moved = ((single - mine).abs().amax(1) / size.clamp(min=1e-300))[seen].amax() if bool(seen.any()) else 0.0
     scale = DOUBLE if network.dtype == torch.float64 else 1.0
     gap = (other - mine).abs().amax(1)
@@ -134,21 +139,45 @@ def agree(network: Network, source: Source, x: Tensor) -> None:
         _refuse(network, source, x[worst : worst + 1], told)
 
 
-def _values(network: BoundGraph, x: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Every value of the network at points, (points, *shape) each."""
+def _outputs(network: Network, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the source gives at points (points, *shape) where the network is evaluated in float64 and in float32,
+    (points, outputs) each, and the largest size of all float64 values, (points,)."""
+    kinds = (torch.float64, torch.float32)
+    nets = [_in_type(network, kind) for kind in kinds]
+    entries = prod(network.input_shape) + sum(prod(node.shape) for node in network.graph.nodes)
+    found = []
+    with torch.no_grad():
+        for part in x.split(max(1, TOGETHER // max(1, entries))):
+            ends, sizes = [part, part], []
+            both = zip(*(_values(net, part.to(kind)) for net, kind in zip(nets, kinds, strict=True)), strict=True)
+            for (name, value), (_, rough) in both:
+                sizes.append(value.abs().reshape(len(part), -1).amax(1))
+                ends = [value, rough] if name == network.graph.output else ends
+            outputs = (y if network.head is None else network.head(y) for y in ends)
+            found.append((*(y.reshape(len(part), -1).double() for y in outputs), torch.stack(sizes).amax(0)))
+    mine, single, largest = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return mine, single, largest
+
+
+def _in_type(network: BoundGraph, dtype: torch.dtype) -> BoundGraph:
+    """The network with its numbers in this type, without a head."""
     wide = {name: t.detach().cpu().to(dtype) if t.is_floating_point() else t.cpu()
             for name, t in network.parameters.items()}
-    values = {network.graph.input: x.to(dtype)}
-    with torch.no_grad():
-        for node, p in BoundGraph(network.graph, wide).walk():
-            values[node.name] = node.op.forward(p, *(values[name] for name in node.inputs))
-    return values
+    return BoundGraph(network.graph, wide)
 
 
-def _outputs(network: Network, values: dict[str, Tensor]) -> Tensor:
-    """What the source gives where the network's values are these."""
-    logits = values[network.graph.output]
-    return logits if network.head is None else network.head(logits)
+def _values(network: BoundGraph, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Every value of the network at points by its name, (points, *shape) each; one that no later node reads is not
+    held."""
+    last = {name: node.name for node in network.graph.nodes for name in node.inputs}
+    values = {network.graph.input: x}
+    yield network.graph.input, x
+    for node, p in network.walk():
+        values[node.name] = node.op.forward(p, *(values[name] for name in node.inputs))
+        yield node.name, values[node.name]
+        for name in set(node.inputs):
+            if last[name] == node.name:
+                del values[name]
 
 
 def _refuse(network: BoundGraph, source: Source, x: Tensor, told: str) -> NoReturn:
@@ -160,7 +189,7 @@ def _refuse(network: BoundGraph, source: Source, x: Tensor, told: str) -> NoRetu
 
 def _first_difference(network: BoundGraph, source: Source, x: Tensor) -> str:
     """The first node of the source that has values in the network by its name, and others; "" where none is found."""
-    values = _values(network, x, torch.float64)
+    values = dict(_values(_in_type(network, torch.float64), x.double()))
     for title, outputs in source.tensors(x.flatten(1).numpy()[0]):
         own = re.compile(re.escape(title) + r"(_\d+)?")  # a node may be several in the network
         ours = [v.flatten().numpy() for key, v in values.items() if own.fullmatch(key)]

@@ -103,6 +103,9 @@ def joint_shape(r: Reader, c: Call, operands: Sequence[Operand]) -> tuple[Shape,
 
 def broadcast(r: Reader, c: Call, value: Value, shape: Shape, batch: int | None) -> Value:
     """The value repeated to this shape."""
+    if shape == value.shape:
+        return r.lay(c, value, shape, batch)
+    r.spend(c, prod(shape))
     return r.move(c, value, np.broadcast_to(value.positions(), shape), batch)
 
 

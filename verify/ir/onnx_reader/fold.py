@@ -5,6 +5,7 @@ What only computes shapes would take longer to hand over than to compute, so `sh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,14 @@ from onnx import helper, numpy_helper
 
 from verify.errors import UnsupportedOp
 from verify.ir.onnx_reader.shapes import computed
+from verify.ir.onnx_reader.traps import refuse_operands
 from verify.ir.onnx_reader.values import Const
 
 if TYPE_CHECKING:
     import onnxruntime
 
 MOST_BYTES = 1 << 29  # of all that the runtime makes for one node
+GROWN_BYTES = 1 << 26  # of what a node makes of less
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
 _IR_VERSION = 8  # of a file with opsets up to 21, for runtimes old and new
 
@@ -45,16 +48,28 @@ def fold(node: onnx.NodeProto, name: str, opset: int, inputs: Sequence[Const | N
 
 def _evaluate(node: onnx.NodeProto, name: str, opset: int, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     try:
+        refuse_operands(node.op_type, [array for array in inputs if array is not None])
         quick = computed(node, opset, inputs)
         found = [quick] if quick is not None else _run(node, name, opset, inputs)
     except Exception as problem:  # the runtime raises errors of its own kinds, and NumPy its own
         shapes = ", ".join(str(array.shape) for array in inputs if array is not None)
-        reason = " ".join(str(problem).split()).partition("Status Message: ")
         raise UnsupportedOp(f"node {name} ({node.op_type}, constant inputs of shape {shapes}) cannot be evaluated: "
-                            f"{reason[2] or reason[0]:.300}; simplify the model and export it again") from None
+                            f"{_reason(problem):.300}; simplify the model and export it again") from None
+    made, given = (sum(a.nbytes for a in arrays if isinstance(a, np.ndarray)) for arrays in (found, inputs))
+    if made > max(GROWN_BYTES, 2 * given):
+        raise UnsupportedOp(f"node {name} ({node.op_type}) makes constants of {made} bytes of {given}, more than "
+                            f"{GROWN_BYTES}; check its sizes, or cut the model down")
     if not all(isinstance(array, np.ndarray) and array.dtype.kind in "biufV" for array in found):
         raise UnsupportedOp(f"node {name} ({node.op_type}) makes what is no tensor of numbers; simplify the model")
     return found
+
+
+def _reason(problem: Exception) -> str:
+    """What the problem says, without places in the runtime's source."""
+    text = " ".join(str(problem).split())
+    if "Available memory of" in text:
+        return f"it makes more than {MOST_BYTES} bytes"
+    return re.sub(r"\S*onnxruntime_src\S+ (?:[^()]*\([^()]*\) )?", "", text.partition("Status Message: ")[2] or text)
 
 
 def _run(node: onnx.NodeProto, name: str, opset: int, inputs: Sequence[np.ndarray | None]) -> list[Any]:

@@ -23,8 +23,7 @@ def times(r: Reader, c: Call, x: Value, weight: np.ndarray, name: str, bias: Bia
     if weight.shape[0] != x.shape[-1]:
         c.refuse(f"multiplies rows of {x.shape[-1]} entries with a matrix of {weight.shape[0]} rows")
     shape = (*x.shape[:-1], weight.size // len(weight))
-    if prod(shape) > LARGEST:
-        c.refuse(f"has an output of shape {shape}, more than {LARGEST} entries", "check its sizes")
+    r.limit(c, shape)
     parameters = [r.parameter(c, name, weight.reshape(len(weight), -1).T)]
     if bias is not None:
         parameters.append(r.parameter(c, bias[1], bias[0]))
@@ -92,6 +91,7 @@ def conv(r: Reader, c: Call) -> Value:
     if x.name in r.padded:
         x, more_low, more_high = r.padded[x.name]
         low, high = low + more_low, high + more_high
+    r.limit(c, (len(weight.array), *((x.shape[2:] + low + high) // np.array(stride)).tolist()))
     both = np.minimum(low, high)
     x = pad_zeros(r, c, x, low - both, high - both)
     op = Conv(stride, tuple(int(n) for n in both), dilation, c.attribute("group", 1))
@@ -114,6 +114,7 @@ def conv_transpose(r: Reader, c: Call) -> Value:
     c.attribute("kernel_shape")
     reach = np.multiply(dilation, np.subtract(weight.shape[2:], 1)) + 1
     low, high = _cuts(c, x, np.multiply(stride, np.subtract(x.shape[2:], 1)) + reach + extra, stride)
+    r.limit(c, (weight.shape[1], *(np.multiply(stride, x.shape[2:]) + reach + extra - low - high).tolist()))
     both = np.minimum(low, high)
     if (both < 0).any():
         c.refuse("has an output that is larger than the transposed convolution")

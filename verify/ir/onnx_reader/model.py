@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from google.protobuf.message import DecodeError
@@ -21,6 +22,7 @@ from verify.ir.onnx_reader import elementwise, heads, linear, moves, picks, prod
 from verify.ir.onnx_reader.comparisons import COMPARISONS, Sign, compared, follow
 from verify.ir.onnx_reader.fold import fold
 from verify.ir.onnx_reader.reader import HANDLERS, LARGEST, Call, Operand, Reader
+from verify.ir.onnx_reader.traps import refuse_lengths
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
 
 GROUPS = (elementwise, heads, linear, moves, picks, products, resize, windows)  # importing them fills HANDLERS
@@ -36,6 +38,8 @@ def read(path: Path) -> Network:
     if opset is None or opset not in OPSETS:
         raise UnsupportedOp(f"{path} uses opset {opset or sorted(versions)}, and {OPSETS[0]} to {OPSETS[-1]} are read; "
                             "convert it with onnx.version_converter or export it with another opset")
+    for part in (model.graph, *model.functions):
+        refuse_lengths(part.node)
     source, output = _ends(path, model.graph)
     shape, symbolic = _input_shape(path, source)
     kind = source.type.tensor_type.elem_type
@@ -142,7 +146,7 @@ class _Walk:
             if name not in self.stored:
                 raise UnsupportedOp(f"{reading} reads {name}, which no earlier node makes or which is a second output "
                                     "without a translation; export the model in evaluation mode")
-            array = numpy_helper.to_array(self.stored[name])
+            array = _array(self.stored[name])
             self.known[name] = Const(name, array, array)
         return self.known[name]
 
@@ -192,7 +196,7 @@ class _Walk:
             call.refuse("is an operator that no operator family covers")
         try:
             found = HANDLERS[call.op](self.reader, call)
-        except (ValueError, IndexError) as problem:
+        except (ValueError, IndexError, ArithmeticError) as problem:
             reason = " ".join(str(problem).split())
             call.refuse(f"does not fit its inputs ({reason})", "check the model with onnx.checker")
         left = call.unasked()
@@ -206,6 +210,14 @@ class _Walk:
         names = [output.name for output in branch.output]
         self.through(branch, names)
         return [self.look_up(name, f"node {call.name} (If)") for name in names]
+
+
+def _array(stored: onnx.TensorProto) -> np.ndarray:
+    try:
+        return numpy_helper.to_array(stored)
+    except (ValueError, TypeError, OverflowError, MemoryError):  # of NumPy, for numbers that are not there
+        raise InputError(f"tensor {stored.name} does not hold the numbers of its shape {list(stored.dims)[:8]}; "
+                         "the model is damaged: fetch or export it again") from None
 
 
 def _attribute(attribute: onnx.AttributeProto) -> object:

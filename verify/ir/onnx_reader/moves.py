@@ -104,6 +104,7 @@ def gather(r: Reader, c: Call) -> Value:
     if picked.size and (picked.min() < -n or picked.max() >= n):
         c.refuse(f"picks entries outside an axis of length {n}")
     batch = x.batch if x.batch is None or x.batch < axis else x.batch + picked.ndim - 1
+    r.spend(c, x.size // max(n, 1) * picked.size)
     return r.move(c, x, np.take(x.positions(), picked.astype(np.int64) % n, axis), batch)
 
 
@@ -167,7 +168,6 @@ def expand(r: Reader, c: Call) -> Value:
     batch = None if x.batch is None else x.batch + len(shape) - x.rank
     if batch is not None and shape[batch] != 1:
         c.refuse_batch()
-    r.spend(c, prod(shape))
     wide = np.broadcast_shapes(x.wide, tuple(int(n) for n in target.wide))
     if wide != tuple(WIDE if i == batch else n for i, n in enumerate(shape)):
         c.refuse_batch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,6 +16,8 @@ from verify.ops import Divide, Entrywise, Op, Permute, Reshape, Scale, Select, S
 
 Operand = Const | Value
 LARGEST = 1 << 25  # entries of all arrays of positions together
+VALUE = 1 << 23  # entries of a value
+VALUES = 1 << 26  # entries of all values together
 NUMPY = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 
 
@@ -113,7 +116,7 @@ class Reader:
 
     def __init__(self, builder: GraphBuilder, symbolic: bool):
         self.builder, self.symbolic = builder, symbolic
-        self.left = LARGEST
+        self.left, self.values = LARGEST, VALUES
         self.padded: dict[str, tuple[Value, np.ndarray, np.ndarray]] = {}  # zero-padded value: source, low, high
 
     def emit(self, call: Call, op: Op, inputs: Iterable[Value], parameters: Sequence[str] = (), *,
@@ -121,6 +124,9 @@ class Reader:
         """Adds an IR node; its ONNX shape, where not given, is the IR shape with the batch axis put in."""
         name = self.builder.add(call.name, op, tuple(v.name for v in inputs), tuple(parameters))
         made = self.builder.shapes[name]
+        self.values -= prod(made)
+        if self.values < 0:
+            call.refuse(f"makes the values of the network more than {VALUES} entries in all", "cut the model down")
         if shape is None:
             shape = made if batch is None else (*made[:batch], 1, *made[batch:])
         if made != ir_shape(shape, batch):
@@ -150,9 +156,16 @@ class Reader:
 
     def spend(self, call: Call, entries: int) -> None:
         """Counts entries of a tensor that is to be made, before it is. Raises UnsupportedOp where they are too many."""
+        self.limit(call, (entries,))
         self.left -= entries
         if self.left < 0:
             call.refuse(f"makes the tensors that are moved or copied larger than {LARGEST} entries in all",
+                        "check its sizes, or cut the model down")
+
+    def limit(self, call: Call, shape: Sequence[int]) -> None:
+        """Raises UnsupportedOp for a value of this shape that would be too large, before it is made."""
+        if prod(shape) > VALUE:
+            call.refuse(f"makes a value of {prod(shape)} entries, more than {VALUE}",
                         "check its sizes, or cut the model down")
 
     def index(self, call: Call, array: np.ndarray) -> str:

@@ -76,6 +76,7 @@ def max_pool(r: Reader, c: Call) -> Value:
     """Padding never wins: a place outside is replaced by a member of its window."""
     c.attribute("storage_order")
     x, places, _, _ = _windows(r, c)
+    r.spend(c, x.shape[1] * prod(w.size for w in places))
     index = x.positions()[0]
     for axis, (window, n) in enumerate(zip(places, x.shape[2:], strict=True), start=1):
         inside = (window >= 0) & (window < n)
