@@ -94,11 +94,11 @@ def written(name: str, folder: Path) -> tuple[Path, Path]:
 def taken(model: Path, prop: Path, method: str, limit: float) -> tuple[str, float, float]:
     """(answer, seconds on the wall, processor seconds) of one instance."""
     from verify.runs.decide import decide
-    from verify.runs.options import homes_of
+    from verify.runs.options import entries_of
 
     name, *proof = method.split()
     wall, cpu = time.monotonic(), time.process_time()
-    found = decide(model, prop, homes_of(name), limit, proof="R" if proof else None)
+    found = decide(model, prop, entries_of(name), limit, proof="R" if proof else None)
     answer = f"{found.answer}: {found.reason}" if found.reason else str(found.answer)
     return answer, time.monotonic() - wall, time.process_time() - cpu
 

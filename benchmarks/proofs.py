@@ -21,7 +21,7 @@ from verify.problem import from_vnnlib
 from verify.proof.prover import prove
 from verify.runs.decide import Answer, decide, read_network
 from verify.runs.instances import Instance, read_families
-from verify.runs.options import homes_of
+from verify.runs.options import entries_of
 
 FAMILIES = ["acasxu", "mnist_fc", "rl_benchmarks", "reach_prob_density", "collins_rul_cnn"]
 PATIENCE = 3.0  # seconds for a proof of what has a counterexample
@@ -52,7 +52,7 @@ def prove_unsat(instance: Instance, level: str, seconds: float, tally: Tally) ->
     """Searches, proves and checks one instance."""
     tally.unsat += 1
     start = time.perf_counter()
-    decision = decide(*instance.files, homes_of("bab"), seconds, proof=level)
+    decision = decide(*instance.files, entries_of("bab"), seconds, proof=level)
     spent, proof = time.perf_counter() - start, decision.proof
     proving = 0.0 if proof is None else proof.seconds
     tally.searching, tally.proving = tally.searching + spent - proving, tally.proving + proving

@@ -31,9 +31,10 @@ from verify.models import digits
 
 import verify
 from verify.method import Method
+from verify.registry import METHODS
 from verify.runs.comparison import for_value
 from verify.runs.gap import Gap, Gaps
-from verify.runs.options import METHODS, homes_of
+from verify.runs.options import entries_of
 
 NORMS = ("linf", "l2", "l1")
 RADII = {  # of each norm, so that gaps are neither zero nor beyond what exact methods close within seconds
@@ -196,8 +197,8 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds of a dear method for a problem")
     parser.add_argument("--methods", default=",".join(METHODS), help="by default all")
     args = parser.parse_args()
-    homes = homes_of(args.methods)
-    methods = {name: for_value(home.make(args.timeout)) for name, home in homes.items()}
+    entries = entries_of(args.methods)
+    methods = {name: for_value(entry.make(args.timeout)) for name, entry in entries.items()}
     heads = " | ".join(methods)
     print(f"| network | ball | problems | {heads} | closed | s |\n|{'---|' * (len(methods) + 5)}", flush=True)
     groups, linear, crossings = everything(args.problems, methods)

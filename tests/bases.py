@@ -77,7 +77,7 @@ def certified(given: Problem, level: str, neurons: bool) -> bytes:
     """A certificate of trees over neurons, or of what the search chooses; never of boxes alone where that fails."""
     journal = Journal()
     with patch("verify.exact.branch_and_bound.frontier_of", _neurons if neurons else _chosen):
-        verify.solve(given, verify.BranchAndBound(journal=journal, time_limit=20))
+        verify.solve(given, verify.BranchAndBound(time_limit=20), journal=journal)
         found = prove(given, level=level, journal=journal)
     assert found.certificate is not None, found.reason
     return found.certificate

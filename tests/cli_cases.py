@@ -76,7 +76,7 @@ class Fake:
     def make(self, seconds: float | None) -> Fake:
         return self
 
-    dear = True
+    batched, spread, defaults = False, "", ()  # as of an entry
 
     def answer(self, problem: Problem) -> Answer:
         if isinstance(self.answers, Exception):

@@ -171,8 +171,8 @@ def test_a_model_that_runs_otherwise_than_it_was_read_is_refused(here: Path) -> 
     lying, honest = simplify(replace(network(), source=Otherwise())), simplify(network())
     with patch("verify.runs.decide.original_outputs", lambda model, x: Otherwise().outputs(x[None])[0]):
         with pytest.raises(InputError, match=r"would be read wrongly: .* gives .* as read, and 9|0 as run"):
-            decide(here / "net.onnx", prop, options.homes_of("pgd"), read=lambda model: lying)
-        found = decide(here / "net.onnx", prop, options.homes_of("pgd"), read=lambda model: honest)
+            decide(here / "net.onnx", prop, options.entries_of("pgd"), read=lambda model: lying)
+        found = decide(here / "net.onnx", prop, options.entries_of("pgd"), read=lambda model: honest)
     assert found.answer == "unknown"
     assert "does not stand the replay" in found.reason
 

@@ -20,9 +20,9 @@ from verify.cli.main import run
 from verify.errors import UnsupportedMethod
 from verify.method import Answer, Method
 from verify.problem import Problem
+from verify.registry import Entry
 from verify.runs import options
 from verify.runs.comparison import COLUMNS
-from verify.runs.options import Home
 
 PNG = b"\x89PNG"
 
@@ -50,8 +50,8 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Place(Home):
-    """The home of a method that is there already."""
+class Place(Entry):
+    """An entry of a method that is there already."""
 
     method: Method | None = None
 
@@ -61,7 +61,7 @@ class Place(Home):
 
 
 def told(monkeypatch: pytest.MonkeyPatch, name: str, upper: float | Exception) -> None:
-    monkeypatch.setitem(options.METHODS, name, Place("exact.milp", "MILP", True, method=Told(upper)))
+    monkeypatch.setitem(options.METHODS, name, Place("milp", "exact", 0, "", method=Told(upper)))
 
 
 def test_the_table_and_the_files(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers import SHARED, needs_shared
 from verify.runs.decide import decide
-from verify.runs.options import homes_of
+from verify.runs.options import entries_of
 
 FAMILIES = ("test", "rl_benchmarks", "reach_prob_density", "collins_rul_cnn", "mnist_fc", "safenlp", "acasxu")
 
@@ -22,8 +22,8 @@ def test_no_verdict_is_wrong(family: str) -> None:
         instances = list(csv.DictReader(file))
     wrong = []
     for row in instances:
-        homes = homes_of("bab")
-        answer = str(decide(folder / row["onnx"], folder / row["vnnlib"], homes, timeout=10.0).answer)
+        entries = entries_of("bab")
+        answer = str(decide(folder / row["onnx"], folder / row["vnnlib"], entries, timeout=10.0).answer)
         if {answer, row["verdict"]} == {"sat", "unsat"}:
             wrong.append((row["onnx"], row["vnnlib"], answer))
     assert not wrong

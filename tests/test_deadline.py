@@ -23,7 +23,7 @@ from verify.proof.prover import prove
 from verify.runs.cascade import Cascade
 from verify.runs.decide import Answer, decide
 from verify.runs.gaps import gaps
-from verify.runs.options import homes_of
+from verify.runs.options import entries_of
 from verify.solving import solve
 from verify.upper.alpha import AlphaCROWN
 from verify.upper.linear import linear_boxes
@@ -155,7 +155,7 @@ def test_reading_ends_at_the_limit(tmp_path: Path) -> None:
     bounds = "".join(f"(assert (<= X_0 {k}.5))\n" for k in range(200_000))
     prop.write_text(f"(declare-const X_0 Real)\n(declare-const Y_0 Real)\n{bounds}(assert (>= Y_0 0))\n")
     start = time.process_time()
-    found = decide(tmp_path / "net.onnx", prop, homes_of("interval"), 0.3, read=lambda path: medium().network)
+    found = decide(tmp_path / "net.onnx", prop, entries_of("interval"), 0.3, read=lambda path: medium().network)
     assert time.process_time() - start < 1.2 * 0.3 + SLACK
     assert found.answer is Answer.TIMEOUT
     assert "while the files were read" in found.reason

@@ -36,7 +36,7 @@ from verify.problem import Problem
 from verify.proof.prover import Source
 from verify.rows import Row
 from verify.runs.decide import Answer, decide
-from verify.runs.options import homes_of
+from verify.runs.options import entries_of
 from verify.spec import Specification, from_rows
 
 LAST = {"Softmax": nn.Softmax(1), "LogSoftmax": nn.LogSoftmax(-1)}
@@ -273,7 +273,7 @@ def test_probabilities_that_tie_where_logits_differ(tmp_path: Path) -> None:
     )
     for low, answer in (("0.4", Answer.UNSAT), ("0.2", Answer.SAT)):
         (tmp_path / "p.vnnlib").write_text(text.format(low))
-        decision = decide(path, tmp_path / "p.vnnlib", homes_of("pgd,bab"), proof="R", bundles=tmp_path)
+        decision = decide(path, tmp_path / "p.vnnlib", entries_of("pgd,bab"), proof="R", bundles=tmp_path)
         assert decision.answer is answer, decision.reason
         assert any("ends in a softmax" in warning for warning in decision.warnings)
         if answer is Answer.UNSAT:

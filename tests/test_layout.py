@@ -17,7 +17,7 @@ LONGEST = 320
 # A file imports from its own rung and from those below it. A new folder takes its place here.
 RUNGS = (
     {"errors", "check"},
-    {"rationals", "deadline", "marks"},
+    {"rationals", "deadline", "marks", "registry"},
     {"rows"},
     {"sets", "spec", "bracket"},
     {"ops", "vnnlib"},

@@ -110,7 +110,7 @@ def test_a_search_is_followed_at_both_levels_and_in_rationals(kind: str) -> None
     given = near(replace(asked, inputs=Box(*box_around(network, base.seed, 2.0))), 0.05)
     journal = Journal()
     with NEURONS:
-        bracket = solve(given, verify.BranchAndBound(journal=journal))
+        bracket = solve(given, verify.BranchAndBound(), journal=journal)
         proofs = {level: prove(given, level=level, journal=journal if level == "R" else None) for level in "RF"}
     assert float(bracket.upper) < 0
     rng = np.random.default_rng(0)
@@ -134,7 +134,7 @@ def _searched() -> tuple[Problem, Journal, float]:
     for index in range(60):
         given, journal = digit("digits-dense-plain", index, "1/16"), Journal()
         if float(verify.solve(given, verify.AlphaCROWN()).upper) >= 0:
-            bracket = verify.solve(given, verify.BranchAndBound(journal=journal, time_limit=10))
+            bracket = verify.solve(given, verify.BranchAndBound(time_limit=10), journal=journal)
             if float(bracket.upper) < 0:
                 return given, journal, float(bracket.lower)
     raise AssertionError("no image needs a search")

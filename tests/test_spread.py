@@ -27,7 +27,7 @@ from verify.exact.spread import Result, Spread, Team
 from verify.ir.rewrite import simplify
 from verify.ops import ReLU
 from verify.problem import Problem
-from verify.runs.options import homes_of, shared
+from verify.runs.options import entries_of, shared
 from verify.upper.journal import Journal
 
 
@@ -164,12 +164,12 @@ def test_settings_out_of_range_are_refused() -> None:
         with pytest.raises(InputError, match="workers"):
             Spread(workers)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="journal"):
-        Spread(2, BranchAndBound(journal=Journal()))
-    for homes, workers, level, words in (
+        verify.solve(small(2), Spread(2), journal=Journal())
+    for entries, workers, level, words in (
         ("bab", 0, None, "workers"), ("milp", 2, None, "bab"), ("bab", 2, "R", "proof"), ("bab", 2, "F", "proof"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=words):
-            shared(homes_of(homes), workers, level)
-    made = shared(homes_of("milp,bab"), 2, None)["bab"].make(7)
+            shared(entries_of(entries), workers, level)
+    made = shared(entries_of("milp,bab"), 2, None)["bab"].make(7)
     assert made == Spread(2, BranchAndBound(time_limit=7))
     assert made.name == "BaB x2"

@@ -10,59 +10,68 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from verify.bracket import Bracket, Rigour, Verdict
-    from verify.errors import Contradiction, InputError, UnsupportedMethod, UnsupportedOp, VerifyError
-    from verify.exact.branch_and_bound import BranchAndBound
-    from verify.exact.milp import MILP
-    from verify.exact.pulp_milp import PulpMILP
-    from verify.exact.spread import Spread
-    from verify.ir.graph import Graph, Network
-    from verify.ir.load import load
-    from verify.ir.torch_export import trace
-    from verify.lower.gradient import FGSM, PGD
-    from verify.problem import Problem, from_vnnlib, robustness
-    from verify.proof.prover import Proof, prove
-    from verify.runs.gap import Gaps
-    from verify.runs.gaps import gaps
-    from verify.sets import ConvexSet
-    from verify.solving import solve
-    from verify.upper.alpha import AlphaCROWN
-    from verify.upper.convex_lp import ConvexLP
-    from verify.upper.interval import Interval
-    from verify.upper.linear import CROWN
-    from verify.upper.lp import LP
-    from verify.upper.sdp import SDP
-    from verify.vnnlib import read_vnnlib
+if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds below and in the registry
+    from verify.bracket import Bracket as Bracket
+    from verify.bracket import Rigour as Rigour
+    from verify.bracket import Verdict as Verdict
+    from verify.errors import Contradiction as Contradiction
+    from verify.errors import InputError as InputError
+    from verify.errors import UnsupportedMethod as UnsupportedMethod
+    from verify.errors import UnsupportedOp as UnsupportedOp
+    from verify.errors import VerifyError as VerifyError
+    from verify.exact.branch_and_bound import BranchAndBound as BranchAndBound
+    from verify.exact.milp import MILP as MILP
+    from verify.exact.pulp_milp import PulpMILP as PulpMILP
+    from verify.exact.spread import Spread as Spread
+    from verify.ir.graph import Graph as Graph
+    from verify.ir.graph import Network as Network
+    from verify.ir.load import load as load
+    from verify.ir.torch_export import trace as trace
+    from verify.lower.gradient import FGSM as FGSM
+    from verify.lower.gradient import PGD as PGD
+    from verify.problem import Problem as Problem
+    from verify.problem import from_vnnlib as from_vnnlib
+    from verify.problem import robustness as robustness
+    from verify.proof.prover import Proof as Proof
+    from verify.proof.prover import prove as prove
+    from verify.runs.gap import Gaps as Gaps
+    from verify.runs.gaps import gaps as gaps
+    from verify.sets import ConvexSet as ConvexSet
+    from verify.solving import solve as solve
+    from verify.upper.alpha import AlphaCROWN as AlphaCROWN
+    from verify.upper.convex_lp import ConvexLP as ConvexLP
+    from verify.upper.interval import Interval as Interval
+    from verify.upper.linear import CROWN as CROWN
+    from verify.upper.lp import LP as LP
+    from verify.upper.sdp import SDP as SDP
+    from verify.vnnlib import read_vnnlib as read_vnnlib
 
-_HOMES = {
+_HOMES = {  # of all names but those of the registry's methods
     "Bracket": "bracket", "Rigour": "bracket", "Verdict": "bracket",
     "Contradiction": "errors", "InputError": "errors", "UnsupportedMethod": "errors", "UnsupportedOp": "errors",
     "VerifyError": "errors",
     "Graph": "ir.graph", "Network": "ir.graph", "load": "ir.load", "trace": "ir.torch_export",
     "Problem": "problem", "robustness": "problem", "from_vnnlib": "problem",
     "Proof": "proof.prover", "prove": "proof.prover", "read_vnnlib": "vnnlib", "solve": "solving",
-    "Gaps": "runs.gap", "gaps": "runs.gaps",
-    "FGSM": "lower.gradient", "PGD": "lower.gradient",
-    "Interval": "upper.interval", "CROWN": "upper.linear", "AlphaCROWN": "upper.alpha", "LP": "upper.lp",
-    "ConvexLP": "upper.convex_lp", "SDP": "upper.sdp", "ConvexSet": "sets",
-    "BranchAndBound": "exact.branch_and_bound", "MILP": "exact.milp", "PulpMILP": "exact.pulp_milp",
-    "Spread": "exact.spread",
+    "Gaps": "runs.gap", "gaps": "runs.gaps", "ConvexSet": "sets", "Spread": "exact.spread",
 }
-
-__all__ = [
-    "CROWN", "FGSM", "LP", "MILP", "PGD", "SDP", "AlphaCROWN", "Bracket", "BranchAndBound", "Contradiction", "ConvexLP",
-    "ConvexSet", "Gaps", "Graph", "InputError", "Interval", "Network", "Problem", "Proof", "PulpMILP", "Rigour",
-    "Spread", "UnsupportedMethod", "UnsupportedOp", "Verdict", "VerifyError", "__version__", "from_vnnlib", "gaps",
-    "load", "prove", "read_vnnlib", "robustness", "solve", "trace",
-]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name == "__all__":
+        return __dir__()
+    module = f"verify.{_HOMES[name]}" if name in _HOMES else _registered().get(name)
+    if module is None:
         raise AttributeError(f"module 'verify' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"verify.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(module), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted(["__version__", *_HOMES, *_registered()])
+
+
+def _registered() -> dict[str, str]:
+    """The modules of the methods' classes."""
+    from verify.registry import EXPORTS
+
+    return EXPORTS

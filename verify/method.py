@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
 from verify.problem import Problem
+
+if TYPE_CHECKING:
+    from verify.upper.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,14 @@ class Method(Protocol):
 
     def answer(self, problem: Problem) -> Answer:
         """Bounds and candidate points for every case of the problem."""
+        ...
+
+
+class Logged(Method, Protocol):
+    """A method whose entry says `proof_log`."""
+
+    def answer(self, problem: Problem, journal: Journal | None = None) -> Answer:
+        """The same; the journal is told what a proof of the answer needs."""
         ...
 
 

@@ -98,11 +98,13 @@ def _decide(problem: Problem, timeout: float) -> tuple[list[Bracket], list[str]]
     import torch
 
     import verify
+    from verify.registry import METHODS, default_methods
 
     deadline = time.monotonic() + timeout
-    whole = verify.solve(problem, verify.PGD(), timeout)
+    first, *others = [METHODS[name].load() for name in default_methods("pytest").split(",")]
+    whole = verify.solve(problem, first(), timeout)
     brackets, reasons = [whole.select(k) for k in range(problem.batch)], [""] * problem.batch
-    for make in (verify.Interval, verify.CROWN, verify.AlphaCROWN, verify.BranchAndBound):
+    for make in others:
         left = [k for k, bracket in enumerate(brackets) if bracket.verdicts[0] == verify.Verdict.UNKNOWN]
         rest = deadline - time.monotonic()
         if not left or rest <= 0:

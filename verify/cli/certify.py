@@ -10,6 +10,7 @@ import typer
 
 from verify.cli import options
 from verify.cli.options import Bounds, Clip, Level, Model, Norm, Normalize, Threshold, TrustCode, Weights, Within
+from verify.registry import default_methods
 
 
 def certify(
@@ -27,7 +28,7 @@ def certify(
     bounds: Bounds = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="number of samples, from the first")] = 100,
     methods: Annotated[str | None, typer.Option(
-        metavar="A,B,..", help=f"{options.METHODS_HELP}; default interval,pgd,crown,alpha,bab")] = None,
+        metavar="A,B,..", help=f"{options.METHODS_HELP}; default {default_methods('certify')}")] = None,
     timeout: Annotated[float, typer.Option(
         metavar="S", min=0.001, help=options.TIMEOUT_HELP)] = 10.0,
     batch: Annotated[int | None, typer.Option(

@@ -20,6 +20,7 @@ from verify.cli.options import (
     Weights,
     Within,
 )
+from verify.registry import default_methods
 
 
 def gaps(
@@ -38,7 +39,7 @@ def gaps(
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="number of samples, from the first")] = 20,
     methods: Annotated[str | None, typer.Option(
         metavar="A,B,..",
-        help="those of `verify certify`, from both sides of v*; default pgd,interval,crown,alpha,lp,bab")] = None,
+        help=f"those of `verify certify`, from both sides of v*; default {default_methods('gaps')}")] = None,
     timeout: Annotated[float, typer.Option(
         metavar="S", help=TIMEOUT_HELP)] = 10.0,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")] = "cpu",

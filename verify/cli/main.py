@@ -21,6 +21,7 @@ from verify.cli.explain import explain
 from verify.cli.export import export
 from verify.cli.gaps import gaps
 from verify.cli.inspect import inspect
+from verify.cli.options import METHODS_LIST
 from verify.cli.radius import radius
 from verify.cli.report import report
 from verify.cli.train import train
@@ -35,7 +36,7 @@ app = typer.Typer(
     add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (certify, radius, explain, report, export, train, vnnlib, vnncomp, gaps, check, audit, inspect, doctor):
-    app.command()(command)
+    app.command(epilog=METHODS_LIST if command in (certify, radius, gaps, vnnlib) else None)(command)
 
 
 def run(arguments: list[str], start: float | None = None) -> int:

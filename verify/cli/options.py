@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from verify.registry import METHODS, default_methods
+
 Model = Annotated[str, typer.Argument(
     metavar="MODEL", help=".onnx, .pt2, a bundled name, or package.module:factory", show_default=False)]
 Weights = Annotated[str | None, typer.Option(
@@ -44,5 +46,7 @@ DATA_HELP = "a bundled name, .npz, IDX images, or package.module:dataset"
 Data = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)]
 TIMEOUT_HELP = "seconds for a sample (and eps), over all methods: each may take an equal part of what is left"
 EPS_HELP = "radius in the input's own units, for example 8/255"
-METHODS_HELP = "in order, among fgsm, pgd, interval, crown, alpha, lp, convex, sdp, milp, pulp, bab"
-DECIDERS = "bab"  # what decides a property if no methods are named
+METHODS_HELP = f"in order, among {', '.join(METHODS)}"
+_METHOD_LINES = [f"  {entry.name:10}{entry.help}" for entry in METHODS.values()]
+METHODS_LIST = "\n".join(["\b", "Methods:", *_METHOD_LINES])  # \b keeps the lines as they are
+DECIDERS = default_methods("vnnlib")  # what decides a property if no methods are named

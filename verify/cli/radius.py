@@ -8,6 +8,7 @@ import typer
 
 from verify.cli import options
 from verify.cli.options import Bounds, Clip, Model, Norm, Normalize, Threshold, TrustCode, Weights, Within
+from verify.registry import default_methods
 
 
 def radius(
@@ -26,7 +27,7 @@ def radius(
     bounds: Bounds = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="number of samples, from the first")] = 100,
     methods: Annotated[str | None, typer.Option(
-        metavar="A,B,..", help=f"{options.METHODS_HELP}; default pgd,crown,bab")] = None,
+        metavar="A,B,..", help=f"{options.METHODS_HELP}; default {default_methods('radius')}")] = None,
     timeout: Annotated[float, typer.Option(
         metavar="S", min=0.001, help=options.TIMEOUT_HELP)] = 10.0,
     tolerance: Annotated[str, typer.Option(

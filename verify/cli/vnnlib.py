@@ -35,7 +35,7 @@ def vnnlib(
     from verify.cli import output
     from verify.runs.decide import decide
     from verify.runs.files import check_writable, refuse_overwriting, write_whole
-    from verify.runs.options import homes_of, proof_level, shared
+    from verify.runs.options import entries_of, proof_level, shared
     from verify.runs.replay import witness_text
 
     for file in (witness, proof):
@@ -43,9 +43,9 @@ def vnnlib(
             check_writable(file)
             refuse_overwriting(file, model, prop)
     proved = proof_level(level, proof)
-    homes = shared(homes_of(methods), workers, proved)
+    entries = shared(entries_of(methods), workers, proved)
     left = None if timeout is None else timeout - (time.perf_counter() - start)
-    decision = decide(model, prop, homes, left, output.note_bracket, proof=proved)
+    decision = decide(model, prop, entries, left, output.note_bracket, proof=proved)
     for warning in decision.warnings:
         output.note(f"warning: {prop}: {warning}")
     if decision.reason:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from numbers import Integral, Real
 from typing import Literal, get_args
@@ -27,6 +27,7 @@ from verify.exact.limits import Limits, free_memory
 from verify.lower.gradient import PGD, batch_size
 from verify.method import Answer
 from verify.problem import Problem
+from verify.registry import Entry
 from verify.upper.journal import Journal
 from verify.upper.linear import CROWN
 
@@ -38,6 +39,13 @@ BOUNDING = 0.5  # of the time that is left, for the first bounds
 LAST = 0.1  # of the time of a search, at most, is taken for the bounds of what it leaves open
 
 
+@Entry(
+    name="bab", family="exact", place=90, time_limit=True, proof_log=True,
+    help="branch and bound over inputs or neurons, with attacks",
+    spread="verify.exact.spread.Spread",
+    value={"goal": "optimum"},
+    defaults={"vnnlib": 1, "radius": 3, "train": 4, "certify": 5, "pytest": 5, "gaps": 6},
+)
 @dataclass(frozen=True)
 class BranchAndBound:
     """The bracket of every case, closed as far as the limits allow.
@@ -50,7 +58,6 @@ class BranchAndBound:
         memory: GiB that open domains may take, by default half of what is free; from half of it on the domains nearest
             to being closed go first.
         seed: of the attack's random starts, which take a share of the time: runs may differ in their witnesses.
-        journal: is told what a proof of the answer needs (goal "decide"), see `verify.proof`.
 
     Limits of domains and memory are looked at between batches. Raises InputError for settings out of range.
     """
@@ -61,7 +68,6 @@ class BranchAndBound:
     domains: int | None = None
     memory: float | None = None
     seed: int = 0
-    journal: Journal | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.goal not in get_args(Goal):
@@ -79,15 +85,16 @@ class BranchAndBound:
     def name(self) -> str:
         return "BaB" if self.goal == "decide" else "BaB-optimum"
 
-    def answer(self, problem: Problem) -> Answer:
-        """Upper bounds and the best point of every case.
+    def answer(self, problem: Problem, journal: Journal | None = None) -> Answer:
+        """Upper bounds and the best point of every case. The journal is told what a proof of them needs (goal
+        "decide"), see `verify.proof`.
 
         `notes`: "domains" bounded, and "stopped" with the reason where a limit, or Ctrl-C, ended the search early.
 
         Sound because the domains of a case cover its set and the largest of their bounds in float64 bounds the case
         (see `Frontier.certified`); trusts what `Rounding` does.
         """
-        return Search(problem, self, self.limits(problem)).answer()
+        return Search(problem, self, self.limits(problem), journal=journal).answer()
 
     def limits(self, problem: Problem) -> Limits:
         """The limits of a search that begins now."""
@@ -105,16 +112,17 @@ class Search:
 
     Args:
         explore: what is done with a frontier over some cases (n,) long; by default `advance`.
+        journal: is told what a proof needs.
     """
 
     def __init__(
         self, problem: Problem, settings: BranchAndBound, limits: Limits,
-        explore: Callable[[Search, Frontier, Tensor], None] | None = None,
+        explore: Callable[[Search, Frontier, Tensor], None] | None = None, journal: Journal | None = None,
     ):
-        self.problem, self.settings, self.limits = problem, settings, limits
+        self.problem, self.settings, self.limits, self.journal = problem, settings, limits, journal
         self.explore = Search.advance if explore is None else explore
         self.decides = settings.goal == "decide"
-        self.margin = 0.0 if settings.journal is None else settings.journal.margin
+        self.margin = 0.0 if journal is None else journal.margin
         self.incumbent = Incumbent(problem, stop_when_falsified=self.decides)
         self.upper = torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
         self.domains, self.domains_before = 0, 0  # bounded so far, and before the frontier at hand
@@ -175,7 +183,7 @@ class Search:
 
     def _split(self, cases: Tensor) -> None:
         """Searches these cases until they are settled or a limit is reached."""
-        record = None if self.settings.journal is None else self.settings.journal.open(cases)
+        record = None if self.journal is None else self.journal.open(cases)
         frontier = frontier_of(self.problem.select(cases), self.cutoff(cases), self.limits, record)
         self.domains_before = self.domains
         self._lower(frontier, cases, torch.inf)  # an interruption falls back on this

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from verify.exact.encoded import Encoded, Maximise
 from verify.method import Answer
 from verify.problem import Problem
+from verify.registry import Entry
 from verify.solvers.highs import Highs, Solution
 from verify.solvers.objectives import CaseModel
 
@@ -24,6 +25,10 @@ OPTIONS = {
 }
 
 
+@Entry(
+    name="milp", family="exact", place=100, time_limit=True, polyhedra=True,
+    help="mixed-integer linear programs, by HiGHS",
+)
 @dataclass(frozen=True)
 class MILP:
     """v* to a gap by branch and bound in HiGHS: one MILP for each disjunct that can still hold the maximum.

@@ -8,11 +8,16 @@ from verify.errors import InputError
 from verify.exact.encoded import Encoded, Maximise
 from verify.method import Answer
 from verify.problem import Problem
+from verify.registry import Entry
 from verify.solvers.highs import Solution
 from verify.solvers.objectives import CaseModel
 from verify.solvers.pulp import Pulp, solver_class
 
 
+@Entry(
+    name="pulp", family="exact", place=110, time_limit=True, polyhedra=True,
+    help="the same by any solver that PuLP finds",
+)
 @dataclass(frozen=True)
 class PulpMILP:
     """v* to a gap by a solver of the user's choice: one MILP for each disjunct that can still hold the maximum.

@@ -50,7 +50,7 @@ class Spread:
         search: goal and limits of the whole; "domains" and "memory" may be exceeded by one round.
 
     Processes are spawned: a script needs `if __name__ == "__main__":` around what it runs. Raises InputError for
-    settings out of range and for a search with a journal, which only one process can keep.
+    settings out of range. It takes no journal: only one process can keep one.
     """
 
     workers: int = 2
@@ -59,8 +59,6 @@ class Spread:
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, Integral) or self.workers < 1:
             raise InputError(f"Spread has workers={self.workers!r}; it must be an integer of at least 1")
-        if self.search.journal is not None:
-            raise InputError("Spread keeps no journal for a proof; use BranchAndBound, which keeps one in one process")
 
     @property
     def name(self) -> str:

@@ -16,8 +16,13 @@ from verify.errors import LATE, InputError, OutOfTime
 from verify.lower.ascent import MEMORY, Ascent, Record, Tries
 from verify.method import Answer
 from verify.problem import Problem
+from verify.registry import Entry
 
 
+@Entry(
+    name="fgsm", family="lower", place=10, batched=True,
+    help="one gradient step to the edge of the set (Goodfellow et al.)",
+)
 @dataclass(frozen=True)
 class FGSM:
     """One step from the nominal point to the point of the set where the linearised violation is largest.
@@ -34,6 +39,12 @@ class FGSM:
         return PGD(steps=1, stop_when_falsified=False).answer(problem)
 
 
+@Entry(
+    name="pgd", family="lower", place=20, batched=True,
+    help="projected gradient ascent (Madry et al.)",
+    value={"stop_when_falsified": False},
+    defaults={"pytest": 1, "radius": 1, "gaps": 1, "certify": 2, "train": 2},
+)
 @dataclass(frozen=True)
 class PGD:
     """Projected gradient ascent (Madry et al. 2018) of a smooth maximum of the violation's rows.

@@ -262,7 +262,7 @@ class Prover:
         index = torch.tensor(left, device=self.problem.owner.device)
         part = Journal(factor * self.margin)
         limits = Limits.starting_now(None, None, free_memory(index.device) / 2)
-        search = Search(self.problem.select(index), BranchAndBound(journal=part), limits)
+        search = Search(self.problem.select(index), BranchAndBound(), limits, journal=part)
         search.split()
         for record in part.records:
             record.cases = index[record.cases]

@@ -25,12 +25,13 @@ from verify.errors import Contradiction, InputError, UnsupportedOp, VerifyError
 from verify.ir.graph import Network
 from verify.ir.original import original
 from verify.problem import from_vnnlib
+from verify.registry import Entry
 from verify.runs.claims import SAT, UNSAT, Claim, read_claims, read_point
 from verify.runs.decide import Answer, decide, read_network
 from verify.runs.files import write_whole
 from verify.runs.instances import digest, read_families
 from verify.runs.keep import versions
-from verify.runs.options import Home, homes_of
+from verify.runs.options import entries_of
 from verify.runs.proving import trust_in
 from verify.runs.replay import members
 from verify.runs.store import Store
@@ -71,13 +72,13 @@ class Audit:
     Args:
         results: the file that they were read from.
         claims: its rows.
-        homes: the methods of our search, in the order in which they are tried.
+        entries: the methods of our search, in the order in which they are tried.
         timeout: seconds for every claim, or None for those of instances.csv.
     """
 
     results: Path
     claims: list[Claim]
-    homes: dict[str, Home]
+    entries: dict[str, Entry]
     timeout: float | None = None
 
     @property
@@ -95,7 +96,7 @@ class Audit:
             "results": hashlib.sha256(self.results.read_bytes()).hexdigest(),
             "families": {name: digest(list(instances.values())) for name, instances in families.items()},
             "witnesses": witnesses.hexdigest(),
-            "methods": {name: repr(home.make(None)) for name, home in self.homes.items()},
+            "methods": {name: repr(entry.make(None)) for name, entry in self.entries.items()},
             "timeout": self.timeout,
         }
 
@@ -123,7 +124,7 @@ class Audit:
         """(payload, arrays) for the store; a witness is `x` and `y`, flat, and its violations."""
         start, limit = time.perf_counter(), claim.instance.limit if self.timeout is None else self.timeout
         try:
-            found = examined(claim, self.homes, limit, read)
+            found = examined(claim, self.entries, limit, read)
         except Exception as problem:  # a claim that fails must not end the audit
             fault = isinstance(problem, Contradiction) or not isinstance(problem, VerifyError)
             reason = str(problem) if isinstance(problem, VerifyError) else f"{type(problem).__name__}: {problem}"
@@ -147,7 +148,7 @@ def plan(
     """The audit of a results file over the chosen families of a folder, or over all. Raises InputError in one sentence,
     with the line of a row that cannot be understood."""
     claims = read_claims(results, read_families(folder, chosen), witnesses, chosen)
-    return Audit(results, claims, homes_of(methods), timeout)
+    return Audit(results, claims, entries_of(methods), timeout)
 
 
 def exit_code(findings: list[dict[str, Any]]) -> int:
@@ -157,12 +158,12 @@ def exit_code(findings: list[dict[str, Any]]) -> int:
     return 4 if any(finding["fault"] for finding in findings) else 0
 
 
-def examined(claim: Claim, homes: dict[str, Home], limit: float, read: Callable[[Path], Network]) -> Finding:
+def examined(claim: Claim, entries: dict[str, Entry], limit: float, read: Callable[[Path], Network]) -> Finding:
     """What there is to say of one claim within a time limit. Raises VerifyError for files that cannot be read."""
     if claim.result not in (SAT, UNSAT):
         return Finding(Status.OPEN, f"claims nothing ({claim.result})")
     if claim.witness is None:
-        return searched(claim, homes, limit, read)
+        return searched(claim, entries, limit, read)
     start = time.perf_counter()
     try:
         found = replayed(claim, claim.witness, read)
@@ -170,7 +171,7 @@ def examined(claim: Claim, homes: dict[str, Home], limit: float, read: Callable[
         found = Finding(Status.REFUTED, f"its witness is no evidence: {refusal}")
     if found.status is not Status.REFUTED:
         return found
-    second = searched(claim, homes, limit - (time.perf_counter() - start), read)
+    second = searched(claim, entries, limit - (time.perf_counter() - start), read)
     return replace(second, reason="; ".join(filter(None, (found.reason, second.reason))))
 
 
@@ -202,14 +203,14 @@ def replayed(claim: Claim, file: Path, read: Callable[[Path], Network]) -> Findi
     return Finding(Status.REFUTED, what)
 
 
-def searched(claim: Claim, homes: dict[str, Home], limit: float, read: Callable[[Path], Network]) -> Finding:
+def searched(claim: Claim, entries: dict[str, Entry], limit: float, read: Callable[[Path], Network]) -> Finding:
     """The claim against what our own search finds within the limit."""
     trusts: dict[str, str] = {}
 
     def tell(name: str, bracket: Bracket) -> None:
         trusts[name] = bracket.above.trusts if bracket.above is not None else ""
 
-    ours = decide(*claim.instance.files, homes, limit, tell, read, proof="R")
+    ours = decide(*claim.instance.files, entries, limit, tell, read, proof="R")
     if ours.answer not in (Answer.SAT, Answer.UNSAT):
         return Finding(Status.OPEN, f"our search: {ours.answer}{ours.reason and f' ({ours.reason})'}")
     status = Status.CONFIRMED if ours.answer == claim.result else Status.REFUTED

@@ -32,7 +32,7 @@ from verify.method import Method
 from verify.problem import Problem
 from verify.runs.belief import CHEAP, LOOKS, met, one
 from verify.runs.contradiction import asked_of, crossed, where_kept
-from verify.runs.options import journaled
+from verify.runs.options import journal_for
 from verify.runs.outcome import CLEAN, Outcome
 from verify.runs.proving import Proving, trust_in
 from verify.runs.witness import sample_witness
@@ -156,11 +156,10 @@ class Cascade:
         if not outcomes:
             return []
         start = time.perf_counter()
-        part, method, journal = _part(self.problems[eps], [o.index for o in outcomes]), self.methods[name], None
-        if name in self.dear:
-            method, journal = journaled(method, self.proving and partial(self.proving.margin, part))
+        part, method = _part(self.problems[eps], [o.index for o in outcomes]), self.methods[name]
+        journal = journal_for(method, self.proving and partial(self.proving.margin, part))
         try:
-            found: Bracket | str = solve(part, method, self._seconds(name, outcomes))
+            found: Bracket | str = solve(part, method, self._seconds(name, outcomes), journal)
         except Contradiction as crossing:
             wrong = set(crossing.bundle.get("problems", range(len(outcomes))))
             others = iter(self._try(eps, name, [o for k, o in enumerate(outcomes) if k not in wrong]))

@@ -6,24 +6,23 @@ import csv
 import io
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from verify.errors import Contradiction, InputError
 from verify.goals import Goal
 from verify.method import Method
 from verify.problem import Problem, around
+from verify.registry import Entry, default_methods, entry_of
 from verify.runs.contradiction import where_kept
 from verify.runs.data import Dataset
 from verify.runs.files import writable_folder, write_whole
 from verify.runs.gap import Gap, Gaps
 from verify.runs.gaps import gaps
-from verify.runs.options import Home, asked_goal, clip_of, device_of, homes_of
+from verify.runs.options import asked_goal, clip_of, device_of, entries_of
 from verify.runs.session import beyond, named, network_of, samples_of, typed_radii
 
-METHODS = "pgd,interval,crown,alpha,lp,bab"  # by default
-VALUE = {"goal": "optimum", "stop_when_falsified": False}  # settings with which a method goes for v*, not for its sign
 COLUMNS = ("index", "eps", "method", "lower", "upper", "attack", "certificate", "gap", "seconds", "verdict", "note")
 TABLE = "gaps.csv"
 
@@ -106,12 +105,13 @@ class Plan:
 
 def plan(asked: Comparison) -> Plan:
     """Reads model and data and checks that all fits. Raises VerifyError with one sentence where it does not."""
-    homes, clip, device = homes_of(asked.methods or METHODS), clip_of(asked.clip), device_of(asked.device)
-    _both_sides(homes)
+    entries, clip = entries_of(asked.methods or default_methods("gaps")), clip_of(asked.clip)
+    device = device_of(asked.device)
+    _both_sides(entries)
     if not (asked.timeout > 0 and math.isfinite(asked.timeout)):
         raise InputError(f"timeout is {asked.timeout:g} but must be a positive number of seconds; write for example 10")
     radii = typed_radii(asked.eps)
-    methods = {name: for_value(home.make(asked.timeout)) for name, home in homes.items()}
+    methods = {name: for_value(entry.make(asked.timeout)) for name, entry in entries.items()}
     network = network_of(asked.model, asked.weights, asked.normalize, asked.trust_code).to(device)
     goal = asked_goal(network, asked.threshold, asked.within, asked.bounds)
     data = samples_of(asked.data, asked.limit, network, goal)
@@ -124,11 +124,9 @@ def plan(asked: Comparison) -> Plan:
 
 
 def for_value(method: Method) -> Method:
-    """The method with settings that go for the value of v* where it has them, and not only for its sign."""
-    if not is_dataclass(method) or isinstance(method, type):
-        return method
-    known = {f.name for f in fields(method)}
-    return replace(method, **{name: value for name, value in VALUE.items() if name in known})
+    """The method with the settings with which it goes for v*, and not only for its sign."""
+    entry = entry_of(method)
+    return method if entry is None else replace(cast(Any, method), **entry.value)
 
 
 def csv_of(found: Mapping[str, Gaps]) -> str:
@@ -159,9 +157,9 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
-def _both_sides(homes: dict[str, Home]) -> None:
+def _both_sides(entries: dict[str, Entry]) -> None:
     """Raises InputError where all methods bound v* from one side only, which leaves nothing between."""
-    kinds, names = {home.module.split(".")[0] for home in homes.values()}, ", ".join(homes)
+    kinds, names = {entry.family for entry in entries.values()}, ", ".join(entries)
     if kinds == {"lower"}:
         raise InputError(f"{names} can only attack, and a gap needs a certificate; add crown, or bab")
     if kinds == {"upper"}:

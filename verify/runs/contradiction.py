@@ -19,9 +19,9 @@ from verify.errors import Contradiction, InputError
 from verify.ir.graph import Network
 from verify.method import Method
 from verify.problem import Problem
+from verify.registry import METHODS
 from verify.runs.files import writable_folder, write_whole
 from verify.runs.keep import versions
-from verify.runs.options import METHODS
 from verify.sets import Ball, InputSet
 
 NAME = "contradiction"

@@ -17,9 +17,10 @@ from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, from_vnnlib
 from verify.proof.prover import Proof, Source, first_margin, prove
+from verify.registry import Entry
 from verify.runs.belief import held, met
 from verify.runs.contradiction import of_property
-from verify.runs.options import Home, journaled
+from verify.runs.options import journal_for
 from verify.runs.replay import members, original_outputs
 from verify.runs.witness import Witness, property_witness
 from verify.solving import solve
@@ -65,7 +66,7 @@ def read_network(model: Path) -> Network:
 
 
 def decide(
-    model: Path, prop: Path, homes: dict[str, Home], timeout: float | None = None,
+    model: Path, prop: Path, entries: dict[str, Entry], timeout: float | None = None,
     tell: Callable[[str, Bracket], None] = lambda name, bracket: None,
     read: Callable[[Path], Network] = read_network,
     proof: str | None = None,
@@ -81,7 +82,7 @@ def decide(
 
     Args:
         model, prop: the files; an InputError says what is wrong with one.
-        homes: the methods, from `homes_of`.
+        entries: the methods, from `entries_of`.
         timeout: seconds for all of it, reading the files and proving included, or None. A method may take an equal part
             of what is left, and the last one all of it.
         tell: is told the bracket of every method.
@@ -97,7 +98,7 @@ def decide(
     except OutOfTime:
         return Decision(Answer.TIMEOUT, f"{LATE} while the files were read")
     try:
-        found = _first(model, asked, problem, homes, limit, tell, proof)
+        found = _first(model, asked, problem, entries, limit, tell, proof)
         reason = found.reason if asked.cases else "no input is allowed"
         notes = () if network.head is None else (network.head.note,)
         return replace(found, reason=reason, warnings=(*asked.warnings, *notes))
@@ -106,21 +107,22 @@ def decide(
 
 
 def _first(
-    model: Path, asked: Property, problem: Problem, homes: dict[str, Home], limit: Deadline,
+    model: Path, asked: Property, problem: Problem, entries: dict[str, Entry], limit: Deadline,
     tell: Callable[[str, Bracket], None], proof: str | None,
 ) -> Decision:
     """What the first method that decides says; see `decide`."""
     reasons: list[str] = []
     known: Bracket | None = None
-    for k, (name, home) in enumerate(homes.items()):
+    for k, (name, entry) in enumerate(entries.items()):
         if limit.is_over:
             break
         made: Proof | None = None
         margin = None if proof is None else partial(first_margin, problem, asked, proof, limit.left)
-        share = limit.part(1 / (len(homes) - k))
-        method, journal = journaled(home.make(share.left if share < NEVER else None), margin)
+        share = limit.part(1 / (len(entries) - k))
+        method = entry.make(share.left if share < NEVER else None)
+        journal = journal_for(method, margin)
         try:
-            bracket = solve(problem, method, share.left)
+            bracket = solve(problem, method, share.left, journal)
         except (SolverError, UnsupportedMethod) as refusal:
             reasons.append(f"{name}: {refusal}")
             continue

@@ -22,7 +22,7 @@ from verify.lower.gradient import PGD
 from verify.method import full_float32
 from verify.ops.base import Nonlinear
 from verify.problem import Problem
-from verify.runs.options import METHODS
+from verify.registry import METHODS
 from verify.runs.outcome import CLEAN
 from verify.runs.session import Request, Session, prepare
 from verify.runs.store import Store

@@ -18,9 +18,9 @@ from verify.bracket import Bracket
 from verify.errors import Contradiction, InputError, SolverError, UnsupportedMethod
 from verify.method import Method
 from verify.problem import Problem
+from verify.registry import entry_of
 from verify.runs.contradiction import Holder, crossed
 from verify.runs.gap import Gap, Gaps
-from verify.runs.options import METHODS
 from verify.solving import solve
 
 CHUNK = 128  # samples of a batch
@@ -40,9 +40,9 @@ def gaps(
             most an equal part; the last one may take all of it.
 
     A method that stops at the sign of v* leaves a larger gap than it could: write `PGD(stop_when_falsified=False)` and
-    `BranchAndBound(goal="optimum")`. CROWN and AlphaCROWN do not improve a bound that is negative already. Methods that
-    `verify.runs.options.METHODS` lists as cheap take batches; all others take the samples one by one, so that their
-    time limits are of one sample. UnsupportedMethod, SolverError and time limits become notes.
+    `BranchAndBound(goal="optimum")`. CROWN and AlphaCROWN do not improve a bound that is negative already. Methods
+    whose entry says so take batches; all others take the samples one by one, so that their time limits are of one
+    sample. UnsupportedMethod, SolverError and time limits become notes.
 
     Raises Contradiction where two answers to one sample cross, be they of one method or of two. Its `bundle` holds
     "sample" (the index), "problem" (of this sample alone), "attack" and "certificate" (each a dict of "method",
@@ -177,9 +177,9 @@ def _named(problem: Problem, methods: Mapping[str, Method] | Sequence[Method]) -
 
 
 def _takes_batches(method: Method) -> bool:
-    """Whether METHODS lists the method's class as one that is not dear."""
-    cheap = {(f"verify.{home.module}", home.name) for home in METHODS.values() if not home.dear}
-    return (type(method).__module__, type(method).__name__) in cheap
+    """Whether the method's class says so."""
+    entry = entry_of(method)
+    return entry is not None and entry.batched
 
 
 def _note(one: Bracket) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from verify.errors import InputError
 from verify.rationals import rational
+from verify.registry import ALIASES, METHODS, Entry, entry_of
 
 if TYPE_CHECKING:
     import torch
@@ -24,55 +24,12 @@ BATCH = 128  # samples of a batch, at most,
 NEURONS = 1 << 20  # and their neurons, on a CPU
 
 
-@dataclass(frozen=True)
-class Home:
-    """Where a method's class is, whether it is solved sample by sample (dear) or in batches, the processes over which
-    one search is spread, if it is, and settings that are not the class's own."""
-
-    module: str
-    name: str
-    dear: bool = False
-    workers: int | None = None
-    settings: tuple[tuple[str, str], ...] = ()
-
-    def make(self, seconds: float | None) -> Method:
-        """The method with its settings; a dear one gets the time limit of a sample."""
-        cls = getattr(importlib.import_module(f"verify.{self.module}"), self.name)
-        settings = dict[str, Any](self.settings)
-        method = cls(time_limit=seconds, **settings) if self.dear and seconds is not None else cls(**settings)
-        if self.workers is None:
-            return method
-        from verify.exact.spread import Spread
-
-        return Spread(self.workers, method)
-
-
-METHODS = {
-    "fgsm": Home("lower.gradient", "FGSM"),
-    "pgd": Home("lower.gradient", "PGD"),
-    "interval": Home("upper.interval", "Interval"),
-    "crown": Home("upper.linear", "CROWN", settings=(("goal", "decide"),)),
-    "alpha": Home("upper.alpha", "AlphaCROWN"),
-    "lp": Home("upper.lp", "LP", dear=True),
-    "convex": Home("upper.convex_lp", "ConvexLP", dear=True),
-    "sdp": Home("upper.sdp", "SDP", dear=True),
-    "bab": Home("exact.branch_and_bound", "BranchAndBound", dear=True),
-    "milp": Home("exact.milp", "MILP", dear=True),
-    "pulp": Home("exact.pulp_milp", "PulpMILP", dear=True),
-}
-ALIASES = {"alpha-crown": "alpha"}
-
-
-def journaled(method: Method, margin: Callable[[], float] | None) -> tuple[Method, Journal | None]:
-    """The method with a journal of this margin for a proof, if one is wanted (margin given) and the method keeps one,
-    and the journal."""
-    from verify.exact.branch_and_bound import BranchAndBound
+def journal_for(method: Method, margin: Callable[[], float] | None) -> Journal | None:
+    """A journal of this margin for a proof, if one is wanted (margin given) and the method keeps one."""
     from verify.upper.journal import Journal
 
-    if margin is None or not isinstance(method, BranchAndBound):
-        return method, None
-    journal = Journal(margin())
-    return replace(method, journal=journal), journal
+    entry = entry_of(method)
+    return Journal(margin()) if margin is not None and entry is not None and entry.proof_log else None
 
 
 def proof_level(level: str | None, place: Path | None) -> str | None:
@@ -89,7 +46,7 @@ def proof_config(level: str | None, folder: Path | None) -> dict[str, str | None
     return {} if level is None else {"level": level, "proofs": None if folder is None else str(folder.resolve())}
 
 
-def homes_of(text: str) -> dict[str, Home]:
+def entries_of(text: str) -> dict[str, Entry]:
     """The methods of a comma list such as "pgd,crown", in its order. Raises InputError for unknown or repeated ones."""
     names = [ALIASES.get(name.strip(), name.strip()) for name in text.split(",")]
     for name in names:
@@ -100,18 +57,20 @@ def homes_of(text: str) -> dict[str, Home]:
     return {name: METHODS[name] for name in names}
 
 
-def shared(homes: dict[str, Home], workers: int | None, level: str | None) -> dict[str, Home]:
-    """The methods, bab with its search spread over so many processes, if any are named; level is that of proofs."""
+def shared(entries: dict[str, Entry], workers: int | None, level: str | None) -> dict[str, Entry]:
+    """The methods, those whose search can be spread spread over so many processes, if any are named; level is that of
+    proofs."""
     if workers is None:
-        return homes
+        return entries
     if workers < 1:
         raise InputError(f"--workers is {workers}; give at least 1")
     if level is not None:
         raise InputError("--workers spreads a search over processes, but only one process can write its proof; "
                          "leave out --workers, or --proof and --level F")
-    if "bab" not in homes:
-        raise InputError("--workers spreads the search of bab, which is not among the methods; add it to --methods")
-    return {name: replace(home, workers=workers) if name == "bab" else home for name, home in homes.items()}
+    if not any(entry.spread for entry in entries.values()):
+        able = ", ".join(name for name, entry in METHODS.items() if entry.spread)
+        raise InputError(f"--workers spreads the search of {able}, which is not among the methods; add it to --methods")
+    return {name: replace(entry, workers=workers) if entry.spread else entry for name, entry in entries.items()}
 
 
 def shard_of(text: str) -> tuple[int, int]:

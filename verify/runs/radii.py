@@ -26,9 +26,9 @@ from verify.bracket import Bracket
 from verify.errors import Contradiction, SolverError, UnsupportedMethod
 from verify.goals import CLASS, Goal
 from verify.ir.graph import Network
-from verify.lower.gradient import FGSM, PGD
 from verify.method import Method
 from verify.problem import Problem, around
+from verify.registry import entry_of
 from verify.runs.belief import CHEAP, one
 from verify.runs.contradiction import Holder, asked_of, crossed, where_kept
 from verify.runs.outcome import CLEAN
@@ -226,7 +226,7 @@ class Radii:
         """The bracket, where it verifies and no attack comes before the method met with what a cheap one finds."""
         earlier = takewhile(lambda other: other != name, self.methods)
         holds = bracket.upper < 0
-        if not bool(holds.any()) or bracket.below or any(isinstance(self.methods[n], FGSM | PGD) for n in earlier):
+        if not bool(holds.any()) or bracket.below or any(_attacks(self.methods[n]) for n in earlier):
             return bracket
         found = solve(problem, CHEAP)
         return bracket.meet(replace(found, lower=torch.where(holds, found.lower, -torch.inf)))
@@ -284,6 +284,12 @@ def _next_place(radius: Radius, grid: list[Fraction]) -> int | None:
 def _unknown_at(radius: Radius, place: int) -> Radius:
     first, last = radius.unknown or (place, place)
     return replace(radius, unknown=(min(first, place), max(last, place)))
+
+
+def _attacks(method: Method) -> bool:
+    """Whether the method only attacks."""
+    entry = entry_of(method)
+    return entry is not None and entry.family == "lower"
 
 
 def _short(value: float) -> Fraction:

@@ -15,10 +15,11 @@ from verify.errors import InputError
 from verify.ir.rewrite import simplify
 from verify.problem import around
 from verify.rationals import shown
+from verify.registry import default_methods
 from verify.runs.certify import Tell
 from verify.runs.data import Dataset
 from verify.runs.keep import ALONE, Help, Keep, folder_of
-from verify.runs.options import asked_goal, batch_of, clip_of, device_of, homes_of, share_of
+from verify.runs.options import asked_goal, batch_of, clip_of, device_of, entries_of, share_of
 from verify.runs.radii import Radii
 from verify.runs.session import (
     beyond,
@@ -31,8 +32,6 @@ from verify.runs.session import (
     samples_of,
 )
 from verify.runs.store import Store
-
-METHODS = "pgd,crown,bab"  # by default
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class RadiusSession:
 
 def prepare_radius(request: RadiusRequest) -> RadiusSession:
     """Reads model and data and checks that all fits. Raises VerifyError with one sentence where it does not."""
-    homes, clip = homes_of(request.methods or METHODS), clip_of(request.clip)
+    entries, clip = entries_of(request.methods or default_methods("radius")), clip_of(request.clip)
     device, tolerance = device_of(request.device), share_of(request.tolerance)
     if not tolerance > 0:
         raise InputError(f"the tolerance is {request.tolerance} but must be positive; write for example 1%")
@@ -160,8 +159,8 @@ def prepare_radius(request: RadiusRequest) -> RadiusSession:
     around(network, data.x, data.y, most, request.norm, clip, goal)  # refuses what does not fit
     if most == 0:
         raise InputError("the largest radius is 0; give a positive one with --most")
-    dear = {name for name, home in homes.items() if home.dear}
-    methods = {name: home.make(request.timeout) for name, home in homes.items()}
+    dear = {name for name, entry in entries.items() if not entry.batched}
+    methods = {name: entry.make(request.timeout) for name, entry in entries.items()}
     labels, norm = labels_of(data), request.norm
     job = Radii(network, data.x, labels, most, norm, clip, methods, dear, tolerance, request.timeout, goal)
     return RadiusSession(request, data, job, batch_of(request.batch, network))

@@ -22,6 +22,7 @@ from verify.ir.rewrite import simplify
 from verify.problem import around
 from verify.proof.prover import Source
 from verify.rationals import rational, shown
+from verify.registry import default_methods
 from verify.runs.cascade import Cascade
 from verify.runs.certify import Tell
 from verify.runs.data import Dataset, load_data
@@ -31,15 +32,13 @@ from verify.runs.options import (
     batch_of,
     clip_of,
     device_of,
-    homes_of,
+    entries_of,
     normalization_of,
     proof_config,
     proof_level,
 )
 from verify.runs.proving import Proving, check_certificates
 from verify.runs.summary import Summary, summarize
-
-METHODS = "interval,pgd,crown,alpha,bab"  # by default, cheapest first
 
 
 @dataclass(frozen=True)
@@ -151,15 +150,15 @@ class Session:
 
 def prepare(request: Request) -> Session:
     """Reads model and data and checks that all fits. Raises VerifyError with one sentence where it does not."""
-    names = request.methods or METHODS
-    homes, clip, device = homes_of(names), clip_of(request.clip), device_of(request.device)
+    names = request.methods or default_methods("certify")
+    entries, clip, device = entries_of(names), clip_of(request.clip), device_of(request.device)
     level, radii = proof_level(request.level, request.proofs), radii_of(request.eps)
     network = simplify(network_of(request.model, request.weights, request.normalize, request.trust_code)).to(device)
     goal = asked_goal(network, request.threshold, request.within, request.bounds)
     data = samples_of(request.data, request.limit, network, goal)
     problems = {str(eps): around(network, data.x, data.y, eps, request.norm, clip, goal) for eps in radii}
-    methods = {name: home.make(request.timeout) for name, home in homes.items()}
-    dear, file = {name for name, home in homes.items() if home.dear}, Path(request.model)
+    methods = {name: entry.make(request.timeout) for name, entry in entries.items()}
+    dear, file = {name for name, entry in entries.items() if not entry.batched}, Path(request.model)
     source = Source(file, whole=not request.normalize) if file.is_file() else None
     proving = None if level is None else Proving(level, request.proofs, source, request.timeout)
     is_onnx = request.model.endswith((".onnx", ".onnx.gz")) and not request.normalize

@@ -20,11 +20,12 @@ import numpy as np
 
 from verify.bracket import Bracket
 from verify.errors import VerifyError
+from verify.registry import Entry
 from verify.runs.decide import Decision, decide, read_network
 from verify.runs.files import writable_folder, write_whole
 from verify.runs.instances import Instance, digest, read_families
 from verify.runs.keep import versions
-from verify.runs.options import Home, homes_of, proof_config
+from verify.runs.options import entries_of, proof_config
 from verify.runs.proving import check_certificates
 from verify.runs.store import Store, json_bounds
 
@@ -39,14 +40,14 @@ class Campaign:
 
     Args:
         families: the instances by family.
-        homes: the methods, in the order in which they are tried.
+        entries: the methods, in the order in which they are tried.
         timeout: seconds for every instance, or None for those of the list.
         shard: (i, n): every n-th instance from the i-th, counted from 1.
         level: at which an unsat is proved, "R" or "F", or None; proofs: the folder of the certificates, or None.
     """
 
     families: dict[str, list[Instance]]
-    homes: dict[str, Home]
+    entries: dict[str, Entry]
     timeout: float | None = None
     shard: tuple[int, int] = (1, 1)
     level: str | None = None
@@ -64,7 +65,7 @@ class Campaign:
         return {
             "command": "vnncomp",
             "families": {name: digest(instances) for name, instances in self.families.items()},
-            "methods": {name: repr(home.make(None)) for name, home in self.homes.items()},
+            "methods": {name: repr(entry.make(None)) for name, entry in self.entries.items()},
             "timeout": self.timeout,
             **proof_config(self.level, self.proofs),
         }
@@ -104,7 +105,7 @@ class Campaign:
 
         arrays: dict[str, np.ndarray] = {}
         try:
-            decision = decide(*instance.files, self.homes, limit, tell, read, self.level, out)
+            decision = decide(*instance.files, self.entries, limit, tell, read, self.level, out)
             outcome = _outcome(decision)
             if decision.witness is not None:
                 arrays = {"x": decision.witness.x, "y": decision.witness.y}
@@ -141,7 +142,7 @@ def plan(
     level: str | None = None, proofs: Path | None = None,
 ) -> Campaign:
     """The campaign over the chosen families of a folder, or over all. Raises InputError in one sentence."""
-    return Campaign(read_families(folder, chosen), homes_of(methods), timeout, shard, level, proofs)
+    return Campaign(read_families(folder, chosen), entries_of(methods), timeout, shard, level, proofs)
 
 
 def results_csv(store: Store) -> str:

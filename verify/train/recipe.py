@@ -19,7 +19,8 @@ from typing import Any
 
 from verify.errors import InputError
 from verify.rationals import rational
-from verify.runs.options import homes_of
+from verify.registry import default_methods
+from verify.runs.options import entries_of
 from verify.train.losses import LOSSES, Loss, Threat
 from verify.train.schedule import Schedule
 from verify.train.tables import filled
@@ -163,12 +164,12 @@ class Penalty:
 class Certification:
     """How the result is measured on the test data: methods and seconds as for `verify certify`, 0 samples for all."""
 
-    methods: str = "interval,pgd,crown,bab"
+    methods: str = default_methods("train")
     limit: int = 0
     timeout: float = 2.0
 
     def __post_init__(self) -> None:
-        homes_of(self.methods)
+        entries_of(self.methods)
         if self.limit < 0 or self.timeout <= 0:
             raise InputError(f"limit is {self.limit}, timeout {self.timeout:g}; give at least 0 samples, and some time")
 

@@ -15,6 +15,7 @@ from verify.deadline import deadline, within
 from verify.errors import LATE, InputError, OutOfTime
 from verify.method import Answer
 from verify.problem import Problem
+from verify.registry import Entry
 from verify.upper import root
 from verify.upper.domains import Objective
 from verify.upper.linear import CROWN
@@ -24,6 +25,12 @@ STEPS = 20  # bounds of a row, its first included
 FLOATS = 1 << 13  # of the widest layer, in cases bounded together: the columns of one are carried by all
 
 
+@Entry(
+    name="alpha", family="upper", place=50, batched=True, aliases=("alpha-crown",),
+    help="linear bounds with optimised slopes (alpha-CROWN)",
+    value={"goal": "optimum"},
+    defaults={"certify": 4, "pytest": 4, "gaps": 4},
+)
 @dataclass(frozen=True)
 class AlphaCROWN:
     """Upper bounds by backward linear relaxation whose slopes are optimised, for every row and every undecided neuron.

@@ -13,6 +13,7 @@ from verify.bracket import Rigour
 from verify.errors import UnsupportedMethod
 from verify.method import Answer
 from verify.problem import Problem
+from verify.registry import Entry
 from verify.sets import Box, InputSet
 from verify.solvers.conic import Conic
 from verify.solvers.encoding import Boxes
@@ -21,6 +22,10 @@ from verify.solvers.repair import SafeBound
 from verify.upper.lp import Relaxation, each_case, largest
 
 
+@Entry(
+    name="convex", family="upper", place=70, time_limit=True,
+    help="the triangle relaxation over any convex set, by CVXPY",
+)
 @dataclass(frozen=True)
 class ConvexLP:
     """Upper bounds by one conic program for each disjunct of each case: the rows of `LP`, and the set as it is.

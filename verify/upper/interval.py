@@ -12,6 +12,7 @@ from verify.ir.graph import BoundGraph
 from verify.method import Answer
 from verify.ops.base import Interval as Box
 from verify.problem import Problem
+from verify.registry import Entry
 from verify.sets.base import box_support
 from verify.spec import Specification
 from verify.upper.crown_ibp import affine_end_bounds
@@ -47,6 +48,11 @@ def row_bounds(network: BoundGraph, boxes: dict[str, Box], spec: Specification, 
     return total - spec.offset
 
 
+@Entry(
+    name="interval", family="upper", place=30, batched=True,
+    help="one box a layer: the cheapest and loosest bound (IBP)",
+    defaults={"certify": 1, "train": 1, "pytest": 2, "gaps": 2},
+)
 @dataclass(frozen=True)
 class Interval:
     """Upper bounds by interval arithmetic in float64: the cheapest and loosest certificate."""

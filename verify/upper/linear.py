@@ -28,6 +28,7 @@ from verify.ops.base import Lines, Nonlinear, Parameters
 from verify.ops.piecewise import Piecewise
 from verify.ops.shape_ops import Entrywise, Permute, Reshape
 from verify.problem import Problem
+from verify.registry import Entry
 from verify.sets import InputSet
 from verify.spec import Specification
 from verify.upper import interval
@@ -45,6 +46,12 @@ LINEAR = 0.9  # of the time, after which an interval bound is taken in the stead
 TIGHTENING = 0.75  # of the time that is left, after which boxes stay as they are and the rows are bounded
 
 
+@Entry(
+    name="crown", family="upper", place=40, batched=True,
+    help="linear bounds backward through the network (CROWN, DeepPoly)",
+    verdict={"goal": "decide"}, value={"goal": "optimum"},
+    defaults={"radius": 2, "certify": 3, "train": 3, "pytest": 3, "gaps": 3},
+)
 @dataclass(frozen=True)
 class CROWN:
     """Upper bounds by backward linear relaxation in float64, all intermediate layers included.

@@ -15,6 +15,7 @@ from verify.deadline import Deadline, deadline, within
 from verify.errors import OutOfTime
 from verify.method import Answer
 from verify.problem import Problem
+from verify.registry import Entry
 from verify.solvers.encoding import Boxes
 from verify.solvers.highs import Highs
 from verify.solvers.objectives import Case, CaseModel, case_of
@@ -27,6 +28,11 @@ BOXES = 0.3  # of the time, after which boxes stay as they are
 MOMENT = 0.4  # seconds
 
 
+@Entry(
+    name="lp", family="upper", place=60, time_limit=True, polyhedra=True,
+    help="linear programs over the triangle relaxation, by HiGHS",
+    defaults={"gaps": 5},
+)
 @dataclass(frozen=True)
 class LP:
     """Upper bounds by one LP for each disjunct of each case, over boxes from linear bounds.

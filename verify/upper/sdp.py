@@ -16,6 +16,7 @@ from verify.errors import UnsupportedMethod
 from verify.method import Answer
 from verify.problem import Problem
 from verify.rationals import round_up
+from verify.registry import Entry
 from verify.sets import Ball, InputSet
 from verify.solvers.encoding import Boxes
 from verify.solvers.lift import Lift, lift, lifted_size
@@ -28,6 +29,10 @@ LARGE = "too large"
 FIRST = 0.4  # of the time that is left, for the LPs
 
 
+@Entry(
+    name="sdp", family="upper", place=80, time_limit=True,
+    help="a semidefinite relaxation, for small networks (Raghunathan et al.)",
+)
 @dataclass(frozen=True)
 class SDP:
     """Upper bounds by one semidefinite program for each disjunct of each case whose LP bound may be the largest.
