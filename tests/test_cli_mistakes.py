@@ -181,3 +181,13 @@ def test_a_refused_command_leaves_nothing(here: Path, capsys: pytest.CaptureFixt
     Path("own", "sample-00000-eps-1_100.certificate").write_bytes(b"changed")
     assert certify("--out", "run", "--resume", "--proof", "own") == 2  # and the run is as it was
     assert Path("run", "results.sqlite").read_bytes() == before
+
+
+def test_bytes_beside_a_clip_in_bytes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("bytes.npz", x=np.full((2, 2), 200, np.uint8), y=[0, 1])
+    for command in ("certify", "radius", "gaps"):
+        radius = [] if command == "radius" else ["--eps", "2"]
+        assert run([command, "net.onnx", "--data", "bytes.npz", *radius, "--clip", "0,255", "--out", "run"]) == 2
+        assert "bytes.npz holds bytes, which are divided by 255, but the clip is [0,255]" in error_of(capsys)
+    assert not Path("run").exists()
+    assert certify("--data", "bytes.npz", methods="interval") == 0

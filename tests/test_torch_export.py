@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import verify
 from tests.resnet import BasicBlock, Bottleneck, resnet
 from tests.torch_cases import CASES, Function, agree, make, small
 from verify.errors import InputError, UnsupportedOp
@@ -222,3 +223,39 @@ def test_a_module_that_updates_itself_is_refused() -> None:
 def test_dead_branches_vanish() -> None:
     network = trace(Function(lambda x: (x.softmax(1), x.relu())[1]), torch.rand(1, 3))
     assert [type(node.op) for node in network.graph.nodes] == [ReLU]
+
+
+def _assigned(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, 1] = 0.5
+    return y
+
+
+SCALARS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid of a scalar": lambda x: torch.sigmoid(x[:, :1].squeeze(-1)),
+    "relu of a column": lambda x: torch.relu(x[:, 0]) * 2 - 0.5,
+    "maximum of all": lambda x: x.amax(1),
+    "relu of a maximum": lambda x: torch.relu(x.amax(1)) * 2,
+    "shifted sum": lambda x: torch.relu(x.sum(1) - 0.3) + 1,
+    "stacked": lambda x: torch.stack([torch.relu(x[:, 0]), x.amax(1) * 2, torch.abs(x.mean(1))], 1),
+    "constant column": _assigned,
+    "relu of a constant column": lambda x: torch.relu(_assigned(x)),
+}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_one_number_a_sample_is_bounded(name: str) -> None:
+    """Values without axes of their own, through every kind of bound, against sampled outputs."""
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 4)
+    module = nn.Sequential(layer, Function(SCALARS[name]))
+    x = torch.rand(4, 3, generator=torch.Generator().manual_seed(1))
+    network = verify.trace(module, x[:1])
+    torch.testing.assert_close(network(x).flatten(), module(x).detach().flatten())
+    asked = verify.robustness(network, x, None, "1/10", clip=None, bounds=(-1, "1/5"))
+    share = torch.rand(300, *asked.inputs.low.shape, generator=torch.Generator().manual_seed(2))
+    points = [asked.inputs.place(part) for part in share]
+    reached = torch.stack([asked.spec.violation(p, module(p).detach().reshape(len(p), -1)) for p in points]).amax(0)
+    for method in (verify.PGD(), verify.Interval(), verify.CROWN(), verify.AlphaCROWN(2), verify.LP()):
+        found = verify.solve(asked, method)
+        assert bool((found.upper >= asked.reduce(reached) - 1e-5).all()), method

@@ -141,6 +141,8 @@ class Bracket:
 
         Raises Contradiction where they cross, InputError where they are of different problems.
         """
+        if not isinstance(other, Bracket):
+            raise InputError(f"a bracket meets a bracket, not a {type(other).__name__}; pass what verify.solve gives")
         if self.lower.shape != other.lower.shape:
             raise InputError(f"brackets of {len(self.lower)} and {len(other.lower)} problems cannot meet")
         marks = self.marks or other.marks

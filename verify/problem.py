@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -246,6 +247,8 @@ def _tensor(values: object, what: str) -> Tensor:
 
 def from_vnnlib(network: Network, prop: Property) -> Problem:
     """The one problem of a VNN-LIB file: v* >= 0 iff the file is satisfiable. Raises InputError if it does not fit."""
+    if isinstance(prop, str | PathLike):
+        raise InputError(f"from_vnnlib takes a property, not the file {prop}; read it first with verify.read_vnnlib")
     here = network.to("cpu")
     inputs, spec = prop.problem_parts(network.input_shape, network.dtype, network.outputs)
     spec = spec.outward(lambda: _largest(here, inputs))

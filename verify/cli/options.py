@@ -42,7 +42,7 @@ Ray = Annotated[str | None, typer.Option(
     metavar="ADDRESS", show_default=False,
     help="share the work on the Ray cluster there: host:port, auto for the one of this machine, or local")]
 
-DATA_HELP = "a bundled name, .npz, IDX images, or package.module:dataset"
+DATA_HELP = "a bundled name, .npz, IDX images, or package.module:dataset; bytes (uint8) are divided by 255"
 Data = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)]
 TIMEOUT_HELP = "seconds for a sample (and eps), over all methods: each may take an equal part of what is left"
 EPS_HELP = "radius in the input's own units, for example 8/255"

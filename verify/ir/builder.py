@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +12,8 @@ from verify.errors import UnsupportedOp, VerifyError
 from verify.ir.graph import Graph, Network, Node
 from verify.ir.head import Head
 from verify.ops.base import Op
-from verify.ops.shape_ops import Reshape
+from verify.ops.maximum import Max
+from verify.ops.shape_ops import Entrywise, Reshape
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class GraphBuilder:
         self.nodes: list[Node] = []
         self.parameters: dict[str, Tensor] = {}
         self.shapes: dict[str, tuple[int, ...]] = {input_name: input_shape}
+        self.kept = dict(self.shapes)  # of the graph's own values, in which a scalar is a vector of one entry
         self.ends: dict[str, End] = {}
 
     def parameter(self, name: str, value: Tensor) -> str:
@@ -52,24 +55,50 @@ class GraphBuilder:
             if not isinstance(op, Reshape):
                 raise end.refusal
             return self.end(name, replace(end, below=self.add(name, op, (end.below,))))
+        shape = self._shape(name, op, inputs, parameters, self.shapes)
+        if any(self.kept[i] != self.shapes[i] for i in inputs):
+            kept = self._shape(name, op, inputs, parameters, self.kept)
+        else:
+            kept = shape
+        if kept != shape and isinstance(op, Entrywise):
+            op = replace(op, shape=(1,))
+        if not kept and isinstance(op, Reshape):
+            op, kept = Reshape((1,)), (1,)
+        elif not kept and isinstance(op, Max):
+            parameters, kept = (self.parameter(parameters[0], self.parameters[parameters[0]][None]),), (1,)
+        made = self._append(name, op, inputs, parameters, kept)
+        if not kept:
+            made = self._append(name, Reshape((1,)), (made,), (), (1,))
+        self.shapes[made] = shape
+        return made
+
+    def _append(
+        self, name: str, op: Op, inputs: tuple[str, ...], parameters: tuple[str, ...], shape: tuple[int, ...]
+    ) -> str:
         unique = self._unique(name)
+        self.nodes.append(Node(unique, op, inputs, parameters, shape))
+        self.shapes[unique] = self.kept[unique] = shape
+        return unique
+
+    def _shape(
+        self, name: str, op: Op, inputs: tuple[str, ...], parameters: tuple[str, ...],
+        shapes: Mapping[str, tuple[int, ...]],
+    ) -> tuple[int, ...]:
+        """What the op makes of arguments of these shapes, of a sample."""
         values = tuple(self.parameters[p] for p in parameters)
-        samples = [torch.zeros((1, *self.shapes[i]), dtype=self.dtype) for i in inputs]
+        samples = [torch.zeros((1, *shapes[i]), dtype=self.dtype) for i in inputs]
         try:
             with torch.no_grad():
                 made = op.forward(values, *samples)
         except (RuntimeError, IndexError) as problem:
-            shapes = ", ".join(str(self.shapes[i]) for i in inputs)
+            told = ", ".join(str(shapes[i]) for i in inputs)
             first = str(problem).splitlines()[0]
-            raise UnsupportedOp(f"node {name} ({type(op).__name__}) does not accept inputs of shape {shapes} "
+            raise UnsupportedOp(f"node {name} ({type(op).__name__}) does not accept inputs of shape {told} "
                                 f"({first}); check the shapes of its weights and of the model's input") from None
-        shape = tuple(made.shape[1:])
         if any(not sample.numel() for sample in samples) and bool(made.isnan().any()):  # such as a mean of nothing
-            raise UnsupportedOp(f"node {name} ({type(op).__name__}) reads a tensor of shape {self.shapes[inputs[0]]}, "
+            raise UnsupportedOp(f"node {name} ({type(op).__name__}) reads a tensor of shape {shapes[inputs[0]]}, "
                                 "which has no entries; leave that part out of the model")
-        self.nodes.append(Node(unique, op, inputs, parameters, shape))
-        self.shapes[unique] = shape
-        return unique
+        return tuple(made.shape[1:])
 
     def end(self, name: str, end: End) -> str:
         """Names what a head makes of a value, as `add` names a node. Raises UnsupportedOp above another head."""
@@ -90,6 +119,8 @@ class GraphBuilder:
         """The frozen network of the nodes that `output` depends on."""
         if output in self.ends:
             return replace(self.finish(self.ends[output].below), head=self.ends[output].head)
+        if self.shapes[output] != self.kept[output]:
+            output = self._append(output, Reshape(self.shapes[output]), (output,), (), self.shapes[output])
         needed = {output}
         kept: list[Node] = []
         for node in reversed(self.nodes):

@@ -114,7 +114,7 @@ def plan(asked: Comparison) -> Plan:
     methods = {name: for_value(entry.make(asked.timeout)) for name, entry in entries.items()}
     network = network_of(asked.model, asked.weights, asked.normalize, asked.trust_code).to(device)
     goal = asked_goal(network, asked.threshold, asked.within, asked.bounds)
-    data = samples_of(asked.data, asked.limit, network, goal)
+    data = samples_of(asked.data, asked.limit, network, goal, asked.clip)
     problems = {text: around(network, data.x, data.y, eps, asked.norm, clip, goal) for text, eps in radii.items()}
     if asked.out is not None:
         if (asked.out / TABLE).exists():

@@ -29,7 +29,7 @@ IMAGES, LABELS = "images-idx3", "labels-idx1"
 class Dataset:
     """Samples: x (n, *shape) float32 and finite, y (n,) int64 >= 0, or (0,) where labels were not asked for; `digest`
     is sha256 over their bytes. `span` are the least and the largest label of the whole source, `notes` say what was
-    done to its pixels."""
+    done to its pixels, `is_scaled` whether they are bytes divided by 255."""
 
     name: str
     x: Tensor
@@ -37,6 +37,7 @@ class Dataset:
     digest: str
     span: tuple[int, int] = (0, 0)
     notes: tuple[str, ...] = ()
+    is_scaled: bool = False
 
 
 def load_data(
@@ -77,7 +78,8 @@ def load_data(
     seen.update(pixels.tobytes())
     seen.update(labels.tobytes())
     span = int(y.min()), int(y.max())
-    return Dataset(name, torch.from_numpy(pixels), torch.from_numpy(labels), seen.hexdigest(), span, notes)
+    return Dataset(name, torch.from_numpy(pixels), torch.from_numpy(labels), seen.hexdigest(), span, notes,
+                   x.dtype == np.uint8)
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -153,7 +153,7 @@ def prepare_radius(request: RadiusRequest) -> RadiusSession:
         raise InputError(f"the tolerance is {request.tolerance} but must be positive; write for example 1%")
     network = simplify(network_of(request.model, request.weights, request.normalize, request.trust_code)).to(device)
     goal = asked_goal(network, request.threshold, request.within, request.bounds)
-    data = samples_of(request.data, request.limit, network, goal)
+    data = samples_of(request.data, request.limit, network, goal, request.clip)
     widest = request.most is None
     most = _largest(clip, request.norm, prod(network.input_shape)) if widest else exact_eps(request.most or "", "most")
     around(network, data.x, data.y, most, request.norm, clip, goal)  # refuses what does not fit

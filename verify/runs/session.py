@@ -155,7 +155,7 @@ def prepare(request: Request) -> Session:
     level, radii = proof_level(request.level, request.proofs), radii_of(request.eps)
     network = simplify(network_of(request.model, request.weights, request.normalize, request.trust_code)).to(device)
     goal = asked_goal(network, request.threshold, request.within, request.bounds)
-    data = samples_of(request.data, request.limit, network, goal)
+    data = samples_of(request.data, request.limit, network, goal, request.clip)
     problems = {str(eps): around(network, data.x, data.y, eps, request.norm, clip, goal) for eps in radii}
     methods = {name: entry.make(request.timeout) for name, entry in entries.items()}
     dear, file = {name for name, entry in entries.items() if not entry.batched}, Path(request.model)
@@ -175,9 +175,14 @@ def network_of(model: str, weights: str | None, normalize: str | None, trust_cod
     return network if front is None else normalized(network, *front)
 
 
-def samples_of(source: str, limit: int | None, network: Network, goal: Goal) -> Dataset:
-    """The samples as the network takes them. Raises InputError for classes that are numbered from 1."""
+def samples_of(source: str, limit: int | None, network: Network, goal: Goal, clip: str) -> Dataset:
+    """The samples as the network takes them. Raises InputError for classes that are numbered from 1, and for bytes
+    where the clip speaks of them as they are in the file."""
     data = load_data(source, limit, shape=network.input_shape, labelled=goal.has_labels)
+    ends = clip_of(clip)
+    if data.is_scaled and ends is not None and ends[1] > 1:
+        raise InputError(f"{data.name} holds bytes, which are divided by 255, but the clip is [{clip}]; write --clip "
+                         "0,1 and eps in these units, or save the pixels as floats if the network takes them up to 255")
     classes = max(2, network.outputs)
     if goal.has_labels and data.span == (1, classes):
         raise InputError(f"{data.name} has labels from 1 to {classes}, but classes are numbered from 0; subtract 1 "
