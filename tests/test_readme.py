@@ -19,6 +19,7 @@ import pytest
 
 import verify
 from tests.onnx_models import chain, numbers
+from tests.test_layout import RUNGS
 
 ROOT = Path(__file__).resolve().parents[1]
 README, FURTHER = ROOT / "README.md", [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -146,6 +147,15 @@ def test_files_that_are_named_are_there(page: str) -> None:
     assert len(named) > 20
     for name in named:
         assert (ROOT / name).exists() or any(file.endswith(f"/{name}") for file in files), name
+
+
+def test_the_ladder_of_rooms_is_that_of_the_layout() -> None:
+    rows = re.findall(r"^\| (\d*) ?\| (.*) \| .* \|$", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
+    ladder: list[set[str]] = []
+    for number, names in rows:
+        ladder += [set()] if number else []
+        ladder[-1] |= {name.replace("__init__", "verify") for name in re.findall(r"`(\w+)(?:/|\.py)`", names)}
+    assert ladder == list(RUNGS)
 
 
 def test_it_names_every_method() -> None:
