@@ -9,12 +9,14 @@ right is an answer or one sentence, in less than LIMIT bytes.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,12 +136,20 @@ def properties() -> Iterator[File]:
     yield "spaces.vnnlib.gz", bomb, ["vnnlib", "MODEL", "{}", "--timeout", "10"]
 
 
+COMMAND = ["certify", "MODEL", "--data", "{}", "--eps", "0.1", "--out", "RUN"]
+
+
 def data() -> Iterator[File]:
-    """An array file that declares more than it has."""
-    for size in (10**9, 10**12):
+    """Array files that declare more samples than they hold, and one that holds a bomb."""
+    for size, held in ((10**9, 4), (10**12, 4), (10**8, 4 * 10**8)):
         header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({size}, 1), }}".ljust(117) + "\n"
-        body = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(4)
-        yield f"declared-{size}.npy", body, ["certify", "MODEL", "--data", "{}", "--eps", "0.1", "--out", "RUN"]
+        array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(held)
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("x.npy", array)
+            packed.writestr("y.npy", array)
+        del array
+        yield f"samples-{size}.npz", file.getvalue(), COMMAND
 
 
 KINDS: dict[str, Callable[[], Iterator[File]]] = {
@@ -170,7 +180,7 @@ def main() -> int:
     worst, count = 0, 0
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        name, body, _ = model("plain", helper.make_node("Relu", ["x"], ["y"]))
+        name, body, _ = model("plain", helper.make_node("Concat", ["x", "x"], ["y"], axis=1))
         (folder / name).write_bytes(body)
         for kind in options.parse_args().kinds.split(","):
             for name, body, arguments in KINDS[kind]():

@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as arrays
 
 from tests.helpers import SHARED, needs_shared
 from verify.errors import InputError
+from verify.runs import data as module
 from verify.runs.data import load_data, read_idx
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
@@ -339,3 +340,11 @@ def one_array() -> np.ndarray:
 ])
 def test_a_function_that_does_not_serve(source: str, words: list[str]) -> None:
     refuses(source, source, *words)
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "zeros.npz", x=np.zeros((1000, 100), np.float32), y=np.zeros(1000, np.int64))
+    assert len(load_data(str(tmp_path / "zeros.npz")).x) == 1000
+    monkeypatch.setattr(module, "LARGEST", 1000)
+    with pytest.raises(InputError, match=r"zeros.npz unpacks to 408\d+ bytes, more than \d+; save it with numpy.savez"):
+        load_data(str(tmp_path / "zeros.npz"))

@@ -22,6 +22,7 @@ from verify.ir.load import imported
 BUNDLED = ("digits",)
 SPLITS = {"train": "train", "test": "t10k"}  # of MNIST's layout, by the first letters of the files' names
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+LARGEST, DENSEST = 1 << 28, 64  # bytes of an .npz file's arrays: so many, or so many times those of the file
 IMAGES, LABELS = "images-idx3", "labels-idx1"
 
 
@@ -135,7 +136,13 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise InputError(f"there is no file {path}; check the path")
     try:
         with zipfile.ZipFile(path) as archive:
+            held = sum(item.file_size for item in archive.infolist())
+            most = max(LARGEST, DENSEST * path.stat().st_size)
+            if held > most:
+                raise InputError(f"{path} unpacks to {held} bytes, more than {most}; save it with numpy.savez")
             arrays = {name.removesuffix(".npy"): _member(archive, name) for name in archive.namelist()}
+    except InputError:
+        raise
     except Exception as problem:  # a damaged archive fails in many ways
         raise InputError(f"{path} is not a whole .npz file ({problem}); save it again with numpy.savez") from None
     if "x" not in arrays or (len(arrays) > 1 and "y" not in arrays):
