@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -94,15 +95,18 @@ def default_methods(command: str) -> str:
 
 def _read() -> list[Entry]:
     """The entries of all files in the families' folders, in their order in lists."""
+    paths = [os.path.join(place, name) for folder in FAMILIES for place, _, names in os.walk(PACKAGE / folder)
+             for name in names if name.endswith(".py")]
     found = []
-    for folder in FAMILIES:
-        for path in (PACKAGE / folder).rglob("*.py"):
-            for arguments, cls in DECLARED.findall(path.read_text(encoding="utf-8")):
-                module = ".".join(("verify", *path.relative_to(PACKAGE).with_suffix("").parts))
-                call = ast.parse(f"Entry{arguments}", mode="eval").body
-                assert isinstance(call, ast.Call)
-                settings = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-                found.append(Entry(**settings, module=module, cls=cls))
+    for path in paths:
+        with open(path, "rb") as file:
+            text = file.read()
+        for arguments, cls in DECLARED.findall(text.decode()) if b"@Entry(" in text else ():
+            module = ".".join(("verify", *Path(path).relative_to(PACKAGE).with_suffix("").parts))
+            call = ast.parse(f"Entry{arguments}", mode="eval").body
+            assert isinstance(call, ast.Call)
+            settings = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+            found.append(Entry(**settings, module=module, cls=cls))
     return sorted(found, key=lambda entry: entry.place)
 
 
