@@ -82,6 +82,12 @@ class Problem:
         """violation_i(x_i, h(x_i)) of one point for each case; x (cases, *shape) -> (cases,)."""
         return self.spec.violation(x, self.network(x))
 
+    def executed(self, x: Tensor) -> Tensor:
+        """The violation of one point of each case by the outputs, in the network's own precision; (cases,)."""
+        y, head = self.network(x), self.network.head
+        value = self.spec.violation(x, y)
+        return value if head is None else head.attained(value, self.spec.violation(x, head(y)))
+
     def replayed(self, x: Tensor) -> Tensor:
         """What a point of each case is believed to attain; x (cases, *shape) -> (cases,), rounded down to x's type.
 

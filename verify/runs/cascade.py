@@ -138,7 +138,7 @@ class Cascade:
         part = _part(problem, index)
         points = self.x[torch.tensor(index)].to(part.network.device, part.network.dtype)
         with torch.no_grad():
-            y, lower = part.network(points), part.replayed(points)
+            y, lower = part.network(points), part.executed(points)
         side = Side(CLEAN, Rigour.FLOAT, "F", "the network's float evaluation")
         whole = Bracket(lower, torch.full_like(lower, torch.inf), points, side)
         seconds = (time.perf_counter() - start) / len(index) / len(self.problems)

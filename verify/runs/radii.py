@@ -163,7 +163,7 @@ class Radii:
         problem = self.problem(Fraction(0), index)
         points = self.x[list(index)].to(problem.network.device, problem.network.dtype)
         with torch.no_grad():
-            y, lower = problem.network(points), problem.replayed(points).tolist()
+            y, lower = problem.network(points), problem.executed(points).tolist()
         out = []
         for i, value, guess in zip(index, lower, self.goal.classes(y), strict=True):
             radius = Radius(i, self.labels[i], guess)
