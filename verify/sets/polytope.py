@@ -74,7 +74,8 @@ class Polytope(InputSet):
         point = self._pulled_inside(self._dykstra(start))
         near = self.box.project(point.to(x).reshape(x.shape))
         rows, bounds, error, _ = self._floats
-        fits = ((rows @ start[..., None]).squeeze(2) <= bounds - error).all(1).to(x.device)
+        member = start.clamp(*self._hull)  # what a float beyond an end that rounds to it stands for
+        fits = ((rows @ member[..., None]).squeeze(2) <= bounds - error).all(1).to(x.device)
         fits &= (self.box.project(x) == x).flatten(1).all(1)
         return torch.where(fits.reshape(-1, *[1] * (x.dim() - 1)), x, near)
 
@@ -115,6 +116,12 @@ class Polytope(InputSet):
             if error:
                 bounds[r] += error * Fraction(largest[i])
         return rows, round_up(bounds, torch.float64).numpy()
+
+    @cached_property
+    def _hull(self) -> tuple[Tensor, Tensor]:
+        """The ends of the box in float64, (batch, size) each."""
+        wide = self.box.double()
+        return wide.low.flatten(1).cpu(), wide.high.flatten(1).cpu()
 
     @cached_property
     def _floats(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
