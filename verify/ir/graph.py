@@ -237,11 +237,17 @@ class Network(BoundGraph):
         return found
 
     def to(self, device: torch.device | str) -> Network:
-        """The same network with its parameters on another device."""
+        """The same network with its parameters on another device; itself where they are there."""
+        if torch.device(device) == self.device:
+            return self
         moved = {name: t.to(device) for name, t in self.parameters.items()}
         return replace(self, parameters=moved, unmerged=None if self.unmerged is None else self.unmerged.to(device))
 
     def double(self) -> Network:
-        """The same network in float64."""
+        """The same network in float64, made once."""
+        return self._double
+
+    @cached_property
+    def _double(self) -> Network:
         wide = {name: t.double() if t.is_floating_point() else t for name, t in self.parameters.items()}
         return replace(self, parameters=wide, unmerged=None, source=None, floats=torch.float64)

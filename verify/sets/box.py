@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -93,6 +95,10 @@ class Box(InputSet):
         return out
 
     def double(self) -> Box:
+        return self._double
+
+    @cached_property
+    def _double(self) -> Box:
         if self._exact is None:
             return Box(self.low.double(), self.high.double())
         return Box(*self._exact, dtype=torch.float64).to(self.low.device)
@@ -104,9 +110,9 @@ class Box(InputSet):
     def origins(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self._exact is None:
             return super().origins(x)
-        ends = [[way(end, torch.float64).to(x.device) for end in self._exact] for way in (round_down, round_up)]
-        (low, high), (low_up, high_up) = ends
-        return x.double().clamp(low, high), x.double().clamp(low_up, high_up)
+        wide, (low, high) = self._double, self._double.inner  # the ends lie within a unit of the nearest floats
+        below, above = torch.nextafter(high, wide.low), torch.nextafter(low, wide.high)
+        return x.double().clamp(wide.low, below.maximum(wide.low)), x.double().clamp(above, wide.high)
 
     def _nearest(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The floats that the ends round to, by way of float64."""

@@ -81,7 +81,7 @@ def least_violation(problem: Problem, low: Tensor, high: Tensor) -> Tensor:
 
     Sound because they are interval bounds from the other side; trusts what `Rounding` does.
     """
-    wide, spec = problem.wide.merged, problem.wide.spec
+    wide, spec = problem.wide, problem.wide.spec  # merging would tighten boxes of many points, and these hold one
     moved = None if spec.input is None else -spec.input
     turned = Specification(-spec.output, -spec.offset, spec.disjunct, spec.mask, moved)
     return spec.aggregate(-_enclosed_rows(wide, Box(low, high), turned))

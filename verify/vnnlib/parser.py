@@ -35,6 +35,7 @@ ZERO, ONE, MINUS = Fraction(0), Fraction(1), Fraction(-1)
 DIGITS, EXPONENT = 1000, 400  # of a number, which a float cannot be beyond 1e308
 BITS = 10_000  # of the numerator and the denominator of a product
 WORK = 2_000_000  # some seconds' worth
+OFTEN = 256  # tokens between two looks at the clock
 COMMENT = re.compile(r";[^\n]*")
 TOKEN = re.compile(r"\(\s*[<>]=?[^()]*\)|[()]|[^\s()]+")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?", re.ASCII)
@@ -111,7 +112,8 @@ class _Reader:
         starts: list[int] = []
         rows: dict[str, Row] = {}
         for self.at, token in enumerate(tokens):
-            check_time()
+            if self.at % OFTEN == 0:
+                check_time()
             if token == "(":
                 stack.append([])
                 starts.append(self.at)
