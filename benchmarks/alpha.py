@@ -23,7 +23,7 @@ from bounds import Module, load
 from torch import Tensor
 
 from verify.problem import Problem
-from verify.upper.alpha import AlphaCROWN, alpha_row_bounds
+from verify.upper.alpha_crown import AlphaCROWN, alpha_row_bounds
 
 SHARE = 0.2  # of the other tool's time that we may take
 

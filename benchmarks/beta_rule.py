@@ -14,10 +14,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from verify.exact.neuron_split import STEPS, Batch, NeuronSplit
-from verify.upper.domains import Domains, Objective
-from verify.upper.dual import Dual, Prepared
-from verify.upper.improve import improve
+from verify.exact.search.neuron_split import STEPS, Batch, NeuronSplit
+from verify.upper.duals.descent import improve
+from verify.upper.duals.domains import Domains, Objective
+from verify.upper.duals.dual import Dual, Prepared
 
 RIVAL_STEPS, RIVAL_RATES, RIVAL_PRESS, RIVAL_FADE = 20, (0.01, 0.1), 0.05, 0.98
 T = TypeVar("T")

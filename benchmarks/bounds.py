@@ -26,7 +26,7 @@ from verify.ir.graph import Network
 from verify.problem import Problem
 from verify.sets import Box
 from verify.spec import Specification
-from verify.upper.linear import linear_row_bounds
+from verify.upper.crown import linear_row_bounds
 
 BATCHES = (1, 8, 64)
 BATCH_LIMIT = {"cifar10_resnet": 8, "sri_resnet_a": 8}  # batches beyond this take minutes in the other tool

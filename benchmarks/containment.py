@@ -40,17 +40,17 @@ from verify.check.claim import Case
 from verify.check.network import build
 from verify.check.numbers import Arithmetic
 from verify.check.ops import Affine
+from verify.data import load_data
 from verify.ir.evaluate import exact_value
 from verify.ir.graph import Network
 from verify.ops import Interval
 from verify.proof.export import exported
 from verify.rationals import exact_array
-from verify.runs.data import load_data
-from verify.runs.replay import Original
+from verify.runs.evidence.runtime_replay import Original
 from verify.sets import Box
 from verify.spec import Specification
+from verify.upper.crown import linear_boxes, linear_row_bounds
 from verify.upper.interval import interval_boxes
-from verify.upper.linear import linear_boxes, linear_row_bounds
 
 EPS = ("0", "1e-6", "1e-4")
 MEAN, DEVIATION = (0.485, 0.456, 0.406), Fraction("0.225")  # of oval21

@@ -26,13 +26,13 @@ from beta_rule import compare, timed
 from torch import Tensor, nn
 
 import verify
-from verify.exact.limits import Limits
-from verify.exact.neuron_split import NeuronSplit
+from verify.exact.search.limits import Limits
+from verify.exact.search.neuron_split import NeuronSplit
 from verify.method import full_float32
 from verify.problem import Problem, from_vnnlib
-from verify.runs.decide import read_network
-from verify.upper.dual import Prepared
-from verify.upper.improve import Descent
+from verify.runs.competition.decide import read_network
+from verify.upper.duals.descent import Descent
+from verify.upper.duals.dual import Prepared
 from verify.vnnlib import read_vnnlib
 
 SHARE = 0.2  # where the cutoff lies between attack and root

@@ -19,9 +19,9 @@ from verify.models import digits
 
 import verify
 from verify.check.checker import check
+from verify.data import load_data
 from verify.ir.graph import Network
 from verify.problem import Problem
-from verify.runs.data import load_data
 
 NETWORKS = {"digits-dense-plain": "1/50", "digits-dense-interval": "1/20", "digits-conv-interval": "1/20"}
 TOLERANCE = 1e-9  # relative

@@ -93,7 +93,7 @@ def written(name: str, folder: Path) -> tuple[Path, Path]:
 
 def taken(model: Path, prop: Path, method: str, limit: float) -> tuple[str, float, float]:
     """(answer, seconds on the wall, processor seconds) of one instance."""
-    from verify.runs.decide import decide
+    from verify.runs.competition.decide import decide
     from verify.runs.options import entries_of
 
     name, *proof = method.split()

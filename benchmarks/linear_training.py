@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 import verify
-from verify.runs.data import load_data
+from verify.data import load_data
 from verify.train import Live
 from verify.train.losses import Adversarial, Interval, Linearised, Loss, Plain, Threat
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verify.cli.options import DECIDERS
-from verify.runs.instances import Instance, read_families
+from verify.runs.competition.instances import Instance, read_families
 
 FAMILIES = {"collins_rul": "collins_rul_cnn"}  # the baselines' name of a family -> its folder
 NAMES = (  # the baselines' name of an instance -> the names of its files; by default the name of one of them

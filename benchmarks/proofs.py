@@ -19,8 +19,8 @@ import verify
 from verify.check.checker import check
 from verify.problem import from_vnnlib
 from verify.proof.prover import prove
-from verify.runs.decide import Answer, decide, read_network
-from verify.runs.instances import Instance, read_families
+from verify.runs.competition.decide import Answer, decide, read_network
+from verify.runs.competition.instances import Instance, read_families
 from verify.runs.options import entries_of
 
 FAMILIES = ["acasxu", "mnist_fc", "rl_benchmarks", "reach_prob_density", "collins_rul_cnn"]

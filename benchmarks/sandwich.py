@@ -32,9 +32,9 @@ from verify.models import digits
 import verify
 from verify.method import Method
 from verify.registry import METHODS
-from verify.runs.comparison import for_value
-from verify.runs.gap import Gap, Gaps
 from verify.runs.options import entries_of
+from verify.runs.studies.comparison import for_value
+from verify.runs.studies.gap import Gap, Gaps
 
 NORMS = ("linf", "l2", "l1")
 RADII = {  # of each norm, so that gaps are neither zero nor beyond what exact methods close within seconds

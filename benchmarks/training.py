@@ -29,7 +29,7 @@ from verify.train.live import Live
 from verify.train.losses import CrownIBP, FusedCrownIBP, Interval, Loss
 from verify.train.losses.base import margin_loss, margin_rows
 from verify.train.losses.certified import boxes_over, interval_margins
-from verify.upper.crown_ibp import crown_ibp_bounds
+from verify.upper.linear_bounds.crown_ibp import crown_ibp_bounds
 
 SHAPE, CLASSES, BATCH, PLAIN_RUNS, AGREEMENT = (1, 28, 28), 10, 256, 3, 1e-3
 GATES: dict[str, tuple[Loss, float]] = {  # our loss, and the multiple of a plain step that it may cost

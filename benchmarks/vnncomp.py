@@ -20,9 +20,9 @@ from peers import Process, names_of, peers_of, read_peers, table
 
 from verify.cli import output
 from verify.cli.options import DECIDERS
-from verify.runs.instances import Instance
-from verify.runs.scores import SOLVED, Score, scores
-from verify.runs.vnncomp import plan
+from verify.runs.competition.instances import Instance
+from verify.runs.competition.scores import SOLVED, Score, scores
+from verify.runs.competition.vnncomp import plan
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 import verify
-from verify.runs.data import load_data
+from verify.data import load_data
 from verify.train import Live
 from verify.train.losses import Interval, Loss, Plain
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import verify
-from verify.runs.data import load_data
+from verify.data import load_data
 
 
 class SmallNet(nn.Module):

@@ -13,9 +13,9 @@ import argparse
 from pathlib import Path
 
 import verify
+from verify.data import load_data
 from verify.report.gaps import plot_gaps
-from verify.runs.comparison import csv_of
-from verify.runs.data import load_data
+from verify.runs.studies.comparison import csv_of
 
 METHODS = [
     verify.PGD(restarts=5, stop_when_falsified=False), verify.Interval(), verify.CROWN(), verify.LP(),

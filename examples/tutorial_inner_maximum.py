@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import verify
-from verify.runs.data import load_data
+from verify.data import load_data
 
 CHEAP = verify.Interval(), verify.CROWN(), verify.LP()
 # The published minima are those of the ball met with the range of the pixels: without it, t = 3 gives -3.06.

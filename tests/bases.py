@@ -12,13 +12,13 @@ import torch
 import verify
 from tests.certificates import Parts
 from tests.small_nets import NETWORKS, box_around, dense, maxout, problem
-from verify.exact.neuron_split import NeuronSplit
+from verify.exact.search.neuron_split import NeuronSplit
 from verify.ir.graph import Network
 from verify.ops import ReLU
 from verify.problem import Problem
 from verify.proof.prover import prove
 from verify.sets import Box
-from verify.upper.journal import Journal
+from verify.upper.duals.proof_log import Journal
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,6 @@ def _neurons(given: Problem, cutoff: torch.Tensor, limits: object, record: objec
 
 
 def _chosen(given: Problem, cutoff: torch.Tensor, limits: object, record: object) -> object:
-    from verify.exact.choice import frontier_of
+    from verify.exact.search.branching_choice import frontier_of
 
     return frontier_of(given, cutoff, limits, record)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.runs.store import Store
+from verify.runs.engine.store import Store
 
 NASTY = "<script>alert(1)</script> \"quotes\" & 'more' \u2028 <!-- </script>"
 VERSIONS = {"python": "3.11.0", "verify-nn": "0.1.0"}

@@ -9,8 +9,8 @@ from verify.models import digits
 
 import verify
 from verify.ir.rewrite import simplify
-from verify.runs.cascade import Cascade
-from verify.runs.store import Store
+from verify.runs.certification.cascade import Cascade
+from verify.runs.engine.store import Store
 
 EPS = ("1/50", "1/20", "1/10")
 METHODS = {

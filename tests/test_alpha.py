@@ -20,11 +20,11 @@ from verify.problem import Problem
 from verify.sets import Ball
 from verify.solving import solve
 from verify.spec import margins
-from verify.upper.alpha import AlphaCROWN, alpha_row_bounds
-from verify.upper.linear import CROWN, linear_boxes, linear_row_bounds
-from verify.upper.prune import live_entries, pruned
-from verify.upper.root import Root
-from verify.upper.stage import Stage
+from verify.upper.alpha_crown import AlphaCROWN, alpha_row_bounds
+from verify.upper.crown import CROWN, linear_boxes, linear_row_bounds
+from verify.upper.duals.prefix import Stage
+from verify.upper.duals.prune import live_entries, pruned
+from verify.upper.duals.root_bounds import Root
 
 NETS = nets()
 FOLDER = SHARED / "vnncomp" / "mnist_fc"

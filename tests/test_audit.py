@@ -19,12 +19,12 @@ from tests.test_head import headed
 from tests.test_vnncomp import family
 from verify.cli.main import run
 from verify.errors import InputError
-from verify.runs import audit as module
 from verify.runs import options
-from verify.runs.claims import read_claims, read_point
-from verify.runs.instances import read_families
-from verify.runs.replay import witness_text
-from verify.runs.store import Store
+from verify.runs.competition import audit as module
+from verify.runs.competition.foreign_results import read_claims, read_point
+from verify.runs.competition.instances import read_families
+from verify.runs.engine.store import Store
+from verify.runs.evidence.runtime_replay import witness_text
 from verify.vnnlib import read_vnnlib
 
 READING = "our search: timeout (the time limit was reached while the files were read)"

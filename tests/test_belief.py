@@ -24,12 +24,12 @@ from verify.ir.rewrite import simplify
 from verify.method import Answer, Method
 from verify.proof.prover import Prover, prove
 from verify.runs import options
-from verify.runs.cascade import Cascade
-from verify.runs.certify import certify as certified
-from verify.runs.decide import decide
-from verify.runs.proving import Proving
-from verify.runs.radii import Radii
-from verify.runs.store import Store
+from verify.runs.certification.cascade import Cascade
+from verify.runs.competition.decide import decide
+from verify.runs.engine.drive import certify as certified
+from verify.runs.engine.store import Store
+from verify.runs.evidence.certificates import Proving
+from verify.runs.studies.radii import Radii
 
 SAMPLES = [0, 1, 2]  # v* is -0.85, 0.05 below what a method may say of 1, and 0.15
 
@@ -77,7 +77,7 @@ def test_where_a_sample_of_the_batch_contradicts_the_whole_batch_is_looked_at(tm
 
 
 def test_an_attack_that_has_looked_is_not_repeated(tmp_path: Path) -> None:
-    with patch("verify.runs.cascade.CHEAP", None):
+    with patch("verify.runs.certification.cascade.CHEAP", None):
         (first, _, _) = rows(tmp_path, {"pgd": verify.PGD(), "crown": verify.CROWN()})
     assert first["verdict"] == "verified"
 
@@ -144,7 +144,7 @@ def test_radii_end_with_an_error_where_a_method_lies(tmp_path: Path) -> None:
 
 
 def test_brackets_that_meet_points_are_those_of_the_problem() -> None:
-    from verify.runs.belief import held, met
+    from verify.runs.evidence.belief import held, met
 
     problem = of_samples([2])
     assert float(met(problem, torch.tensor([[0.4, 0.5]]), "proof").lower) <= 0.15 + 1e-6
@@ -169,7 +169,7 @@ def test_a_model_that_runs_otherwise_than_it_was_read_is_refused(here: Path) -> 
     """The witness of the graph is none of the model, by much."""
     prop = property_file(here / "p.vnnlib", "(>= Y_1 Y_0)")
     lying, honest = simplify(replace(network(), source=Otherwise())), simplify(network())
-    with patch("verify.runs.decide.original_outputs", lambda model, x: Otherwise().outputs(x[None])[0]):
+    with patch("verify.runs.competition.decide.original_outputs", lambda model, x: Otherwise().outputs(x[None])[0]):
         with pytest.raises(InputError, match=r"would be read wrongly: .* gives .* as read, and 9|0 as run"):
             decide(here / "net.onnx", prop, options.entries_of("pgd"), read=lambda model: lying)
         found = decide(here / "net.onnx", prop, options.entries_of("pgd"), read=lambda model: honest)

@@ -14,10 +14,10 @@ from tests.phases import exact_maximum
 from tests.small_nets import NETWORKS, dense, problem
 from verify.errors import InputError
 from verify.exact.branch_and_bound import BranchAndBound
-from verify.exact.frontier import Frontier
-from verify.exact.input_split import InputSplit
-from verify.exact.neuron_split import NeuronSplit
-from verify.exact.pool import Pool
+from verify.exact.search.frontier import Frontier
+from verify.exact.search.input_split import InputSplit
+from verify.exact.search.neuron_split import NeuronSplit
+from verify.exact.search.open_domains import Pool
 from verify.ops import ReLU
 from verify.problem import Problem
 from verify.sets import Ball

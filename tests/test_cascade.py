@@ -17,11 +17,11 @@ import verify
 from tests.runs import EPS, METHODS, cascade, table_of
 from verify.bracket import Bracket, Side, Verdict
 from verify.errors import InputError, VerifyError
-from verify.runs.cascade import search_order
-from verify.runs.certify import certify
-from verify.runs.crew import Here, Lost, Task
-from verify.runs.outcome import Outcome
-from verify.runs.store import Store
+from verify.runs.certification.cascade import search_order
+from verify.runs.certification.outcome import Outcome
+from verify.runs.engine.drive import certify
+from verify.runs.engine.executors import Here, Lost, Task
+from verify.runs.engine.store import Store
 
 SIZE = 16
 
@@ -165,7 +165,7 @@ def test_a_cascade_can_be_sent(tmp_path: Path) -> None:
 
 
 def test_a_radius_named_twice_is_refused() -> None:
-    from verify.runs.session import radii_of
+    from verify.runs.certification.session import radii_of
 
     assert radii_of("0.1, 1/20") == [Fraction(1, 20), Fraction(1, 10)]
     with pytest.raises(InputError, match="names a radius twice"):

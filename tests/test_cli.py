@@ -96,7 +96,7 @@ def test_a_witness_that_fails_its_replay_is_unknown(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     property_file(here / "p.vnnlib", "(>= Y_1 1.5)")
-    from verify.runs import decide
+    from verify.runs.competition import decide
 
     monkeypatch.setattr(decide, "original_outputs", lambda model, x: np.array([0.0, 1.25], np.float32))
     monkeypatch.setitem(options.METHODS, "milp", Fake(Answer(points=torch.tensor([[1.0, 0.0]]))))

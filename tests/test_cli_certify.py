@@ -24,7 +24,7 @@ from verify.ir.normalize import normalized
 from verify.method import Answer
 from verify.problem import Problem
 from verify.runs import options
-from verify.runs.store import FILE, Store
+from verify.runs.engine.store import FILE, Store
 
 
 def test_certify_counts_what_it_says(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

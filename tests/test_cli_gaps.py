@@ -22,7 +22,7 @@ from verify.method import Answer, Method
 from verify.problem import Problem
 from verify.registry import Entry
 from verify.runs import options
-from verify.runs.comparison import COLUMNS
+from verify.runs.studies.comparison import COLUMNS
 
 PNG = b"\x89PNG"
 
@@ -171,7 +171,7 @@ def test_a_crossing_that_cannot_be_kept_is_still_told(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from verify.errors import InputError
-    from verify.runs import contradiction
+    from verify.runs.evidence import contradiction
 
     def refuse(*_: object) -> Path:
         raise InputError("the disk is full")

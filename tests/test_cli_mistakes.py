@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from tests.cli_cases import X, Y, certify, error_of, onnx_file, property_file
 from verify.cli.main import run
-from verify.runs.data import load_data
-from verify.runs.records import spelled
+from verify.data import load_data
+from verify.runs.certification.records import spelled
 
 
 @pytest.fixture

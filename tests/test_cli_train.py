@@ -20,7 +20,7 @@ import verify
 from tests.cli_cases import error_of
 from tests.training import digits_file, factory, tables
 from verify.cli.main import run
-from verify.runs.store import Store
+from verify.runs.engine.store import Store
 from verify.train import checkpoint
 from verify.train import run as training
 from verify.train.export import write_model

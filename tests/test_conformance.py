@@ -7,7 +7,7 @@ import csv
 import pytest
 
 from tests.helpers import SHARED, needs_shared
-from verify.runs.decide import decide
+from verify.runs.competition.decide import decide
 from verify.runs.options import entries_of
 
 FAMILIES = ("test", "rl_benchmarks", "reach_prob_density", "collins_rul_cnn", "mnist_fc", "safenlp", "acasxu")

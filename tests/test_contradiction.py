@@ -15,7 +15,7 @@ from tests.gap_cases import ATTACK, Refuses, Told, of_samples
 from verify.errors import Contradiction
 from verify.method import Answer
 from verify.problem import Problem
-from verify.runs.contradiction import keep
+from verify.runs.evidence.contradiction import keep
 from verify.sets import Ball
 
 

@@ -26,7 +26,7 @@ from verify.solvers.highs import Solution, Status
 from verify.solving import solve
 from verify.spec import Specification, margins
 from verify.upper.convex_lp import ConvexLP
-from verify.upper.linear import CROWN
+from verify.upper.crown import CROWN
 from verify.upper.lp import LP
 
 SIZES = {"l1": 1, "l2": 2}

@@ -14,10 +14,10 @@ import pytest
 
 from tests.runs import METHODS, cascade, table_of
 from verify.errors import InputError
-from verify.runs.certify import certify
-from verify.runs.crew import Crew, Here, Processes, Task
-from verify.runs.keep import Help
-from verify.runs.store import Store
+from verify.runs.engine.drive import certify
+from verify.runs.engine.executors import Crew, Here, Processes, Task
+from verify.runs.engine.run_folder import Help
+from verify.runs.engine.store import Store
 
 SAMPLES, SIZE = 40, 8
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
@@ -102,7 +102,7 @@ def cluster() -> object:
 def test_a_ray_cluster_makes_the_same_table_and_survives_a_killed_worker(
     tmp_path: Path, alone: dict, cluster: object
 ) -> None:
-    from verify.runs.cluster import Cluster
+    from verify.runs.engine.cluster import Cluster
 
     crew = Cluster(cascade(samples=SAMPLES), "local", 2)
     tell = killer(at_work)
@@ -114,7 +114,7 @@ def test_a_ray_cluster_makes_the_same_table_and_survives_a_killed_worker(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_driver_that_is_killed_is_continued_by_another_crew(tmp_path: Path, alone: dict, cluster: object) -> None:
-    from verify.runs.cluster import Cluster
+    from verify.runs.engine.cluster import Cluster
 
     crew = Cluster(cascade(samples=SAMPLES), "local", 2)
     seen: list[str] = []

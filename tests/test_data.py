@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.helpers import SHARED, needs_shared
+from verify import data as module
+from verify.data import load_data, read_idx
 from verify.errors import InputError
-from verify.runs import data as module
-from verify.runs.data import load_data, read_idx
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 idx_shapes = arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)

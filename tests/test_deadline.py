@@ -20,13 +20,13 @@ from verify.ir.torch_export import trace
 from verify.method import Method
 from verify.problem import Problem, robustness
 from verify.proof.prover import prove
-from verify.runs.cascade import Cascade
-from verify.runs.decide import Answer, decide
-from verify.runs.gaps import gaps
+from verify.runs.certification.cascade import Cascade
+from verify.runs.competition.decide import Answer, decide
 from verify.runs.options import entries_of
+from verify.runs.studies.gaps import gaps
 from verify.solving import solve
-from verify.upper.alpha import AlphaCROWN
-from verify.upper.linear import linear_boxes
+from verify.upper.alpha_crown import AlphaCROWN
+from verify.upper.crown import linear_boxes
 
 LIMIT, SLACK = 0.4, 0.9  # seconds; the second for what cannot look at the clock, and for a loaded machine
 METHODS = {

@@ -10,10 +10,10 @@ import torch
 import verify
 from tests.pretend import DEVICE, pretending
 from tests.small_nets import NETWORKS, problem
-from verify.exact import input_split, neuron_split
 from verify.exact.branch_and_bound import BranchAndBound
-from verify.exact.choice import FEW
-from verify.exact.pool import Pool
+from verify.exact.search import input_split, neuron_split
+from verify.exact.search.branching_choice import FEW
+from verify.exact.search.open_domains import Pool
 from verify.ir.rewrite import simplify
 from verify.method import Answer, Method
 from verify.problem import Problem
@@ -36,7 +36,7 @@ def same_off_the_cpu(here: Problem, method: Method) -> None:
 @pytest.mark.parametrize("few", [0, FEW], ids=["neurons", "inputs"])
 @pytest.mark.parametrize("name", ["relu", "clip", "residual", "conv", "maxpool"])
 def test_a_search_stays_on_its_device(name: str, few: int, kind: str, goal: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("verify.exact.choice.FEW", few)
+    monkeypatch.setattr("verify.exact.search.branching_choice.FEW", few)
     monkeypatch.setitem(neuron_split.FLOATS, DEVICE.type, neuron_split.FLOATS["cpu"])
     monkeypatch.setitem(input_split.BATCH, DEVICE.type, input_split.BATCH["cpu"])
     same_off_the_cpu(problem(NETWORKS[name](7), kind, 11), BranchAndBound(goal=goal, domains=60))

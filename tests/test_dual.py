@@ -18,11 +18,11 @@ from tests.small_nets import box_around, dense
 from verify.ops import Abs, LeakyReLU, Piecewise, ReLU
 from verify.ops.base import Interval
 from verify.sets import Ball, Box
-from verify.upper.domains import Domains, Objective, Pulled
-from verify.upper.dual import Dual, Prepared
-from verify.upper.improve import improve
-from verify.upper.linear import linear_boxes
-from verify.upper.replay import outward
+from verify.upper.crown import linear_boxes
+from verify.upper.duals.descent import improve
+from verify.upper.duals.domains import Domains, Objective, Pulled
+from verify.upper.duals.dual import Dual, Prepared
+from verify.upper.duals.float64 import outward
 
 NETS = {name: net.double() for name, net in nets().items()}
 HINGES = {"relu": ReLU(), "leaky": LeakyReLU(Fraction(1, 8)), "concave": LeakyReLU(Fraction(3, 2)), "abs": Abs()}

@@ -12,10 +12,10 @@ from verify.models import digits
 import verify
 from tests.cli_cases import X, Y, certify, error_of
 from verify.cli.main import run
-from verify.runs.estimate import estimate
-from verify.runs.explain import explain
-from verify.runs.profile import FILE
-from verify.runs.session import Request, prepare
+from verify.runs.certification.estimate import estimate
+from verify.runs.certification.explain import explain
+from verify.runs.certification.session import Request, prepare
+from verify.runs.engine.profile import FILE
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def samples(folder: Path, verdict: str) -> list[int]:
-    from verify.runs.store import Store
+    from verify.runs.engine.store import Store
 
     with Store.read(folder) as store:
         return [r["index"] for key, r in store.items() if key.startswith("sample/") and r["verdict"] == verdict]

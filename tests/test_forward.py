@@ -11,9 +11,9 @@ from verify.ir.graph import Network
 from verify.ops import ReLU
 from verify.ops.base import Interval
 from verify.sets import Box
-from verify.upper.forward import Forward
+from verify.upper.crown import cheap_forward, linear_boxes, sweep
 from verify.upper.interval import interval_boxes
-from verify.upper.linear import cheap_forward, linear_boxes, sweep
+from verify.upper.linear_bounds.forward import Forward
 
 NETS = nets()
 

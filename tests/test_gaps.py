@@ -25,9 +25,9 @@ from verify.bracket import Bracket, Side, Verdict
 from verify.errors import InputError, SolverError, UnsupportedMethod
 from verify.method import Answer, Method
 from verify.problem import Problem, robustness
-from verify.runs.comparison import COLUMNS, csv_of, for_value
-from verify.runs.gap import Gap, Gaps
-from verify.runs.gaps import sample_of
+from verify.runs.studies.comparison import COLUMNS, csv_of, for_value
+from verify.runs.studies.gap import Gap, Gaps
+from verify.runs.studies.gaps import sample_of
 from verify.sets import Box
 from verify.spec import margins
 

@@ -21,7 +21,7 @@ from verify.cli.main import run
 from verify.goals import default_threshold, goal_of
 from verify.rationals import exact_array
 from verify.rows import Row, violation
-from verify.runs.records import read_run
+from verify.runs.certification.records import read_run
 from verify.spec import ranges, sides
 from verify.train import Live
 

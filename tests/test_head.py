@@ -35,7 +35,7 @@ from verify.ir.torch_export import trace_graph
 from verify.problem import Problem
 from verify.proof.prover import Source
 from verify.rows import Row
-from verify.runs.decide import Answer, decide
+from verify.runs.competition.decide import Answer, decide
 from verify.runs.options import entries_of
 from verify.spec import Specification, from_rows
 

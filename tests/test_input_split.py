@@ -13,9 +13,9 @@ from tests.nets import nets
 from tests.phases import exact_maximum
 from tests.small_nets import NETWORKS, dense, problem
 from verify.exact.branch_and_bound import BranchAndBound
-from verify.exact.clipping import MARGIN, Planes, clipped
-from verify.exact.input_split import InputSplit
-from verify.exact.limits import Limits
+from verify.exact.search.clipping import MARGIN, Planes, clipped
+from verify.exact.search.input_split import InputSplit
+from verify.exact.search.limits import Limits
 from verify.ir.load import load
 from verify.ops import ReLU
 from verify.problem import Problem, from_vnnlib

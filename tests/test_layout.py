@@ -30,6 +30,7 @@ RUNGS = (
     {"proof"},
     {"solving"},
     {"models"},
+    {"data"},
     {"runs", "report", "train"},
     {"cli", "pytest_plugin", "verify"},
 )

@@ -12,9 +12,9 @@ from verify.ir.graph import Network
 from verify.ops.base import Interval
 from verify.sets import Ball, Box, InputSet
 from verify.spec import Specification, margins
-from verify.upper import backward, rows
+from verify.upper.crown import linear_boxes, linear_row_bounds
 from verify.upper.interval import interval_boxes
-from verify.upper.linear import linear_boxes, linear_row_bounds
+from verify.upper.linear_bounds import backward, rows
 
 NETS = nets()
 
@@ -166,7 +166,7 @@ def test_bounds_are_no_verdict_where_arithmetic_overflows() -> None:
 
 
 def test_second_guess_only_improves(monkeypatch: pytest.MonkeyPatch) -> None:
-    from verify.upper import linear
+    from verify.upper import crown as linear
 
     net = NETS["dense"]
     inputs = inputs_of(net, 16, 0.3, "linf", seed=12)

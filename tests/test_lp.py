@@ -14,7 +14,7 @@ from verify.problem import Problem
 from verify.solvers.highs import Highs, Solution, Status
 from verify.solving import solve
 from verify.spec import margins
-from verify.upper.linear import CROWN
+from verify.upper.crown import CROWN
 from verify.upper.lp import LP
 
 

@@ -15,9 +15,9 @@ from tests.phases import exact_maximum
 from tests.small_nets import NETWORKS, box_around, dense, problem
 from verify.bracket import Rigour
 from verify.errors import UnsupportedMethod
-from verify.exact.encoded import Encoded, Maximise
 from verify.exact.milp import MILP
-from verify.exact.tightening import tighten
+from verify.exact.programs.milp_loop import Encoded, Maximise
+from verify.exact.programs.obbt import tighten
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
 from verify.ir.load import load
@@ -29,8 +29,8 @@ from verify.solvers.highs import Solution, Status
 from verify.solvers.objectives import CaseModel, case_of
 from verify.solving import solve
 from verify.spec import margins
+from verify.upper.crown import CROWN, linear_boxes
 from verify.upper.interval import Interval
-from verify.upper.linear import CROWN, linear_boxes
 from verify.upper.lp import LP
 
 KINDS = ("untargeted", "conjunctive", "polytope")

@@ -18,7 +18,7 @@ from verify.models.architectures import make, normalized
 
 import verify
 from verify.errors import InputError
-from verify.runs.session import Request, prepare
+from verify.runs.certification.session import Request, prepare
 from verify.train.recipe import Recipe, find_recipe
 from verify.train.run import train
 

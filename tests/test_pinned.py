@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 import verify
 from verify.bracket import Verdict
-from verify.exact.choice import dependent_neurons, frontier_of
-from verify.exact.input_split import InputSplit
-from verify.exact.limits import Limits
-from verify.exact.neuron_split import NeuronSplit
+from verify.exact.search.branching_choice import dependent_neurons, frontier_of
+from verify.exact.search.input_split import InputSplit
+from verify.exact.search.limits import Limits
+from verify.exact.search.neuron_split import NeuronSplit
 from verify.ops.base import Interval, Nonlinear
 from verify.problem import Problem
 from verify.proof.prover import prove
 from verify.sets import Box
 from verify.spec import Specification
-from verify.upper.forward import Forward
+from verify.upper.linear_bounds.forward import Forward
 
 ACTS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 

@@ -28,14 +28,14 @@ from verify.bracket import Verdict
 from verify.check.checker import check
 from verify.cli.main import run
 from verify.errors import InputError
-from verify.exact.neuron_split import NeuronSplit
+from verify.exact.search.neuron_split import NeuronSplit
 from verify.method import Method
 from verify.problem import Problem
 from verify.proof.export import exported
 from verify.proof.prover import Proof, prove
 from verify.sets import Box
 from verify.solving import solve
-from verify.upper.journal import Journal
+from verify.upper.duals.proof_log import Journal
 
 METHODS = [
     verify.Interval(), verify.CROWN(), verify.AlphaCROWN(), verify.LP(), verify.MILP(time_limit=10),

@@ -25,10 +25,10 @@ from verify.spec import Specification
 from verify.train.losses import CrownIBP, Dual, FusedCrownIBP, Interval
 from verify.train.losses.base import Threat, cross_entropy
 from verify.train.losses.projected import parallel
-from verify.upper.alpha import AlphaCROWN
-from verify.upper.crown_ibp import adaptive, affine_end_boxes, crown_ibp_bounds
+from verify.upper.alpha_crown import AlphaCROWN
+from verify.upper.crown import linear_boxes, linear_row_bounds
 from verify.upper.interval import interval_boxes, row_bounds
-from verify.upper.linear import linear_boxes, linear_row_bounds
+from verify.upper.linear_bounds.crown_ibp import adaptive, affine_end_boxes, crown_ibp_bounds
 
 SAMPLES, ROWS, BATCH = 60, 3, 2
 

@@ -22,9 +22,9 @@ from tests.small_nets import dense, problem
 from verify.errors import UnsupportedMethod
 from verify.ops import ReLU
 from verify.registry import ALIASES, FAMILIES, METHODS, PACKAGE, Entry, default_methods, entry_of
-from verify.runs.comparison import for_value
 from verify.runs.options import entries_of
-from verify.upper.journal import Journal
+from verify.runs.studies.comparison import for_value
+from verify.upper.duals.proof_log import Journal
 
 README = PACKAGE.parent / "README.md"
 COMMANDS = {

@@ -21,8 +21,8 @@ from verify.report import figures, svg
 from verify.report.images import LISTED, Panels, changes, data_uri, panels, pixels
 from verify.report.plots import brackets, pareto, robustness_curve
 from verify.report.rows import SHOWN, rows_of
-from verify.runs.confidence import clopper_pearson
-from verify.runs.records import read_run
+from verify.runs.certification.confidence import clopper_pearson
+from verify.runs.certification.records import read_run
 
 
 def test_counts_by_hand(tmp_path: Path) -> None:

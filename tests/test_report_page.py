@@ -12,7 +12,7 @@ from tests.browser import Element, needs_chromium, parsed, seen
 from tests.cli_cases import error_of
 from tests.report_runs import NASTY, config, kinds, many, payload, put
 from verify.cli.main import run
-from verify.runs.store import Store
+from verify.runs.engine.store import Store
 
 
 def page_of(*folders: Path) -> Path:

@@ -12,8 +12,8 @@ from tests.cli_cases import certify
 from verify.cli.main import run
 from verify.report import figures
 from verify.report.page import clip_of
-from verify.runs.export import rows
-from verify.runs.records import read_run
+from verify.runs.certification.export import rows
+from verify.runs.certification.records import read_run
 
 EPS = "1/100,1/20,0.1"
 

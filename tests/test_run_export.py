@@ -22,10 +22,10 @@ from tests.report_runs import NASTY, config, kinds, many, payload, put
 from verify.bracket import Verdict
 from verify.cli.main import run
 from verify.errors import InputError
-from verify.runs import records
-from verify.runs.export import columns, export, rows
-from verify.runs.records import read_run
-from verify.runs.store import Store
+from verify.runs.certification import records
+from verify.runs.certification.export import columns, export, rows
+from verify.runs.certification.records import read_run
+from verify.runs.engine.store import Store
 
 METHOD_COLUMNS = [f"{m}.{part}" for m in ("clean", "interval", "pgd", "crown")
                   for part in ("lower", "upper", "seconds", "memory")]

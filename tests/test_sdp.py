@@ -29,7 +29,7 @@ from verify.solvers.semidefinite import Semidefinite, _shift
 from verify.solving import solve
 from verify.spec import margins
 from verify.upper.convex_lp import ConvexLP
-from verify.upper.linear import linear_boxes
+from verify.upper.crown import linear_boxes
 from verify.upper.lp import LP
 from verify.upper.sdp import SDP, constraints_of
 

@@ -11,18 +11,18 @@ from tests.phases import exact_maximum
 from tests.small_nets import NETWORKS, dense, problem
 from verify.deadline import Deadline
 from verify.errors import InputError
-from verify.exact.branching import candidates, split_points
-from verify.exact.leaf import solve_leaf
-from verify.exact.limits import Limits
-from verify.exact.narrowing import narrowed
-from verify.exact.pool import Pool
-from verify.exact.tasks import Tasks
+from verify.exact.search.branching import candidates, split_points
+from verify.exact.search.leaf_lp import solve_leaf
+from verify.exact.search.limits import Limits
+from verify.exact.search.open_domains import Pool
+from verify.exact.search.refine_bounds import narrowed
+from verify.exact.search.tasks import Tasks
 from verify.ir.unfold import has_maxima, unfold_maxima
 from verify.ops import Clip, LeakyReLU, ReLU, Sigmoid
-from verify.upper.domains import Domains
-from verify.upper.dual import Prepared
-from verify.upper.improve import improve
-from verify.upper.root import Root
+from verify.upper.duals.descent import improve
+from verify.upper.duals.domains import Domains
+from verify.upper.duals.dual import Prepared
+from verify.upper.duals.root_bounds import Root
 
 
 @settings(deadline=None, max_examples=30)

@@ -17,18 +17,18 @@ from verify.models import digits
 import verify
 from tests.small_nets import dense, problem
 from verify.errors import InputError
-from verify.exact import spread
 from verify.exact.branch_and_bound import BranchAndBound, Search
-from verify.exact.frontier import Frontier
-from verify.exact.input_split import InputSplit
-from verify.exact.limits import Limits
-from verify.exact.neuron_split import NeuronSplit
-from verify.exact.spread import Result, Spread, Team
+from verify.exact.search import spread
+from verify.exact.search.frontier import Frontier
+from verify.exact.search.input_split import InputSplit
+from verify.exact.search.limits import Limits
+from verify.exact.search.neuron_split import NeuronSplit
+from verify.exact.search.spread import Result, Spread, Team
 from verify.ir.rewrite import simplify
 from verify.ops import ReLU
 from verify.problem import Problem
 from verify.runs.options import entries_of, shared
-from verify.upper.journal import Journal
+from verify.upper.duals.proof_log import Journal
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verify.errors import InputError
-from verify.runs.store import FILE, Store
+from verify.runs.engine.store import FILE, Store
 
 CONFIG = {"model": "a" * 64, "eps": "8/255", "methods": ["pgd", "crown"], "clip": None}
 VERSIONS = {"verify": "0.1.0"}
@@ -86,7 +86,7 @@ def test_a_result_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_results_survive_a_killed_process(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from verify.runs.store import Store\n"
+        "import os, sys; from verify.runs.engine.store import Store\n"
         f"store = Store.open({str(tmp_path)!r}, {CONFIG!r}, {{}})\n"
         "for i in range(20): store.put(f'sample/{i}', {'i': i})\n"
         "os._exit(9)\n"
@@ -187,7 +187,7 @@ def test_a_full_disk_is_told_and_keeps_what_was_written(tmp_path: Path) -> None:
 import resource, signal
 from pathlib import Path
 from verify.errors import InputError
-from verify.runs.store import Store
+from verify.runs.engine.store import Store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = Store.open(Path({str(tmp_path)!r}), {{}}, {{}})
 store.put("first", {{"a": 1}})

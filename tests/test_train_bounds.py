@@ -25,8 +25,8 @@ from verify.problem import robustness
 from verify.sets import Ball
 from verify.train.losses.base import margin_rows
 from verify.train.losses.certified import boxes_over
-from verify.upper import pulled
-from verify.upper.crown_ibp import affine_end_bounds, crown_ibp_bounds, through_lines
+from verify.upper.linear_bounds import kernels as pulled
+from verify.upper.linear_bounds.crown_ibp import affine_end_bounds, crown_ibp_bounds, through_lines
 
 BALLS = [(norm, clip) for norm in ("linf", "l2", "l1") for clip in (None, (-1, 1))]
 

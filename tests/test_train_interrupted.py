@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from tests.training import NORMED, digits_table, failing, recipe, trainer
 from verify.errors import Diverged, InputError
-from verify.runs.store import Store
+from verify.runs.engine.store import Store
 from verify.train import checkpoint, run
 from verify.train.parallel import start
 

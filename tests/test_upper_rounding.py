@@ -22,8 +22,8 @@ from verify.problem import Problem
 from verify.rationals import exact_array
 from verify.sets import Ball, Box, InputSet
 from verify.spec import Specification
-from verify.upper.linear import sweep
-from verify.upper.rounding import Rounding
+from verify.upper.crown import sweep
+from verify.upper.linear_bounds.rounding import Rounding
 
 QUICK: list[Method] = [verify.Interval(), verify.CROWN(), verify.AlphaCROWN()]
 DEAR: list[Method] = [

@@ -17,11 +17,12 @@ from tests.cli_cases import Fake, error_of, onnx_file, property_file
 from tests.helpers import SHARED, needs_shared
 from verify.cli.main import run
 from verify.method import Answer
-from verify.runs import decide, options, vnncomp
-from verify.runs.instances import read_families
-from verify.runs.scores import scores
-from verify.runs.store import Store
-from verify.runs.vnncomp import plan
+from verify.runs import options
+from verify.runs.competition import decide, vnncomp
+from verify.runs.competition.instances import read_families
+from verify.runs.competition.scores import scores
+from verify.runs.competition.vnncomp import plan
+from verify.runs.engine.store import Store
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks" / "vnncomp_scripts"
 CLAIMS = {"unsat": "(>= Y_0 2.1)", "sat": "(>= Y_0 1.5)", "close": "(>= Y_0 1.99)"}  # the largest Y_0 is 2

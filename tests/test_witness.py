@@ -22,11 +22,11 @@ from verify.ir import violation as module
 from verify.ir.load import load
 from verify.ir.violation import Violation, real_violation
 from verify.problem import robustness
-from verify.runs.decide import Answer, decide
+from verify.runs.competition.decide import Answer, decide
+from verify.runs.engine.store import Store
+from verify.runs.evidence.runtime_replay import members, original_outputs
+from verify.runs.evidence.witness import Witness, examine, property_witness, sample_witness
 from verify.runs.options import entries_of
-from verify.runs.replay import members, original_outputs
-from verify.runs.store import Store
-from verify.runs.witness import Witness, examine, property_witness, sample_witness
 from verify.vnnlib import Row, read_vnnlib
 
 TENTH = np.float32(0.1)  # more than 1/10
@@ -71,7 +71,7 @@ def test_the_command_says_where_it_violates(here: Path, capsys: pytest.CaptureFi
 
 
 def test_what_violates_in_real_arithmetic_only_is_no_sat(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from verify.runs import decide as deciding
+    from verify.runs.competition import decide as deciding
 
     property_file(here / "p.vnnlib", "(>= Y_0 1.5)")
     monkeypatch.setattr(deciding, "original_outputs", lambda model, x: np.array([1.25, 0.75], np.float32))

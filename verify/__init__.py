@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.exact.branch_and_bound import BranchAndBound as BranchAndBound
     from verify.exact.milp import MILP as MILP
     from verify.exact.pulp_milp import PulpMILP as PulpMILP
-    from verify.exact.spread import Spread as Spread
+    from verify.exact.search.spread import Spread as Spread
     from verify.ir.graph import Graph as Graph
     from verify.ir.graph import Network as Network
     from verify.ir.load import load as load
@@ -34,14 +34,14 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.problem import robustness as robustness
     from verify.proof.prover import Proof as Proof
     from verify.proof.prover import prove as prove
-    from verify.runs.gap import Gaps as Gaps
-    from verify.runs.gaps import gaps as gaps
+    from verify.runs.studies.gap import Gaps as Gaps
+    from verify.runs.studies.gaps import gaps as gaps
     from verify.sets import ConvexSet as ConvexSet
     from verify.solving import solve as solve
-    from verify.upper.alpha import AlphaCROWN as AlphaCROWN
+    from verify.upper.alpha_crown import AlphaCROWN as AlphaCROWN
     from verify.upper.convex_lp import ConvexLP as ConvexLP
+    from verify.upper.crown import CROWN as CROWN
     from verify.upper.interval import Interval as Interval
-    from verify.upper.linear import CROWN as CROWN
     from verify.upper.lp import LP as LP
     from verify.upper.sdp import SDP as SDP
     from verify.vnnlib import read_vnnlib as read_vnnlib

@@ -14,7 +14,7 @@ from verify.bracket import Rigour
 from verify.problem import Problem
 
 if TYPE_CHECKING:
-    from verify.upper.journal import Journal
+    from verify.upper.duals.proof_log import Journal
 
 
 @dataclass(frozen=True)

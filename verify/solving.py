@@ -20,8 +20,8 @@ from verify.ir.guard import compare, points_for
 from verify.method import Answer, Logged, Method, full_float32
 from verify.problem import Problem
 from verify.registry import METHODS, entry_of
+from verify.upper.duals.proof_log import Journal
 from verify.upper.interval import least_violation
-from verify.upper.journal import Journal
 
 SEED = 0  # of the points on which a network is held against what it was read from
 

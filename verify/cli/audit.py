@@ -32,7 +32,7 @@ def audit(
     """
     from verify.cli import output
     from verify.report.audit import audited
-    from verify.runs.audit import exit_code, plan
+    from verify.runs.competition.audit import exit_code, plan
 
     planned = plan(results, folder, family or [], methods, timeout, witnesses)
     with output.progress("rows", len(planned.claims)) as advance:

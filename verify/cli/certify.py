@@ -60,12 +60,12 @@ def certify(
     from verify.errors import InputError
     from verify.report.profile import parts
     from verify.report.table import certification, shortfall
-    from verify.runs.estimate import estimate as estimated
-    from verify.runs.keep import Help, fresh_folder
+    from verify.runs.certification.estimate import estimate as estimated
+    from verify.runs.certification.session import Request, prepare
+    from verify.runs.certification.summary import exit_code
+    from verify.runs.engine.profile import FILE, by_file, profiled
+    from verify.runs.engine.run_folder import Help, fresh_folder
     from verify.runs.options import share_of
-    from verify.runs.profile import FILE, by_file, profiled
-    from verify.runs.session import Request, prepare
-    from verify.runs.summary import exit_code
 
     least = None if fail_under is None else share_of(fail_under)
     session = prepare(Request(model, data, eps, weights, norm, clip, normalize, limit, methods, timeout, device,

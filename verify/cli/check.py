@@ -26,6 +26,6 @@ def check(
     toolkit. The exit code is 0 for accepted, 1 for rejected, 3 where the checker cannot read the model.
     """
     from verify.check.__main__ import show
-    from verify.runs.proving import checked
+    from verify.runs.evidence.certificates import checked
 
     raise typer.Exit(show(checked(certificate, model, prop, level, exact)))

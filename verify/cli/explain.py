@@ -22,7 +22,7 @@ def explain(
 
     from verify.cli import output
     from verify.report.explain import explanation
-    from verify.runs import explain as explaining
+    from verify.runs.certification import explain as explaining
 
     found = explaining.explain(run, sample, None if eps is None else _exact(eps), seconds)
     if json:

@@ -19,8 +19,8 @@ def export(
     The suffix says the format. In JUnit XML a falsified sample is a failure, an undecided one is skipped.
     """
     from verify.cli import output
-    from verify.runs.export import export as written
-    from verify.runs.records import read_run
+    from verify.runs.certification.export import export as written
+    from verify.runs.certification.records import read_run
 
     with read_run(run) as read:
         count = written(read, to)

@@ -56,7 +56,7 @@ def gaps(
     from verify.cli import output
     from verify.errors import InputError
     from verify.report.gaps import gap_tables, plot_gaps
-    from verify.runs.comparison import TABLE, Comparison, json_of, plan
+    from verify.runs.studies.comparison import TABLE, Comparison, json_of, plan
 
     planned = plan(Comparison(model, data, eps, weights, norm, clip, normalize, limit, methods, timeout, device, out,
                               threshold, within, bounds, trust_code))

@@ -23,7 +23,7 @@ def inspect(
 ) -> None:
     """Show a network, one node a line, and its unstable neurons."""
     from verify.report.inspect import node_lines, unstable_lines
-    from verify.runs.session import Request, network_of, prepare
+    from verify.runs.certification.session import Request, network_of, prepare
 
     if eps is None or data is None:
         if eps is not data:

@@ -48,8 +48,8 @@ def radius(
     """
     from verify.cli import output
     from verify.report.radius import radii
-    from verify.runs.keep import Help, fresh_folder
-    from verify.runs.radius_session import RadiusRequest, prepare_radius
+    from verify.runs.engine.run_folder import Help, fresh_folder
+    from verify.runs.studies.radius_session import RadiusRequest, prepare_radius
 
     session = prepare_radius(RadiusRequest(model, data, most, weights, norm, clip, normalize, limit, methods, timeout,
                                            tolerance, device, batch, threshold, within, bounds, trust_code))

@@ -23,7 +23,7 @@ def report(
 
     from verify.cli import output
     from verify.report.page import write_page
-    from verify.runs.records import read_run
+    from verify.runs.certification.records import read_run
 
     target = out or runs[0] / "report.html"
     with ExitStack() as opened:

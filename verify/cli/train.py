@@ -34,9 +34,9 @@ def train(
     from verify.errors import InputError
     from verify.report.table import certification as table
     from verify.report.training import epoch_line
-    from verify.runs.keep import fresh_folder
+    from verify.runs.certification.summary import exit_code
+    from verify.runs.engine.run_folder import fresh_folder
     from verify.runs.options import device_of
-    from verify.runs.summary import exit_code
     from verify.train import run
     from verify.train.recipe import find_recipe, with_data, with_threshold
 

@@ -32,9 +32,9 @@ def vnncomp(
     """
     from verify.cli import output
     from verify.report.vnncomp import campaign
+    from verify.runs.competition.scores import exit_code, scores, told
+    from verify.runs.competition.vnncomp import plan
     from verify.runs.options import proof_level, shard_of
-    from verify.runs.scores import exit_code, scores, told
-    from verify.runs.vnncomp import plan
 
     planned = plan(folder, family or [], methods, timeout, shard_of(shard), proof_level(level, proof), proof)
     with output.progress("instances", len(planned.instances)) as advance:

@@ -33,10 +33,10 @@ def vnnlib(
     """
     start = time.perf_counter() if context.obj is None else context.obj
     from verify.cli import output
-    from verify.runs.decide import decide
-    from verify.runs.files import check_writable, refuse_overwriting, write_whole
+    from verify.runs.competition.decide import decide
+    from verify.runs.engine.files import check_writable, refuse_overwriting, write_whole
+    from verify.runs.evidence.runtime_replay import witness_text
     from verify.runs.options import entries_of, proof_level, shared
-    from verify.runs.replay import witness_text
 
     for file in (witness, proof):
         if file is not None:

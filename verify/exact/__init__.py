@@ -1,0 +1,1 @@
+"""v* itself, from both sides: branch and bound, and mixed integer programs."""

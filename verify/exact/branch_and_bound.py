@@ -20,16 +20,16 @@ from torch import Tensor
 from verify.bracket import Rigour
 from verify.deadline import deadline, within
 from verify.errors import LATE, InputError, OutOfTime
-from verify.exact.choice import frontier_of
-from verify.exact.frontier import Frontier, Proposals
-from verify.exact.incumbent import Incumbent
-from verify.exact.limits import Limits, free_memory
+from verify.exact.search.branching_choice import frontier_of
+from verify.exact.search.frontier import Frontier, Proposals
+from verify.exact.search.incumbent import Incumbent
+from verify.exact.search.limits import Limits, free_memory
 from verify.lower.gradient import PGD, batch_size
 from verify.method import Answer
 from verify.problem import Problem
 from verify.registry import Entry
-from verify.upper.journal import Journal
-from verify.upper.linear import CROWN
+from verify.upper.crown import CROWN
+from verify.upper.duals.proof_log import Journal
 
 Goal = Literal["decide", "optimum"]
 BATCH = 64  # cases searched together
@@ -42,7 +42,7 @@ LAST = 0.1  # of the time of a search, at most, is taken for the bounds of what 
 @Entry(
     name="bab", family="exact", place=90, time_limit=True, proof_log=True,
     help="branch and bound over inputs or neurons, with attacks",
-    spread="verify.exact.spread.Spread",
+    spread="verify.exact.search.spread.Spread",
     value={"goal": "optimum"},
     defaults={"vnnlib": 1, "radius": 3, "train": 4, "certify": 5, "pytest": 5, "gaps": 6},
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from verify.exact.encoded import Encoded, Maximise
+from verify.exact.programs.milp_loop import Encoded, Maximise
 from verify.method import Answer
 from verify.problem import Problem
 from verify.registry import Entry

@@ -31,14 +31,14 @@ from verify.check.weighted import WEIGHTS
 from verify.deadline import Deadline, check_time, deadline, within
 from verify.errors import InputError, OutOfTime, UnsupportedMethod
 from verify.exact.branch_and_bound import BranchAndBound, Search
-from verify.exact.limits import Limits, free_memory
+from verify.exact.search.limits import Limits, free_memory
 from verify.method import full_float32
 from verify.problem import Problem
 from verify.proof.certificate import Draft, problem_claim, property_claim
 from verify.proof.export import exported
-from verify.proof.grove import Grove
+from verify.proof.input_tree_proof import Grove
 from verify.proof.trees import searches
-from verify.upper.journal import Journal, Record
+from verify.upper.duals.proof_log import Journal, Record
 from verify.vnnlib import Property
 
 MARGINS = (1.0, 8.0, 64.0)  # of the first margin, tried one after the other

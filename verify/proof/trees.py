@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from verify.proof.certificate import Draft
-from verify.upper.journal import Branches, Leaves, Record
+from verify.upper.duals.proof_log import Branches, Leaves, Record
 
 
 class Tree(NamedTuple):

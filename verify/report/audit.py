@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from verify.report.table import headed, line
-from verify.runs.audit import Status
-from verify.runs.claims import SAT, UNSAT
+from verify.runs.competition.audit import Status
+from verify.runs.competition.foreign_results import SAT, UNSAT
 
 CLAIMS = (SAT, UNSAT, "neither")
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from verify.report.table import BRACKET, bracket, headed, line
-from verify.runs.explain import Explanation
+from verify.runs.certification.explain import Explanation
 
 SHOWN = 5  # classes
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from verify.runs.confidence import clopper_pearson
-from verify.runs.records import CERTIFIED, CLEAN, ERROR, FALSIFIED, UNKNOWN, VERIFIED, Record, Run
+from verify.runs.certification.confidence import clopper_pearson
+from verify.runs.certification.records import CERTIFIED, CLEAN, ERROR, FALSIFIED, UNKNOWN, VERIFIED, Record, Run
 
 MISCLASSIFIED = "misclassified"  # of the kinds of a record, which are otherwise its verdicts
 KINDS = (CERTIFIED, VERIFIED, UNKNOWN, FALSIFIED, MISCLASSIFIED, ERROR)  # from good to bad

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from verify.errors import InputError
 from verify.report.table import BRACKET, headed, line
-from verify.runs.gap import Figures, Gaps
+from verify.runs.studies.gap import Figures, Gaps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ from verify.ir.graph import Network, Node
 from verify.ops.base import Interval as Box
 from verify.ops.base import Nonlinear
 from verify.problem import Problem
+from verify.upper.crown import linear_boxes
 from verify.upper.interval import interval_boxes
-from verify.upper.linear import linear_boxes
 
 SAMPLES = 32  # bounded at once
 HEAD = ("name", "op", "reads", "shape", "parameters")

@@ -21,9 +21,9 @@ from markupsafe import Markup
 from verify.report import figures, plots, svg
 from verify.report.figures import Level
 from verify.report.rows import Gallery, Rows, rows_of
-from verify.runs.files import write_whole
-from verify.runs.records import Run
-from verify.runs.summary import measure
+from verify.runs.certification.records import Run
+from verify.runs.certification.summary import measure
+from verify.runs.engine.files import write_whole
 
 FOLDER = Path(__file__).parent
 PICTURES = 3_000_000  # characters that the pictures of a page may take

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from verify.report import svg
 from verify.report.figures import KINDS, MISCLASSIFIED, Level, kind_of
-from verify.runs.records import ERROR, FALSIFIED, Record, Run
+from verify.runs.certification.records import ERROR, FALSIFIED, Record, Run
 
 MOST_BARS = 2000  # of a brackets plot; of more samples, evenly spread ones are drawn
 SHORTEST = 2.0  # a bar whose sides agree is drawn this long

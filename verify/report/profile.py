@@ -6,7 +6,7 @@ from rich.console import Group
 from rich.text import Text
 
 from verify.report.table import headed, line
-from verify.runs.profile import Profile
+from verify.runs.engine.profile import Profile
 
 SHOWN = 15  # parts
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from verify.report.table import headed, line, named
-from verify.runs.radius_session import RadiusSummary
+from verify.runs.studies.radius_session import RadiusSummary
 
 SHOWN = 10  # open samples that are listed one by one
 BRACKET = "certificate <= radius <= attack"

@@ -8,7 +8,7 @@ from typing import Any
 
 from verify.report.figures import KINDS, kind_of
 from verify.report.images import Change, Panels, changes, panels
-from verify.runs.records import FALSIFIED, Effort, Record, Run
+from verify.runs.certification.records import FALSIFIED, Effort, Record, Run
 
 SHOWN = 12  # falsified samples in the gallery
 DIGITS = 7  # that numbers keep

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from verify.proof.prover import AS_EXPORTED
 from verify.rationals import shown
-from verify.runs.summary import Summary, measure, reached
+from verify.runs.certification.summary import Summary, measure, reached
 
 SHOWN = 10  # undecided samples that are listed one by one
 BRACKET = "attack <= v* <= certificate"

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from verify.proof.prover import AS_EXPORTED
 from verify.report.table import headed, line
-from verify.runs.scores import Score
+from verify.runs.competition.scores import Score
 
 WORDS = ("unsat", "sat", "unknown", "timeout", "error")
 

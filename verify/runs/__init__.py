@@ -1,0 +1,1 @@
+"""From a user's texts to results that are kept: one folder a trade, and what their commands have in common."""

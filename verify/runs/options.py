@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from verify.goals import Goal
     from verify.ir.graph import BoundGraph, Network
     from verify.method import Method
-    from verify.upper.journal import Journal
+    from verify.upper.duals.proof_log import Journal
 
 BATCH = 128  # samples of a batch, at most,
 NEURONS = 1 << 20  # and their neurons, on a CPU
@@ -26,7 +26,7 @@ NEURONS = 1 << 20  # and their neurons, on a CPU
 
 def journal_for(method: Method, margin: Callable[[], float] | None) -> Journal | None:
     """A journal of this margin for a proof, if one is wanted (margin given) and the method keeps one."""
-    from verify.upper.journal import Journal
+    from verify.upper.duals.proof_log import Journal
 
     entry = entry_of(method)
     return Journal(margin()) if margin is not None and entry is not None and entry.proof_log else None
@@ -132,7 +132,7 @@ def batch_of(asked: int | None, network: BoundGraph) -> int:
 
     Raises InputError for less than 1.
     """
-    from verify.upper.linear import neurons
+    from verify.upper.crown import neurons
 
     if asked is None:
         return BATCH if network.device.type != "cpu" else min(BATCH, max(1, NEURONS // max(1, neurons(network))))

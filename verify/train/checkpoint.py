@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from verify.errors import InputError
-from verify.runs.files import write_whole
+from verify.runs.engine.files import write_whole
 
 FILE = "checkpoint.pt"
 

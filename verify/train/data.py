@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from verify.data import Dataset, load_data
 from verify.errors import InputError
-from verify.runs.data import Dataset, load_data
 from verify.train.recipe import Data
 
 

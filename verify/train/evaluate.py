@@ -12,7 +12,7 @@ from verify.train.data import Samples
 from verify.train.losses.adversarial import attacked
 from verify.train.losses.base import Threat, margin_rows, margins_of
 from verify.train.losses.certified import boxes_over, interval_margins
-from verify.upper.crown_ibp import crown_ibp_bounds
+from verify.upper.linear_bounds.crown_ibp import crown_ibp_bounds
 
 ATTACK = Attack(steps=10)
 BATCH = 256

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save as safetensors
 from torch import Tensor, nn
 
-from verify.runs.files import write_whole
+from verify.runs.engine.files import write_whole
 
 
 def write_model(module: nn.Module, example: Tensor, folder: Path) -> None:

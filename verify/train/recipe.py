@@ -63,7 +63,7 @@ class Data:
     """Where samples come from.
 
     Args:
-        train: a source of `verify.runs.data.load_data`; of a bundled name or a folder like MNIST's, its training part.
+        train: a source of `verify.data.load_data`; of a bundled name or a folder like MNIST's, its training part.
         test: another source; by default the test part of `train`.
         validation: number of training samples that are held out, for the figures during training.
         flip: mirror images left to right, at random.

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from verify.errors import InputError, VerifyError
 from verify.ir.load import from_factory
-from verify.runs.certify import Tell
-from verify.runs.files import writable_folder
-from verify.runs.keep import versions
-from verify.runs.session import Request, Session, prepare
-from verify.runs.store import FILE, Store
-from verify.runs.summary import Summary
+from verify.runs.certification.session import Request, Session, prepare
+from verify.runs.certification.summary import Summary
+from verify.runs.engine.drive import Tell
+from verify.runs.engine.files import writable_folder
+from verify.runs.engine.run_folder import versions
+from verify.runs.engine.store import FILE, Store
 from verify.train import checkpoint
 from verify.train.data import Samples, load_samples
 from verify.train.export import write_model

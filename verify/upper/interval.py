@@ -15,8 +15,8 @@ from verify.problem import Problem
 from verify.registry import Entry
 from verify.sets.base import box_support
 from verify.spec import Specification
-from verify.upper.crown_ibp import affine_end_bounds
-from verify.upper.rounding import FLOOR, Rounding
+from verify.upper.linear_bounds.crown_ibp import affine_end_bounds
+from verify.upper.linear_bounds.rounding import FLOOR, Rounding
 
 
 def interval_boxes(network: BoundGraph, inputs: Box) -> dict[str, Box]:

@@ -20,8 +20,8 @@ from verify.solvers.encoding import Boxes
 from verify.solvers.highs import Highs
 from verify.solvers.objectives import Case, CaseModel, case_of
 from verify.solvers.repair import SafeBound
+from verify.upper.crown import linear_bounds
 from verify.upper.interval import Interval
-from verify.upper.linear import linear_bounds
 
 AnyPoint = TypeVar("AnyPoint")
 BOXES = 0.3  # of the time, after which boxes stay as they are

@@ -20,8 +20,8 @@ from verify.train.attack import Attack
 from verify.train.losses.adversarial import attacked
 from verify.train.losses.base import Loss, cross_entropy, margin_loss, margin_rows, margins_of
 from verify.train.losses.regularizer import Regularizer
-from verify.upper.crown_ibp import affine_end_bounds, affine_end_boxes, crown_ibp_bounds
 from verify.upper.interval import interval_boxes
+from verify.upper.linear_bounds.crown_ibp import affine_end_bounds, affine_end_boxes, crown_ibp_bounds
 
 
 def boxes_over(network: BoundGraph, inputs: InputSet | Box) -> dict[str, Box]:

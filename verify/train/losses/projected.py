@@ -24,7 +24,7 @@ from verify.ops.piecewise import Piecewise
 from verify.sets import Ball
 from verify.train.losses.base import Loss, margin_loss, margin_rows
 from verify.train.losses.certified import mixed
-from verify.upper.crown_ibp import crown_ibp_bounds
+from verify.upper.linear_bounds.crown_ibp import crown_ibp_bounds
 
 Bundle = dict[str, Tensor]  # random vectors (batch * vectors, *shape), by name of the node whose offsets they carry
 

@@ -1,0 +1,1 @@
+"""The parts of the exact programs: their bounds, their relaxation, and the loop of the solver."""

@@ -1,0 +1,85 @@
+"""Which neurons of a domain are worth splitting, and where."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from verify.ops.base import Interval
+from verify.ops.piecewise import Piecewise
+from verify.upper.duals.activation import Site
+from verify.upper.duals.descent import Improved
+from verify.upper.duals.dual import Dual
+
+
+def candidates(dual: Dual, improved: Improved, count: int) -> Tensor:
+    """The columns of each domain whose relaxation costs the row most, (rows, count) long, -1 where none is left.
+
+    The two measures of `costs` take turns.
+    """
+    unstable = dual.unstable(improved.domains.low, improved.domains.high)
+    found = []
+    for cost in costs(dual, improved):
+        top = cost.masked_fill(~unstable, -torch.inf).topk(min(count, cost.shape[1]), 1)
+        found.append(torch.where(top.values > -torch.inf, top.indices, -1))
+    turns = torch.stack(found, 2).flatten(1)
+    return _distinct(F.pad(turns, (0, max(0, count - turns.shape[1])), value=-1), count)
+
+
+def costs(dual: Dual, improved: Improved) -> tuple[Tensor, Tensor]:
+    """What the relaxation of each column costs the row, in two measures (rows, U).
+
+    The first is what the fixed line of a neuron may add to the bound: its coefficient times the line's height above the
+    function at the knot, as in BaBSR (Bunel et al. 2020, section 5). The second is the error at the very point where
+    the bound is attained: the coefficient times the distance from line to function.
+    """
+    domains = improved.domains
+    height, error = torch.zeros_like(domains.low), torch.zeros_like(domains.low)
+    at = dual.at[domains.owner]
+    for site in dual.sites.values():
+        span = site.span
+        box = Interval(domains.low[:, span], domains.high[:, span])
+        z = improved.primal.z[:, span] + at[:, span]
+        height[:, span], error[:, span] = _costs(site, box, improved.a[:, span], z, domains.slope[:, span])
+    return height, error
+
+
+def split_points(dual: Dual, column: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Where to split the ranges (n,) of these columns (n,): at a kink inside, else in the middle; (n,)."""
+    point = (low + high) / 2
+    for site in dual.sites.values():
+        if isinstance(site.op, Piecewise):
+            here = (column >= site.span.start) & (column < site.span.stop)
+            for kink in map(float, site.op.breakpoints):
+                point = torch.where(here & (low < kink) & (kink < high), kink, point)
+    return point
+
+
+def _costs(site: Site, box: Interval, a: Tensor, z: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """(height, error) of every column of a site, both (rows, n)."""
+    lines = site.relax(box)
+    middle = (box.low + box.high) / 2
+    knot = middle
+    if isinstance(site.op, Piecewise):
+        knot = torch.full_like(middle, float(site.op.breakpoints[0])).clamp(box.low, box.high)
+    f = site.op.forward(site.parameters, knot)
+    upper, lower = lines.upper_slope * z + lines.upper_intercept, lines.lower_slope * z + lines.lower_intercept
+    if site.convex is False:
+        height = a.clamp(max=0) * (lines.lower_slope * knot + lines.lower_intercept - f)
+        upper = slope * (z - knot) + f
+    else:
+        height = a.clamp(min=0) * (lines.upper_slope * knot + lines.upper_intercept - f)
+        lower = lower if site.convex is None else slope * (z - knot) + f
+    line = torch.where(a >= 0, upper, lower)
+    return height, a.abs() * (line - site.op.forward(site.parameters, z)).abs()
+
+
+def _distinct(columns: Tensor, count: int) -> Tensor:
+    """The first `count` distinct entries of every row, -1 filling up."""
+    n = columns.shape[1]
+    earlier = torch.ones((n, n), dtype=torch.bool, device=columns.device).tril(-1)
+    repeated = ((columns[:, :, None] == columns[:, None, :]) & earlier).any(2)
+    columns = columns.masked_fill(repeated, -1)
+    order = (columns < 0).long().argsort(dim=1, stable=True)
+    return columns.gather(1, order)[:, :count]

@@ -1,0 +1,94 @@
+"""What is known of the minimal adversarial distortion of one sample."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+
+from verify.rationals import exact_array, shown
+from verify.runs.certification.outcome import CLEAN
+from verify.runs.engine.store import Result
+from verify.runs.evidence.contradiction import Holder
+
+
+@dataclass(frozen=True)
+class Radius:
+    """What is known of the minimal distortion r of one sample: lower <= r <= upper.
+
+    Args:
+        lower: the largest radius that is verified; upper: the distance of the nearest witness, rounded up, or None
+            where none was found up to the largest radius that was asked for.
+        below, above: the methods that gave the two ends.
+        point: the witness (*shape).
+        unknown: the least and the largest place of the grid where nothing could be said, or None.
+        is_closed: whether the bracket is narrow enough.
+        reason: why it is not.
+        crossing: the radius at which two methods contradict each other, and who holds the two sides.
+    """
+
+    index: int
+    label: int | None
+    prediction: int | None
+    lower: Fraction = Fraction(0)
+    upper: float | None = None
+    below: str = CLEAN
+    above: str | None = None
+    point: np.ndarray | None = None
+    unknown: tuple[int, int] | None = None
+    seconds: float = 0.0
+    reason: str = ""
+    error: str = ""
+    is_closed: bool = False
+    is_final: bool = False
+    crossing: tuple[Fraction, Holder, Holder] | None = field(default=None, repr=False)
+    bundle: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"sample/{self.index}"
+
+    @property
+    def verdict(self) -> str:
+        return "error" if self.error else "closed" if self.is_closed else "open"
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        return {}
+
+    def failed(
+        self, name: str, reason: str, crossing: tuple[Fraction, Holder, Holder] | None = None
+    ) -> Radius:
+        """The final one of a sample that met an error."""
+        return replace(self, error=f"{name}: {reason}", is_closed=False, is_final=True, crossing=crossing)
+
+    def result(self, sample: np.ndarray) -> Result:
+        """For the store, with the sample and its witness (*shape)."""
+        arrays = {} if self.point is None else {"input": sample, "witness": self.point}
+        bundle = {"bundle": self.bundle} if self.bundle else {}
+        return Result(self.key, {**self._json(), "verdict": self.verdict, **bundle}, arrays)
+
+    def state(self) -> tuple[dict[str, Any], np.ndarray | None]:
+        return self._json(), self.point
+
+    def _json(self) -> dict[str, Any]:
+        names = ("index", "label", "prediction", "upper", "below", "above", "unknown", "seconds", "reason", "error")
+        return {**{name: getattr(self, name) for name in names}, "lower": shown(self.lower)}
+
+
+def distance(x: np.ndarray, point: np.ndarray, norm: str) -> float:
+    """||point - x|| of two arrays (*shape) of floats, exactly and then rounded up."""
+    delta = [abs(d) for d in (exact_array(torch.from_numpy(point)) - exact_array(torch.from_numpy(x))).reshape(-1)]
+    if norm == "l2":
+        square = sum((d * d for d in delta), Fraction(0))
+        root = math.sqrt(float(square))
+        while Fraction(root) ** 2 < square:
+            root = math.nextafter(root, math.inf)
+        return root
+    exact = max(delta, default=Fraction(0)) if norm == "linf" else sum(delta, Fraction(0))
+    near = float(exact)
+    return near if Fraction(near) >= exact else math.nextafter(near, math.inf)

@@ -1,0 +1,281 @@
+"""The dual of the linear relaxation, for many domains at once: slopes and multipliers that a row may choose for itself.
+
+A domain restricts the inputs of some neurons to parts of their ranges. Any slope of the free line of a hinge (a
+function with one kink, such as ReLU) and any multiplier of `low <= z <= high` give a valid bound on a row, so both may
+be optimised by whatever means: Xu et al. 2021 (alpha-CROWN) for the slopes, Wang et al. 2021 (beta-CROWN) for the
+multipliers of split neurons. Gradients need no autograd: by Danskin's theorem they are read off the primal point at
+which the bound is attained, which one forward walk through the lines finds.
+
+Everything is relative to the network's value at the center of each set, as in `backward`. Only the neurons that are
+not linear on their whole range, the *columns*, carry numbers of their own; a domain is a few vectors over them.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from math import prod
+
+import torch
+from torch import Tensor
+
+from verify.ir.graph import BoundGraph
+from verify.ops.affine import Affine
+from verify.ops.base import Interval, Nonlinear
+from verify.sets import InputSet
+from verify.upper.duals.activation import Site, site_of
+from verify.upper.duals.domains import Domains, Objective, Primal, Pulled
+from verify.upper.linear_bounds.rounding import FLOOR, SUPPORT, Rounding
+from verify.upper.linear_bounds.rows import Dense, Slopes
+
+
+class Dual:
+    """A network over a batch of sets with known boxes: what all domains of these sets share."""
+
+    def __init__(
+        self, network: BoundGraph, inputs: InputSet, boxes: dict[str, Interval], like: Dual | None = None,
+        rounding: Rounding | None = None,
+    ):
+        """boxes: of every nonlinear node's argument, each (batch, *shape). like: a dual of the same graph over boxes
+        that contain these, whose columns are taken. rounding: of the network over the boxes or larger ones, with which
+        bounds hold in real arithmetic."""
+        self.network, self.inputs, self.rounding = network, inputs, rounding
+        self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
+        self.radius = (inputs.high - inputs.low) / 2
+        self.sites: dict[str, Site] = {}
+        self.pools: dict[str, Slopes] = {}
+        self.columns = 0
+        for node, p in network.walk():
+            arguments = [self.reference[name] for name in node.inputs]
+            self.reference[node.name] = node.op.forward(p, *arguments)
+            if isinstance(node.op, Nonlinear):
+                box = boxes[node.inputs[0]]
+                lines = node.op.relax(p, box)
+                if lines.lower_index is not None:
+                    self.pools[node.name] = Slopes(lines, arguments[0], self.reference[node.name])
+                else:
+                    # the middle of a ball's hull may lie outside of the ball, and so beyond a neuron's box: there a
+                    # neuron that is linear on its box is its line, not f
+                    inside, line = (box.low <= arguments[0]) & (arguments[0] <= box.high), lines.parts[:2]
+                    on_line = line[0] * arguments[0] + line[1]
+                    self.reference[node.name] = torch.where(inside, self.reference[node.name], on_line)
+                    columns = None if like is None else like.sites[node.name].columns
+                    self.sites[node.name] = site_of(node.op, p, node.inputs[0], box, self.columns, columns)
+                    self.columns = self.sites[node.name].span.stop
+        self.low = self._gathered({name: box.low for name, box in boxes.items()})
+        self.high = self._gathered({name: box.high for name, box in boxes.items()})
+        self.at = self._gathered(self.reference)
+        self.value = self._gathered(self.reference, outputs=True)
+        self.starts = torch.zeros_like(self.low)  # what rounding costs numbers over the columns
+        if rounding is not None:
+            self.starts = self._gathered({site.source: rounding.start(site.source) for site in self.sites.values()})
+
+    def _gathered(self, values: dict[str, Tensor], outputs: bool = False) -> Tensor:
+        """The columns' entries of the sites' inputs, or of their outputs; (batch, U)."""
+        parts = [self.radius.flatten(1)[:, :0]]
+        for name, site in self.sites.items():
+            parts.append(values[name if outputs else site.source].flatten(1)[:, site.columns])
+        return torch.cat(parts, 1)
+
+    def first(self, count: int) -> Dual:
+        """The same without the sites behind the first `count` columns, for rows over values that come before these."""
+        out = copy(self)
+        out.sites = {name: site for name, site in self.sites.items() if site.span.stop <= count}
+        for name in ("low", "high", "at", "value", "starts"):
+            setattr(out, name, getattr(self, name)[:, :count])
+        out.columns = count
+        return out
+
+    def whole(self, owner: Tensor) -> Domains:
+        """Whole sets as domains, with the slopes of `relax` and no multipliers; owner (rows,)."""
+        low, high = self.low[owner], self.high[owner]
+        return Domains(owner, low, high, self.usual_slopes(low, high), torch.zeros_like(low))
+
+    def widest(self, name: str) -> int:
+        """The largest number of entries among the values up to this one."""
+        graph, size = self.network.graph, prod(self.network.input_shape)
+        for node in graph.nodes:
+            size = max(size, prod(node.shape))
+            if node.name == name:
+                break
+        return size
+
+    def usual_slopes(self, low: Tensor, high: Tensor) -> Tensor:
+        """Slopes of the free lines to begin with on these ranges, (rows, U)."""
+        slope = torch.zeros_like(low)
+        for site in self.sites.values():
+            slope[:, site.span] = site.usual_slope(Interval(low[:, site.span], high[:, site.span]))
+        return slope
+
+    def unstable(self, low: Tensor, high: Tensor) -> Tensor:
+        """The columns on whose ranges f is not linear; bool (rows, U)."""
+        parts = [torch.zeros_like(low[:, :0], dtype=torch.bool)]
+        for site in self.sites.values():
+            parts.append(site.unstable(Interval(low[:, site.span], high[:, site.span])))
+        return torch.cat(parts, 1)
+
+
+class Prepared:
+    """Domains of a `Dual` with their fixed lines, ready for any slopes and multipliers."""
+
+    def __init__(self, dual: Dual, domains: Domains):
+        self.dual, self.owner = dual, domains.owner
+        at, value = _pick(dual.at, domains.owner), _pick(dual.value, domains.owner)
+        self.low, self.high = domains.low - at, domains.high - at
+        # the line on the other side of the free one: its slope, and how far it lies above f at the reference
+        self.slope, self.gap = torch.empty_like(self.low), torch.empty_like(self.low)
+        # a free line of slope s lies base - s * knot above f at the reference
+        self.knot, self.base = torch.empty_like(self.low), torch.empty_like(self.low)
+        self.least, self.most = torch.empty_like(self.low), torch.empty_like(self.low)  # range of the free slope
+        for site in dual.sites.values():
+            span = site.span
+            self._fix(site, Interval(domains.low[:, span], domains.high[:, span]), at[:, span], value[:, span])
+
+    def _fix(self, site: Site, box: Interval, at: Tensor, value: Tensor) -> None:
+        span = site.span
+        if site.kink is None:
+            lines = site.relax(box)
+            line, free = lines.parts[2:], lines.parts[:2]
+            self.knot[:, span], self.base[:, span] = 0, free[0] * at + free[1] - value
+            self.least[:, span] = self.most[:, span] = free[0]
+        else:
+            line, knot = site.chord(box), torch.full_like(box.low, site.kink).clamp(box.low, box.high)
+            self.knot[:, span], self.base[:, span] = knot - at, site.op.forward((), knot) - value
+            self.least[:, span], self.most[:, span] = site.free_slopes(box)
+        self.slope[:, span], self.gap[:, span] = line[0], line[0] * at + line[1] - value
+
+    def take(self, index: Tensor) -> Prepared:
+        """The rows at these positions; copies of one row are shared."""
+        out = copy(self)
+        out.owner = self.owner[index]
+        for name in ("low", "high", "slope", "gap", "knot", "base", "least", "most"):
+            part = getattr(self, name)
+            is_shared = len(part) == 1 or part.stride(0) == 0
+            setattr(out, name, part[:1].expand(len(index), -1) if is_shared else part[index])
+        return out
+
+    def pull(self, objective: Objective, slope: Tensor, multiplier: Tensor | None) -> Pulled:
+        """Upper bounds of the rows for slopes within [least, most] and any multipliers, both (rows, U); None for zero.
+
+        Sound because each line bounds its neuron over its range in the domain, `multiplier * z` is at least its minimum
+        over that range, which is subtracted, and the support function bounds the rest; trusts float rounding, except
+        where the dual has its terms.
+        """
+        dual, graph = self.dual, self.dual.network.graph
+        bound = self._constant(objective)
+        if dual.rounding is not None:
+            bound = bound + self._cost(dual.rounding, objective, multiplier)
+        if multiplier is not None:
+            bound = bound - torch.linalg.vecdot(multiplier.clamp(min=0), self.low)
+            bound = bound - torch.linalg.vecdot(multiplier.clamp(max=0), self.high)
+        pending = {objective.name: objective.a}
+        if objective.direct is not None:
+            pending[graph.input] = objective.direct + pending.get(graph.input, 0)
+        gap = torch.addcmul(self.base, slope, self.knot, value=-1)
+        a, free, left = torch.empty_like(slope), torch.empty_like(slope), dict(dual.sites)
+        pools: dict[str, Tensor] = {}
+        for node in reversed(graph.nodes):
+            rows = pending.pop(node.name, None)
+            if rows is None:
+                continue
+            p, source = dual.network.of(node), node.inputs[0]
+            if dual.rounding is not None and node.name in dual.rounding.fields:
+                bound = bound + self._met(rows, dual.rounding.fields[node.name])
+            if isinstance(node.op, Affine):
+                parts = [(s, node.op.adjoint(p, k, rows, graph.shape_of(s))) for k, s in enumerate(node.inputs)]
+            elif node.name in dual.pools:
+                pools[node.name] = rows
+                spread, more = Dense(rows, self.owner).scatter(dual.pools[node.name], graph.shape_of(source))
+                bound, parts = bound + more, [(source, spread.a)]
+            else:
+                site, flat = left.pop(node.name), rows.flatten(1)
+                span, here = site.span, site.pick(flat)
+                a[:, span] = here
+                # clamps and products: selections by a condition are many times slower
+                bent = here.clamp(min=0) if site.convex is False else here.clamp(max=0)
+                free[:, span] = bent
+                straight = here - bent
+                bound = bound + torch.linalg.vecdot(bent, gap[:, span])
+                bound = bound + torch.linalg.vecdot(straight, self.gap[:, span])
+                new = (straight * self.slope[:, span]).addcmul_(bent, slope[:, span])
+                new = new if multiplier is None else new.add_(multiplier[:, span])
+                parts = [(source, site.spread(flat, new).reshape(-1, *graph.shape_of(source)))]
+            for name, part in parts:
+                pending[name] = pending[name] + part if name in pending else part
+        for site in left.values():  # rows do not reach them
+            a[:, site.span] = free[:, site.span] = 0
+        last = pending[graph.input]
+        if dual.rounding is not None:
+            bound = bound + self._met(last, dual.rounding.slack(graph.input)) * (1 if dual.inputs.is_box else SUPPORT)
+        return Pulled(bound + self.support(last), a, free, slope, gap, pools, last)
+
+    def _cost(self, rounding: Rounding, objective: Objective, multiplier: Tensor | None) -> Tensor:
+        """What it costs the rows of an objective and the multipliers to begin, (rows,)."""
+        cost = self._met(objective.a, rounding.start(objective.name)) + FLOOR
+        if objective.direct is not None:
+            cost = cost + self._met(objective.direct, rounding.start(self.dual.network.graph.input))
+        return cost if multiplier is None else cost + self._met(multiplier, self.dual.starts)
+
+    def _met(self, rows: Tensor, terms: Tensor) -> Tensor:
+        """The sizes of rows (rows, *shape) times terms (batch, *shape), (rows,)."""
+        return torch.linalg.vecdot(rows.flatten(1).abs(), _pick(terms.flatten(1), self.owner))
+
+    def primal(self, objective: Objective, pulled: Pulled) -> Primal:
+        """The point of the relaxed network at which the rows attain their bounds."""
+        dual, graph = self.dual, self.dual.network.graph
+        x, z = self._maximiser(pulled.input), torch.zeros_like(pulled.a)
+        values = {graph.input: x}
+        for node, p in dual.network.walk():
+            if objective.name in values:
+                break
+            here = values[node.inputs[0]]
+            if isinstance(node.op, Affine):
+                total = node.op.linear(p, 0, here)
+                for k, name in enumerate(node.inputs[1:], 1):
+                    total = total + node.op.linear(p, k, values[name])
+                values[node.name] = total
+            elif node.name in dual.pools:
+                at = dual.pools[node.name]
+                lines, sign = at.lines.select(self.owner), pulled.pools.get(node.name, at.value[self.owner])
+                values[node.name] = lines.at(here + at.at[self.owner], sign) - at.value[self.owner]
+            else:
+                site, flat = dual.sites[node.name], here.flatten(1)
+                span = site.span
+                z[:, span] = here = site.pick(flat)
+                bent = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], here)
+                straight = torch.addcmul(self.gap[:, span], self.slope[:, span], here)
+                new = straight.lerp_(bent, pulled.free[:, span].sign().abs_())
+                values[node.name] = site.spread(flat, new).reshape(-1, *node.shape)
+        value = values[objective.name] + _pick(dual.reference[objective.name], self.owner)
+        return Primal(z, x + _pick(dual.reference[graph.input], self.owner), value)
+
+    def _constant(self, objective: Objective) -> Tensor:
+        """The rows at the reference, (rows,)."""
+        constant = self._at_reference(objective.name, objective.a)
+        if objective.direct is None:
+            return constant
+        return constant + self._at_reference(self.dual.network.graph.input, objective.direct)
+
+    def _at_reference(self, name: str, a: Tensor) -> Tensor:
+        """Rows a (rows, *shape) over a value, at the reference; owners come in any order."""
+        return torch.linalg.vecdot(a.flatten(1), _pick(self.dual.reference[name].flatten(1), self.owner))
+
+    def support(self, a: Tensor) -> Tensor:
+        """max of rows a (rows, *input shape) over their sets, relative to the centers; (rows,)."""
+        dual = self.dual
+        if dual.inputs.is_box:
+            return torch.linalg.vecdot(a.flatten(1).abs(), _pick(dual.radius.flatten(1), self.owner))
+        support = dual.inputs.select(self.owner).support(a.unsqueeze(1)).squeeze(1)
+        return support - self._at_reference(dual.network.graph.input, a)
+
+    def _maximiser(self, a: Tensor) -> Tensor:
+        """Where the rows a attain `support`, relative to the centers; (rows, *input shape)."""
+        dual = self.dual
+        if dual.inputs.is_box:
+            return a.sign() * _pick(dual.radius, self.owner)
+        center = dual.reference[dual.network.graph.input]
+        return dual.inputs.select(self.owner).maximiser(a) - center[self.owner]
+
+
+def _pick(values: Tensor, owner: Tensor) -> Tensor:
+    """Each row's sample; one sample is shared without a copy."""
+    return values if values.shape[0] == 1 else values[owner]

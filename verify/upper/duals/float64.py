@@ -1,0 +1,45 @@
+"""A descent in float32 finds duals; one pull in float64 turns them into a bound."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from verify.ops.base import Interval
+from verify.upper.duals.domains import Domains, Objective
+from verify.upper.duals.dual import Dual, Prepared
+
+
+def outward(box: Interval, dtype: torch.dtype) -> Interval:
+    """The smallest intervals of this type that contain the given ones."""
+    low, high = box.low.to(dtype), box.high.to(dtype)
+    infinity = torch.full_like(low, torch.inf)
+    return Interval(
+        torch.where(low.to(box.low) > box.low, torch.nextafter(low, -infinity), low),
+        torch.where(high.to(box.high) < box.high, torch.nextafter(high, infinity), high),
+    )
+
+
+def replayed(wide: Dual, objective: Objective, ranges: Interval, duals: Domains) -> Tensor:
+    """Upper bounds of rows in float64 with the duals of a search in its own precision; (rows,).
+
+    Args:
+        wide: the dual of the network in float64 with its rounding, with the columns of the one that was searched.
+        objective: the rows, in any precision.
+        ranges: (rows, U) of the columns, float64.
+        duals: owners, slopes and multipliers; its ranges are not used.
+
+    Slopes that the ranges do not allow are clamped.
+    Sound because `Prepared.pull` is for any duals; trusts what `Rounding` does.
+    """
+    domains = Domains(duals.owner, *ranges, duals.slope.double(), duals.multiplier.double())
+    return replayed_on(Prepared(wide, domains), objective, duals)
+
+
+def replayed_on(prepared: Prepared, objective: Objective, duals: Domains) -> Tensor:
+    """`replayed` on domains that are prepared already."""
+    name, a, direct = objective
+    rows = Objective(name, a.double(), None if direct is None else direct.double())
+    slope = duals.slope.double().clamp(prepared.least, prepared.most)
+    multiplier = duals.multiplier.double() if bool(duals.multiplier.any()) else None
+    return prepared.pull(rows, slope, multiplier).bound

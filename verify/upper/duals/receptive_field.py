@@ -1,0 +1,139 @@
+"""Neurons of a convolutional feature map, each with the patch of the input that it sees.
+
+In a chain of convolutions and activations a neuron depends on a window of every map before it. All neurons of a map
+share one small network from a window of the input to one place; they differ in the numbers that the windows hold. So
+rows over single neurons are bounded on that network, with one "sample" for each place of each sample's map.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+from math import prod
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from verify.ir.graph import BoundGraph, Graph, Node
+from verify.ops.linear_ops import Conv
+from verify.sets import Box
+from verify.upper.duals.dual import Dual, Prepared
+from verify.upper.linear_bounds.rounding import Rounding
+
+SHARE = 0.5  # of the input that a window may cover to be worth while
+FLOATS = 1 << 24  # of the windows of one map
+
+
+class Window(NamedTuple):
+    """Rows and columns [place * stride + offset, ... + size) of a map (channels, *extent), for every place."""
+
+    stride: tuple[int, ...]
+    offset: tuple[int, ...]
+    size: tuple[int, ...]
+
+    def before(self, op: Conv, kernel: tuple[int, ...]) -> Window:
+        """What a convolution reads for this window of its output."""
+        axes = list(zip(self.stride, self.offset, self.size, op.stride, op.padding, op.dilation, kernel, strict=True))
+        return Window(
+            tuple(m * s for m, _, _, s, _, _, _ in axes),
+            tuple(o * s - q for _, o, _, s, q, _, _ in axes),
+            tuple((n - 1) * s + d * (k - 1) + 1 for _, _, n, s, _, d, k in axes),
+        )
+
+    def cut(self, values: Tensor, places: tuple[int, ...]) -> Tensor:
+        """Windows of maps (batch, channels, *extent), zero outside: (batch * places, channels, *size)."""
+        extent = values.shape[2:]
+        ends = [(n - 1) * m + o + k for n, m, o, k in zip(places, *self, strict=True)]
+        pad = [(max(0, -o), max(0, end - n)) for o, end, n in zip(self.offset, ends, extent, strict=True)]
+        values = F.pad(values, (*pad[1], *pad[0]))
+        first = [before + o for (before, _), o in zip(pad, self.offset, strict=True)]
+        views = values[:, :, first[0] :, first[1] :].unfold(2, self.size[0], self.stride[0])
+        views = views.unfold(3, self.size[1], self.stride[1])[:, :, : places[0], : places[1]]
+        return views.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+
+
+def windows_of(dual: Dual, source: str) -> dict[str, Window] | None:
+    """The windows that one entry of a value depends on, by value; None where the value is no map at the end of a chain
+    of convolutions and activations, or where its windows are no small part of the input."""
+    graph = dual.network.graph
+    if len(graph.shape_of(source)) != 3 or not dual.inputs.is_box:
+        return None
+    found, name = {source: Window((1, 1), (0, 0), (1, 1))}, source
+    while name != graph.input:
+        node = graph.by_name[name]
+        if isinstance(node.op, Conv):
+            kernel = tuple(dual.network.of(node)[0].shape[2:])
+            found[node.inputs[0]] = found[name].before(node.op, kernel)
+        elif name in dual.sites and dual.sites[name].kink is not None:
+            found[node.inputs[0]] = found[name]
+        else:
+            return None
+        name = node.inputs[0]
+    area = dual.inputs.batch * prod(graph.shape_of(source)[1:])
+    floats = max(area * graph.shape_of(key)[0] * prod(window.size) for key, window in found.items())
+    is_small = prod(found[graph.input].size) <= SHARE * prod(graph.input_shape[1:])
+    return found if is_small and floats <= FLOATS else None
+
+
+def cropped(dual: Dual, source: str, windows: dict[str, Window]) -> Dual:
+    """The dual of the network from a window of the input to one place of the value."""
+    graph, places = dual.network.graph, dual.network.graph.shape_of(source)[1:]
+    out, nodes, start = copy(dual), [], 0
+    out.sites, out.pools = {}, {}
+    for node in graph.nodes:
+        if node.name not in windows:
+            continue
+        shape = (node.shape[0], *windows[node.name].size)
+        op = replace(node.op, padding=(0, 0)) if isinstance(node.op, Conv) else node.op
+        nodes.append(Node(node.name, op, node.inputs, node.parameters, shape))
+        if node.name in dual.sites:
+            count = prod(shape)
+            columns = torch.arange(count, device=dual.low.device)
+            site, span = dual.sites[node.name], slice(start, start + count)
+            out.sites[node.name] = replace(site, columns=columns, span=span, slope=dual.radius.new_zeros(count))
+            start = span.stop
+    small = Graph(graph.input, (graph.input_shape[0], *windows[graph.input].size), tuple(nodes), source)
+    out.network, out.columns = BoundGraph(small, dual.network.parameters), start
+    low, high = (windows[graph.input].cut(end, places) for end in (dual.inputs.low, dual.inputs.high))
+    out.inputs = Box(low, high)
+    out.reference = {name: windows[name].cut(dual.reference[name], places) for name in (graph.input, source)}
+    out.radius = windows[graph.input].cut(dual.radius, places)
+    out.starts = cropped_columns(dual, out, windows, dual.starts)
+    if dual.rounding is not None:
+        ends = {name: windows[name] for name in (graph.input, source)}
+        at_sites = {name: windows[name] for name in out.sites}
+        out.rounding = Rounding(
+            dual.rounding.network,
+            {name: window.cut(dual.rounding.sizes[name], places) for name, window in ends.items()},
+            {source: ends[source].cut(dual.rounding.errors[source], places)} if source in dual.rounding.errors else {},
+            {name: window.cut(dual.rounding.fields[name], places) for name, window in at_sites.items()},
+        )
+    return out
+
+
+def cropped_rows(prepared: Prepared, small: Dual, windows: dict[str, Window]) -> Prepared:
+    """Prepared samples as rows of the `cropped` dual, one for each place; outside the maps all is zero."""
+    out = copy(prepared)
+    out.dual, out.owner = small, torch.arange(len(small.radius), device=small.radius.device)
+    for name in ("low", "high", "gap", "knot", "base"):
+        setattr(out, name, cropped_columns(prepared.dual, small, windows, getattr(prepared, name)))
+    for name in ("slope", "least", "most"):
+        setattr(out, name, cropped_columns(prepared.dual, small, windows, getattr(prepared, name), linear=True))
+    return out
+
+
+def cropped_columns(
+    whole: Dual, small: Dual, windows: dict[str, Window], values: Tensor, linear: bool = False
+) -> Tensor:
+    """Numbers of the columns (batch, U) at the columns of the `cropped` dual (places, its columns). Entries that are no
+    columns of the whole dual have the slopes of their pieces if `linear`, and zero else."""
+    parts = [small.radius.flatten(1)[:, :0]]
+    graph, places = whole.network.graph, whole.network.graph.shape_of(small.network.graph.output)[1:]
+    for name in small.sites:
+        site = whole.sites[name]
+        rest = site.slope if linear else torch.zeros_like(site.slope)
+        full = rest.repeat(len(values), 1).index_copy_(1, site.columns, values[:, site.span])
+        parts.append(windows[name].cut(full.reshape(-1, *graph.shape_of(name)), places).flatten(1))
+    return torch.cat(parts, 1)

@@ -1,0 +1,154 @@
+"""What a search starts from: the relaxation of whole sets in two precisions, with ranges of optimised slopes.
+
+The first sweep is CROWN's. Then, layer by layer, every neuron that is still undecided gets its two bounds again by a
+descent on slopes of its own (Xu et al. 2021, alpha-CROWN), over the ranges of the layers before, which are by then as
+tight as they will be.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from verify.deadline import check_time, deadline, within
+from verify.errors import OutOfTime
+from verify.ops.base import Interval
+from verify.problem import Problem
+from verify.upper.crown import cheap_forward, exact_values, sweep
+from verify.upper.duals.activation import Site
+from verify.upper.duals.domains import Domains
+from verify.upper.duals.dual import Dual
+from verify.upper.duals.float64 import outward
+from verify.upper.duals.prefix import Stage
+from verify.upper.duals.proof_log import Branches, Lemma, Record, closed, rounded
+from verify.upper.duals.prune import kept_entries, live_entries, pruned
+
+STEPS = 10  # bounds of a neuron, its first included
+SWEEPING, REFINING = 0.4, 0.6  # of the time that is left at each
+FLOATS = 1 << 20  # of one layer's coefficients at a time
+
+
+@dataclass(frozen=True)
+class Root:
+    """The cases of a problem, bounded as they are, for all that is to be asked of them.
+
+    Args:
+        dual: in the network's precision, for descents.
+        wide: in float64 with its rounding, for what they are to prove; the same columns.
+        low, high: (cases, U) float64 ranges of the columns.
+    """
+
+    dual: Dual
+    wide: Dual
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(
+        cls, problem: Problem, steps: int = STEPS, record: Record | None = None,
+    ) -> Root:
+        """CROWN's ranges in float64, refined by descents of this many steps each while there is time.
+
+        A record gets the columns and what refined them.
+        """
+        broad = problem.wide.merged
+        forward = cheap_forward(broad.network, broad.inputs)
+        backward, boxes = sweep(broad.network, broad.inputs, forward, deadline().part(SWEEPING))
+        assert backward.rounding is not None
+        rounded = {name: outward(box, problem.network.dtype) for name, box in boxes.items()}
+        live = live_entries(problem.network, rounded)
+        network, near = pruned(problem.network, rounded, live)
+        dual = Dual(network, problem.inputs, near)
+        network, far = pruned(broad.network, boxes, live)
+        wide = Dual(network, broad.inputs, far, dual, backward.rounding.kept(kept_entries(broad.network, live)))
+        if record is not None:
+            record.columns = {name: _original(site, live) for name, site in dual.sites.items()}
+        ranges = refine(dual, wide, wide.low, wide.high, steps, record)
+        if record is not None:
+            record.ranges.append(ranges)
+        return cls(dual, wide, *ranges)
+
+    @property
+    def stage(self) -> Stage:
+        """The whole sets with their ranges, for rows over any value."""
+        return Stage.of(self.dual, self.wide, Interval(self.low, self.high), self.dual.columns)
+
+
+def _original(site: Site, live: dict[str, Tensor]) -> Tensor:
+    """The flat entries of a site's columns before entries were left out, (n,) long."""
+    return live[site.source][site.columns] if site.source in live else site.columns
+
+
+def refine(
+    dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int, record: Record | None = None
+) -> Interval:
+    """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones while there is time.
+
+    A record gets every bound as a lemma; patches, whose duals are not those of the whole set, are not used then.
+    Sound because `Stage.entries` is and a range is the intersection of two that hold; trusts float64 rounding.
+    """
+    ranges = Interval(low.clone(), high.clone())
+    with within(deadline().part(REFINING)), suppress(OutOfTime):
+        _refine(dual, wide, ranges, steps, record)
+    return ranges
+
+
+def _refine(dual: Dual, wide: Dual, ranges: Interval, steps: int, record: Record | None) -> None:
+    """Tightens the ranges in place; they hold at any time."""
+    exact = exact_values(dual.network) if dual.inputs.is_box else set()
+    for site in dual.sites.values():
+        if site.source in exact or not len(site.columns):
+            continue
+        stage = Stage.of(dual, wide, ranges, site.span.start)
+        stage = stage.before(site.source) if record is None else stage
+        open_here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
+        owner, index = open_here.nonzero(as_tuple=True)
+        for part in torch.arange(len(owner), device=owner.device).split(rows_at_once(stage.dual, site.source)):
+            check_time()
+            _tighten(stage, site, ranges, owner[part], index[part], steps, record)
+
+
+def rows_at_once(dual: Dual, name: str) -> int:
+    """How many rows over a value are best treated together."""
+    return max(1, FLOATS // max(1, dual.widest(name)))
+
+
+def _tighten(
+    stage: Stage, site: Site, ranges: Interval, owner: Tensor, index: Tensor, steps: int, record: Record | None
+) -> None:
+    """Tightens the ranges in place at these columns (n,) of the site that the stage ends at."""
+    column, kink = site.span.start + index, site.kink
+    middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
+    # where the neuron may become linear comes first
+    side = torch.where(middle < (0 if kink is None else kink), 1.0, -1.0).to(stage.domains.low)
+    rest = torch.arange(len(owner), device=owner.device)
+    for sign in (side, -side):
+        if not len(rest):
+            break
+        sign, here, at = sign[rest], owner[rest], column[rest]
+        cutoff = None if kink is None else sign * kink
+        used: list[Domains] = []
+        adjust = partial(_noted, stage.dual, used) if record is not None else _as_they_are
+        bound = stage.entries(site.source, site.columns[index[rest]], sign, here, steps, cutoff, adjust)
+        if record is not None:
+            leaves = closed(stage.dual, torch.arange(len(rest)), used[0], len(record.ranges))
+            record.lemmas.append(Lemma(here, at, sign, bound, Branches(len(rest)), leaves))
+        up, infinity = sign > 0, torch.full_like(bound, torch.inf)
+        old = Interval(ranges.low[here, at], ranges.high[here, at])
+        new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
+        ranges.low[here, at], ranges.high[here, at] = new
+        rest = rest[site.unstable(new)]
+
+
+def _as_they_are(duals: Domains) -> Domains:
+    return duals
+
+
+def _noted(dual: Dual, used: list[Domains], duals: Domains) -> Domains:
+    """The duals as a journal holds them, added to what was used."""
+    used.append(rounded(dual, duals))
+    return used[-1]

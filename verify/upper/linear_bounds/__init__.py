@@ -1,0 +1,1 @@
+"""Linear bounds, forward and backward: one linear function on each side of every value."""

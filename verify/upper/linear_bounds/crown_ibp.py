@@ -1,0 +1,230 @@
+"""Linear bounds over interval boxes, differentiable in the weights (Zhang et al. 2020, CROWN-IBP).
+
+Every layer has its box from interval arithmetic, and only rows over the output are pulled back through lines of those
+boxes: one walk instead of one for every layer, which is what a training step can afford. `backward` beside it is the
+same bound for certification, where every neuron is bounded again and nothing is differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import torch
+from torch import Tensor
+
+from verify.errors import UnsupportedMethod
+from verify.ir.graph import BoundGraph, Graph, Node
+from verify.ops.affine import Affine
+from verify.ops.base import Interval as Box
+from verify.ops.base import Lines, Nonlinear, Parameters
+from verify.ops.linear_ops import Linear
+from verify.ops.maximum import Max
+from verify.ops.piecewise import ReLU
+from verify.ops.shape_ops import Reshape
+from verify.sets import InputSet
+from verify.upper.linear_bounds.kernels import Corner, ThroughLines, ThroughReLU, dot
+
+Crossed = tuple[Tensor, Tensor, bool]  # rows over a nonlinear node's argument, what is added, whether with its bias
+Cross = Callable[[Node, Tensor, Tensor | None], Crossed]  # of a node, rows over it, and the bias before it
+Relax = Callable[[Nonlinear, Parameters, Box], Lines]
+
+KINDS = 32  # up to so many kinds of rows, all of them are multiplied with every sample
+
+
+
+def affine_end_bounds(network: BoundGraph, boxes: dict[str, Box], rows: Tensor, kind: Tensor | None = None) -> Tensor:
+    """Upper bounds of rows over the output, merged with the affine layers that the network ends with; (batch, rows).
+
+    The merging ("elision of the last layer", Gowal et al. 2018, section 3) lets what the rows share cancel.
+
+    Args:
+        boxes: of every value before those layers, at least.
+        rows: (batch, rows, *output shape), or (kinds, rows, *output shape) where samples share them.
+        kind: (batch,) which of the kinds a sample takes.
+
+    Sound because a linear function on a box is maximal at a corner; trusts float rounding.
+    """
+    return affine_end_boxes(network, boxes, rows, kind).high
+
+
+def affine_end_boxes(network: BoundGraph, boxes: dict[str, Box], rows: Tensor, kind: Tensor | None = None) -> Box:
+    """Bounds of rows from both sides, as in `affine_end_bounds`."""
+    total, ends = _pull(network, rows)
+    center, radius = total if kind is None else total[kind], torch.zeros_like(total[:1])
+    for name, a in ends.items():
+        middle, half = ((boxes[name].high + sign * boxes[name].low).flatten(1) / 2 for sign in (1, -1))
+        center = center + _values(a.flatten(2), middle, kind)
+        radius = radius + _values(a.flatten(2).abs(), half, kind)
+    return Box(center - radius, center + radius)
+
+
+def _values(rows: Tensor, x: Tensor, kind: Tensor | None) -> Tensor:
+    """Rows (batch or kinds, rows, n) of x (batch, n), (batch, rows)."""
+    if kind is None or len(rows) > KINDS:
+        return dot(rows if kind is None else rows[kind], x)
+    each = (x @ rows.flatten(0, 1).T).unflatten(1, rows.shape[:2])  # of every kind: a product without copies of rows
+    return each.take_along_dim(kind[:, None, None], 1).squeeze(1)
+
+
+def adaptive(op: Nonlinear, p: Parameters, box: Box) -> Lines:
+    """The op's own lines, for ReLU those of CROWN."""
+    return op.relax(p, box)
+
+
+def crown_ibp_bounds(
+    network: BoundGraph, inputs: InputSet, boxes: dict[str, Box], rows: Tensor, relax: Relax = adaptive
+) -> Tensor:
+    """Upper bounds of rows over the output by one backward pass over lines of the given boxes.
+
+    rows: (batch, rows, *output shape), boxes of every value that a nonlinear op reads -> (batch, rows).
+    Sound because each line bounds its neuron over its box, a coefficient >= 0 takes the upper line, another one the
+    lower (CROWN, theorem 3.2), and the support function of the inputs bounds the rest; trusts float rounding.
+    """
+    def cross(node: Node, a: Tensor, bias: Tensor | None) -> Crossed:
+        op, p, box = node.op, network.of(node), boxes[node.inputs[0]]
+        if not isinstance(op, Nonlinear):
+            raise UnsupportedMethod(f"node {node.name} has no linear bounds; train with interval bounds")
+        if isinstance(op, Max):
+            return *through_lines(a, relax(op, p, box), network.graph.shape_of(node.inputs[0])), False
+        return *_through_each(a, op, p, box, bias, relax), bias is not None
+
+    total, ends = _pull(network, rows, cross)
+    source = network.graph.input
+    for name, a in ends.items():
+        total = total + (_corner(a, boxes[source]) if inputs.is_box or name != source else inputs.support(a))
+    return total
+
+
+def _pull(network: BoundGraph, rows: Tensor, cross: Cross | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    """What biases and intercepts add up to, (batch, rows), and the coefficients that are left, by name of the value:
+    over the input, and without `cross` over nonlinear nodes."""
+    graph = network.graph
+    pending, ends, settled = {graph.output: rows}, {}, set()
+    total = rows.new_zeros(rows.shape[:2])
+    for node in reversed(graph.nodes):
+        a = pending.pop(node.name, None)
+        if a is None:
+            continue
+        if isinstance(node.op, Affine):
+            parts = _through_affine(network, node, node.op, a)
+            bias = None if node.name in settled else node.op.bias(network.of(node))
+            total = total if bias is None else total + _dot_bias(a, bias)
+        elif cross is None:
+            ends[node.name] = a
+            continue
+        else:
+            bias = _bias_before(network, node)
+            part, added, with_bias = cross(node, a, bias)
+            settled.update(node.inputs if with_bias else ())
+            parts, total = {node.inputs[0]: part}, total + added
+        for name, part in parts.items():
+            pending[name] = pending[name] + part if name in pending else part
+    return total, {**ends, **pending}
+
+
+def _through_affine(network: BoundGraph, node: Node, op: Affine, a: Tensor) -> dict[str, Tensor]:
+    """The rows over each argument, by name."""
+    p, flat, out = network.of(node), a.flatten(0, 1), {}
+    for k, name in enumerate(node.inputs):
+        maps = _flattened(network.graph, name) if isinstance(op, Linear) else None
+        if maps is not None:
+            name, pulled = maps.name, _to_maps(flat, p[0], maps.shape)
+        else:
+            pulled = op.adjoint(p, k, flat, network.graph.shape_of(name))
+        pulled = pulled.unflatten(0, a.shape[:2])
+        out[name] = out[name] + pulled if name in out else pulled
+    return out
+
+
+def _dot_bias(a: Tensor, bias: Tensor) -> Tensor:
+    """Rows a (batch, rows, *shape) times a bias that broadcasts to the shape, (batch, rows)."""
+    shape = a.shape[2:]
+    if len(shape) > 1 and bias.shape == (shape[0], *[1] * (len(shape) - 1)):  # one number a channel
+        return a.flatten(3).sum(3) @ bias.flatten()
+    return a.flatten(2) @ bias.expand(shape).reshape(-1)
+
+
+def _bias_before(network: BoundGraph, node: Node) -> Tensor | None:
+    """The bias of the affine node that this nonlinear one reads, if nothing else reads it."""
+    source = network.graph.by_name.get(node.inputs[0])
+    if source is None or not isinstance(source.op, Affine):
+        return None
+    readers = sum(name == source.name for other in network.graph.nodes for name in other.inputs)
+    return source.op.bias(network.of(source)) if readers == 1 else None
+
+
+def _flattened(graph: Graph, name: str) -> Node | None:
+    """The node whose maps (channels, height, width) this value is, flattened."""
+    node = graph.by_name.get(name)
+    if node is None or not isinstance(node.op, Reshape) or len(node.shape) > 1:
+        return None
+    source = graph.by_name.get(node.inputs[0])
+    return source if source is not None and len(source.shape) == 3 else None
+
+
+def _to_maps(a: Tensor, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Rows a (n, outputs) through a weight over flattened maps of this shape: (n, *shape) with the channels last in
+    memory, where convolutions are faster. It is the weight that is reordered, not the many rows."""
+    channels, height, width = shape
+    last = weight.unflatten(1, shape).permute(0, 2, 3, 1).flatten(1)
+    return (a @ last).unflatten(1, (height, width, channels)).permute(0, 3, 1, 2)
+
+
+def through_lines(a: Tensor, lines: Lines, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Rows a (batch, rows, *output shape) pulled through the lines of a maximum to its argument of this shape, and what
+    intercepts add, (batch, rows)."""
+    if lines.lower_index is None or lines.upper_index is None:
+        raise TypeError("lines without indices are those of an elementwise op; pull rows through them with that op")
+    up, out = a.clamp(min=0), a.new_zeros((*a.shape[:2], prod(shape)))
+    added = a.new_zeros(a.shape[:2])
+    for part, slope, intercept, index in (
+        (up, lines.upper_slope, lines.upper_intercept, lines.upper_index),
+        (a - up, lines.lower_slope, lines.lower_intercept, lines.lower_index),
+    ):
+        place = index.flatten(1)[:, None].expand(-1, a.shape[1], -1)
+        out = out.scatter_add(2, place, (part * slope[:, None]).flatten(2))
+        added = added + dot(part.flatten(2), intercept.flatten(1))
+    return out.unflatten(2, shape), added
+
+
+def _through_each(
+    a: Tensor, op: Nonlinear, p: Parameters, box: Box, bias: Tensor | None, relax: Relax
+) -> tuple[Tensor, Tensor]:
+    """Rows a (batch, rows, *shape) pulled through an elementwise op to z - bias, z its argument in the box, and what
+    intercepts and the bias add, (batch, rows)."""
+    order = _order(a)
+    low, high = (_flat(end[:, None], order).squeeze(1) for end in box)
+    shift = a.new_zeros(()) if bias is None else bias
+    shift = _flat(shift.expand(a.shape[2:])[None, None], order).flatten()
+    if isinstance(op, ReLU) and relax is adaptive:
+        out, added = ThroughReLU.apply(_flat(a, order), low, high, shift)
+        return _shaped(out, a, order), added
+    slope, intercept, upper_slope, upper_intercept = relax(op, p, Box(low, high)).parts
+    rise, gap = upper_slope - slope, upper_intercept - intercept
+    line = slope, torch.addcmul(intercept, slope, shift), rise, torch.addcmul(gap, rise, shift)
+    out, added = ThroughLines.apply(_flat(a, order), *line)
+    return _shaped(out, a, order), added
+
+
+def _order(a: Tensor) -> list[int]:
+    """The axes of a in the order of memory, so that maps with their channels last are flattened without a copy."""
+    last = a.dim() == 5 and a.stride(2) == 1 and a.shape[2] > 1
+    return [0, 1, 3, 4, 2] if last else list(range(a.dim()))
+
+
+def _flat(a: Tensor, order: list[int]) -> Tensor:
+    """(batch, rows, *shape) -> (batch, rows, entries in this order)."""
+    return a.permute(order).flatten(2)
+
+
+def _shaped(flat: Tensor, like: Tensor, order: list[int]) -> Tensor:
+    """What `_flat` made of a tensor of the shape of `like`, undone."""
+    back = sorted(range(len(order)), key=order.__getitem__)
+    return flat.unflatten(2, [like.shape[axis] for axis in order[2:]]).permute(back)
+
+
+def _corner(a: Tensor, box: Box) -> Tensor:
+    """max of rows a (batch, rows, *shape) over boxes (batch, *shape); (batch, rows)."""
+    order = _order(a)
+    return Corner.apply(_flat(a, order), *(_flat(end[:, None], order).squeeze(1) for end in box))
