@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli_cases import X, Y, onnx_file
+from tests.support.cli_cases import X, Y, onnx_file
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tests.helpers import SHARED, needs_shared
+from tests.support.helpers import SHARED, needs_shared
 from verify import data as module
 from verify.data import load_data, read_idx
 from verify.errors import InputError

@@ -12,10 +12,10 @@ import pytest
 import torch
 from verify.models import bundled
 
-from tests import small_nets
-from tests.checked import FLOATS, RATIONALS, checked, evaluated
-from tests.laws import EXAMPLES, rational_input
-from tests.nets import nets
+from tests.support import small_nets
+from tests.support.checked import FLOATS, RATIONALS, checked, evaluated
+from tests.support.laws import EXAMPLES, rational_input
+from tests.support.nets import nets
 from verify.check.network import Network as Checked
 from verify.check.ops import Affine
 from verify.errors import UnsupportedMethod

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import verify
-from tests.cli_cases import counts_of, error_of
+from tests.support.cli_cases import counts_of, error_of
 from verify.cli.main import run
 from verify.goals import default_threshold, goal_of
 from verify.rationals import exact_array

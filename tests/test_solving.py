@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import verify
-from tests.nets import seeded
+from tests.support.nets import seeded
 from verify.method import Answer
 from verify.problem import Problem
 

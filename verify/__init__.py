@@ -53,7 +53,7 @@ _HOMES = {  # of all names but those of the registry's methods
     "Graph": "ir.graph", "Network": "ir.graph", "load": "ir.load", "trace": "ir.torch_export",
     "Problem": "problem", "robustness": "problem", "from_vnnlib": "problem",
     "Proof": "proof.prover", "prove": "proof.prover", "read_vnnlib": "vnnlib", "solve": "solving",
-    "Gaps": "runs.gap", "gaps": "runs.gaps", "ConvexSet": "sets", "Spread": "exact.spread",
+    "Gaps": "runs.studies.gap", "gaps": "runs.studies.gaps", "ConvexSet": "sets", "Spread": "exact.search.spread",
 }
 
 

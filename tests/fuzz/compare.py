@@ -15,7 +15,7 @@ import onnxruntime as ort
 import torch
 from onnx import TensorProto
 
-from tests.checked import FLOATS, evaluated
+from tests.support.checked import FLOATS, evaluated
 from verify.check.network import build
 from verify.check.onnx import Unreadable
 from verify.check.onnx import read as read_again

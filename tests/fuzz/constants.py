@@ -10,7 +10,7 @@ from numpy.random import Generator
 from onnx import TensorProto
 
 from tests.fuzz.windows import OPSETS, placed, reals, whole
-from tests.onnx_models import Model
+from tests.support.onnx_models import Model
 
 UNARY = ("Abs", "Acos", "Asinh", "Atan", "Ceil", "Celu", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
          "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Round", "Selu", "Shrink",

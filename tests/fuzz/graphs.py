@@ -11,7 +11,7 @@ from numpy.random import Generator
 from onnx import TensorProto
 
 from tests.fuzz.windows import KINDS, OPSETS, reals, whole
-from tests.onnx_models import Model
+from tests.support.onnx_models import Model
 
 Shape = tuple[int, ...]
 SMOOTH = ("Sigmoid", "Tanh")

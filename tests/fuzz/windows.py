@@ -9,7 +9,7 @@ import onnx
 from numpy.random import Generator
 from onnx import TensorProto
 
-from tests.onnx_models import Model
+from tests.support.onnx_models import Model
 
 OPSETS = (8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21)
 PADS = ("SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET")

@@ -1,0 +1,303 @@
+"""Every ONNX operator that is read, in its forms over the opsets, against onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.onnx_models import Model, agree, chain, integers, load, numbers, ops
+from verify.errors import UnsupportedOp
+
+X = "x"
+SCALAR = np.float32
+IMAGE = (1, 2, 5, 6)
+BN = [numbers(i, 2) for i in range(3)] + [np.abs(numbers(3, 2))]
+ROW, BLOCK, PLANES = numbers(5, 6), numbers(6, 2, 1, 6), numbers(7, 1, 2, 5, 6)
+
+# name: (input shape, opset, steps); a step is an operator, its operands (of which "x" is the last result; alone by
+# default) and its attributes
+CASES = {
+    "relu": (IMAGE, 8, [("Relu",)]),
+    "relu 21": (IMAGE, 21, [("Relu",)]),
+    "abs": (IMAGE, 13, [("Abs",)]),
+    "sigmoid": (IMAGE, 13, [("Sigmoid",)]),
+    "tanh": (IMAGE, 13, [("Tanh",)]),
+    "neg": (IMAGE, 8, [("Neg",)]),
+    "leaky default": (IMAGE, 8, [("LeakyRelu",)]),
+    "leaky": (IMAGE, 16, [("LeakyRelu", {"alpha": 0.3})]),
+    "leaky negative": (IMAGE, 16, [("LeakyRelu", {"alpha": -0.3})]),
+    "hard sigmoid default": (IMAGE, 8, [("HardSigmoid",)]),
+    "hard sigmoid": (IMAGE, 13, [("HardSigmoid", {"alpha": 0.5, "beta": 0.3})]),
+    "hard sigmoid falling": (IMAGE, 13, [("HardSigmoid", {"alpha": -0.5, "beta": 0.3})]),
+    "clip attributes": (IMAGE, 8, [("Clip", {"min": -1.0, "max": 0.5})]),
+    "clip attribute low": (IMAGE, 8, [("Clip", {"min": -1.0})]),
+    "clip attribute none": (IMAGE, 8, [("Clip",), ("Relu",)]),
+    "clip inputs": (IMAGE, 13, [("Clip", X, SCALAR(-1), SCALAR(0.5))]),
+    "clip low": (IMAGE, 13, [("Clip", X, SCALAR(-0.7))]),
+    "clip zero": (IMAGE, 13, [("Clip", X, SCALAR(0))]),
+    "clip high": (IMAGE, 11, [("Clip", X, None, SCALAR(0.7))]),
+    "clip infinite": (IMAGE, 13, [("Clip", X, SCALAR(-np.inf), SCALAR(0.7))]),
+    "clip widest": (IMAGE, 13, [("Clip", X, SCALAR(0.1), np.finfo(np.float32).max)]),
+    "aliases": (IMAGE, 13, [("Identity",), ("Dropout", X, SCALAR(0.5)), ("Cast", {"to": 1}), ("Relu",)]),
+    "dropout attribute": (IMAGE, 8, [("Dropout", {"ratio": 0.5}), ("Relu",)]),
+    "add constant": (IMAGE, 8, [("Add", X, ROW)]),
+    "add constant first": (IMAGE, 14, [("Add", BLOCK, X)]),
+    "add constant that grows": (IMAGE, 13, [("Add", X, numbers(1, 3, 1, 2, 1, 1))]),
+    "subtract": (IMAGE, 8, [("Sub", X, ROW)]),
+    "subtract from": (IMAGE, 13, [("Sub", BLOCK, X)]),
+    "sum": (IMAGE, 13, [("Sum", X, ROW, X, BLOCK)]),
+    "double": (IMAGE, 13, [("Add", X, X)]),
+    "vanish": (IMAGE, 13, [("Sub", X, X)]),
+    "multiply": (IMAGE, 8, [("Mul", X, BLOCK)]),
+    "multiply first": (IMAGE, 13, [("Mul", ROW, X)]),
+    "divide": (IMAGE, 13, [("Div", X, 1 + np.abs(ROW))]),
+    "maximum constant": (IMAGE, 13, [("Max", X, ROW)]),
+    "maximum constants": (IMAGE, 8, [("Max", ROW, X, BLOCK)]),
+    "minimum constant": (IMAGE, 13, [("Min", X, ROW)]),
+    "gemm": ((1, 6), 8, [("Gemm", X, numbers(1, 6, 4), numbers(2, 4))]),
+    "gemm row bias": ((1, 6), 13, [("Gemm", X, numbers(1, 4, 6), numbers(2, 1, 4), {"transB": 1})]),
+    "gemm scaled": ((1, 6), 13, [("Gemm", X, numbers(1, 6, 4), numbers(2, 4), {"alpha": 0.3, "beta": 0.7})]),
+    "gemm beta": ((1, 6), 13, [("Gemm", X, numbers(1, 6, 4), numbers(2, 4), {"beta": 0.7})]),
+    "gemm scalar bias": ((1, 6), 13, [("Gemm", X, numbers(1, 6, 4), SCALAR(2))]),
+    "gemm no bias": ((1, 6), 11, [("Gemm", X, numbers(1, 6, 4))]),
+    "gemm unbatched": ((3, 6), 13, [("Gemm", X, numbers(1, 6, 4), numbers(2, 3, 4))]),
+    "gemm transposed": ((3, 6), 13, [("Gemm", X, numbers(1, 3, 4), {"transA": 1})]),
+    "gemm left": ((3, 6), 13, [("Gemm", numbers(1, 4, 3), X, numbers(2, 4, 1))]),
+    "gemm left both": ((3, 6), 13, [("Gemm", numbers(1, 6, 4), X, numbers(2, 3), {"transA": 1, "transB": 1})]),
+    "matmul": ((1, 6), 8, [("MatMul", X, numbers(1, 6, 4))]),
+    "matmul deep": (IMAGE, 13, [("MatMul", X, numbers(1, 6, 4))]),
+    "matmul vector": (IMAGE, 13, [("MatMul", X, numbers(1, 6))]),
+    "matmul left": (IMAGE, 13, [("MatMul", numbers(1, 4, 5), X)]),
+    "matmul left vector": (IMAGE, 13, [("MatMul", numbers(1, 5), X)]),
+    "matmul stack of one": (IMAGE, 13, [("MatMul", X, numbers(1, 1, 6, 4))]),
+    "matmul taller": ((1, 6), 13, [("MatMul", X, numbers(1, 1, 1, 6, 4))]),
+    "matmul of vector": ((6,), 13, [("MatMul", X, numbers(1, 6, 4))]),
+    "matmul on vector": ((6,), 13, [("MatMul", numbers(1, 4, 6), X)]),
+    "matmul inner": ((6,), 13, [("MatMul", X, numbers(1, 6))]),
+    "batch norm": (IMAGE, 8, [("BatchNormalization", X, *BN)]),
+    "batch norm 15": (IMAGE, 15, [("BatchNormalization", X, *BN, {"epsilon": 1e-2, "momentum": 0.5})]),
+    "batch norm of rows": ((1, 2), 13, [("BatchNormalization", X, *BN)]),
+    "reshape": (IMAGE, 8, [("Reshape", X, integers(0, -1, 3))]),
+    "reshape drops the batch": (IMAGE, 13, [("Reshape", X, integers(-1)), ("Relu",)]),
+    "reshape moves the batch": (IMAGE, 13, [("Reshape", X, integers(10, 1, 6)), ("Transpose", {"perm": [1, 0, 2]})]),
+    "flatten": (IMAGE, 8, [("Flatten",)]),
+    "flatten negative": (IMAGE, 13, [("Flatten", {"axis": -1})]),
+    "flatten all": (IMAGE, 13, [("Flatten", {"axis": 4})]),
+    "flatten none": (IMAGE, 13, [("Flatten", {"axis": 0})]),
+    "transpose": (IMAGE, 8, [("Transpose", {"perm": [0, 3, 1, 2]})]),
+    "transpose reversed": (IMAGE, 13, [("Transpose",)]),
+    "squeeze attribute": ((1, 3, 1, 4), 11, [("Squeeze", {"axes": [2]})]),
+    "squeeze input": ((1, 3, 1, 4), 13, [("Squeeze", X, integers(-2))]),
+    "squeeze all": ((1, 3, 1, 4), 13, [("Squeeze",)]),
+    "squeeze batch": ((1, 3, 1, 4), 13, [("Squeeze", X, integers(0)), ("Unsqueeze", X, integers(1)), ("Abs",)]),
+    "unsqueeze attribute": ((1, 3), 11, [("Unsqueeze", {"axes": [1, 3]})]),
+    "unsqueeze input": ((1, 3), 13, [("Unsqueeze", X, integers(-1, 0))]),
+    "unbatched image": ((2, 5, 6), 13, [("Unsqueeze", X, integers(0)), ("Conv", X, numbers(1, 3, 2, 2, 2))]),
+    "slice attributes": (IMAGE, 8, [("Slice", {"starts": [1, 0], "ends": [4, -2], "axes": [2, 3]})]),
+    "slice inputs": (IMAGE, 13, [("Slice", X, integers(0, 1), integers(9, 1 << 40), integers(0, -1))]),
+    "slice steps": (IMAGE, 10, [("Slice", X, integers(-1, 1), integers(-99, 5), integers(3, 2), integers(-2, 2))]),
+    "gather": (IMAGE, 8, [("Gather", X, integers(2, -1, 2), {"axis": 3})]),
+    "gather one": (IMAGE, 13, [("Gather", X, np.array(1), {"axis": 1})]),
+    "gather grid": (IMAGE, 13, [("Gather", X, integers(0, 1, 2, 3).reshape(2, 2), {"axis": -1})]),
+    "gather unbatched": ((4, 3), 13, [("Gather", X, integers(2, 0))]),
+    "concat constants": (IMAGE, 13, [("Concat", PLANES, X, X, PLANES, {"axis": 1})]),
+    "concat one": (IMAGE, 8, [("Concat", X, {"axis": -1})]),
+    "expand": ((1, 2, 1, 6), 8, [("Expand", X, integers(1, 2, 5, 6))]),
+    "expand grows": ((1, 2, 6), 13, [("Expand", X, integers(3, 1, 1, 1))]),
+    "pad attributes": (IMAGE, 8, [("Pad", {"pads": [0, 0, 1, 2, 0, 1, 0, 3], "value": 0.5})]),
+    "pad inputs": (IMAGE, 13, [("Pad", X, integers(0, 0, 1, -2, 0, 1, -1, 3), SCALAR(0.5))]),
+    "pad axes": (IMAGE, 18, [("Pad", X, integers(1, 2), None, integers(-2))]),
+    "pad reflect": (IMAGE, 13, [("Pad", X, integers(0, 0, 1, 2, 0, 0, 2, 3), {"mode": "reflect"})]),
+    "pad edge": (IMAGE, 8, [("Pad", {"pads": [0, 0, 1, 2, 0, 0, 2, 3], "mode": "edge"})]),
+    "upsample 8": (IMAGE, 8, [("Upsample", {"scales": [1.0, 1.0, 2.0, 1.5]})]),
+    "upsample 9": (IMAGE, 9, [("Upsample", X, np.array([1, 1, 2, 3], SCALAR), {"mode": "nearest"})]),
+    "resize 10": (IMAGE, 10, [("Resize", X, np.array([1, 1, 0.5, 1.7], SCALAR))]),
+    "resize axes": (IMAGE, 18, [("Resize", X, None, np.array([2, 3], SCALAR), {"axes": [2, 3]})]),
+    "reduce sum attribute": (IMAGE, 8, [("ReduceSum", {"axes": [1, 3]})]),
+    "reduce sum input": (IMAGE, 13, [("ReduceSum", X, integers(-1), {"keepdims": 0})]),
+    "reduce to one": (IMAGE, 13, [("ReduceSum", X, integers(1, 2, 3), {"keepdims": 0}), ("Relu",)]),
+    "reduce all": ((5, 6), 13, [("ReduceSum", {"keepdims": 0}), ("Relu",)]),
+    "reduce nothing": (IMAGE, 13, [("ReduceSum", X, integers(), {"noop_with_empty_axes": 1}), ("Abs",)]),
+    "reduce mean": (IMAGE, 13, [("ReduceMean", {"axes": [2, 3], "keepdims": 0})]),
+    "reduce mean 18": (IMAGE, 18, [("ReduceMean", X, integers(1))]),
+    "reduce max": (IMAGE, 8, [("ReduceMax", {"axes": [1, -1], "keepdims": 0})]),
+    "reduce max 18": (IMAGE, 18, [("ReduceMax", X, integers(2))]),
+    "reduce min": (IMAGE, 13, [("ReduceMin", {"axes": [2]})]),
+    "global average": (IMAGE, 8, [("GlobalAveragePool",)]),
+    "global max": (IMAGE, 8, [("GlobalMaxPool",)]),
+    "rank 1": ((5,), 13, [("Add", X, numbers(1, 5)), ("Relu",), ("Mul", X, SCALAR(2))]),
+}
+
+
+def axes(dims: int, low: int, high: int) -> st.SearchStrategy[list[int]]:
+    """A number for each spatial axis."""
+    return st.lists(st.integers(low, high), min_size=dims, max_size=dims)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_operator(name):
+    shape, opset, steps = CASES[name]
+    network = agree(chain(*shape, steps=steps, opset=opset))
+    assert all(node.shape for node in network.graph.nodes)
+
+
+def test_arithmetic_of_varying_tensors():
+    for op in ("Add", "Sub", "Max", "Min"):
+        model = Model(1, 3, 4)
+        sum_ = model("ReduceSum", "x", integers(1))
+        agree(model.proto(model(op, model("Relu", "x"), sum_)))
+        model = Model(1, 3, 4)
+        column = model("ReduceMax", "x", axes=[2], keepdims=0)  # (1, 3), beside (1, 1, 3)
+        row = model("Unsqueeze", column, integers(1))
+        agree(model.proto(model(op, row, model("Transpose", "x", perm=[0, 2, 1]))))
+
+
+def test_addition_has_one_term_for_each_argument():
+    model = Model(1, 4)
+    y = model("Relu", "x")
+    network = agree(model.proto(model("Sum", y, "x", y, y)))
+    assert ops(network) == ["ReLU", "Scale", "Add"]
+
+
+def test_identities_leave_no_nodes():
+    steps = [("Identity",), ("Relu",), ("Flatten",), ("Dropout",), ("Add", "x", np.float32(0))]
+    network = agree(chain(1, 4, steps=steps))
+    assert ops(network) == ["ReLU"]
+
+
+def test_max_of_a_tensor_with_itself_is_the_tensor():
+    assert ops(agree(chain(1, 4, steps=[("Relu",), ("Max", "x", "x")]))) == ["ReLU"]
+
+
+@pytest.mark.parametrize(("opset", "attributes", "sizes"), [
+    (8, {"split": [1, 3, 2]}, None), (8, {}, None), (13, {}, integers(4, 1, 1)), (13, {}, None),
+    (18, {"num_outputs": 3}, None),
+])
+def test_split(opset, attributes, sizes):
+    for kept in range(3):
+        model = Model(1, 2, 6, opset=opset)
+        operands = ["x"] if sizes is None else ["x", sizes]
+        agree(model.proto(model("Split", *operands, outputs=3, axis=2, **attributes)[kept]))
+
+
+def test_nothing_has_no_mean():
+    model = Model(1, 2, 6)
+    none, rest = model("Split", "x", integers(0, 6), outputs=2, axis=2)
+    agree(model.proto(model("Concat", none, model("Relu", rest), axis=2)))
+    for mean in (model("ReduceMean", none, axes=[2]), model("GlobalAveragePool", none)):
+        with pytest.raises(UnsupportedOp, match=r"\(Sum\) reads a tensor of shape \(2, 0\), which has no entries"):
+            load(model.proto(mean))
+
+
+def test_uneven_split_by_number():
+    model = Model(1, 7, opset=18)
+    parts = model("Split", "x", outputs=3, axis=1, num_outputs=3)
+    agree(model.proto(model("Concat", *parts[::-1], axis=1)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_convolution(data):
+    dims = data.draw(st.integers(1, 3))
+    kernel, groups = data.draw(axes(dims, 1, 3)), data.draw(st.sampled_from([1, 2]))
+    attributes = {"strides": data.draw(axes(dims, 1, 3)), "dilations": data.draw(axes(dims, 1, 2)), "group": groups}
+    padding = data.draw(st.sampled_from(["pads", "SAME_UPPER", "SAME_LOWER", "VALID", "none"]))
+    if padding == "pads":
+        attributes["pads"] = data.draw(axes(dims, 0, 2)) + data.draw(axes(dims, 0, 2))
+    elif padding != "none":  # wider strides cut the input, which is refused
+        strides = np.minimum(attributes["strides"], np.add(kernel, 1)).tolist()
+        attributes.update(auto_pad=padding, dilations=[1] * dims, strides=strides)
+    model = Model(1, 2, *data.draw(axes(dims, 5, 7)), opset=data.draw(st.sampled_from([8, 13, 21])))
+    last = "x"
+    if data.draw(st.booleans()):
+        pads = [0, 0, *data.draw(axes(dims, 0, 2)), 0, 0, *data.draw(axes(dims, 0, 2))]
+        last = model("Pad", "x", pads=pads) if model.opset < 11 else model("Pad", "x", integers(*pads))
+    weights = [numbers(1, 4, 2 // groups, *kernel), numbers(2, 4)]
+    agree(model.proto(model("Conv", last, *weights[: data.draw(st.integers(1, 2))], **attributes)))
+
+
+def test_padding_node_joins_the_convolution():
+    weight = numbers(1, 3, 2, 3, 3)
+    pad = ("Pad", "x", integers(0, 0, 1, 1, 0, 0, 1, 1))
+    assert ops(agree(chain(*IMAGE, steps=[pad, ("Conv", "x", weight)]))) == ["Conv"]
+    assert ops(agree(chain(*IMAGE, steps=[pad, ("Conv", "x", weight, {"auto_pad": "SAME_UPPER"})]))) == ["Conv"]
+    uneven = ("Pad", "x", integers(0, 0, 1, 1, 0, 0, 2, 2))
+    assert ops(agree(chain(*IMAGE, steps=[uneven, ("Conv", "x", weight)]))) == ["Select", "Conv"]
+    channels = ("Pad", "x", integers(0, 1, 1, 1, 0, 0, 1, 1))
+    assert ops(agree(chain(*IMAGE, steps=[channels, ("Conv", "x", numbers(1, 3, 3, 3, 3))]))) == ["Select", "Conv"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_transposed_convolution(data):
+    dims = data.draw(st.integers(1, 2))
+    kernel, strides = data.draw(axes(dims, 2, 4)), data.draw(axes(dims, 1, 2))
+    groups = data.draw(st.sampled_from([1, 2]))
+    attributes = {"strides": strides, "group": groups, "dilations": data.draw(axes(dims, 1, 2))}
+    if data.draw(st.booleans()):
+        attributes["output_padding"] = [s - 1 for s in strides]
+    padding = data.draw(st.sampled_from(["pads", "SAME_UPPER", "SAME_LOWER", "VALID", "output_shape"]))
+    sizes = data.draw(axes(dims, 3, 5))
+    if padding == "pads":
+        attributes["pads"] = data.draw(axes(dims, 0, 1)) + data.draw(axes(dims, 0, 1))
+    elif padding == "output_shape":
+        attributes["output_shape"] = [n * s for n, s in zip(sizes, strides, strict=True)]
+    else:
+        attributes["auto_pad"] = padding
+    model = Model(1, 2, *sizes, opset=data.draw(st.sampled_from([8, 13])))
+    weights = [numbers(1, 2, 3, *kernel), numbers(2, 3 * groups)]
+    agree(model.proto(model("ConvTranspose", "x", *weights, **attributes)))
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.data())
+def test_pooling(data):
+    op, dims = data.draw(st.sampled_from(["MaxPool", "AveragePool"])), data.draw(st.integers(1, 3))
+    kernel = data.draw(axes(dims, 2, 3))
+    attributes = {"kernel_shape": kernel, "strides": data.draw(axes(dims, 1, 3))}
+    padding = data.draw(st.sampled_from(["pads", "SAME_UPPER", "SAME_LOWER", "VALID", "none"]))
+    if padding == "pads":
+        attributes["pads"] = [data.draw(st.integers(0, k - 1)) for k in kernel * 2]
+    elif padding != "none":  # onnxruntime refuses strides beyond the kernel here
+        attributes.update(auto_pad=padding, strides=np.minimum(attributes["strides"], kernel).tolist())
+    opset = data.draw(st.sampled_from([8, 12, 19]))
+    if opset > 8 and padding in ("pads", "none"):
+        attributes["ceil_mode"] = data.draw(st.integers(0, 1))
+    if op == "AveragePool":
+        attributes["count_include_pad"] = data.draw(st.integers(0, 1))
+    elif opset > 8 and padding in ("pads", "none"):
+        attributes["dilations"] = data.draw(axes(dims, 1, 2))
+    model = Model(1, 2, *data.draw(axes(dims, 5, 7)), opset=opset)
+    agree(model.proto(model(op, "x", **attributes)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_resize(data):
+    modes = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]
+    attributes = {
+        "coordinate_transformation_mode": data.draw(st.sampled_from(modes)),
+        "nearest_mode": data.draw(st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])),
+    }
+    opset, height = data.draw(st.sampled_from([11, 13, 19])), data.draw(st.integers(1, 6))
+    model = Model(1, 2, height, 4, opset=opset)
+    nothing = np.zeros(0, np.float32)
+    if data.draw(st.booleans()):
+        sizes = integers(1, 2, data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9)))
+        operands = [nothing, nothing if opset == 11 else None, sizes]
+    else:
+        factors = [data.draw(st.sampled_from([0.5, 1.0, 1.5, 2.0, 2.7, 3.0])) for _ in range(2)]
+        operands = [nothing, np.array([1, 1, factors[0] if height > 1 else 2, factors[1]], np.float32)]
+    agree(model.proto(model("Resize", "x", *operands, mode="nearest", **attributes)))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_slice(data):
+    starts, ends = ([data.draw(st.integers(-7, 7)) for _ in range(2)] for _ in range(2))
+    steps = [data.draw(st.sampled_from([-3, -1, 1, 2])) for _ in range(2)]
+    model = Model(1, 4, 6)
+    cut = model("Slice", "x", *(integers(*v) for v in (starts, ends, [1, 2], steps)))
+    agree(model.proto(model("Concat", model("Flatten", cut), model("Flatten", "x"), axis=1)))

@@ -1,0 +1,287 @@
+"""Laws of the operators: each runs over every registered op's examples. A new op brings an example and an oracle."""
+
+from __future__ import annotations
+
+import math
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tests.support.laws import (
+    DTYPES,
+    EXACT,
+    ORACLES,
+    along,
+    boundary_boxes,
+    cast,
+    every_dtype,
+    every_op,
+    lines_of,
+    magnitude,
+    of_family,
+    plain_boxes,
+    points,
+    rational_input,
+    rounding,
+)
+from verify.ops import REGISTRY, Affine, Example, Interval, Lines, Max, Piecewise, ReLU, Sigmoid, Smooth, Tanh, register
+
+
+def test_every_op_has_an_oracle_and_examples():
+    assert REGISTRY.keys() == ORACLES.keys(), "give a new op an entry in tests.support.laws.ORACLES"
+    for name, (cls, examples) in REGISTRY.items():
+        listed = examples()
+        assert listed, f"{name} has no examples"
+        assert all(type(example.op) is cls for example in listed)
+    elementwise = {name for name, (cls, _) in REGISTRY.items() if issubclass(cls, Piecewise)}
+    assert elementwise == EXACT.keys()
+
+
+def test_register_refuses_a_class_twice_and_examples_that_are_no_function():
+    with pytest.raises(ValueError, match="ReLU is registered twice"):
+        register(lambda op: [])(ReLU)
+    with pytest.raises(TypeError, match="needs a function"):
+        register([])(type("Novel", (ReLU,), {}))  # pyright: ignore
+    assert "Novel" not in REGISTRY
+
+
+@every_dtype
+@every_op
+def test_forward_equals_the_oracle(example: Example, dtype: torch.dtype):
+    p = cast(example, dtype)
+    for boxes in (plain_boxes(example, dtype, 1), boundary_boxes(example, dtype, 2)):
+        for xs in points(boxes, 3, 3):
+            expected = ORACLES[type(example.op).__name__](example.op, p, *xs)
+            found = example.op.forward(p, *xs)
+            assert found.shape == expected.shape
+            assert found.dtype == dtype
+            assert ((found.double() - expected.double()).abs() <= rounding(example, p, *xs)).all()
+
+
+@every_dtype
+@every_op
+def test_interval_encloses_points_and_is_attained(example: Example, dtype: torch.dtype):
+    p, op = cast(example, dtype), example.op
+    wide = cast(example, torch.float64)
+    boxes = boundary_boxes(example, dtype, 4)
+    out = op.interval(p, *boxes)
+    assert out.low.dtype == dtype
+    assert (out.low <= out.high).all()
+    slack = rounding(example, p, *(torch.maximum(b.low.abs(), b.high.abs()) for b in boxes))
+    if isinstance(op, Smooth | Max) and dtype == torch.float32:
+        slack = slack * 0  # rounded outward, or not at all
+    for xs in points(boxes, 9, 5):
+        y = op.forward(wide, *(x.double() for x in xs))
+        assert (y >= out.low.double() - slack).all()
+        assert (y <= out.high.double() + slack).all()
+    low, high = extremes(example, wide, tuple(Interval(b.low.double(), b.high.double()) for b in boxes))
+    slack = rounding(example, p, *(torch.maximum(b.low.abs(), b.high.abs()) for b in boxes))
+    torch.testing.assert_close((out.low.double() - low).abs().clamp(min=slack), slack, rtol=0, atol=0)
+    torch.testing.assert_close((out.high.double() - high).abs().clamp(min=slack), slack, rtol=0, atol=0)
+
+
+def extremes(example: Example, p: tuple[Tensor, ...], boxes: tuple[Interval, ...]) -> tuple[Tensor, Tensor]:
+    """Least and largest value over boxes of float64, each at a corner or a kink, by the oracle or the matrix."""
+    op = example.op
+    if isinstance(op, Affine):
+        shape = tuple(op.forward(p, *(b.low for b in boxes)).shape)
+        low = high = op.forward(p, *(torch.zeros_like(b.low) for b in boxes)).flatten(1)
+        for k, box in enumerate(boxes):
+            a = torch.from_numpy(op.matrix(p, k, example.shapes[k], shape[1:]).toarray())
+            up, down = a.clamp(min=0), a.clamp(max=0)
+            low = low + box.low.flatten(1) @ up.T + box.high.flatten(1) @ down.T
+            high = high + box.high.flatten(1) @ up.T + box.low.flatten(1) @ down.T
+        return low.reshape(shape), high.reshape(shape)
+    oracle = ORACLES[type(op).__name__]
+    at = list(boxes[0])
+    if isinstance(op, Piecewise):
+        at += [torch.full_like(at[0], float(b)).clamp(boxes[0].low, boxes[0].high) for b in op.breakpoints]
+    values = torch.stack([oracle(op, p, x) for x in at])
+    return values.amin(0), values.amax(0)
+
+
+def test_interval_of_an_affine_op_with_signs_in_several_arguments():
+    class Blend(Affine):
+        """(x1 - 2 x2) + (y2 - y1)."""
+
+        def linear(self, p: tuple[Tensor, ...], k: int, x: Tensor) -> Tensor:
+            return x @ p[k]
+
+    p = (torch.tensor([[1.0], [-2]]), torch.tensor([[-1.0], [1]]))
+    box = Interval(torch.tensor([[0.0, -1]]), torch.tensor([[1.0, 3]]))
+    assert [end.item() for end in Blend().interval(p, box, box)] == [-8, 6]
+
+
+@every_dtype
+@of_family(Piecewise, Smooth, Max)
+def test_lines_bracket_the_function(example: Example, dtype: torch.dtype):
+    p = cast(example, dtype)
+    (box,) = boundary_boxes(example, dtype, 6)
+    check_bracket(example, box, lines_of(example.op, p, box))
+
+
+@every_dtype
+@of_family(Piecewise)
+def test_lines_for_any_point_and_between_bracket_too(example: Example, dtype: torch.dtype):
+    op = example.op
+    assert isinstance(op, Piecewise)
+    (box,) = boundary_boxes(example, dtype, 22)
+    share = torch.rand(box.low.shape, generator=torch.Generator().manual_seed(23), dtype=dtype)
+    start, end = op.relax((), box), op.relax((), box, box.low + share * (box.high - box.low))
+    check_bracket(example, box, end)
+    check_bracket(example, box, op.between(box, start, end, 0.3))
+
+
+def check_bracket(example: Example, box: Interval, lines: Lines) -> None:
+    """Lower line <= f <= upper line at points of the box, within the rounding of an intercept (Smooth: rounded out)."""
+    op, p, wide = example.op, cast(example, box.low.dtype), cast(example, torch.float64)
+    ends = torch.maximum(box.low.abs(), box.high.abs())
+    slack = 0 if isinstance(op, Smooth) else rounding(example, p, ends)
+    for (x,) in points((box,), 31, 7):
+        lower, upper = along(lines, x)
+        y = op.forward(wide, x.double())
+        exact = 8 * torch.finfo(torch.float64).eps * (1 + magnitude(example, p, x))  # of this comparison
+        assert (lower <= y + slack + exact).all()
+        assert (upper >= y - slack - exact).all()
+        assert (lower <= upper + slack).all()
+    assert all(torch.isfinite(v).all() for v in (lines.lower_slope, lines.lower_intercept, lines.upper_slope))
+
+
+def test_a_maximum_with_a_leader_is_that_member():
+    groups = torch.tensor([[0, 1, 1], [2, 2, 2]])
+    box = Interval(torch.tensor([[0.0, 2, -1]]), torch.tensor([[2.0, 3, 4]]))
+    lines = Max().relax((groups,), box)
+    assert lines.lower_index is not None
+    assert lines.upper_index is not None
+    assert lines.lower_index.tolist() == lines.upper_index.tolist() == [[1, 2]]
+    assert lines.lower_slope.tolist() == lines.upper_slope.tolist() == [[1, 1]]
+    assert lines.lower_intercept.tolist() == lines.upper_intercept.tolist() == [[0, 0]]
+
+
+@every_dtype
+@of_family(Piecewise, Smooth)
+def test_lines_have_the_least_area(example: Example, dtype: torch.dtype):
+    """The area is decided at the midpoint; no line of any slope, the chord's included, lies nearer there."""
+    op, p = example.op, ()
+    (box,) = boundary_boxes(example, dtype, 8)
+    moderate = (box.high - box.low < 1e3) & (box.high - box.low > 1e-4)
+    low, high = box.low[moderate].double(), box.high[moderate].double()
+    middle = (low + high) / 2
+    lines = lines_of(op, p, box)
+    lower, upper = (v[moderate] for v in along(lines, box.low + (box.high - box.low) / 2))
+    t = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None]
+    x = low + t * (high - low)
+    kinks = [float(b) for b in op.breakpoints] if isinstance(op, Piecewise) else []
+    x = torch.cat([x, *(torch.full_like(low, b).clamp(low, high)[None] for b in kinks)])
+    y = op.forward(p, x)
+    chord = (y[2000] - y[0]) / (high - low)
+    slopes = [chord, *(torch.full_like(low, s) for s in np.linspace(-1, 1.5, 101))]
+    slack = 64 * torch.finfo(dtype).eps * (1 + low.abs() + high.abs()) + 1e-6 * (isinstance(op, Smooth))
+    for slope in slopes:
+        offset = y - slope * x
+        assert (upper <= slope * middle + offset.amax(0) + slack).all()
+        assert (lower >= slope * middle + offset.amin(0) - slack).all()
+
+
+@every_dtype
+def test_relu_lines_are_the_textbook_ones(dtype: torch.dtype):
+    low = torch.tensor([[-2.0, -1, -1, -1, 1, -1, 0, -1]], dtype=dtype)
+    high = torch.tensor([[-1.0, 2, 0.5, 1, 2, 0, 1, 3]], dtype=dtype)
+    lines = ReLU().relax((), Interval(low, high))
+    chord = torch.where(high <= 0, 0, torch.where(low >= 0, 1, high / (high - low)))
+    torch.testing.assert_close(lines.upper_slope, chord)
+    torch.testing.assert_close(lines.upper_intercept, torch.where((low < 0) & (high > 0), -low * chord, 0))
+    assert torch.equal(lines.lower_slope, (high > -low).to(dtype))
+    assert torch.equal(lines.lower_intercept, torch.zeros_like(low))
+
+
+@given(st.sampled_from([Sigmoid(), Tanh()]), st.floats(-40, 40), st.floats(0, 60), st.sampled_from(DTYPES))
+@hypothesis.example(Sigmoid(), -5.0, 25.0, torch.float32)  # the rounding of f at the far end counts too
+@settings(deadline=None, max_examples=150)
+def test_smooth_lines_hold_densely(op: Smooth, start: float, width: float, dtype: torch.dtype):
+    low = torch.tensor([[start]], dtype=dtype)
+    high = torch.maximum(low, torch.tensor([[start + width]], dtype=dtype))
+    lines = op.relax((), Interval(low, high))
+    x = torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None] * (high - low).double() + low.double()
+    x = torch.cat([x, low.double(), high.double()])
+    y = op.forward((), x)
+    lower, upper = along(lines, x)
+    assert (lower <= y + 1e-15 * (1 + y.abs())).all()
+    assert (upper >= y - 1e-15 * (1 + y.abs())).all()
+
+
+@every_op
+def test_interval_is_differentiable(example: Example):
+    """In the boxes and in the parameters, as training needs it."""
+    p = tuple(t.clone().requires_grad_() if t.is_floating_point() else t for t in cast(example, torch.float64))
+    ends = [end[:1].clone().requires_grad_() for box in plain_boxes(example, torch.float64, 16) for end in box]
+
+    def bounds(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        boxes = [Interval(*tensors[i : i + 2]) for i in range(0, len(ends), 2)]
+        return example.op.interval(tensors[len(ends) :], *boxes)
+
+    assert torch.autograd.gradcheck(bounds, (*ends, *p))
+
+
+@of_family(Piecewise, Max)
+def test_lines_are_differentiable(example: Example):
+    (box,) = plain_boxes(example, torch.float64, 17)
+
+    def bounds(low: Tensor, high: Tensor) -> tuple[Tensor, ...]:
+        lines = lines_of(example.op, example.parameters, Interval(low, high))
+        return lines.lower_slope, lines.lower_intercept, lines.upper_slope, lines.upper_intercept
+
+    assert torch.autograd.gradcheck(bounds, tuple(end[:1].clone().requires_grad_() for end in box))
+
+
+@of_family(Smooth, Max)
+def test_gradients_of_lines_are_finite(example: Example):
+    (box,) = boundary_boxes(example, torch.float64, 18)
+    low, high = (end.clone().requires_grad_() for end in box)
+    lines = lines_of(example.op, example.parameters, Interval(low, high))
+    moderate = (box.low.abs() < 200) & (box.high.abs() < 200) & (box.high - box.low > 1e-6)
+    total = sum(v.sum() for v in (lines.lower_slope, lines.lower_intercept, lines.upper_slope, lines.upper_intercept))
+    for gradient in torch.autograd.grad(total, (low, high)):
+        assert torch.isfinite(gradient[moderate]).all()
+
+
+@every_op
+def test_nothing_is_mutated(example: Example):
+    op, p = example.op, cast(example, torch.float32)
+    boxes = plain_boxes(example, torch.float32, 19)
+    inputs = [*p, *(end for box in boxes for end in box)]
+    before = [(t.clone(), t._version) for t in inputs]
+    exact = tuple(rational_input(shape, 20) for shape in example.shapes)
+    copies = [x.copy() for x in exact]
+    out = op.forward(p, *(b.low for b in boxes))
+    op.interval(p, *boxes)
+    op.enclose(p, *exact)
+    if isinstance(op, Affine):
+        for k, shape in enumerate(example.shapes):
+            op.adjoint(p, k, out, shape)
+            op.absolute(p, k, boxes[k].high)
+            op.matrix(p, k, shape, tuple(out.shape[1:]))
+    else:
+        lines_of(op, p, boxes[0])
+    for tensor, (copy, version) in zip(inputs, before, strict=True):
+        assert torch.equal(tensor, copy)
+        assert tensor._version == version
+    assert all((a == b).all() for a, b in zip(exact, copies, strict=True))
+
+
+@every_op
+def test_a_box_with_nan_gives_no_finite_bound(example: Example):
+    """NaN must stay visible: a bound made of it must not look like a number."""
+    boxes = [Interval(b.low.clone(), b.high.clone()) for b in plain_boxes(example, torch.float32, 21)]
+    for box in boxes:
+        box.low.fill_(math.nan)
+        box.high.fill_(math.nan)
+    out = example.op.interval(cast(example, torch.float32), *boxes)
+    fed = example.op.forward(cast(example, torch.float32), *(torch.full_like(b.low, math.nan) for b in boxes))
+    assert torch.equal(out.low.isnan(), fed.isnan())
+    assert torch.equal(out.high.isnan(), fed.isnan())

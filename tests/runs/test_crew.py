@@ -1,0 +1,153 @@
+"""Workers: processes and a Ray cluster do what this process does, also where some of them are killed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.runs import METHODS, cascade, table_of
+from verify.errors import InputError
+from verify.runs.engine.drive import certify
+from verify.runs.engine.executors import Crew, Here, Processes, Task
+from verify.runs.engine.run_folder import Help
+from verify.runs.engine.store import Store
+
+SAMPLES, SIZE = 40, 8
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The table that this process makes."""
+    job = cascade(samples=SAMPLES)
+    return run(tmp_path_factory.mktemp("alone"), Here(job))
+
+
+def run(folder: Path, crew: Crew, tell: Callable = lambda verdicts: None) -> dict:
+    """The table of a run by this crew; every key once."""
+    with Store.open(folder, {"methods": list(METHODS)}, {}) as store:
+        try:
+            certify(cascade(samples=SAMPLES), store, crew, SIZE, tell)
+        finally:
+            crew.close()
+        keys = [key for key, _ in store.items()]
+        assert len(keys) == len(set(keys))
+        return table_of(store)
+
+
+def killer(pid: Callable[[], int | None]) -> Callable:
+    """Kills a process the first time that something has become final after it is known."""
+    killed: list[int] = []
+
+    def tell(verdicts: list[str]) -> None:
+        victim = pid()
+        if verdicts and not killed and victim is not None:
+            killed.append(victim)
+            os.kill(victim, signal.SIGKILL)
+
+    tell.killed = killed  # type: ignore[attr-defined]
+    return tell
+
+
+def test_processes_make_the_same_table(tmp_path: Path, alone: dict) -> None:
+    assert run(tmp_path, Processes(cascade(samples=SAMPLES), 2)) == alone
+
+
+def test_a_killed_process_loses_nothing_and_repeats_nothing(tmp_path: Path, alone: dict) -> None:
+    crew = Processes(cascade(samples=SAMPLES), 2)
+    busy = lambda: next((crew._workers[p][0].pid for p in crew._tasks if p in crew._workers), None)  # noqa: E731
+    tell = killer(busy)
+    assert run(tmp_path, crew, tell) == alone
+    assert tell.killed
+
+
+def test_an_error_in_a_worker_is_raised_here(tmp_path: Path) -> None:
+    broken = replace(cascade(samples=SAMPLES), methods={"crown": Broken()})
+    with pytest.raises(RuntimeError, match="ZeroDivisionError: on purpose"):
+        run(tmp_path, Processes(broken, 1))
+
+
+class Broken:
+    """A method that fails."""
+
+    name = "broken"
+
+    def answer(self, problem: object) -> object:
+        raise ZeroDivisionError("on purpose")
+
+
+def at_work() -> int | None:
+    """A Ray worker in the middle of a task, which its title tells."""
+    found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return next((int(line.split()[0]) for line in found.splitlines() if "ray::Actor.done" in line), None)
+
+
+@pytest.fixture
+def cluster() -> object:
+    ray = pytest.importorskip("ray")
+    yield ray
+    ray.shutdown()
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_a_ray_cluster_makes_the_same_table_and_survives_a_killed_worker(
+    tmp_path: Path, alone: dict, cluster: object
+) -> None:
+    from verify.runs.engine.cluster import Cluster
+
+    crew = Cluster(cascade(samples=SAMPLES), "local", 2)
+    tell = killer(at_work)
+    assert run(tmp_path, crew, tell) == alone
+    assert tell.killed
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_driver_that_is_killed_is_continued_by_another_crew(tmp_path: Path, alone: dict, cluster: object) -> None:
+    from verify.runs.engine.cluster import Cluster
+
+    crew = Cluster(cascade(samples=SAMPLES), "local", 2)
+    seen: list[str] = []
+
+    def stop(verdicts: list[str]) -> None:
+        seen.extend(verdicts)
+        if len(seen) > 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, crew, stop)
+    assert run(tmp_path, Here(cascade(samples=SAMPLES))) == alone
+
+
+@needs_ray
+@pytest.mark.filterwarnings("ignore")
+def test_no_cluster_is_one_sentence() -> None:
+    with pytest.raises(InputError, match=r"cannot join a Ray cluster at '127\.0\.0\.1:1'"):
+        Help(None, "127.0.0.1:1").crew(cascade(samples=1))
+
+
+def test_so_many_workers_as_were_asked_for() -> None:
+    job = cascade(samples=1)
+    assert isinstance(Help(1).crew(job), Here)
+    assert Help(3).crew(job).size == 3
+    with pytest.raises(InputError, match="give 1 or more"):
+        Help(0).crew(job)
+
+
+def test_closing_ends_the_workers() -> None:
+    crew = Processes(cascade(samples=4), 1)
+    crew.give(Task((0, 1)))
+    crew.take()
+    (process, _), = crew._workers.values()
+    crew.close()
+    assert not process.is_alive()
