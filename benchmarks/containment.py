@@ -10,7 +10,7 @@ whose outputs are held:
     R, F        the checker's boxes, for real arithmetic and for execution in float32, in float64 with bounds on their
                 rounding: `box` with interval layers; `rows` with backward layers, met with a row for each side of each
                 output, as a certificate's rows are bounded
-    float32     what ours give without them: Interval, `linear_boxes`, and linear rows of the outputs
+    float32     what ours give without them: IntervalBounds, `linear_boxes`, and linear rows of the outputs
     auto_LiRPA  IBP and CROWN, both in float32
 
 The exact output is held to all of them, that of onnxruntime with optimisations off to the checker's. The exit code is 1
@@ -43,7 +43,7 @@ from verify.check.ops import Affine
 from verify.data import load_data
 from verify.ir.evaluate import exact_value
 from verify.ir.graph import Network
-from verify.ops import Interval
+from verify.ops import IntervalBounds
 from verify.proof.export import exported
 from verify.rationals import exact_array
 from verify.runs.evidence.runtime_replay import Original
@@ -133,7 +133,7 @@ def checked(subject: Subject, eps: str, single: bool, backward: bool) -> Bounds:
 
 def interval(subject: Subject, eps: str) -> Bounds:
     """Interval boxes in float32."""
-    boxes = interval_boxes(subject.network, Interval(*subject.box(eps)))
+    boxes = interval_boxes(subject.network, IntervalBounds(*subject.box(eps)))
     return _arrays(*boxes[subject.network.graph.output])
 
 

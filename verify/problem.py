@@ -20,7 +20,7 @@ from verify.ir.graph import Network
 from verify.ir.rewrite import simplify
 from verify.ir.violation import real_violation
 from verify.marks import mark_of, marks_of
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.rationals import Number, exact_array, round_down
 from verify.rows import violation
 from verify.sets import Ball, InputSet
@@ -268,7 +268,7 @@ def _largest(network: Network, inputs: InputSet) -> tuple[Tensor, Tensor]:
     Sound because each operator's interval contains its values; a part in a million is added for float64 rounding.
     """
     network, hull = (network.unmerged or network).double(), inputs.double()
-    boxes = {network.graph.input: Interval(hull.low, hull.high)}
+    boxes = {network.graph.input: IntervalBounds(hull.low, hull.high)}
     for node, p in network.walk():
         boxes[node.name] = node.op.interval(p, *(boxes[name] for name in node.inputs))
     ends = (boxes[name] for name in (network.graph.input, network.graph.output))

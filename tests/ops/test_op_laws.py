@@ -29,7 +29,20 @@ from tests.support.laws import (
     rational_input,
     rounding,
 )
-from verify.ops import REGISTRY, Affine, Example, Interval, Lines, Max, Piecewise, ReLU, Sigmoid, Smooth, Tanh, register
+from verify.ops import (
+    REGISTRY,
+    Affine,
+    Example,
+    IntervalBounds,
+    Lines,
+    Max,
+    Piecewise,
+    ReLU,
+    Sigmoid,
+    Smooth,
+    Tanh,
+    register,
+)
 
 
 def test_every_op_has_an_oracle_and_examples():
@@ -79,13 +92,13 @@ def test_interval_encloses_points_and_is_attained(example: Example, dtype: torch
         y = op.forward(wide, *(x.double() for x in xs))
         assert (y >= out.low.double() - slack).all()
         assert (y <= out.high.double() + slack).all()
-    low, high = extremes(example, wide, tuple(Interval(b.low.double(), b.high.double()) for b in boxes))
+    low, high = extremes(example, wide, tuple(IntervalBounds(b.low.double(), b.high.double()) for b in boxes))
     slack = rounding(example, p, *(torch.maximum(b.low.abs(), b.high.abs()) for b in boxes))
     torch.testing.assert_close((out.low.double() - low).abs().clamp(min=slack), slack, rtol=0, atol=0)
     torch.testing.assert_close((out.high.double() - high).abs().clamp(min=slack), slack, rtol=0, atol=0)
 
 
-def extremes(example: Example, p: tuple[Tensor, ...], boxes: tuple[Interval, ...]) -> tuple[Tensor, Tensor]:
+def extremes(example: Example, p: tuple[Tensor, ...], boxes: tuple[IntervalBounds, ...]) -> tuple[Tensor, Tensor]:
     """Least and largest value over boxes of float64, each at a corner or a kink, by the oracle or the matrix."""
     op = example.op
     if isinstance(op, Affine):
@@ -113,7 +126,7 @@ def test_interval_of_an_affine_op_with_signs_in_several_arguments():
             return x @ p[k]
 
     p = (torch.tensor([[1.0], [-2]]), torch.tensor([[-1.0], [1]]))
-    box = Interval(torch.tensor([[0.0, -1]]), torch.tensor([[1.0, 3]]))
+    box = IntervalBounds(torch.tensor([[0.0, -1]]), torch.tensor([[1.0, 3]]))
     assert [end.item() for end in Blend().interval(p, box, box)] == [-8, 6]
 
 
@@ -137,7 +150,7 @@ def test_lines_for_any_point_and_between_bracket_too(example: Example, dtype: to
     check_bracket(example, box, op.between(box, start, end, 0.3))
 
 
-def check_bracket(example: Example, box: Interval, lines: Lines) -> None:
+def check_bracket(example: Example, box: IntervalBounds, lines: Lines) -> None:
     """Lower line <= f <= upper line at points of the box, within the rounding of an intercept (Smooth: rounded out)."""
     op, p, wide = example.op, cast(example, box.low.dtype), cast(example, torch.float64)
     ends = torch.maximum(box.low.abs(), box.high.abs())
@@ -154,7 +167,7 @@ def check_bracket(example: Example, box: Interval, lines: Lines) -> None:
 
 def test_a_maximum_with_a_leader_is_that_member():
     groups = torch.tensor([[0, 1, 1], [2, 2, 2]])
-    box = Interval(torch.tensor([[0.0, 2, -1]]), torch.tensor([[2.0, 3, 4]]))
+    box = IntervalBounds(torch.tensor([[0.0, 2, -1]]), torch.tensor([[2.0, 3, 4]]))
     lines = Max().relax((groups,), box)
     assert lines.lower_index is not None
     assert lines.upper_index is not None
@@ -192,7 +205,7 @@ def test_lines_have_the_least_area(example: Example, dtype: torch.dtype):
 def test_relu_lines_are_the_textbook_ones(dtype: torch.dtype):
     low = torch.tensor([[-2.0, -1, -1, -1, 1, -1, 0, -1]], dtype=dtype)
     high = torch.tensor([[-1.0, 2, 0.5, 1, 2, 0, 1, 3]], dtype=dtype)
-    lines = ReLU().relax((), Interval(low, high))
+    lines = ReLU().relax((), IntervalBounds(low, high))
     chord = torch.where(high <= 0, 0, torch.where(low >= 0, 1, high / (high - low)))
     torch.testing.assert_close(lines.upper_slope, chord)
     torch.testing.assert_close(lines.upper_intercept, torch.where((low < 0) & (high > 0), -low * chord, 0))
@@ -206,7 +219,7 @@ def test_relu_lines_are_the_textbook_ones(dtype: torch.dtype):
 def test_smooth_lines_hold_densely(op: Smooth, start: float, width: float, dtype: torch.dtype):
     low = torch.tensor([[start]], dtype=dtype)
     high = torch.maximum(low, torch.tensor([[start + width]], dtype=dtype))
-    lines = op.relax((), Interval(low, high))
+    lines = op.relax((), IntervalBounds(low, high))
     x = torch.linspace(0, 1, 4001, dtype=torch.float64)[:, None] * (high - low).double() + low.double()
     x = torch.cat([x, low.double(), high.double()])
     y = op.forward((), x)
@@ -222,7 +235,7 @@ def test_interval_is_differentiable(example: Example):
     ends = [end[:1].clone().requires_grad_() for box in plain_boxes(example, torch.float64, 16) for end in box]
 
     def bounds(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-        boxes = [Interval(*tensors[i : i + 2]) for i in range(0, len(ends), 2)]
+        boxes = [IntervalBounds(*tensors[i : i + 2]) for i in range(0, len(ends), 2)]
         return example.op.interval(tensors[len(ends) :], *boxes)
 
     assert torch.autograd.gradcheck(bounds, (*ends, *p))
@@ -233,7 +246,7 @@ def test_lines_are_differentiable(example: Example):
     (box,) = plain_boxes(example, torch.float64, 17)
 
     def bounds(low: Tensor, high: Tensor) -> tuple[Tensor, ...]:
-        lines = lines_of(example.op, example.parameters, Interval(low, high))
+        lines = lines_of(example.op, example.parameters, IntervalBounds(low, high))
         return lines.lower_slope, lines.lower_intercept, lines.upper_slope, lines.upper_intercept
 
     assert torch.autograd.gradcheck(bounds, tuple(end[:1].clone().requires_grad_() for end in box))
@@ -243,7 +256,7 @@ def test_lines_are_differentiable(example: Example):
 def test_gradients_of_lines_are_finite(example: Example):
     (box,) = boundary_boxes(example, torch.float64, 18)
     low, high = (end.clone().requires_grad_() for end in box)
-    lines = lines_of(example.op, example.parameters, Interval(low, high))
+    lines = lines_of(example.op, example.parameters, IntervalBounds(low, high))
     moderate = (box.low.abs() < 200) & (box.high.abs() < 200) & (box.high - box.low > 1e-6)
     total = sum(v.sum() for v in (lines.lower_slope, lines.lower_intercept, lines.upper_slope, lines.upper_intercept))
     for gradient in torch.autograd.grad(total, (low, high)):
@@ -277,7 +290,7 @@ def test_nothing_is_mutated(example: Example):
 @every_op
 def test_a_box_with_nan_gives_no_finite_bound(example: Example):
     """NaN must stay visible: a bound made of it must not look like a number."""
-    boxes = [Interval(b.low.clone(), b.high.clone()) for b in plain_boxes(example, torch.float32, 21)]
+    boxes = [IntervalBounds(b.low.clone(), b.high.clone()) for b in plain_boxes(example, torch.float32, 21)]
     for box in boxes:
         box.low.fill_(math.nan)
         box.high.fill_(math.nan)

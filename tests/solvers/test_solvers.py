@@ -12,15 +12,28 @@ import torch
 from scipy.optimize import linprog
 
 from verify.errors import SolverError
-from verify.ops import REGISTRY, Abs, Affine, Clip, Concat, Interval, Linear, Max, Permute, Piecewise, ReLU, Reshape
+from verify.ops import (
+    REGISTRY,
+    Abs,
+    Affine,
+    Clip,
+    Concat,
+    IntervalBounds,
+    Linear,
+    Max,
+    Permute,
+    Piecewise,
+    ReLU,
+    Reshape,
+)
 from verify.solvers.highs import Highs, Status
 from verify.solvers.model import LinearModel
 from verify.solvers.repair import SafeBound
 
 
-def _box(*ends: tuple[float, float]) -> Interval:
+def _box(*ends: tuple[float, float]) -> IntervalBounds:
     low, high = torch.tensor(ends, dtype=torch.float64).T
-    return Interval(low[None], high[None])
+    return IntervalBounds(low[None], high[None])
 
 
 def _encoded(op, p, boxes) -> tuple[LinearModel, list[np.ndarray], np.ndarray]:
@@ -104,7 +117,7 @@ def test_affine_rows_and_moves() -> None:
     text = _text(Linear(), (-1, 1), (0, 1), p=(weight, bias))
     assert text[:2] == ["rows", "-1 x0 +2 x1 +1 x2 = 0.5"]
     assert text[-1] == "-2.5 <= x2 <= 1.5"
-    box = Interval(torch.zeros(1, 2, 3, dtype=torch.float64), torch.ones(1, 2, 3, dtype=torch.float64))
+    box = IntervalBounds(torch.zeros(1, 2, 3, dtype=torch.float64), torch.ones(1, 2, 3, dtype=torch.float64))
     for op, boxes in ((Reshape((6,)), [box]), (Permute((1, 0)), [box]), (Concat(0, (2, 2)), [box, box])):
         model, xs, y = _encoded(op, (), boxes)
         assert model.rows == 0
@@ -117,7 +130,7 @@ def _examples(kind: type) -> list:
     return [pytest.param(e, id=f"{name}-{i}") for i, (name, e) in enumerate(found)]
 
 
-def _random_boxes(shapes, seed: int) -> list[Interval]:
+def _random_boxes(shapes, seed: int) -> list[IntervalBounds]:
     """Boxes around 0 with thin, degenerate, negative and positive entries."""
     rng = torch.Generator().manual_seed(seed)
     boxes = []
@@ -125,7 +138,7 @@ def _random_boxes(shapes, seed: int) -> list[Interval]:
         center = 2 * torch.randn((1, *shape), generator=rng, dtype=torch.float64)
         radius = 3 * torch.rand((1, *shape), generator=rng, dtype=torch.float64)
         radius = torch.where(torch.rand(radius.shape, generator=rng) < 0.2, 0, radius)
-        boxes.append(Interval(center - radius, center + radius))
+        boxes.append(IntervalBounds(center - radius, center + radius))
     return boxes
 
 

@@ -11,7 +11,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor, nn
 
-from verify.ops import REGISTRY, Affine, BatchNorm, Example, Interval, Lines, Nonlinear, Op, Parameters, Piecewise
+from verify.ops import REGISTRY, Affine, BatchNorm, Example, IntervalBounds, Lines, Nonlinear, Op, Parameters, Piecewise
 
 EXAMPLES = {
     f"{name}-{i}": example for name, (_, examples) in sorted(REGISTRY.items()) for i, example in enumerate(examples())
@@ -125,7 +125,7 @@ def boundary_pairs(op: Op, dtype: torch.dtype) -> list[tuple[float, float]]:
     return pairs
 
 
-def boundary_boxes(example: Example, dtype: torch.dtype, seed: int) -> tuple[Interval, ...]:
+def boundary_boxes(example: Example, dtype: torch.dtype, seed: int) -> tuple[IntervalBounds, ...]:
     """For each argument a batch of boxes: every boundary pair in all coordinates, then pairs mixed at random."""
     random = np.random.default_rng(seed)
     pairs = np.array(boundary_pairs(example.op, dtype))
@@ -137,21 +137,21 @@ def boundary_boxes(example: Example, dtype: torch.dtype, seed: int) -> tuple[Int
             random.integers(0, len(pairs), (20, size)),
         ])
         low, high = (torch.tensor(pairs[picked, end]).to(dtype).reshape(-1, *shape) for end in (0, 1))
-        boxes.append(Interval(low, high))
+        boxes.append(IntervalBounds(low, high))
     return tuple(boxes)
 
 
-def plain_boxes(example: Example, dtype: torch.dtype, seed: int) -> tuple[Interval, ...]:
+def plain_boxes(example: Example, dtype: torch.dtype, seed: int) -> tuple[IntervalBounds, ...]:
     """Three boxes of moderate random size for each argument."""
     generator = torch.Generator().manual_seed(seed)
     boxes = []
     for shape in example.shapes:
         center, radius = (torch.randn((3, *shape), generator=generator, dtype=dtype) for _ in range(2))
-        boxes.append(Interval(center - radius.abs(), center + radius.abs()))
+        boxes.append(IntervalBounds(center - radius.abs(), center + radius.abs()))
     return tuple(boxes)
 
 
-def points(boxes: tuple[Interval, ...], count: int, seed: int) -> Iterator[tuple[Tensor, ...]]:
+def points(boxes: tuple[IntervalBounds, ...], count: int, seed: int) -> Iterator[tuple[Tensor, ...]]:
     """Points of the boxes, for each argument (batch, *shape): both ends, an even grid, corners, random ones."""
     generator = torch.Generator().manual_seed(seed)
     for i in range(3 * count):
@@ -165,7 +165,7 @@ def points(boxes: tuple[Interval, ...], count: int, seed: int) -> Iterator[tuple
         yield tuple(drawn)
 
 
-def lines_of(op: Op, p: Parameters, box: Interval) -> Lines:
+def lines_of(op: Op, p: Parameters, box: IntervalBounds) -> Lines:
     """The relaxation of an elementwise op or of a maximum."""
     assert isinstance(op, Nonlinear)
     return op.relax(p, box)

@@ -20,7 +20,7 @@ from tests.support.training import noise
 from verify.ir.graph import BoundGraph, Network
 from verify.ir.torch_export import trace
 from verify.ops import ReLU
-from verify.ops.base import Interval, Lines
+from verify.ops.base import IntervalBounds, Lines
 from verify.problem import robustness
 from verify.sets import Ball
 from verify.train.losses.base import margin_rows
@@ -169,7 +169,7 @@ def test_rows_go_through_relu_as_its_lines_say(chunk: int, monkeypatch: pytest.M
     monkeypatch.setitem(pulled.CHUNK, "cpu", chunk)
     a, bias, low = random(4, 3, 6, seed=1), random(6, seed=2), random(4, 6, seed=3)
     inputs = [t.requires_grad_() for t in (a, low, low + random(4, 6, seed=4).abs() + 0.1, bias)]
-    lines = ReLU().relax((), Interval(inputs[1], inputs[2]))
+    lines = ReLU().relax((), IntervalBounds(inputs[1], inputs[2]))
     same_gradients(pulled.ThroughReLU.apply(*inputs), plain(a, lines, bias), inputs)
     assert gradcheck(pulled.ThroughReLU.apply, inputs)
 

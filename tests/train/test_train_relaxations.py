@@ -18,7 +18,7 @@ from tests.support.training import bound, case, noise
 from verify.errors import InputError
 from verify.ops import Conv, ConvTranspose, Linear, ReLU
 from verify.ops.affine import Affine, SumDifference, Weighted
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.ops.piecewise import Piecewise
 from verify.sets import Ball
 from verify.train.losses import Regularizer, Threat
@@ -42,7 +42,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def test_the_lines_of_relu_are_those_of_its_family(ends: list[tuple[float, float]], kind: str) -> None:
     """And bound it at both ends and at 0, up to the rounding of the check itself."""
     dtype = getattr(torch, kind)
-    box = Interval(*torch.tensor([sorted(pair) for pair in ends], dtype=dtype).T.contiguous())
+    box = IntervalBounds(*torch.tensor([sorted(pair) for pair in ends], dtype=dtype).T.contiguous())
     found, expected = ReLU().relax((), box), Piecewise.relax(ReLU(), (), box)
     scale = torch.maximum(box.low.abs(), box.high.abs())
     near = 8 * torch.finfo(dtype).eps
@@ -62,7 +62,7 @@ def test_the_lines_of_relu_are_those_of_its_family(ends: list[tuple[float, float
 def test_the_chord_is_not_below_a_vertex_in_exact_arithmetic(ends: list[tuple[float, float]]) -> None:
     from fractions import Fraction
 
-    box = Interval(*torch.tensor([sorted(pair) for pair in ends]).T.contiguous())
+    box = IntervalBounds(*torch.tensor([sorted(pair) for pair in ends]).T.contiguous())
     lines = ReLU().relax((), box)
     for low, high, slope, raised in zip(*(t.tolist() for t in (*box, lines.upper_slope, lines.upper_intercept)),
                                         strict=True):
@@ -74,14 +74,14 @@ def test_the_chord_is_not_below_a_vertex_in_exact_arithmetic(ends: list[tuple[fl
 @pytest.mark.parametrize("ends", [(math.nan, 1.0), (-1.0, math.nan), (math.nan, math.nan), (-math.inf, math.inf)])
 def test_what_is_no_number_stays_seen(ends: tuple[float, float]) -> None:
     """The line above is NaN; the one below, 0, is sound whatever the box."""
-    lines = ReLU().relax((), Interval(*torch.tensor(ends)[:, None]))
+    lines = ReLU().relax((), IntervalBounds(*torch.tensor(ends)[:, None]))
     assert bool(torch.isnan(lines.upper_slope + lines.upper_intercept).all())
     assert (float(lines.lower_slope), float(lines.lower_intercept)) == (0, 0)
 
 
 @pytest.mark.parametrize("ends", [(-math.inf, 1.0), (-1.0, math.inf)])
 def test_half_infinite_boxes_have_no_line_that_is_too_low(ends: tuple[float, float]) -> None:
-    lines = ReLU().relax((), Interval(*torch.tensor(ends)[:, None]))
+    lines = ReLU().relax((), IntervalBounds(*torch.tensor(ends)[:, None]))
     for x in (-1.0, 0.0, 1.0):
         assert not float(lines.upper_slope) * x + float(lines.upper_intercept) < max(x, 0)  # NaN is not too low
 
@@ -89,10 +89,11 @@ def test_half_infinite_boxes_have_no_line_that_is_too_low(ends: tuple[float, flo
 def test_gradients_of_the_lines_of_relu() -> None:
     low = torch.tensor([-2.0, -1.0, 0.5, -3.0, -0.2], dtype=torch.float64, requires_grad=True)
     high = torch.tensor([1.0, 3.0, 2.0, -1.0, 0.1], dtype=torch.float64, requires_grad=True)
-    assert gradcheck(lambda a, b: ReLU().relax((), Interval(a, b)).parts[2:], (low, high))
+    assert gradcheck(lambda a, b: ReLU().relax((), IntervalBounds(a, b)).parts[2:], (low, high))
+    bounds = IntervalBounds(low, high)
     own, family = (
         torch.autograd.grad([part.sum() for part in lines.parts[2:]], (low, high))
-        for lines in (ReLU().relax((), Interval(low, high)), Piecewise.relax(ReLU(), (), Interval(low, high)))
+        for lines in (ReLU().relax((), bounds), Piecewise.relax(ReLU(), (), bounds))
     )
     assert_close(own, family)
 
@@ -101,7 +102,7 @@ def test_gradients_of_the_lines_of_relu() -> None:
 def test_a_neuron_that_is_zero_has_a_finite_gradient(size: float) -> None:
     """Black pixels without a bias, at radius 0: low == high == 0."""
     ends = [torch.zeros(2, requires_grad=True) for _ in range(2)]
-    lines = ReLU().relax((), Interval(*ends))
+    lines = ReLU().relax((), IntervalBounds(*ends))
     for gradient in torch.autograd.grad(size * (lines.upper_slope + lines.upper_intercept).sum(), ends):
         assert bool(torch.isfinite(gradient).all())
 
@@ -121,7 +122,7 @@ LAYERS: list[tuple[Weighted, tuple[Tensor, ...], tuple[int, ...]]] = [
 def test_boxes_of_layers_are_those_of_centers_and_radii(op: Weighted, p: tuple[Tensor, ...], shape: tuple) -> None:
     """The plain formula of the affine family, corner by corner, and gradients in the box and in the weights."""
     middle, radius = random(2, *shape, seed=1), random(2, *shape, seed=2).abs()
-    box = Interval(middle - radius, middle + radius)
+    box = IntervalBounds(middle - radius, middle + radius)
     found = op.interval(p, box)
     assert_close(tuple(found), tuple(Affine.interval(op, p, box)))
     shape = (2, *shape)
@@ -130,7 +131,7 @@ def test_boxes_of_layers_are_those_of_centers_and_radii(op: Weighted, p: tuple[T
     at_zero = op.forward(p, torch.zeros(1, *shape[1:], dtype=torch.float64)).flatten(1)
     assert_close(found.high.flatten(1), (matrix * chosen).sum(2) + at_zero)
     inputs = [t.clone().requires_grad_() for t in (*box, *p)]
-    assert gradcheck(lambda low, high, *p: tuple(op.interval(p, Interval(low, high))), inputs)
+    assert gradcheck(lambda low, high, *p: tuple(op.interval(p, IntervalBounds(low, high))), inputs)
 
 
 def test_sum_and_difference_are_their_own_adjoint() -> None:
@@ -191,7 +192,7 @@ def test_estimated_boxes_approach_the_dual_ones(build, norm: str, dual: float) -
 
 def test_parallel_lines_bound_relu_with_one_slope() -> None:
     low, high = torch.tensor([[-2.0, -1, 1, -3]]).double(), torch.tensor([[1.0, 3, 2, -1]]).double()
-    lines = parallel(ReLU(), (), Interval(low, high))
+    lines = parallel(ReLU(), (), IntervalBounds(low, high))
     assert_close(lines.lower_slope, torch.tensor([[1 / 3, 3 / 4, 1, 0]]).double())
     assert torch.equal(lines.lower_slope, lines.upper_slope)
     assert_close(lines.lower_intercept, torch.zeros(1, 4).double())

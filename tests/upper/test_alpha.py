@@ -15,7 +15,7 @@ from tests.support.phases import exact_maximum
 from tests.support.small_nets import NETWORKS, problem
 from verify.bracket import Verdict
 from verify.errors import InputError
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.problem import Problem
 from verify.sets import Ball
 from verify.solving import solve
@@ -178,10 +178,11 @@ def test_patches_give_the_bounds_of_the_whole_network(shape: tuple[int, ...], ac
     p = verify.robustness(net, x, net(x).argmax(1), eps="1/10").merged
     root, met = Root.of(p, 2), 0
     for site in list(root.dual.sites.values())[1:]:
-        stage = Stage.of(root.dual, root.wide, Interval(root.low, root.high), site.span.start)
+        stage = Stage.of(root.dual, root.wide, IntervalBounds(root.low, root.high), site.span.start)
         patch = stage.before(site.source)
         met += patch is not stage
-        owner, index = site.unstable(Interval(root.low[:, site.span], root.high[:, site.span])).nonzero(as_tuple=True)
+        ranges = IntervalBounds(root.low[:, site.span], root.high[:, site.span])
+        owner, index = site.unstable(ranges).nonzero(as_tuple=True)
         sign = torch.where(torch.arange(len(owner)) % 2 == 0, 1.0, -1.0)
         for steps in (1, 4):
             ends = [s.entries(site.source, site.columns[index], sign, owner, steps, None) for s in (stage, patch)]

@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.support.nets import nets
 from tests.support.small_nets import box_around, dense
 from verify.ops import Abs, LeakyReLU, Piecewise, ReLU
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.sets import Ball, Box
 from verify.upper.crown import linear_boxes
 from verify.upper.duals.descent import improve
@@ -226,6 +226,6 @@ def test_a_wide_dual_takes_the_columns_of_the_boxes_that_hold_its_own() -> None:
     assert wide.columns == near.columns
     assert all(torch.equal(wide.sites[name].columns, site.columns) for name, site in near.sites.items())
     for name, box in boxes.items():
-        boxes[name] = Interval(box.low - 1, box.high + 1)
+        boxes[name] = IntervalBounds(box.low - 1, box.high + 1)
     with pytest.raises(ValueError, match="no column"):
         Dual(net, inputs, boxes, like=near)

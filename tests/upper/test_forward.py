@@ -9,7 +9,7 @@ from tests.support.nets import nets
 from tests.support.small_nets import dense, problem
 from verify.ir.graph import Network
 from verify.ops import ReLU
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.sets import Box
 from verify.upper.crown import cheap_forward, linear_boxes, sweep
 from verify.upper.interval import interval_boxes
@@ -36,7 +36,7 @@ def samples(box: Box, count: int, seed: int) -> torch.Tensor:
 def test_forms_enclose_every_value_of_sampled_inputs(name: str, radius: float) -> None:
     net = NETS[name].double()
     box = boxes_of(net, 4, radius, 1)
-    forward = Forward(net, Interval(box.low, box.high))
+    forward = Forward(net, IntervalBounds(box.low, box.high))
     sweep(net, box, forward)
     for t in samples(box, 40, 2):
         values = {net.graph.input: (box.low + box.high) / 2 + t * radius}
@@ -54,10 +54,10 @@ def test_forms_enclose_every_value_of_sampled_inputs(name: str, radius: float) -
 def test_the_sweep_stays_inside_both_of_its_parts(name: str) -> None:
     net = NETS[name].double()
     box = boxes_of(net, 5, 0.05, 3)
-    forward = Forward(net, Interval(box.low, box.high))
+    forward = Forward(net, IntervalBounds(box.low, box.high))
     with_forward = sweep(net, box, forward)[1]
     widths = {key: (end.high - end.low).sum() for key, end in with_forward.items()}
-    plain, interval = linear_boxes(net, box), interval_boxes(net, Interval(box.low, box.high))
+    plain, interval = linear_boxes(net, box), interval_boxes(net, IntervalBounds(box.low, box.high))
     last = net.graph.output
     assert widths[last] <= (interval[last].high - interval[last].low).sum() + 1e-9
     assert widths[last] <= 1.05 * (plain[last].high - plain[last].low).sum()
@@ -66,7 +66,7 @@ def test_the_sweep_stays_inside_both_of_its_parts(name: str) -> None:
 def test_without_nonlinear_neurons_the_form_is_exact() -> None:
     net = NETS["dense"].double()
     box = boxes_of(net, 3, 1e-7, 4)
-    forward = Forward(net, Interval(box.low, box.high))
+    forward = Forward(net, IntervalBounds(box.low, box.high))
     sweep(net, box, forward)
     form = forward.forms[net.graph.output]
     assert form.error is not None
@@ -83,7 +83,7 @@ def test_blame_falls_on_the_inputs_that_matter() -> None:
     box = boxes_of(net, 3, 0.3, 5)
     low, high = box.low.clone(), box.high.clone()
     low[:, 2] = high[:, 2] = (low[:, 2] + high[:, 2]) / 2  # an input without a range is to blame for nothing
-    forward = Forward(net, Interval(low, high))
+    forward = Forward(net, IntervalBounds(low, high))
     sweep(net, Box(low, high), forward)
     weights = {name: torch.ones_like(gap) for name, (gap, _) in forward.gaps.items()}
     blame = forward.blame(weights)

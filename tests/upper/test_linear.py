@@ -9,7 +9,7 @@ from torch import nn
 import verify
 from tests.support.nets import nets, seeded
 from verify.ir.graph import Network
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.sets import Ball, Box, InputSet
 from verify.spec import Specification, margins
 from verify.upper.crown import linear_boxes, linear_row_bounds
@@ -51,8 +51,8 @@ def test_boxes_hold_every_value_of_sampled_inputs(name: str, norm: str) -> None:
         assert bool((width <= widest + 1e-4 * (1 + widest)).all()), key
 
 
-def rows_box(inputs: InputSet) -> Interval:
-    return Interval(inputs.low, inputs.high)
+def rows_box(inputs: InputSet) -> IntervalBounds:
+    return IntervalBounds(inputs.low, inputs.high)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])

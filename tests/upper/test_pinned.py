@@ -15,7 +15,7 @@ from verify.exact.search.branching_choice import dependent_neurons, frontier_of
 from verify.exact.search.input_split import InputSplit
 from verify.exact.search.limits import Limits
 from verify.exact.search.neuron_split import NeuronSplit
-from verify.ops.base import Interval, Nonlinear
+from verify.ops.base import IntervalBounds, Nonlinear
 from verify.problem import Problem
 from verify.proof.prover import prove
 from verify.sets import Box
@@ -92,7 +92,7 @@ def test_inputs_are_split_where_few_vary_among_many() -> None:
     assert isinstance(frontier, InputSplit)
     assert dependent_neurons(given.network, given.inputs.varies.any(0)) == 16
     varies = given.inputs.varies.any(0)
-    forward = Forward(given.network, Interval(given.inputs.low, given.inputs.high), varies)
+    forward = Forward(given.network, IntervalBounds(given.inputs.low, given.inputs.high), varies)
     assert len(forward.forms[given.network.graph.input].columns) == 4
     assert verify.solve(given, verify.BranchAndBound(domains=3000)).verdicts == [Verdict.VERIFIED]
     many, _ = asked("relu", 2, 20, 0)
@@ -129,7 +129,7 @@ def test_forms_hold_what_pinned_inputs_are(act: str) -> None:
     middle = (given.inputs.low + given.inputs.high) / 2
     low, high = (torch.where(varies, end, middle + side) for end, side in
                  ((given.inputs.low, -1e-3), (given.inputs.high, 1e-3)))
-    start, source = Interval(low, high), given.network.graph.input
+    start, source = IntervalBounds(low, high), given.network.graph.input
     forward, boxes = Forward(given.network, start, varies), {source: start}
     assert forward.rounding is not None
     share = torch.rand(2000, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -156,4 +156,4 @@ def test_a_problem_with_pinned_inputs_is_certified() -> None:
 
 def test_what_is_no_number_or_unbounded_is_no_constant() -> None:
     ends = torch.tensor([[0.1, 1e9, torch.nan, -torch.inf, 0.0]]), torch.tensor([[0.1, 1e9 + 64, 1.0, torch.inf, 1e-3]])
-    assert Interval(*ends).is_wide.tolist() == [[False, False, True, True, True]]
+    assert IntervalBounds(*ends).is_wide.tolist() == [[False, False, True, True, True]]

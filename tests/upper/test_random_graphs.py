@@ -16,7 +16,7 @@ from verify.ir.evaluate import exact_value
 from verify.ir.graph import Network
 from verify.ir.rewrite import simplify
 from verify.ops import Affine, Piecewise, Smooth
-from verify.ops.base import Interval as Box
+from verify.ops.base import IntervalBounds
 from verify.problem import Problem
 from verify.rationals import exact_array
 from verify.sets import Ball
@@ -108,7 +108,7 @@ def check_exact(case: Case, outputs: Tensor, size: Tensor) -> None:
 
 def check_values(case: Case, network: Network, size: Tensor) -> None:
     """Boxes hold every value."""
-    inputs = Box(case.ball.low, case.ball.high)
+    inputs = IntervalBounds(case.ball.low, case.ball.high)
     for boxes in (interval_boxes(network, inputs), linear_boxes(network, case.ball)):
         for name, value in case.values(network).items():
             assert above(boxes[name].high, value, size), name
@@ -117,7 +117,7 @@ def check_values(case: Case, network: Network, size: Tensor) -> None:
 
 def check_rows(case: Case, network: Network, outputs: Tensor, size: Tensor) -> None:
     """Every bound of rows lies above the values that they reach."""
-    reached, boxes = case.reached(outputs), interval_boxes(network, Box(case.ball.low, case.ball.high))
+    reached, boxes = case.reached(outputs), interval_boxes(network, IntervalBounds(case.ball.low, case.ball.high))
     scale = size * case.spec.output.abs().sum(2)
     assert above(row_bounds(network, boxes, case.spec, None), reached, scale)
     assert above(linear_row_bounds(network, case.ball, case.spec), reached, scale)

@@ -22,7 +22,7 @@ from verify.ops import (
     Conv,
     ConvTranspose,
     Entrywise,
-    Interval,
+    IntervalBounds,
     Linear,
     Max,
     Op,
@@ -133,11 +133,11 @@ def summands(op: Affine, p: Parameters, inputs: Sequence[int], outputs: int) -> 
 def _piecewise(op: Piecewise, p: Parameters, v: Tensor, e: Tensor) -> Rounded:
     """f is as steep as its steepest piece."""
     steepest = max(abs(float(s)) for s in op.slopes)
-    return op.forward(p, v), INFLATE * (steepest * e + op.rounding(p, Interval(v, v), UNIT)) + TINY
+    return op.forward(p, v), INFLATE * (steepest * e + op.rounding(p, IntervalBounds(v, v), UNIT)) + TINY
 
 
 def _smooth(op: Smooth, p: Parameters, v: Tensor, e: Tensor) -> Rounded:
     """The op's own outward rounded interval over [v - e, v + e]."""
     e = INFLATE * (e + 4 * UNIT * v.abs()) + TINY
-    low, high = op.interval(p, Interval(v - e, v + e))
+    low, high = op.interval(p, IntervalBounds(v - e, v + e))
     return (low + high) / 2, INFLATE * ((high - low) / 2 + UNIT * (low.abs() + high.abs())) + TINY

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from verify.deadline import check_time
-from verify.ops.base import Encoder, Interval, Op, Parameters
+from verify.ops.base import Encoder, IntervalBounds, Op, Parameters
 from verify.rationals import exact_array
 
 if TYPE_CHECKING:
@@ -66,15 +66,15 @@ class Affine(Op):
         bias = self.bias(p)
         return total if bias is None else total + bias
 
-    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+    def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Sound because |A (x - c)| <= |A| r for every x with |x - c| <= r; trusts float rounding."""
         if self.is_monotone:
-            return Interval(self.forward(p, *(b.low for b in boxes)), self.forward(p, *(b.high for b in boxes)))
+            return IntervalBounds(self.forward(p, *(b.low for b in boxes)), self.forward(p, *(b.high for b in boxes)))
         center = self.forward(p, *((b.low + b.high) / 2 for b in boxes))
         radius = self.absolute(p, 0, (boxes[0].high - boxes[0].low) / 2)
         for k in range(1, len(boxes)):
             radius = radius + self.absolute(p, k, (boxes[k].high - boxes[k].low) / 2)
-        return Interval(center - radius, center + radius)
+        return IntervalBounds(center - radius, center + radius)
 
     def matrix(self, p: Parameters, k: int, shape: tuple[int, ...], out_shape: tuple[int, ...]) -> sp.csr_matrix:
         """A_k as a sparse float64 matrix (outputs, inputs). Each entry is rounded at most once: the adjoint of a unit
@@ -99,7 +99,7 @@ class Affine(Op):
         return Fraction(entry)
 
     def encode(
-        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
+        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[IntervalBounds]
     ) -> np.ndarray:
         """y - sum_k A_k x_k = b. What only moves values needs no columns of its own."""
         if self.is_move:
@@ -162,7 +162,7 @@ def _integers(values: Sequence[Fraction]) -> tuple[np.ndarray, int]:
 class Weighted(Affine):
     """Affine ops of one argument that are linear in their first parameter, the weight, as well."""
 
-    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+    def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Half the weight meets low + high and high - low, which saves halving every entry.
 
         Sound because |A (x - c)| <= |A| r for every x with |x - c| <= r; trusts float rounding.
@@ -171,7 +171,7 @@ class Weighted(Affine):
         total, width = SumDifference.apply(high, low)
         center, radius = self.forward((half, *p[1:]), total), self.linear((half.abs(),), 0, width)
         high, low = SumDifference.apply(center, radius)
-        return Interval(low, high)
+        return IntervalBounds(low, high)
 
 
 class SumDifference(torch.autograd.Function):

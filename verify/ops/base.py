@@ -26,7 +26,7 @@ Parameters = tuple[Tensor, ...]
 NARROW = 64  # units in the last place, of 1 at least, up to which an interval is one of a constant
 
 
-class Interval(NamedTuple):
+class IntervalBounds(NamedTuple):
     """Elementwise bounds low <= value <= high, both (batch, *shape)."""
 
     low: Tensor
@@ -40,11 +40,11 @@ class Interval(NamedTuple):
         size = self.low.abs().maximum(self.high.abs()).clamp(1.0, kind.max)
         return ~(self.high - self.low <= NARROW * kind.eps * size)
 
-    def meet(self, other: Interval) -> Interval:
+    def meet(self, other: IntervalBounds) -> IntervalBounds:
         """The intersection of two valid intervals; where rounding makes them cross, both ends of `self` stay."""
         low, high = self.low.maximum(other.low), self.high.minimum(other.high)
         crossed = low > high
-        return Interval(self.low.where(crossed, low), self.high.where(crossed, high))
+        return IntervalBounds(self.low.where(crossed, low), self.high.where(crossed, high))
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,12 @@ class Op(ABC):
         """The op at points xs, each (batch, *input shape)."""
 
     @abstractmethod
-    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+    def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Elementwise bounds of the op over boxes. Sound in real arithmetic; trusts float rounding."""
 
     @abstractmethod
     def encode(
-        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
+        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[IntervalBounds]
     ) -> np.ndarray:
         """Adds rows and columns for one sample to a linear model; returns the output's column numbers (*shape).
 
@@ -119,11 +119,11 @@ class Nonlinear(Op):
     """An op of one argument that linear bounds replace by a line on each side."""
 
     @abstractmethod
-    def relax(self, p: Parameters, box: Interval) -> Lines:
+    def relax(self, p: Parameters, box: IntervalBounds) -> Lines:
         """Lines that bound the op over boxes (batch, *input shape)."""
 
     @abstractmethod
-    def unstable(self, p: Parameters, box: Interval) -> Tensor:
+    def unstable(self, p: Parameters, box: IntervalBounds) -> Tensor:
         """The entries of the input on whose bounds the lines depend, all others being decided; bool, box's shape."""
 
     def reached(self, p: Parameters, marked: Tensor) -> Tensor:
@@ -131,11 +131,11 @@ class Nonlinear(Op):
         return marked
 
     @abstractmethod
-    def steepness(self, p: Parameters, box: Interval) -> Tensor:
+    def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
         """The largest size of a slope of lines over the box, or over parts of it; (batch, *output shape)."""
 
     @abstractmethod
-    def rounding(self, p: Parameters, box: Interval, unit: float) -> Tensor | float:
+    def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:
         """How far `forward` may be from the op over the box, where a rounding changes a number by a share `unit` of it;
         (batch, *output shape), or one number for all."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedOp
-from verify.ops.base import Encoder, Example, Interval, Lines, Nonlinear, Parameters, register
+from verify.ops.base import Encoder, Example, IntervalBounds, Lines, Nonlinear, Parameters, register
 
 
 @register(lambda op: [
@@ -27,11 +27,11 @@ class Max(Nonlinear):
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         return self._gather(p, xs[0]).amax(-1)
 
-    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+    def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Sound because max is monotone in every input; trusts nothing (no rounding occurs)."""
-        return Interval(self.forward(p, boxes[0].low), self.forward(p, boxes[0].high))
+        return IntervalBounds(self.forward(p, boxes[0].low), self.forward(p, boxes[0].high))
 
-    def unstable(self, p: Parameters, box: Interval) -> Tensor:
+    def unstable(self, p: Parameters, box: IntervalBounds) -> Tensor:
         """Inputs that may be the largest of a group with no sure winner; bool (batch, *input shape)."""
         best, _, rival = self._leader(p, box)
         high = self._gather(p, box.high)
@@ -43,13 +43,13 @@ class Max(Nonlinear):
     def reached(self, p: Parameters, marked: Tensor) -> Tensor:
         return self._gather(p, marked).any(-1)
 
-    def steepness(self, p: Parameters, box: Interval) -> Tensor:
+    def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
         return torch.ones_like(self.forward(p, box.low))
 
-    def rounding(self, p: Parameters, box: Interval, unit: float) -> Tensor | float:
+    def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:
         return 0.0
 
-    def relax(self, p: Parameters, box: Interval) -> Lines:
+    def relax(self, p: Parameters, box: IntervalBounds) -> Lines:
         """Below: the member with the largest lower bound. Above: with i the member of largest upper bound and M the
         largest upper bound of the others, max <= max(x_i, M), whose chord over [low_i, high_i] bounds it; where
         low_i >= M it is x_i itself, and the constant M where high_i <= M.
@@ -77,7 +77,7 @@ class Max(Nonlinear):
         )
 
     def encode(
-        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
+        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[IntervalBounds]
     ) -> np.ndarray:
         """y >= x_i, y <= sum of w_i, w_i <= high_i z_i, w_i <= x_i - low_i (1 - z_i), sum of z_i = 1, over the members
         that can be the largest.
@@ -113,7 +113,7 @@ class Max(Nonlinear):
         """Members of each group, (batch, *output shape, size)."""
         return x.flatten(1)[:, p[0].reshape(-1)].reshape(x.shape[0], *p[0].shape)
 
-    def _leader(self, p: Parameters, box: Interval) -> tuple[Tensor, Tensor, Tensor]:
+    def _leader(self, p: Parameters, box: IntervalBounds) -> tuple[Tensor, Tensor, Tensor]:
         """(largest lower bound, its member, largest upper bound of the other members)."""
         low, high = self._gather(p, box.low), self._gather(p, box.high)
         groups = p[0].expand(low.shape)

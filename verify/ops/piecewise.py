@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from verify.ops.base import Encoder, Example, Interval, Lines, Nonlinear, Parameters, register
+from verify.ops.base import Encoder, Example, IntervalBounds, Lines, Nonlinear, Parameters, register
 from verify.ops.piecewise_rows import encode_piecewise
 
 
@@ -67,7 +67,7 @@ class Piecewise(Nonlinear):
             out = torch.where(x > float(b), float(s) * x + float(c), out)
         return out
 
-    def vertices(self, box: Interval) -> tuple[Tensor, Tensor]:
+    def vertices(self, box: IntervalBounds) -> tuple[Tensor, Tensor]:
         """x and f(x) at the ends and at each breakpoint, the latter clamped into the interval; both are
         (2 + breakpoints, batch, *shape)."""
         # not clamp, which has no gradient where low == high
@@ -75,24 +75,24 @@ class Piecewise(Nonlinear):
         x = torch.stack([*box, *kinks])
         return x, self.forward((), x)
 
-    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+    def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Sound because the extremes of f lie at vertices; trusts float rounding."""
         if all(s >= 0 for s in self.slopes):
-            return Interval(self.forward(p, boxes[0].low), self.forward(p, boxes[0].high))
+            return IntervalBounds(self.forward(p, boxes[0].low), self.forward(p, boxes[0].high))
         values = self.vertices(boxes[0])[1]
-        return Interval(values.amin(0), values.amax(0))
+        return IntervalBounds(values.amin(0), values.amax(0))
 
-    def unstable(self, p: Parameters, box: Interval) -> Tensor:
+    def unstable(self, p: Parameters, box: IntervalBounds) -> Tensor:
         """Where a breakpoint lies strictly inside the interval, so that f is not linear on it; bool."""
         inside = torch.zeros_like(box.low, dtype=torch.bool)
         for b in self.breakpoints:
             inside |= (box.low < float(b)) & (box.high > float(b))
         return inside
 
-    def steepness(self, p: Parameters, box: Interval) -> Tensor:
+    def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
         return torch.full_like(box.low, max(abs(float(s)) for s in self.slopes))
 
-    def rounding(self, p: Parameters, box: Interval, unit: float) -> Tensor | float:
+    def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:
         """Slope, intercept and breakpoint are rounded, and so is the result, unless f only picks, or turns, signs."""
         if not any(self.intercepts) and {abs(s) for s in self.slopes} <= {0, 1}:
             return 0.0
@@ -100,7 +100,7 @@ class Piecewise(Nonlinear):
         steepest, highest, furthest = (max(abs(float(t)) for t in part) for part in facts)
         return 16 * unit * (steepest * (box.low.abs().maximum(box.high.abs()) + furthest) + highest)
 
-    def relax(self, p: Parameters, box: Interval, at: Tensor | None = None) -> Lines:
+    def relax(self, p: Parameters, box: IntervalBounds, at: Tensor | None = None) -> Lines:
         """The line on each side that is closest to f at the point `at`, by default the midpoint of the interval.
 
         The area between a line and f over the interval is fixed by the line's value at the midpoint, so the best line
@@ -119,13 +119,13 @@ class Piecewise(Nonlinear):
         (lower_slope, lower, _), (upper_slope, upper, _) = sides
         return Lines(lower_slope, lower, upper_slope, upper)
 
-    def between(self, box: Interval, start: Lines, end: Lines, step: float) -> Lines:
+    def between(self, box: IntervalBounds, start: Lines, end: Lines, step: float) -> Lines:
         """Lines over the box with slopes that lie a share `step` of the way from `start` to `end`."""
         lower = start.lower_slope.lerp(end.lower_slope, step)
         upper = start.upper_slope.lerp(end.upper_slope, step)
         return Lines(lower, self.line(box, lower)[0], upper, self.line(box, upper)[1])
 
-    def line(self, box: Interval, slope: Tensor) -> tuple[Tensor, Tensor]:
+    def line(self, box: IntervalBounds, slope: Tensor) -> tuple[Tensor, Tensor]:
         """(lower, upper) intercepts that make a line of this slope a bound of f over the box.
 
         Sound because f(x) - slope x is extreme at a vertex; trusts float rounding.
@@ -134,7 +134,7 @@ class Piecewise(Nonlinear):
         offsets = y - slope * x
         return offsets.amin(0), offsets.amax(0)
 
-    def _candidate_slopes(self, box: Interval, x: Tensor, y: Tensor) -> list[Tensor]:
+    def _candidate_slopes(self, box: IntervalBounds, x: Tensor, y: Tensor) -> list[Tensor]:
         """Slopes between the vertices: those of the pieces, then those from an end to a vertex further on.
 
         Where f is linear on the interval the chord is that piece.
@@ -152,7 +152,7 @@ class Piecewise(Nonlinear):
         return ((y[right] - y[left]) / width).clamp(float(min(self.slopes)), float(max(self.slopes)))
 
     def encode(
-        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
+        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[IntervalBounds]
     ) -> np.ndarray:
         """Mixed-integer rows of the graph of f over the box; see verify.ops.piecewise_rows."""
         return encode_piecewise(self, model, columns[0], boxes[0])
@@ -186,10 +186,10 @@ class ReLU(Piecewise):
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         return F.relu(xs[0])
 
-    def steepness(self, p: Parameters, box: Interval) -> Tensor:
+    def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
         return (box.high >= 0).to(box.high)
 
-    def relax(self, p: Parameters, box: Interval, at: Tensor | None = None) -> Lines:
+    def relax(self, p: Parameters, box: IntervalBounds, at: Tensor | None = None) -> Lines:
         """The family's lines at the midpoint in closed form, for a tenth of the time; differentiable in the box.
 
         Sound because the chord lies above a convex function, and max(x, 0) above 0 and x; trusts float rounding.

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from verify.ops.base import Encoder, Interval
+from verify.ops.base import Encoder, IntervalBounds
 
 if TYPE_CHECKING:
     from verify.ops.piecewise import Piecewise
 
 
-def encode_piecewise(op: Piecewise, model: Encoder, x: np.ndarray, box: Interval) -> np.ndarray:
+def encode_piecewise(op: Piecewise, model: Encoder, x: np.ndarray, box: IntervalBounds) -> np.ndarray:
     """Columns of y = f(x) for the columns x, whose bounds are `box` (batch of 1)."""
     low, high = (v[0].detach().double().cpu().numpy().ravel() for v in box)
-    out = op.interval((), Interval(box.low[:1].double(), box.high[:1].double()))
+    out = op.interval((), IntervalBounds(box.low[:1].double(), box.high[:1].double()))
     y = model.add_columns(out.low[0].cpu().numpy().ravel(), out.high[0].cpu().numpy().ravel())
     x = x.ravel()
     breaks = np.array([float(b) for b in op.breakpoints])

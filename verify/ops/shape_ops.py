@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from verify.ops.affine import Affine
-from verify.ops.base import Example, Interval, Op, Parameters, register
+from verify.ops.base import Example, IntervalBounds, Op, Parameters, register
 from verify.rationals import exact_array, unit_fraction
 
 
@@ -145,10 +145,11 @@ class Add(Affine):
     def absolute(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return x
 
-    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+    def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Sound because a sum is extreme where every term is; trusts float rounding."""
-        facing = [box if sign > 0 else Interval(box.high, box.low) for sign, box in zip(self.signs, boxes, strict=True)]
-        return Interval(self.forward(p, *(b.low for b in facing)), self.forward(p, *(b.high for b in facing)))
+        signed = zip(self.signs, boxes, strict=True)
+        facing = [box if sign > 0 else IntervalBounds(box.high, box.low) for sign, box in signed]
+        return IntervalBounds(self.forward(p, *(b.low for b in facing)), self.forward(p, *(b.high for b in facing)))
 
 
 @dataclass(frozen=True)

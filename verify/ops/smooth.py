@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedMethod
-from verify.ops.base import Encoder, Example, Interval, Lines, Nonlinear, Op, Parameters, register
+from verify.ops.base import Encoder, Example, IntervalBounds, Lines, Nonlinear, Op, Parameters, register
 
 BISECTIONS = 40
 ULPS = 16
@@ -36,38 +36,38 @@ class Smooth(Nonlinear):
     def derivative(self, x: Tensor) -> Tensor:
         """f'(x), same shape."""
 
-    def interval(self, p: Parameters, *boxes: Interval) -> Interval:
+    def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Sound because f is increasing; the ends are moved outward for the rounding of f; trusts the library's f to
         a few ulps."""
         low, high = self.forward(p, boxes[0].low), self.forward(p, boxes[0].high)
-        return Interval(low - _slack(low), high + _slack(high))
+        return IntervalBounds(low - _slack(low), high + _slack(high))
 
-    def unstable(self, p: Parameters, box: Interval) -> Tensor:
+    def unstable(self, p: Parameters, box: IntervalBounds) -> Tensor:
         """Where the interval is more than what rounding makes of a point; bool."""
         return box.is_wide
 
-    def steepness(self, p: Parameters, box: Interval) -> Tensor:
+    def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
         """f' is largest where the box is nearest to the inflection; trusts the library's f' to a few ulps."""
         return _steepest(box, self.derivative, self.inflection)
 
-    def rounding(self, p: Parameters, box: Interval, unit: float) -> Tensor | float:
+    def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:
         return _slack(self.forward(p, box.low).abs().maximum(self.forward(p, box.high).abs()))
 
-    def relax(self, p: Parameters, box: Interval) -> Lines:
+    def relax(self, p: Parameters, box: IntervalBounds) -> Lines:
         """Sound as the module's text says; trusts the library's f and f' to a few ulps."""
         slope, intercept = _upper_line(box, lambda x: self.forward((), x), self.derivative, self.inflection)
         # the lower line is the upper one of -f(-x), which is convex below -inflection and concave above it too
-        mirror = Interval(-box.high, -box.low)
+        mirror = IntervalBounds(-box.high, -box.low)
         lower_slope, lower_intercept = _upper_line(
             mirror, lambda x: -self.forward((), -x), lambda x: self.derivative(-x), -self.inflection
         )
         return Lines(lower_slope, -lower_intercept, slope, intercept)
 
     def encode(
-        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[Interval]
+        self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[IntervalBounds]
     ) -> np.ndarray:
         """The relaxation's two lines; a MILP refuses this op by `is_exact`."""
-        box = Interval(*(v.double() for v in boxes[0]))
+        box = IntervalBounds(*(v.double() for v in boxes[0]))
         out, lines = self.interval(p, box), self.relax(p, box)
         y = model.add_columns(out.low[0].cpu().numpy(), out.high[0].cpu().numpy())
         x, flat = columns[0].ravel(), y.ravel()
@@ -90,7 +90,7 @@ class Smooth(Nonlinear):
         return low, high
 
 
-def _upper_line(box: Interval, f: Function, derivative: Function, inflection: float) -> tuple[Tensor, Tensor]:
+def _upper_line(box: IntervalBounds, f: Function, derivative: Function, inflection: float) -> tuple[Tensor, Tensor]:
     """(slope, intercept) of a line above f, convex below the inflection and concave above it.
 
     Sound because f(x) - slope x is largest at an end of the box or, in the concave part, where f' = slope: at the
@@ -113,7 +113,7 @@ def _upper_line(box: Interval, f: Function, derivative: Function, inflection: fl
     return slope, base + _slack(size)
 
 
-def _touching_point(box: Interval, f: Function, derivative: Function, inflection: float) -> Tensor:
+def _touching_point(box: IntervalBounds, f: Function, derivative: Function, inflection: float) -> Tensor:
     """The least d of the box's concave part whose tangent passes through or above (low, f(low)); high if none does."""
     low, high = box
     left = torch.full_like(low, inflection).maximum(low)
@@ -126,7 +126,7 @@ def _touching_point(box: Interval, f: Function, derivative: Function, inflection
     return right
 
 
-def _steepest(box: Interval, derivative: Function, inflection: float) -> Tensor:
+def _steepest(box: IntervalBounds, derivative: Function, inflection: float) -> Tensor:
     """At least f' over the box, a few ulps of f' and of 1 more."""
     slack = ULPS * torch.finfo(box.low.dtype).eps
     return derivative(box.low.clamp(min=inflection).minimum(box.high)) * (1 + slack) + slack

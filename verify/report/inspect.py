@@ -8,16 +8,17 @@ from math import prod
 import torch
 
 from verify.ir.graph import Network, Node
-from verify.ops.base import Interval as Box
-from verify.ops.base import Nonlinear
+from verify.ops.base import IntervalBounds, Nonlinear
 from verify.problem import Problem
 from verify.upper.crown import linear_boxes
 from verify.upper.interval import interval_boxes
 
 SAMPLES = 32  # bounded at once
 HEAD = ("name", "op", "reads", "shape", "parameters")
-BOUNDS: dict[str, Callable[[Problem], dict[str, Box]]] = {
-    "interval": lambda problem: interval_boxes(problem.network, Box(problem.inputs.low, problem.inputs.high)),
+BOUNDS: dict[str, Callable[[Problem], dict[str, IntervalBounds]]] = {
+    "interval": lambda problem: interval_boxes(
+        problem.network, IntervalBounds(problem.inputs.low, problem.inputs.high),
+    ),
     "crown": lambda problem: linear_boxes(problem.network, problem.inputs),
 }
 

@@ -9,11 +9,11 @@ import torch
 from verify.ir.evaluate import CONSTANTS, UNIT
 from verify.ir.graph import BoundGraph, Network
 from verify.ops.affine import Affine
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.sets import InputSet
 from verify.solvers.model import LinearModel
 
-Boxes = dict[str, Interval]  # bounds of every value of the graph, by node name, batch of 1
+Boxes = dict[str, IntervalBounds]  # bounds of every value of the graph, by node name, batch of 1
 Columns = dict[str, np.ndarray]  # column numbers of every value, in its shape
 
 
@@ -60,6 +60,6 @@ def _ancestors(network: BoundGraph, name: str) -> set[str]:
     return found
 
 
-def _sample(box: Interval) -> tuple[np.ndarray, np.ndarray]:
+def _sample(box: IntervalBounds) -> tuple[np.ndarray, np.ndarray]:
     low, high = (v[0].detach().to(torch.float64).cpu().numpy() for v in box)
     return low, high

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from verify.errors import UnsupportedMethod
 from verify.ops.affine import Affine
-from verify.ops.base import Interval, Op
+from verify.ops.base import IntervalBounds, Op
 from verify.ops.piecewise import Piecewise
 from verify.solvers.encoding import Boxes
 from verify.solvers.objectives import Case
@@ -97,7 +97,7 @@ def lift(case: Case, boxes: Boxes) -> Lift:
             forms[node.name] = torch.cat([constant, torch.as_tensor(slopes)])
             continue
         assert isinstance(node.op, Piecewise)
-        box = Interval(*(end.double() for end in boxes[node.inputs[0]]))
+        box = IntervalBounds(*(end.double() for end in boxes[node.inputs[0]]))
         forms[node.name], hinges, beyond, ends = _hinged(node.op, arguments[0], box, used)
         used += len(hinges)
         linear.append(_rows_of(hinges, beyond, *ends))
@@ -108,7 +108,7 @@ def lift(case: Case, boxes: Boxes) -> Lift:
 
 
 def _hinged(
-    op: Piecewise, form: Tensor, box: Interval, used: int
+    op: Piecewise, form: Tensor, box: IntervalBounds, used: int
 ) -> tuple[Tensor, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """(rows of the op's value (size, *shape), hinges z (hinges, size), q - b (hinges, size), bounds of q - b), the
     hinges in columns from `used` on: f(q) = left piece(q) + jump z."""
@@ -144,7 +144,7 @@ def _has_one_kink(op: Op) -> bool:
     return isinstance(op, Piecewise) and len(op.breakpoints) == 1
 
 
-def _undecided(op: Op, box: Interval) -> Tensor:
+def _undecided(op: Op, box: IntervalBounds) -> Tensor:
     """Entries with the kink inside their bounds, (1, *shape)."""
     assert isinstance(op, Piecewise)
     kink = float(op.breakpoints[0])

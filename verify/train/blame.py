@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from verify.ir.graph import BoundGraph
-from verify.ops.base import Interval as Box
+from verify.ops.base import IntervalBounds
 from verify.train.losses.base import Threat
 
 
@@ -19,7 +19,7 @@ def first_not_finite(
             return f"weights of layer {_layer(name)}"
     with torch.no_grad():
         ball = threat.ball(x, eps)
-        values, boxes = network.values(x), {network.graph.input: Box(ball.low, ball.high)}
+        values, boxes = network.values(x), {network.graph.input: IntervalBounds(ball.low, ball.high)}
         for node, p in network.walk():
             boxes[node.name] = box = node.op.interval(p, *(boxes[name] for name in node.inputs))
             layer = _layer(node.parameters[0]) if node.parameters else node.name

@@ -23,8 +23,7 @@ from verify.errors import LATE, InputError, OutOfTime
 from verify.ir.graph import BoundGraph
 from verify.method import Answer
 from verify.ops.affine import Affine
-from verify.ops.base import Interval as Box
-from verify.ops.base import Lines, Nonlinear, Parameters
+from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
 from verify.ops.piecewise import Piecewise
 from verify.ops.shape_ops import Entrywise, Permute, Reshape
 from verify.problem import Problem
@@ -127,8 +126,8 @@ def _case_bounds(problem: Problem) -> Tensor:
     return problem.spec.aggregate(linear_row_bounds(problem.network, problem.inputs, problem.spec))
 
 
-def linear_boxes(network: BoundGraph, inputs: InputSet, share: float = TIGHTENING) -> dict[str, Box]:
-    """Bounds of every value of the graph, by node name, for a batch of sets; each Box is (batch, *shape). Once this
+def linear_boxes(network: BoundGraph, inputs: InputSet, share: float = TIGHTENING) -> dict[str, IntervalBounds]:
+    """Bounds of every value of the graph, by node name, for a batch of sets, each (batch, *shape). Once this
     share of the time that is left is over, the boxes of the layers to come are interval bounds.
 
     Sound because a box is the intersection of an interval bound and backward linear bounds; trusts float rounding,
@@ -144,7 +143,7 @@ def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification
 
 def linear_bounds(
     network: BoundGraph, inputs: InputSet, spec: Specification, until: Deadline | None = None
-) -> tuple[Tensor, dict[str, Box]]:
+) -> tuple[Tensor, dict[str, IntervalBounds]]:
     """Upper bounds of every row of a specification, (cases, rows), -inf on padding; and the boxes of `linear_boxes`,
     which are tightened until then, by default for most of the time that is left.
 
@@ -196,12 +195,12 @@ def _second_guess(backward: Backward, trail: Trail, a: Tensor, owner: Tensor, di
     return again.maximum(network.graph.output, a, torch.arange(len(owner), device=owner.device), direct)[0]
 
 
-def _moved(op: Piecewise, lines: Lines, box: Box, owner: Tensor, at: Tensor) -> Lines:
+def _moved(op: Piecewise, lines: Lines, box: IntervalBounds, owner: Tensor, at: Tensor) -> Lines:
     """Each row's lines (rows, *shape), their slopes moved a STEP toward those of the lines closest to f at the points
     `at` (rows, *shape); entries on which the op is linear for every sample stay as they are."""
     where = op.unstable((), box).any(0).flatten().nonzero().flatten()
     start = Lines(*(part.flatten(1)[:, where] for part in lines.parts))
-    here = Box(box.low.flatten(1)[owner][:, where], box.high.flatten(1)[owner][:, where])
+    here = IntervalBounds(box.low.flatten(1)[owner][:, where], box.high.flatten(1)[owner][:, where])
     new = op.between(here, start, op.relax((), here, at.flatten(1)[:, where]), STEP)
     open_here = op.unstable((), here)
     moved = (part.where(open_here, old) for part, old in zip(new.parts, start.parts, strict=True))
@@ -220,12 +219,12 @@ def cheap_forward(network: BoundGraph, inputs: InputSet) -> Forward | None:
     varies = inputs.varies.any(0)
     if int(varies.sum()) * CHEAPER > neurons(network):
         return None
-    return Forward(network, Box(inputs.low, inputs.high), varies)
+    return Forward(network, IntervalBounds(inputs.low, inputs.high), varies)
 
 
 def sweep(
     network: BoundGraph, inputs: InputSet, forward: Forward | None = None, until: Deadline = NEVER
-) -> tuple[Backward, dict[str, Box]]:
+) -> tuple[Backward, dict[str, IntervalBounds]]:
     """Boxes of every value and a `Backward` with the lines of every nonlinear node.
 
     With `forward`, which gets its lines here, its bounds decide neurons before backward rows are spent on them. From
@@ -233,7 +232,7 @@ def sweep(
     Sound because a box is the intersection of interval, forward and backward bounds; trusts float rounding, and in
     float64 what `Rounding` does.
     """
-    boxes = {network.graph.input: Box(inputs.low, inputs.high)}
+    boxes = {network.graph.input: IntervalBounds(inputs.low, inputs.high)}
     rounding = Rounding.of(network, boxes[network.graph.input]) if forward is None else forward.rounding
     backward = Backward(network, inputs, boxes, until, rounding)
     exact = exact_values(network) if inputs.is_box else set()
@@ -258,20 +257,20 @@ def sweep(
     return backward, boxes
 
 
-def _tightened(backward: Backward, op: Nonlinear, p: Parameters, name: str) -> Box:
+def _tightened(backward: Backward, op: Nonlinear, p: Parameters, name: str) -> IntervalBounds:
     """The box of an op's input `name`, met with backward bounds of the entries on which its lines depend."""
     box = backward.boxes[name]
     owner, index = op.unstable(p, box).flatten(1).nonzero(as_tuple=True)
     if not owner.numel():
         return box
     is_open = partial(op.unstable, p) if isinstance(op, Piecewise) else _always
-    new = Box(box.low.flatten(1).clone(), box.high.flatten(1).clone())
-    known = Box(new.low[owner, index], new.high[owner, index])
+    new = IntervalBounds(box.low.flatten(1).clone(), box.high.flatten(1).clone())
+    known = IntervalBounds(new.low[owner, index], new.high[owner, index])
     new.low[owner, index], new.high[owner, index] = backward.extremes(name, owner, index, known, is_open)
-    return box.meet(Box(new.low.reshape(box.low.shape), new.high.reshape(box.high.shape)))
+    return box.meet(IntervalBounds(new.low.reshape(box.low.shape), new.high.reshape(box.high.shape)))
 
 
-def _always(box: Box) -> Tensor:
+def _always(box: IntervalBounds) -> Tensor:
     return torch.ones_like(box.low, dtype=torch.bool)
 
 

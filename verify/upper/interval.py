@@ -10,7 +10,7 @@ from torch import Tensor
 from verify.bracket import Rigour
 from verify.ir.graph import BoundGraph
 from verify.method import Answer
-from verify.ops.base import Interval as Box
+from verify.ops.base import IntervalBounds
 from verify.problem import Problem
 from verify.registry import Entry
 from verify.sets.base import box_support
@@ -19,7 +19,7 @@ from verify.upper.linear_bounds.crown_ibp import affine_end_bounds
 from verify.upper.linear_bounds.rounding import FLOOR, Rounding
 
 
-def interval_boxes(network: BoundGraph, inputs: Box) -> dict[str, Box]:
+def interval_boxes(network: BoundGraph, inputs: IntervalBounds) -> dict[str, IntervalBounds]:
     """Bounds of every value of the graph over a batch of input boxes, by node name.
 
     Sound because each operator's interval contains its values over its arguments' boxes; trusts float rounding.
@@ -30,7 +30,9 @@ def interval_boxes(network: BoundGraph, inputs: Box) -> dict[str, Box]:
     return boxes
 
 
-def row_bounds(network: BoundGraph, boxes: dict[str, Box], spec: Specification, rounding: Rounding | None) -> Tensor:
+def row_bounds(
+    network: BoundGraph, boxes: dict[str, IntervalBounds], spec: Specification, rounding: Rounding | None,
+) -> Tensor:
     """Upper bounds of every specification row over boxes of all values, by node name; (cases, rows).
 
     The last affine layers are merged with the rows, so that what rows share cancels.
@@ -72,7 +74,7 @@ def case_bounds(problem: Problem) -> Tensor:
     Sound because intervals are rounded outward and `row_bounds` is; trusts what `Rounding` does.
     """
     wide = problem.wide.merged
-    return wide.spec.aggregate(_enclosed_rows(wide, Box(wide.inputs.low, wide.inputs.high), wide.spec))
+    return wide.spec.aggregate(_enclosed_rows(wide, IntervalBounds(wide.inputs.low, wide.inputs.high), wide.spec))
 
 
 def least_violation(problem: Problem, low: Tensor, high: Tensor) -> Tensor:
@@ -84,10 +86,10 @@ def least_violation(problem: Problem, low: Tensor, high: Tensor) -> Tensor:
     wide, spec = problem.wide, problem.wide.spec  # merging would tighten boxes of many points, and these hold one
     moved = None if spec.input is None else -spec.input
     turned = Specification(-spec.output, -spec.offset, spec.disjunct, spec.mask, moved)
-    return spec.aggregate(-_enclosed_rows(wide, Box(low, high), turned))
+    return spec.aggregate(-_enclosed_rows(wide, IntervalBounds(low, high), turned))
 
 
-def _enclosed_rows(problem: Problem, inputs: Box, spec: Specification) -> Tensor:
+def _enclosed_rows(problem: Problem, inputs: IntervalBounds, spec: Specification) -> Tensor:
     """Upper bounds of rows over boxes of a problem in float64, (cases, rows)."""
     network, boxes = problem.network, {problem.network.graph.input: inputs}
     rounding = Rounding.of(network, inputs)

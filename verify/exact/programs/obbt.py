@@ -16,7 +16,7 @@ from verify.deadline import NEVER, Deadline, deadline, within
 from verify.errors import OutOfTime
 from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
-from verify.ops.base import Interval, Nonlinear
+from verify.ops.base import IntervalBounds, Nonlinear
 from verify.solvers.encoding import Boxes, encode_network
 from verify.solvers.highs import Highs
 from verify.solvers.objectives import Case
@@ -52,7 +52,7 @@ def tighten(case: Case, boxes: Boxes, notes: Counter[str], until: Deadline = NEV
     return boxes
 
 
-def _lp_box(case: Case, boxes: Boxes, name: str, doubtful: Tensor, notes: Counter[str]) -> Interval:
+def _lp_box(case: Case, boxes: Boxes, name: str, doubtful: Tensor, notes: Counter[str]) -> IntervalBounds:
     """The box of one value, cut at its doubtful entries by LPs over one model kept in HiGHS."""
     model, columns = encode_network(case.network, case.inputs, boxes, until=name)
     arrays, places = model.arrays(), columns[name].ravel()
@@ -73,7 +73,7 @@ def _lp_box(case: Case, boxes: Boxes, name: str, doubtful: Tensor, notes: Counte
             else:
                 low[i] = max(float(low[i]), -bound)
     shape = boxes[name].low.shape
-    return boxes[name].meet(Interval(low.reshape(shape), high.reshape(shape)))
+    return boxes[name].meet(IntervalBounds(low.reshape(shape), high.reshape(shape)))
 
 
 def _affine_values(network: BoundGraph) -> set[str]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from verify.exact.search.clipping import Planes
 from verify.exact.search.tasks import Tasks
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.problem import Problem
 from verify.sets import Box
 from verify.upper.crown import sweep
@@ -66,7 +66,7 @@ class Relaxed:
         network = problem.network
         shape = network.input_shape
         self.inputs = Box(domains.low.reshape(-1, *shape), domains.high.reshape(-1, *shape))
-        self.forward = Forward(network, Interval(self.inputs.low, self.inputs.high), problem.inputs.varies.any(0))
+        self.forward = Forward(network, IntervalBounds(self.inputs.low, self.inputs.high), problem.inputs.varies.any(0))
         backward, self.boxes = sweep(network, self.inputs, self.forward)
         self.rounding = backward.rounding
         self.owner, self.place = tasks.mask[domains.task].nonzero(as_tuple=True)
@@ -83,7 +83,7 @@ class Relaxed:
         Sound because any slopes and any convex combination of a disjunct's rows bound it; trusts float rounding.
         """
         task, share = self.domains.task[index], self._first_shares(index)
-        boxes = {name: Interval(box.low[index], box.high[index]) for name, box in self.boxes.items()}
+        boxes = {name: IntervalBounds(box.low[index], box.high[index]) for name, box in self.boxes.items()}
         rounding = None if self.rounding is None else self.rounding.select(index)
         dual = Dual(self.problem.network, self.inputs.select(index), boxes, rounding=rounding)
         whole = dual.whole(torch.arange(len(index), device=index.device))

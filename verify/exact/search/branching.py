@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.ops.piecewise import Piecewise
 from verify.upper.duals.activation import Site
 from verify.upper.duals.descent import Improved
@@ -39,7 +39,7 @@ def costs(dual: Dual, improved: Improved) -> tuple[Tensor, Tensor]:
     at = dual.at[domains.owner]
     for site in dual.sites.values():
         span = site.span
-        box = Interval(domains.low[:, span], domains.high[:, span])
+        box = IntervalBounds(domains.low[:, span], domains.high[:, span])
         z = improved.primal.z[:, span] + at[:, span]
         height[:, span], error[:, span] = _costs(site, box, improved.a[:, span], z, domains.slope[:, span])
     return height, error
@@ -56,7 +56,7 @@ def split_points(dual: Dual, column: Tensor, low: Tensor, high: Tensor) -> Tenso
     return point
 
 
-def _costs(site: Site, box: Interval, a: Tensor, z: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+def _costs(site: Site, box: IntervalBounds, a: Tensor, z: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     """(height, error) of every column of a site, both (rows, n)."""
     lines = site.relax(box)
     middle = (box.low + box.high) / 2

@@ -24,7 +24,7 @@ from verify.exact.search.refine_bounds import narrowed, narrowing_work
 from verify.exact.search.region_lp import can_climb, climbed
 from verify.exact.search.tasks import Batch, Tasks
 from verify.ir.unfold import has_maxima, unfold_maxima
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.problem import Problem
 from verify.upper.duals.descent import Improved, improve
 from verify.upper.duals.domains import Domains, Objective
@@ -232,7 +232,7 @@ class NeuronSplit(Frontier):
 
     def _replayed(self, task: Tensor, share: Tensor, domains: Domains) -> Tensor:
         """Bounds of domains (n,) with these shares and duals that hold in real arithmetic, float64 (n,)."""
-        share, ranges = self._shares(share), Interval(domains.low.double(), domains.high.double())
+        share, ranges = self._shares(share), IntervalBounds(domains.low.double(), domains.high.double())
         objective, offset = self.tasks.objective(task, share)
         cost = self.tasks.cost(task, share, self.root.wide.rounding, domains.owner)
         bounds = replayed(self.root.wide, objective, ranges, domains) + cost - offset
@@ -282,7 +282,7 @@ class NeuronSplit(Frontier):
         share, duals = self._shares(best.share[None])[0], self._duals(domain._replace(multiplier=best.multiplier))
         a = torch.einsum("k,k...->...", share, rows.a)[None]
         direct = None if rows.direct is None else torch.einsum("k,k...->...", share, rows.direct)[None]
-        objective, ranges = Objective(rows.name, a, direct), Interval(domain.low, domain.high)
+        objective, ranges = Objective(rows.name, a, direct), IntervalBounds(domain.low, domain.high)
         bound = replayed(self.root.wide, objective, ranges, duals)
         if self.record is not None:
             self._write(leaf.node, duals, share[None])
@@ -295,7 +295,7 @@ class NeuronSplit(Frontier):
 
     def _take_ranges(self) -> None:
         """Takes the ranges of the root for the domains to come, rounded outward."""
-        self.range = outward(Interval(self.root.low, self.root.high), self.root.dual.low.dtype)
+        self.range = outward(IntervalBounds(self.root.low, self.root.high), self.root.dual.low.dtype)
         if self.record is not None:
             self.record.ranges.append((self.range.low.double(), self.range.high.double()))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from verify.exact.search.branching import candidates, split_points
 from verify.exact.search.limits import Limits
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.upper.crown import exact_values
 from verify.upper.duals.activation import Site
 from verify.upper.duals.descent import Improved, improve
@@ -38,13 +38,13 @@ def narrowed(root: Root, splits: int, limits: Limits, record: Record | None = No
     Sound because the parts of a domain cover it, `replayed` bounds each, and a range is the intersection of two that
     hold; trusts float64 rounding.
     """
-    ranges = Interval(root.low.clone(), root.high.clone())
+    ranges = IntervalBounds(root.low.clone(), root.high.clone())
     exact = exact_values(root.dual.network) if root.dual.inputs.is_box else set()
     for site in root.dual.sites.values():
         if site.source in exact or site.kink is None or not len(site.columns):
             continue
         dual, wide = root.dual.first(site.span.start), root.wide.first(site.span.start)
-        here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
+        here = site.unstable(IntervalBounds(ranges.low[:, site.span], ranges.high[:, site.span]))
         owner, index = here.nonzero(as_tuple=True)
         together = max(1, FLOATS // max(1, (splits + 1) * max(dual.columns, dual.widest(site.source))))
         for part in torch.arange(len(owner), device=owner.device).split(together):
@@ -62,13 +62,14 @@ def narrowing_work(root: Root, splits: int) -> float:
         total += prod(node.shape)
         before[node.name] = total
     for site in root.dual.sites.values():
-        here = site.unstable(Interval(root.low[:, site.span], root.high[:, site.span]))
+        here = site.unstable(IntervalBounds(root.low[:, site.span], root.high[:, site.span]))
         work += 2 * int(here.sum()) * before.get(site.source, 0)
     return work / total * (FIRST_STEPS + 2 * STEPS * splits)
 
 
 def _narrow(
-    dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ranges: Interval, splits: int, limits: Limits,
+    dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ranges: IntervalBounds, splits: int,
+    limits: Limits,
     record: Record | None,
 ) -> None:
     """Tightens the ranges in place at these columns (n,) of a site, first where the neuron may become linear."""
@@ -77,13 +78,13 @@ def _narrow(
     middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
     side = torch.where(middle < kink, 1.0, -1.0).to(dual.low)
     for sign in (side, -side):
-        left = site.unstable(Interval(ranges.low[owner, column], ranges.high[owner, column])).nonzero().flatten()
+        left = site.unstable(IntervalBounds(ranges.low[owner, column], ranges.high[owner, column])).nonzero().flatten()
         if not len(left) or limits.left <= 0:
             return
         o, c, s = owner[left], column[left], sign[left]
         a = torch.zeros((len(left), *dual.network.graph.shape_of(site.source)), dtype=s.dtype, device=s.device)
         a.flatten(1)[torch.arange(len(left), device=a.device), site.columns[index[left]]] = s
-        exact = Interval(ranges.low[o, : dual.columns], ranges.high[o, : dual.columns])
+        exact = IntervalBounds(ranges.low[o, : dual.columns], ranges.high[o, : dual.columns])
         tree = Trees(dual, Objective(site.source, a), o, outward(exact, dual.low.dtype), s * kink, splits)
         tree.grow(limits)
         rows, duals = tree.leaves(record)
@@ -93,8 +94,8 @@ def _narrow(
             record.lemmas.append(Lemma(o, c, s, bound, tree.branches, written))
         up = s > 0
         infinity = torch.full_like(bound, torch.inf)
-        old = Interval(ranges.low[o, c], ranges.high[o, c])
-        new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
+        old = IntervalBounds(ranges.low[o, c], ranges.high[o, c])
+        new = old.meet(IntervalBounds(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
         ranges.low[o, c], ranges.high[o, c] = new
 
 
@@ -102,7 +103,7 @@ class Trees:
     """One search tree for each row (n,) of an objective, grown leaf by leaf: always the leaf with the largest bound."""
 
     def __init__(
-        self, dual: Dual, objective: Objective, owner: Tensor, ranges: Interval, cutoff: Tensor, splits: int
+        self, dual: Dual, objective: Objective, owner: Tensor, ranges: IntervalBounds, cutoff: Tensor, splits: int
     ):
         self.dual, self.objective, self.owner, self.ranges, self.cutoff = dual, objective, owner, ranges, cutoff
         room = (len(owner), splits + 1)
@@ -133,7 +134,7 @@ class Trees:
 
     def replayed(self, wide: Dual, rows: Tensor, duals: Domains) -> Tensor:
         """The largest bound over these leaves of each tree, in float64, (n,)."""
-        ranges = Interval(duals.low.double(), duals.high.double())
+        ranges = IntervalBounds(duals.low.double(), duals.high.double())
         bounds = replayed(wide, self.objective.take(rows), ranges, duals)
         bounds = torch.where(bounds.isnan(), torch.inf, bounds)
         start = torch.full(self.owner.shape, -torch.inf, dtype=bounds.dtype, device=bounds.device)

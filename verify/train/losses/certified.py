@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph
-from verify.ops.base import Interval as Box
+from verify.ops.base import IntervalBounds
 from verify.sets import InputSet
 from verify.train.attack import Attack
 from verify.train.losses.adversarial import attacked
@@ -24,12 +24,12 @@ from verify.upper.interval import interval_boxes
 from verify.upper.linear_bounds.crown_ibp import affine_end_bounds, affine_end_boxes, crown_ibp_bounds
 
 
-def boxes_over(network: BoundGraph, inputs: InputSet | Box) -> dict[str, Box]:
+def boxes_over(network: BoundGraph, inputs: InputSet | IntervalBounds) -> dict[str, IntervalBounds]:
     """Interval bounds of every value over a batch of sets."""
-    return interval_boxes(network, Box(inputs.low, inputs.high))
+    return interval_boxes(network, IntervalBounds(inputs.low, inputs.high))
 
 
-def interval_margins(network: BoundGraph, boxes: dict[str, Box], y: Tensor) -> Tensor:
+def interval_margins(network: BoundGraph, boxes: dict[str, IntervalBounds], y: Tensor) -> Tensor:
     """Upper bounds of the margins by interval arithmetic, the last affine layers merged with them; (batch, rows).
 
     Sound because `affine_end_bounds` is; trusts float rounding.
@@ -37,7 +37,7 @@ def interval_margins(network: BoundGraph, boxes: dict[str, Box], y: Tensor) -> T
     return affine_end_bounds(network, boxes, _rows_of_classes(network, boxes), y)
 
 
-def _rows_of_classes(network: BoundGraph, boxes: dict[str, Box]) -> Tensor:
+def _rows_of_classes(network: BoundGraph, boxes: dict[str, IntervalBounds]) -> Tensor:
     """The `margin_rows` of every class, (classes, rows, *output shape)."""
     like = boxes[network.graph.input].low
     classes = torch.arange(max(2, network.outputs), device=like.device)

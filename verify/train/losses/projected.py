@@ -18,8 +18,7 @@ from torch import Generator, Tensor
 from verify.errors import InputError, UnsupportedMethod
 from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
-from verify.ops.base import Interval as Box
-from verify.ops.base import Lines, Nonlinear, Parameters
+from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
 from verify.ops.piecewise import Piecewise
 from verify.sets import Ball
 from verify.train.losses.base import Loss, margin_loss, margin_rows
@@ -53,7 +52,7 @@ class Dual(Loss):
         return mixed(self.clean, network, x, y, loss)
 
 
-def parallel(op: Nonlinear, p: Parameters, box: Box) -> Lines:
+def parallel(op: Nonlinear, p: Parameters, box: IntervalBounds) -> Lines:
     """Both lines with the slope of the upper one: the dual feasible choice of Wong and Kolter 2018, eq. 6."""
     lines = op.relax(p, box)
     if not isinstance(op, Piecewise):
@@ -62,10 +61,10 @@ def parallel(op: Nonlinear, p: Parameters, box: Box) -> Lines:
     return Lines(lines.upper_slope, lower, lines.upper_slope, upper)
 
 
-def estimated_boxes(network: BoundGraph, ball: Ball, vectors: int, noise: Generator) -> dict[str, Box]:
+def estimated_boxes(network: BoundGraph, ball: Ball, vectors: int, noise: Generator) -> dict[str, IntervalBounds]:
     """Estimated boxes of the input and of every value that a nonlinear operator reads, by name."""
     source = network.graph.input
-    boxes = {source: Box(ball.low, ball.high)}
+    boxes = {source: IntervalBounds(ball.low, ball.high)}
     centers = {source: (ball.low + ball.high) / 2}
     bundles: dict[str, Bundle] = {source: {source: _input_vectors(ball, vectors, noise)}}
     for node, p in network.walk():
@@ -112,7 +111,7 @@ def _through(op: Affine, p: Parameters, parts: list[Bundle]) -> Bundle:
     return out
 
 
-def _box(center: Tensor, bundle: Bundle, ball: Ball, vectors: int, source: str) -> Box:
+def _box(center: Tensor, bundle: Bundle, ball: Ball, vectors: int, source: str) -> IntervalBounds:
     """The estimated box of a value: its center plus and minus the norm of each group of coefficients."""
     radius = torch.zeros_like(center)
     for origin, part in bundle.items():
@@ -121,4 +120,4 @@ def _box(center: Tensor, bundle: Bundle, ball: Ball, vectors: int, source: str) 
             radius = radius + each.square().mean(1).clamp(min=torch.finfo(each.dtype).tiny).sqrt()
         else:
             radius = radius + each.abs().median(1).values
-    return Box(center - radius, center + radius)
+    return IntervalBounds(center - radius, center + radius)

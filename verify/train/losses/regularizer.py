@@ -9,7 +9,7 @@ from torch import Tensor
 
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph
-from verify.ops.base import Interval as Box
+from verify.ops.base import IntervalBounds
 from verify.ops.piecewise import ReLU
 
 
@@ -35,7 +35,7 @@ class Regularizer:
             raise InputError(f"the regularizer has weight={self.weight}, tolerance={self.tolerance}; the weight must "
                              "be at least 0, the tolerance above 0 and at most 1")
 
-    def __call__(self, network: BoundGraph, boxes: dict[str, Box]) -> Tensor | float:
+    def __call__(self, network: BoundGraph, boxes: dict[str, IntervalBounds]) -> Tensor | float:
         layers = [boxes[node.inputs[0]] for node in network.graph.nodes if isinstance(node.op, ReLU)]
         if self.weight == 0 or not layers:
             return 0.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from verify.ops.base import Interval, Lines, Nonlinear, Parameters
+from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
 from verify.ops.piecewise import Piecewise
 
 
@@ -37,11 +37,11 @@ class Site:
         """Whether all entries are columns."""
         return len(self.columns) == len(self.slope)
 
-    def relax(self, box: Interval) -> Lines:
+    def relax(self, box: IntervalBounds) -> Lines:
         """The usual lines over boxes of the columns, (rows, n)."""
         return self.op.relax(self.parameters, box)
 
-    def chord(self, box: Interval) -> tuple[Tensor, Tensor]:
+    def chord(self, box: IntervalBounds) -> tuple[Tensor, Tensor]:
         """(slope, intercept) of the line opposite to the free one of a hinge, over boxes of the columns; (rows, n).
 
         Sound because f minus a line is extreme at an end or at the kink; trusts float rounding.
@@ -58,7 +58,7 @@ class Site:
             return slope, first.maximum(second).maximum(third)
         return slope, first.minimum(second).minimum(third)
 
-    def free_slopes(self, box: Interval) -> tuple[Tensor, Tensor]:
+    def free_slopes(self, box: IntervalBounds) -> tuple[Tensor, Tensor]:
         """Least and largest slope of the free line of a hinge through its kink, or through the nearer end of the box
         if f is linear there: that piece's; (rows, n)."""
         assert self.kink is not None
@@ -71,7 +71,7 @@ class Site:
         least, most = small + (big - small) * steep, big - (big - small) * flat
         return least, most.maximum(least)
 
-    def usual_slope(self, box: Interval) -> Tensor:
+    def usual_slope(self, box: IntervalBounds) -> Tensor:
         """The slope of the free line that leaves the least area (Zhang et al. 2018, section 3.2), 0 for no hinge."""
         if self.kink is None:
             return torch.zeros_like(box.low)
@@ -79,13 +79,13 @@ class Site:
         left, right = map(float, self.op.slopes)
         return left + (right - left) * torch.gt((box.low + box.high) / 2, self.kink, out=torch.empty_like(box.low))
 
-    def unstable(self, box: Interval) -> Tensor:
+    def unstable(self, box: IntervalBounds) -> Tensor:
         """Where f is not linear over boxes of the columns; bool (rows, n)."""
         return self.op.unstable(self.parameters, box)
 
 
 def site_of(
-    op: Nonlinear, p: Parameters, source: str, box: Interval, start: int, columns: Tensor | None = None
+    op: Nonlinear, p: Parameters, source: str, box: IntervalBounds, start: int, columns: Tensor | None = None
 ) -> Site:
     """A node with its columns: the entries that are not one and the same linear piece on every sample's range, or the
     entries given, which must contain those. Raises ValueError where they do not."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
-from verify.ops.base import Interval, Nonlinear
+from verify.ops.base import IntervalBounds, Nonlinear
 from verify.sets import InputSet
 from verify.upper.duals.activation import Site, site_of
 from verify.upper.duals.domains import Domains, Objective, Primal, Pulled
@@ -32,7 +32,7 @@ class Dual:
     """A network over a batch of sets with known boxes: what all domains of these sets share."""
 
     def __init__(
-        self, network: BoundGraph, inputs: InputSet, boxes: dict[str, Interval], like: Dual | None = None,
+        self, network: BoundGraph, inputs: InputSet, boxes: dict[str, IntervalBounds], like: Dual | None = None,
         rounding: Rounding | None = None,
     ):
         """boxes: of every nonlinear node's argument, each (batch, *shape). like: a dual of the same graph over boxes
@@ -103,14 +103,14 @@ class Dual:
         """Slopes of the free lines to begin with on these ranges, (rows, U)."""
         slope = torch.zeros_like(low)
         for site in self.sites.values():
-            slope[:, site.span] = site.usual_slope(Interval(low[:, site.span], high[:, site.span]))
+            slope[:, site.span] = site.usual_slope(IntervalBounds(low[:, site.span], high[:, site.span]))
         return slope
 
     def unstable(self, low: Tensor, high: Tensor) -> Tensor:
         """The columns on whose ranges f is not linear; bool (rows, U)."""
         parts = [torch.zeros_like(low[:, :0], dtype=torch.bool)]
         for site in self.sites.values():
-            parts.append(site.unstable(Interval(low[:, site.span], high[:, site.span])))
+            parts.append(site.unstable(IntervalBounds(low[:, site.span], high[:, site.span])))
         return torch.cat(parts, 1)
 
 
@@ -128,9 +128,9 @@ class Prepared:
         self.least, self.most = torch.empty_like(self.low), torch.empty_like(self.low)  # range of the free slope
         for site in dual.sites.values():
             span = site.span
-            self._fix(site, Interval(domains.low[:, span], domains.high[:, span]), at[:, span], value[:, span])
+            self._fix(site, IntervalBounds(domains.low[:, span], domains.high[:, span]), at[:, span], value[:, span])
 
-    def _fix(self, site: Site, box: Interval, at: Tensor, value: Tensor) -> None:
+    def _fix(self, site: Site, box: IntervalBounds, at: Tensor, value: Tensor) -> None:
         span = site.span
         if site.kink is None:
             lines = site.relax(box)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.upper.duals.domains import Domains, Objective
 from verify.upper.duals.dual import Dual, Prepared
 
 
-def outward(box: Interval, dtype: torch.dtype) -> Interval:
+def outward(box: IntervalBounds, dtype: torch.dtype) -> IntervalBounds:
     """The smallest intervals of this type that contain the given ones."""
     low, high = box.low.to(dtype), box.high.to(dtype)
     infinity = torch.full_like(low, torch.inf)
-    return Interval(
+    return IntervalBounds(
         torch.where(low.to(box.low) > box.low, torch.nextafter(low, -infinity), low),
         torch.where(high.to(box.high) < box.high, torch.nextafter(high, infinity), high),
     )
 
 
-def replayed(wide: Dual, objective: Objective, ranges: Interval, duals: Domains) -> Tensor:
+def replayed(wide: Dual, objective: Objective, ranges: IntervalBounds, duals: Domains) -> Tensor:
     """Upper bounds of rows in float64 with the duals of a search in its own precision; (rows,).
 
     Args:

@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.upper.duals.descent import improve
 from verify.upper.duals.domains import Domains, Objective
 from verify.upper.duals.dual import Dual, Prepared
@@ -35,9 +35,9 @@ class Stage:
     places: int = 1
 
     @classmethod
-    def of(cls, dual: Dual, wide: Dual, ranges: Interval, count: int) -> Stage:
+    def of(cls, dual: Dual, wide: Dual, ranges: IntervalBounds, count: int) -> Stage:
         """Whole sets whose first `count` columns have these ranges, float64 (batch, U), for rows before the others."""
-        dual, exact = dual.first(count), Interval(ranges.low[:, :count], ranges.high[:, :count])
+        dual, exact = dual.first(count), IntervalBounds(ranges.low[:, :count], ranges.high[:, :count])
         whole = torch.arange(dual.inputs.batch, device=ranges.low.device)
         low, high = outward(exact, dual.low.dtype)
         domains = Domains(whole, low, high, dual.usual_slopes(low, high), torch.zeros_like(low))

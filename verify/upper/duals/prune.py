@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from verify.ir.graph import BoundGraph, Graph, Node
-from verify.ops.base import Interval, Parameters
+from verify.ops.base import IntervalBounds, Parameters
 from verify.ops.linear_ops import Linear
 from verify.ops.piecewise import Piecewise
 
 
-def live_entries(network: BoundGraph, boxes: dict[str, Interval]) -> dict[str, Tensor]:
+def live_entries(network: BoundGraph, boxes: dict[str, IntervalBounds]) -> dict[str, Tensor]:
     """The entries (n,) long of linear layers that are worth keeping, by the layer's name; at least one each.
 
     Left out are those whose activation is constantly zero on the boxes (of every nonlinear node's argument), in chains
@@ -37,8 +37,8 @@ def live_entries(network: BoundGraph, boxes: dict[str, Interval]) -> dict[str, T
 
 
 def pruned(
-    network: BoundGraph, boxes: dict[str, Interval], live: dict[str, Tensor]
-) -> tuple[BoundGraph, dict[str, Interval]]:
+    network: BoundGraph, boxes: dict[str, IntervalBounds], live: dict[str, Tensor]
+) -> tuple[BoundGraph, dict[str, IntervalBounds]]:
     """A network that equals the given one on the boxes, and its boxes, with these entries of linear layers alone."""
     kept = kept_entries(network, live)
     nodes, parameters = [], {}
@@ -49,7 +49,7 @@ def pruned(
         shape = (len(kept[node.name]),) if node.name in kept else node.shape
         nodes.append(Node(node.name, node.op, node.inputs, names, shape))
     graph = Graph(network.graph.input, network.graph.input_shape, tuple(nodes), network.graph.output)
-    shrunk = {name: Interval(*(end[:, index] for end in boxes[name])) for name, index in live.items()}
+    shrunk = {name: IntervalBounds(*(end[:, index] for end in boxes[name])) for name, index in live.items()}
     return graph.bind(parameters), boxes | shrunk
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from verify.deadline import check_time, deadline, within
 from verify.errors import OutOfTime
-from verify.ops.base import Interval
+from verify.ops.base import IntervalBounds
 from verify.problem import Problem
 from verify.upper.crown import cheap_forward, exact_values, sweep
 from verify.upper.duals.activation import Site
@@ -75,7 +75,7 @@ class Root:
     @property
     def stage(self) -> Stage:
         """The whole sets with their ranges, for rows over any value."""
-        return Stage.of(self.dual, self.wide, Interval(self.low, self.high), self.dual.columns)
+        return Stage.of(self.dual, self.wide, IntervalBounds(self.low, self.high), self.dual.columns)
 
 
 def _original(site: Site, live: dict[str, Tensor]) -> Tensor:
@@ -85,19 +85,19 @@ def _original(site: Site, live: dict[str, Tensor]) -> Tensor:
 
 def refine(
     dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int, record: Record | None = None
-) -> Interval:
+) -> IntervalBounds:
     """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones while there is time.
 
     A record gets every bound as a lemma; patches, whose duals are not those of the whole set, are not used then.
     Sound because `Stage.entries` is and a range is the intersection of two that hold; trusts float64 rounding.
     """
-    ranges = Interval(low.clone(), high.clone())
+    ranges = IntervalBounds(low.clone(), high.clone())
     with within(deadline().part(REFINING)), suppress(OutOfTime):
         _refine(dual, wide, ranges, steps, record)
     return ranges
 
 
-def _refine(dual: Dual, wide: Dual, ranges: Interval, steps: int, record: Record | None) -> None:
+def _refine(dual: Dual, wide: Dual, ranges: IntervalBounds, steps: int, record: Record | None) -> None:
     """Tightens the ranges in place; they hold at any time."""
     exact = exact_values(dual.network) if dual.inputs.is_box else set()
     for site in dual.sites.values():
@@ -105,7 +105,7 @@ def _refine(dual: Dual, wide: Dual, ranges: Interval, steps: int, record: Record
             continue
         stage = Stage.of(dual, wide, ranges, site.span.start)
         stage = stage.before(site.source) if record is None else stage
-        open_here = site.unstable(Interval(ranges.low[:, site.span], ranges.high[:, site.span]))
+        open_here = site.unstable(IntervalBounds(ranges.low[:, site.span], ranges.high[:, site.span]))
         owner, index = open_here.nonzero(as_tuple=True)
         for part in torch.arange(len(owner), device=owner.device).split(rows_at_once(stage.dual, site.source)):
             check_time()
@@ -118,7 +118,7 @@ def rows_at_once(dual: Dual, name: str) -> int:
 
 
 def _tighten(
-    stage: Stage, site: Site, ranges: Interval, owner: Tensor, index: Tensor, steps: int, record: Record | None
+    stage: Stage, site: Site, ranges: IntervalBounds, owner: Tensor, index: Tensor, steps: int, record: Record | None
 ) -> None:
     """Tightens the ranges in place at these columns (n,) of the site that the stage ends at."""
     column, kink = site.span.start + index, site.kink
@@ -138,8 +138,8 @@ def _tighten(
             leaves = closed(stage.dual, torch.arange(len(rest)), used[0], len(record.ranges))
             record.lemmas.append(Lemma(here, at, sign, bound, Branches(len(rest)), leaves))
         up, infinity = sign > 0, torch.full_like(bound, torch.inf)
-        old = Interval(ranges.low[here, at], ranges.high[here, at])
-        new = old.meet(Interval(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
+        old = IntervalBounds(ranges.low[here, at], ranges.high[here, at])
+        new = old.meet(IntervalBounds(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
         ranges.low[here, at], ranges.high[here, at] = new
         rest = rest[site.unstable(new)]
 

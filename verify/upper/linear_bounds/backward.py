@@ -17,7 +17,7 @@ from torch import Tensor
 from verify.deadline import NEVER, Deadline, check_time
 from verify.ir.graph import BoundGraph, Node
 from verify.ops.affine import Affine
-from verify.ops.base import Interval, Lines
+from verify.ops.base import IntervalBounds, Lines
 from verify.ops.linear_ops import Conv, Linear
 from verify.sets import InputSet
 from verify.upper.linear_bounds.probe import Probe
@@ -39,7 +39,7 @@ class Backward:
     """
 
     def __init__(
-        self, network: BoundGraph, inputs: InputSet, boxes: dict[str, Interval], until: Deadline = NEVER,
+        self, network: BoundGraph, inputs: InputSet, boxes: dict[str, IntervalBounds], until: Deadline = NEVER,
         rounding: Rounding | None = None,
     ):
         self.network, self.inputs, self.until, self.rounding = network, inputs, until, rounding
@@ -58,7 +58,7 @@ class Backward:
         again = Backward(self.network, self.inputs.select(owner), {}, rounding=rounding)
         again.reference = {name: value[owner] for name, value in self.reference.items()}
         source = self.network.graph.input
-        again.boxes[source] = Interval(again.inputs.low, again.inputs.high)
+        again.boxes[source] = IntervalBounds(again.inputs.low, again.inputs.high)
         return again
 
     def visit(self, node: Node) -> None:
@@ -83,19 +83,20 @@ class Backward:
         self.slopes[node.name] = slopes
 
     def extremes(
-        self, name: str, owner: Tensor, index: Tensor, known: Interval, is_open: Callable[[Interval], Tensor]
-    ) -> Interval:
-        """Bounds of single entries of a value: owner (n,), flat index (n,) long, known (n,) -> Interval of (n,).
+        self, name: str, owner: Tensor, index: Tensor, known: IntervalBounds,
+        is_open: Callable[[IntervalBounds], Tensor],
+    ) -> IntervalBounds:
+        """Bounds of single entries of a value: owner (n,), flat index (n,) long, known (n,) -> IntervalBounds of (n,).
 
         A ReLU can only be stable on the side where its reference value lies, so that side is bounded first. An entry
-        that is then no longer open, by `is_open` of an Interval of (m,) entries, is pulled no further, already on its
+        that is then no longer open, by `is_open` of the bounds of (m,) entries, is pulled no further, already on its
         way: the bound that it has by then, over the boxes of the layers in between, is valid and decides it.
         From `until` on entries keep what is known of them.
         Sound because each line bounds its neuron over its box and a support function bounds the rest; trusts float
         rounding, except with its terms.
         """
         at = self.reference[name].flatten(1)[owner, index]
-        bounds = Interval(known.low.clone(), known.high.clone())
+        bounds = IntervalBounds(known.low.clone(), known.high.clone())
         sign = torch.where(at < 0, 1.0, -1.0).to(at)
         cost = None if self.rounding is None else self.rounding.start(name).flatten(1) + FLOOR
         everything, step = torch.arange(len(owner), device=owner.device), self._step_size(name, single=True)
@@ -105,7 +106,7 @@ class Backward:
             for part in entries.split(step):
                 if self.until.is_over:
                     return bounds
-                probe = Probe(at[part], side[part], Interval(bounds.low[part], bounds.high[part]), is_open)
+                probe = Probe(at[part], side[part], IntervalBounds(bounds.low[part], bounds.high[part]), is_open)
                 units = self._units(name, owner[part], index[part], side[part])
                 self._pull(dict([units]), probe, cost=None if cost is None else cost[owner[part], index[part]])
                 bounds.low[part], bounds.high[part] = probe.settle()

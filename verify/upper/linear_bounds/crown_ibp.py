@@ -16,8 +16,7 @@ from torch import Tensor
 from verify.errors import UnsupportedMethod
 from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ops.affine import Affine
-from verify.ops.base import Interval as Box
-from verify.ops.base import Lines, Nonlinear, Parameters
+from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
 from verify.ops.linear_ops import Linear
 from verify.ops.maximum import Max
 from verify.ops.piecewise import ReLU
@@ -27,13 +26,15 @@ from verify.upper.linear_bounds.kernels import Corner, ThroughLines, ThroughReLU
 
 Crossed = tuple[Tensor, Tensor, bool]  # rows over a nonlinear node's argument, what is added, whether with its bias
 Cross = Callable[[Node, Tensor, Tensor | None], Crossed]  # of a node, rows over it, and the bias before it
-Relax = Callable[[Nonlinear, Parameters, Box], Lines]
+Relax = Callable[[Nonlinear, Parameters, IntervalBounds], Lines]
 
 KINDS = 32  # up to so many kinds of rows, all of them are multiplied with every sample
 
 
 
-def affine_end_bounds(network: BoundGraph, boxes: dict[str, Box], rows: Tensor, kind: Tensor | None = None) -> Tensor:
+def affine_end_bounds(
+    network: BoundGraph, boxes: dict[str, IntervalBounds], rows: Tensor, kind: Tensor | None = None,
+) -> Tensor:
     """Upper bounds of rows over the output, merged with the affine layers that the network ends with; (batch, rows).
 
     The merging ("elision of the last layer", Gowal et al. 2018, section 3) lets what the rows share cancel.
@@ -48,7 +49,9 @@ def affine_end_bounds(network: BoundGraph, boxes: dict[str, Box], rows: Tensor, 
     return affine_end_boxes(network, boxes, rows, kind).high
 
 
-def affine_end_boxes(network: BoundGraph, boxes: dict[str, Box], rows: Tensor, kind: Tensor | None = None) -> Box:
+def affine_end_boxes(
+    network: BoundGraph, boxes: dict[str, IntervalBounds], rows: Tensor, kind: Tensor | None = None,
+) -> IntervalBounds:
     """Bounds of rows from both sides, as in `affine_end_bounds`."""
     total, ends = _pull(network, rows)
     center, radius = total if kind is None else total[kind], torch.zeros_like(total[:1])
@@ -56,7 +59,7 @@ def affine_end_boxes(network: BoundGraph, boxes: dict[str, Box], rows: Tensor, k
         middle, half = ((boxes[name].high + sign * boxes[name].low).flatten(1) / 2 for sign in (1, -1))
         center = center + _values(a.flatten(2), middle, kind)
         radius = radius + _values(a.flatten(2).abs(), half, kind)
-    return Box(center - radius, center + radius)
+    return IntervalBounds(center - radius, center + radius)
 
 
 def _values(rows: Tensor, x: Tensor, kind: Tensor | None) -> Tensor:
@@ -67,13 +70,13 @@ def _values(rows: Tensor, x: Tensor, kind: Tensor | None) -> Tensor:
     return each.take_along_dim(kind[:, None, None], 1).squeeze(1)
 
 
-def adaptive(op: Nonlinear, p: Parameters, box: Box) -> Lines:
+def adaptive(op: Nonlinear, p: Parameters, box: IntervalBounds) -> Lines:
     """The op's own lines, for ReLU those of CROWN."""
     return op.relax(p, box)
 
 
 def crown_ibp_bounds(
-    network: BoundGraph, inputs: InputSet, boxes: dict[str, Box], rows: Tensor, relax: Relax = adaptive
+    network: BoundGraph, inputs: InputSet, boxes: dict[str, IntervalBounds], rows: Tensor, relax: Relax = adaptive
 ) -> Tensor:
     """Upper bounds of rows over the output by one backward pass over lines of the given boxes.
 
@@ -189,7 +192,7 @@ def through_lines(a: Tensor, lines: Lines, shape: tuple[int, ...]) -> tuple[Tens
 
 
 def _through_each(
-    a: Tensor, op: Nonlinear, p: Parameters, box: Box, bias: Tensor | None, relax: Relax
+    a: Tensor, op: Nonlinear, p: Parameters, box: IntervalBounds, bias: Tensor | None, relax: Relax
 ) -> tuple[Tensor, Tensor]:
     """Rows a (batch, rows, *shape) pulled through an elementwise op to z - bias, z its argument in the box, and what
     intercepts and the bias add, (batch, rows)."""
@@ -200,7 +203,7 @@ def _through_each(
     if isinstance(op, ReLU) and relax is adaptive:
         out, added = ThroughReLU.apply(_flat(a, order), low, high, shift)
         return _shaped(out, a, order), added
-    slope, intercept, upper_slope, upper_intercept = relax(op, p, Box(low, high)).parts
+    slope, intercept, upper_slope, upper_intercept = relax(op, p, IntervalBounds(low, high)).parts
     rise, gap = upper_slope - slope, upper_intercept - intercept
     line = slope, torch.addcmul(intercept, slope, shift), rise, torch.addcmul(gap, rise, shift)
     out, added = ThroughLines.apply(_flat(a, order), *line)
@@ -224,7 +227,7 @@ def _shaped(flat: Tensor, like: Tensor, order: list[int]) -> Tensor:
     return flat.unflatten(2, [like.shape[axis] for axis in order[2:]]).permute(back)
 
 
-def _corner(a: Tensor, box: Box) -> Tensor:
+def _corner(a: Tensor, box: IntervalBounds) -> Tensor:
     """max of rows a (batch, rows, *shape) over boxes (batch, *shape); (batch, rows)."""
     order = _order(a)
     return Corner.apply(_flat(a, order), *(_flat(end[:, None], order).squeeze(1) for end in box))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from verify.ir.graph import BoundGraph, Node
 from verify.ops.affine import Affine
-from verify.ops.base import Interval, Lines
+from verify.ops.base import IntervalBounds, Lines
 from verify.upper.linear_bounds.rounding import Rounding, cost_of, gamma
 
 
@@ -46,10 +46,10 @@ class Form:
         return self.columns.abs().sum(0)
 
     @cached_property
-    def box(self) -> Interval:
+    def box(self) -> IntervalBounds:
         """Bounds of the value. Sound because |t| <= 1; trusts float rounding."""
         radius = self.reach if self.error is None else self.reach + self.error
-        return Interval(self.middle - radius, self.middle + radius)
+        return IntervalBounds(self.middle - radius, self.middle + radius)
 
 
 class Forward:
@@ -58,7 +58,7 @@ class Forward:
     The caller fills `rounding`, which is there for a network in float64.
     """
 
-    def __init__(self, network: BoundGraph, box: Interval, varies: Tensor | None = None):
+    def __init__(self, network: BoundGraph, box: IntervalBounds, varies: Tensor | None = None):
         """varies: bool (*input shape), the inputs that get columns; by default all."""
         self.network, self.rounding = network, Rounding.of(network, box)
         radius, source = (box.high - box.low) / 2, network.graph.input
@@ -95,15 +95,15 @@ class Forward:
             error = self.rounding.affine(node, [form.size for form in forms], [form.error for form in forms])
         self.forms[node.name] = Form(op.forward(p, *(form.middle for form in forms)), columns, error)
 
-    def box(self, name: str) -> Interval:
+    def box(self, name: str) -> IntervalBounds:
         """Bounds of a value by its form. Sound because |t| <= 1; trusts float rounding, except in float64."""
         form = self.forms[name]
         if self.rounding is None:
             return form.box
         slack = form.size * gamma(len(form.columns))
-        return Interval(form.box.low - slack, form.box.high + slack)
+        return IntervalBounds(form.box.low - slack, form.box.high + slack)
 
-    def relax(self, node: Node, box: Interval, lines: Lines) -> None:
+    def relax(self, node: Node, box: IntervalBounds, lines: Lines) -> None:
         """Sets the form of a nonlinear node from lines that hold over `box`, the bounds of its argument.
 
         Sound because the value lies between the lines, hence within half their distance, which is linear and so
@@ -135,7 +135,7 @@ class Forward:
         self.forms[node.name] = here
         self._note(node.name, distance, here.box, here.columns)
 
-    def _note(self, name: str, gap: Tensor, box: Interval, columns: Tensor) -> None:
+    def _note(self, name: str, gap: Tensor, box: IntervalBounds, columns: Tensor) -> None:
         self.gaps[name] = torch.where(box.is_wide, gap / (box.high - box.low), 0), columns
 
     def blame(self, weights: dict[str, Tensor]) -> Tensor:

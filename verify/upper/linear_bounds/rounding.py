@@ -28,7 +28,7 @@ from torch import Tensor
 from verify.ir.evaluate import CONSTANTS, UNIT, summands
 from verify.ir.graph import BoundGraph, Network, Node
 from verify.ops.affine import Affine
-from verify.ops.base import Interval, Lines, Nonlinear, Parameters
+from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
 from verify.ops.maximum import Max
 
 COVER = 4.0  # the 3 above, and the rounding of these numbers themselves
@@ -60,7 +60,7 @@ class Rounding:
     fields: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, network: BoundGraph, inputs: Interval) -> Rounding | None:
+    def of(cls, network: BoundGraph, inputs: IntervalBounds) -> Rounding | None:
         """The terms over these boxes of inputs, with the input seen; None for what is not a network in float64: of its
         bounds nothing is claimed."""
         if not isinstance(network, Network) or network.dtype != torch.float64:
@@ -69,7 +69,7 @@ class Rounding:
         rounding.sizes[network.graph.input] = _size(inputs)
         return rounding
 
-    def see(self, node: Node, boxes: dict[str, Interval], reference: Tensor | None = None) -> Interval:
+    def see(self, node: Node, boxes: dict[str, IntervalBounds], reference: Tensor | None = None) -> IntervalBounds:
         """The box of a node's value from those of its arguments by interval arithmetic, rounded outward.
 
         reference: (batch, *shape) what rows over the value are relative to, if it need not lie in the box.
@@ -89,7 +89,7 @@ class Rounding:
         else:
             assert isinstance(op, Nonlinear)
             own = op.rounding(p, boxes[node.inputs[0]], UNIT)
-        box = Interval(low - own, high + own)
+        box = IntervalBounds(low - own, high + own)
         self.sizes[name] = _size(box, reference)
         if isinstance(op, Nonlinear):
             self.fields[name] = self._nonlinear(node, op, p, boxes[node.inputs[0]], own)
@@ -157,7 +157,7 @@ class Rounding:
     def nodes(self) -> tuple[Node, ...]:
         return self.network.graph.nodes
 
-    def _nonlinear(self, node: Node, op: Nonlinear, p: Parameters, box: Interval, own: Tensor | float) -> Tensor:
+    def _nonlinear(self, node: Node, op: Nonlinear, p: Parameters, box: IntervalBounds, own: Tensor | float) -> Tensor:
         source = node.inputs[0]
         size, error = self.sizes[source], self.errors.get(source)
         sums = gamma(prod(node.shape) + len(self.nodes))
@@ -172,7 +172,7 @@ def cost_of(lines: Lines, size: Tensor) -> Tensor:
     return torch.addcmul(lines.lower_intercept.abs() + lines.upper_intercept.abs(), slope, size) * gamma(0)
 
 
-def _size(box: Interval, reference: Tensor | None = None) -> Tensor:
+def _size(box: IntervalBounds, reference: Tensor | None = None) -> Tensor:
     size = box.low.abs().maximum(box.high.abs())
     size = size if reference is None else size.maximum(reference.abs())
     return torch.addcmul(size, size, size, value=TINY)  # infinite beyond 2^512
