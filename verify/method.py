@@ -14,7 +14,7 @@ from verify.bracket import Rigour
 from verify.problem import Problem
 
 if TYPE_CHECKING:
-    from verify.upper.duals.proof_log import Journal
+    from verify.upper.duals.proof_log import ProofLog
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Method(Protocol):
 class Logged(Method, Protocol):
     """A method whose entry says `proof_log`."""
 
-    def answer(self, problem: Problem, journal: Journal | None = None) -> Answer:
-        """The same; the journal is told what a proof of the answer needs."""
+    def answer(self, problem: Problem, proof_log: ProofLog | None = None) -> Answer:
+        """The same; the proof log is told what a proof of the answer needs."""
         ...
 
 

@@ -38,7 +38,7 @@ class Entry:
         help: one line.
         batched: takes the samples of a batch together; others take them one by one, since their limits are of one.
         time_limit: has a setting `time_limit`, seconds for a case.
-        proof_log: its `answer` takes a journal, which is told what a proof of the answer needs.
+        proof_log: its `answer` takes a proof log, which is told what a proof of the answer needs.
         polyhedra: refuses sets that are no polyhedra.
         spread: module and class that spread its search over processes, or "".
         verdict, value: settings, other than the class's own, with which it goes for the sign of v*, and for v* itself.

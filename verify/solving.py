@@ -20,21 +20,21 @@ from verify.ir.guard import compare, points_for
 from verify.method import Answer, Logged, Method, full_float32
 from verify.problem import Problem
 from verify.registry import METHODS, entry_of
-from verify.upper.duals.proof_log import Journal
+from verify.upper.duals.proof_log import ProofLog
 from verify.upper.interval import least_violation
 
 SEED = 0  # of the points on which a network is held against what it was read from
 
 
 def solve(
-    problem: Problem, method: Method, time_limit: float | None = None, journal: Journal | None = None
+    problem: Problem, method: Method, time_limit: float | None = None, proof_log: ProofLog | None = None
 ) -> Bracket:
     """The bracket lower <= v* <= upper that one method gives, one entry a problem of the batch.
 
     Args:
         time_limit: seconds for all problems of the batch together, or None. What the method has found by then is kept,
             and `notes["stopped"]` says that it had no time for more.
-        journal: is told what a proof of the answer needs, see `verify.prove`; of a method that keeps one.
+        proof_log: is told what a proof of the answer needs, see `verify.prove`; of a method that keeps one.
 
     Raises Contradiction where the method's own two sides cross, InputError for anything but a problem and a method's
     value, and where a problem would be verified of a network that is not what its file holds (see `verify.ir.guard`).
@@ -44,15 +44,15 @@ def solve(
         raise InputError(f"solve takes a problem, not a {type(problem).__name__}; make one with verify.robustness")
     if isinstance(method, type) or not isinstance(method, Method):
         raise InputError(f"solve takes a method's value, not {method!r:.60}; write for example verify.CROWN()")
-    if journal is not None and not ((entry := entry_of(method)) and entry.proof_log):
+    if proof_log is not None and not ((entry := entry_of(method)) and entry.proof_log):
         able = ", ".join(entry.cls for entry in METHODS.values() if entry.proof_log)
-        raise InputError(f"{method.name} keeps no journal for a proof; choose among {able}")
+        raise InputError(f"{method.name} keeps no proof log; choose among {able}")
     start = time.perf_counter()
     with torch.no_grad(), full_float32():
         if problem.cases == 0:
             nothing = torch.full((problem.batch,), -torch.inf, dtype=problem.network.dtype, device=problem.owner.device)
             return Bracket(nothing, nothing, above=Side(method.name, Rigour.PROVED), notes={"seconds": 0.0})
-        answer = _answer(problem, method, Deadline.after(time_limit), journal)
+        answer = _answer(problem, method, Deadline.after(time_limit), proof_log)
         lower, witness, rounding = _replay(problem, answer.points)
         upper = torch.full_like(lower, torch.inf) if answer.upper is None else _upper(problem, answer.upper, lower)
         trusts = "; ".join(filter(None, (answer.trusts, _beside_its_source(problem, upper < 0))))
@@ -69,13 +69,13 @@ def solve(
     return bracket.check({"problem": problem, "method": method})
 
 
-def _answer(problem: Problem, method: Method, limit: Deadline, journal: Journal | None) -> Answer:
+def _answer(problem: Problem, method: Method, limit: Deadline, proof_log: ProofLog | None) -> Answer:
     """The method's answer, an empty one where the time is over before it has any."""
     try:
         with within(limit):
-            if journal is None:
+            if proof_log is None:
                 return method.answer(problem.merged)
-            return cast(Logged, method).answer(problem.merged, journal)
+            return cast(Logged, method).answer(problem.merged, proof_log)
     except OutOfTime:
         return Answer(notes={"stopped": LATE})
 

@@ -28,7 +28,7 @@ from verify.ir.rewrite import simplify
 from verify.ops import ReLU
 from verify.problem import Problem
 from verify.runs.options import entries_of, shared
-from verify.upper.duals.proof_log import Journal
+from verify.upper.duals.proof_log import ProofLog
 
 
 @pytest.fixture(autouse=True)
@@ -163,8 +163,8 @@ def test_settings_out_of_range_are_refused() -> None:
     for workers in (0, 1.5, True):
         with pytest.raises(InputError, match="workers"):
             Spread(workers)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="journal"):
-        verify.solve(small(2), Spread(2), journal=Journal())
+    with pytest.raises(InputError, match="proof_log"):
+        verify.solve(small(2), Spread(2), proof_log=ProofLog())
     for entries, workers, level, words in (
         ("bab", 0, None, "workers"), ("milp", 2, None, "bab"), ("bab", 2, "R", "proof"), ("bab", 2, "F", "proof"),
     ):  # fmt: skip

@@ -24,7 +24,7 @@ from verify.ops import ReLU
 from verify.registry import ALIASES, FAMILIES, METHODS, PACKAGE, Entry, default_methods, entry_of
 from verify.runs.options import entries_of
 from verify.runs.studies.comparison import for_value
-from verify.upper.duals.proof_log import Journal
+from verify.upper.duals.proof_log import ProofLog
 
 README = PACKAGE.parent / "README.md"
 COMMANDS = {
@@ -81,7 +81,7 @@ def test_an_entry_says_what_its_class_does(entry: Entry) -> None:
     assert entry_of(method) == entry, "what is read off the text is what the class says when it is imported"
     assert entry.module.split(".")[1] == entry.family
     assert entry.time_limit == ("time_limit" in {f.name for f in fields(cls)})
-    assert entry.proof_log == ("journal" in inspect.signature(cls.answer).parameters)
+    assert entry.proof_log == ("proof_log" in inspect.signature(cls.answer).parameters)
     assert entry.batched != entry.time_limit, "a limit is of one sample"
     assert entry.help
     assert "\n" not in entry.help
@@ -137,13 +137,13 @@ def test_what_needs_polyhedra_refuses_other_sets(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize("entry", METHODS.values(), ids=METHODS)
-def test_a_journal_is_taken_by_those_that_keep_one(entry: Entry) -> None:
-    given, journal = problem(dense(ReLU(), (3, 5, 3), 0), "untargeted", 0), Journal()
+def test_a_proof_log_is_taken_by_those_that_keep_one(entry: Entry) -> None:
+    given, proof_log = problem(dense(ReLU(), (3, 5, 3), 0), "untargeted", 0), ProofLog()
     if entry.proof_log:
-        verify.solve(given, entry.make(5.0), journal=journal)
+        verify.solve(given, entry.make(5.0), proof_log=proof_log)
     else:
-        with pytest.raises(verify.InputError, match="keeps no journal for a proof; choose among BranchAndBound"):
-            verify.solve(given, entry.make(5.0), journal=journal)
+        with pytest.raises(verify.InputError, match="keeps no proof log; choose among BranchAndBound"):
+            verify.solve(given, entry.make(5.0), proof_log=proof_log)
 
 
 def test_type_checkers_see_what_is_exported() -> None:

@@ -35,7 +35,7 @@ from verify.proof.export import exported
 from verify.proof.prover import Proof, prove
 from verify.sets import Box
 from verify.solving import solve
-from verify.upper.duals.proof_log import Journal
+from verify.upper.duals.proof_log import ProofLog
 
 METHODS = [
     verify.Interval(), verify.CROWN(), verify.AlphaCROWN(), verify.LP(), verify.MILP(time_limit=10),
@@ -103,15 +103,15 @@ def test_what_a_method_verifies_is_certified_and_true(method: Method) -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("max", "tiny")])
 def test_a_search_is_followed_at_both_levels_and_in_rationals(kind: str) -> None:
-    """Trees over neurons: what the journal holds is what the checker bounds."""
+    """Trees over neurons: what the proof log holds is what the checker bounds."""
     base = KINDS[kind]
     network = base.make(base.seed)
     asked = problem(network, base.spec, base.seed)
     given = near(replace(asked, inputs=Box(*box_around(network, base.seed, 2.0))), 0.05)
-    journal = Journal()
+    proof_log = ProofLog()
     with NEURONS:
-        bracket = solve(given, verify.BranchAndBound(), journal=journal)
-        proofs = {level: prove(given, level=level, journal=journal if level == "R" else None) for level in "RF"}
+        bracket = solve(given, verify.BranchAndBound(), proof_log=proof_log)
+        proofs = {level: prove(given, level=level, proof_log=proof_log if level == "R" else None) for level in "RF"}
     assert float(bracket.upper) < 0
     rng = np.random.default_rng(0)
     for level, proof in proofs.items():
@@ -129,20 +129,20 @@ def test_a_search_is_followed_at_both_levels_and_in_rationals(kind: str) -> None
                 assert max(real_violation(parts, case, x, Singles(rng, how))) <= Fraction(proof.report.margins["F"])
 
 
-def _searched() -> tuple[Problem, Journal, float]:
+def _searched() -> tuple[Problem, ProofLog, float]:
     """The first image that linear bounds leave open and a search verifies, what it wrote down, and its lower bound."""
     for index in range(60):
-        given, journal = digit("digits-dense-plain", index, "1/16"), Journal()
+        given, proof_log = digit("digits-dense-plain", index, "1/16"), ProofLog()
         if float(verify.solve(given, verify.AlphaCROWN()).upper) >= 0:
-            bracket = verify.solve(given, verify.BranchAndBound(time_limit=10), journal=journal)
+            bracket = verify.solve(given, verify.BranchAndBound(time_limit=10), proof_log=proof_log)
             if float(bracket.upper) < 0:
-                return given, journal, float(bracket.lower)
+                return given, proof_log, float(bracket.lower)
     raise AssertionError("no image needs a search")
 
 
 def test_a_search_on_real_images_is_followed() -> None:
-    given, journal, lower = _searched()
-    parts = good(prove(given, journal=journal, level="R"), given, "R", lower)
+    given, proof_log, lower = _searched()
+    parts = good(prove(given, proof_log=proof_log, level="R"), given, "R", lower)
     tasks = [task for search in parts.header["searches"] for task in search["tasks"]]
     assert max(len(parts.arrays[task["variable"]]) for task in tasks) > 1
     good(prove(given, level="F", seconds=20), given, "F", lower)

@@ -18,7 +18,7 @@ from verify.ops import ReLU
 from verify.problem import Problem
 from verify.proof.prover import prove
 from verify.sets import Box
-from verify.upper.duals.proof_log import Journal
+from verify.upper.duals.proof_log import ProofLog
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ def near(given: Problem, margin: float, cases: int = 1) -> Problem:
 
 def certified(given: Problem, level: str, neurons: bool) -> bytes:
     """A certificate of trees over neurons, or of what the search chooses; never of boxes alone where that fails."""
-    journal = Journal()
+    proof_log = ProofLog()
     with patch("verify.exact.branch_and_bound.frontier_of", _neurons if neurons else _chosen):
-        verify.solve(given, verify.BranchAndBound(time_limit=20), journal=journal)
-        found = prove(given, level=level, journal=journal)
+        verify.solve(given, verify.BranchAndBound(time_limit=20), proof_log=proof_log)
+        found = prove(given, level=level, proof_log=proof_log)
     assert found.certificate is not None, found.reason
     return found.certificate
 

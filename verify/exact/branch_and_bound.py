@@ -29,7 +29,7 @@ from verify.method import Answer
 from verify.problem import Problem
 from verify.registry import Entry
 from verify.upper.crown import CROWN
-from verify.upper.duals.proof_log import Journal
+from verify.upper.duals.proof_log import ProofLog
 
 Goal = Literal["decide", "optimum"]
 BATCH = 64  # cases searched together
@@ -85,8 +85,8 @@ class BranchAndBound:
     def name(self) -> str:
         return "BaB" if self.goal == "decide" else "BaB-optimum"
 
-    def answer(self, problem: Problem, journal: Journal | None = None) -> Answer:
-        """Upper bounds and the best point of every case. The journal is told what a proof of them needs (goal
+    def answer(self, problem: Problem, proof_log: ProofLog | None = None) -> Answer:
+        """Upper bounds and the best point of every case. The proof log is told what a proof of them needs (goal
         "decide"), see `verify.proof`.
 
         `notes`: "domains" bounded, and "stopped" with the reason where a limit, or Ctrl-C, ended the search early.
@@ -94,7 +94,7 @@ class BranchAndBound:
         Sound because the domains of a case cover its set and the largest of their bounds in float64 bounds the case
         (see `Frontier.certified`); trusts what `Rounding` does.
         """
-        return Search(problem, self, self.limits(problem), journal=journal).answer()
+        return Search(problem, self, self.limits(problem), proof_log=proof_log).answer()
 
     def limits(self, problem: Problem) -> Limits:
         """The limits of a search that begins now."""
@@ -112,17 +112,17 @@ class Search:
 
     Args:
         explore: what is done with a frontier over some cases (n,) long; by default `advance`.
-        journal: is told what a proof needs.
+        proof_log: is told what a proof needs.
     """
 
     def __init__(
         self, problem: Problem, settings: BranchAndBound, limits: Limits,
-        explore: Callable[[Search, Frontier, Tensor], None] | None = None, journal: Journal | None = None,
+        explore: Callable[[Search, Frontier, Tensor], None] | None = None, proof_log: ProofLog | None = None,
     ):
-        self.problem, self.settings, self.limits, self.journal = problem, settings, limits, journal
+        self.problem, self.settings, self.limits, self.proof_log = problem, settings, limits, proof_log
         self.explore = Search.advance if explore is None else explore
         self.decides = settings.goal == "decide"
-        self.margin = 0.0 if journal is None else journal.margin
+        self.margin = 0.0 if proof_log is None else proof_log.margin
         self.incumbent = Incumbent(problem, stop_when_falsified=self.decides)
         self.upper = torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
         self.domains, self.domains_before = 0, 0  # bounded so far, and before the frontier at hand
@@ -183,7 +183,7 @@ class Search:
 
     def _split(self, cases: Tensor) -> None:
         """Searches these cases until they are settled or a limit is reached."""
-        record = None if self.journal is None else self.journal.open(cases)
+        record = None if self.proof_log is None else self.proof_log.open(cases)
         frontier = frontier_of(self.problem.select(cases), self.cutoff(cases), self.limits, record)
         self.domains_before = self.domains
         self._lower(frontier, cases, torch.inf)  # an interruption falls back on this

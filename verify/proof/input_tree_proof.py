@@ -13,7 +13,7 @@ from verify.exact.programs.relaxed import Domains, Relaxed
 from verify.exact.search.tasks import Tasks
 from verify.proof.certificate import Draft
 from verify.proof.trees import Splits, Tree
-from verify.upper.duals.proof_log import Record, share_units
+from verify.upper.duals.proof_log import SearchRecord, share_units
 
 if TYPE_CHECKING:
     from verify.proof.prover import Prover
@@ -24,7 +24,7 @@ BOXES = 1 << 20  # beyond which it would not be a certificate that anybody check
 class Grove:
     """The input trees of a record; numbers (cases,) are those of its cases in the certificate."""
 
-    def __init__(self, prover: Prover, record: Record, numbers: np.ndarray):
+    def __init__(self, prover: Prover, record: SearchRecord, numbers: np.ndarray):
         self.prover, self.record, self.roots = prover, record, record.root.cpu().numpy()
         self.tasks = list(zip(numbers[record.case.cpu().numpy()].tolist(), record.disjunct.tolist(), strict=True))
         width = max(len(prover.cases[i].disjuncts[k].offset) for i, k in self.tasks)

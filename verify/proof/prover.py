@@ -38,7 +38,7 @@ from verify.proof.certificate import Draft, problem_claim, property_claim
 from verify.proof.export import exported
 from verify.proof.input_tree_proof import Grove
 from verify.proof.trees import searches
-from verify.upper.duals.proof_log import Journal, Record
+from verify.upper.duals.proof_log import ProofLog, SearchRecord
 from verify.vnnlib import Property
 
 MARGINS = (1.0, 8.0, 64.0)  # of the first margin, tried one after the other
@@ -108,7 +108,7 @@ class Proof:
 
 def prove(
     problem: Problem, prop: Property | None = None, level: str = "R", source: Source | None = None,
-    journal: Journal | None = None, seconds: float | None = None,
+    proof_log: ProofLog | None = None, seconds: float | None = None,
 ) -> Proof:
     """A certificate of one problem whose v* is negative.
 
@@ -117,7 +117,7 @@ def prove(
         prop: the VNN-LIB file it came of, whose exact rationals are then claimed.
         level: "R" or "F".
         source: the model file, if it came of one; the checker compares the certificate with what it reads there.
-        journal: of a search that verified it; what it lacks is searched again.
+        proof_log: of a search that verified it; what it lacks is searched again.
         seconds: for all of it, checking included, or None.
 
     Whatever fails on the way is the reason why there is no certificate. Sound because the checker accepts what it
@@ -129,7 +129,7 @@ def prove(
     start = time.perf_counter()
     try:
         with torch.no_grad(), full_float32(), within(Deadline.after(seconds)):
-            found = Prover(problem, prop, level, source).prove(journal)
+            found = Prover(problem, prop, level, source).prove(proof_log)
     except (UnsupportedMethod, InputError) as refusal:
         found = Proof(None, Report(False, str(refusal), level), str(refusal))
     except Rejected as why:
@@ -176,19 +176,19 @@ class Prover:
         self.points: Tensor | None = None  # that seem to violate
         self.justify("interval")
 
-    def prove(self, journal: Journal | None) -> Proof:
-        """Tries the margins one after the other, the first with the journal at hand."""
-        tasks, reason = self._unsearched(journal), ""
+    def prove(self, proof_log: ProofLog | None) -> Proof:
+        """Tries the margins one after the other, the first with the proof log at hand."""
+        tasks, reason = self._unsearched(proof_log), ""
         proved = self._rules(tasks)
-        if len(proved) < len(tasks) or (journal is not None and journal.records):
+        if len(proved) < len(tasks) or (proof_log is not None and proof_log.records):
             self.justify("backward")
             proved = self._rules(tasks)
         for k, factor in enumerate(MARGINS):
-            records = [] if journal is None or k else journal.records
-            journal = Journal(records=records)
-            reason = self._search(journal, proved, factor)
+            records = [] if proof_log is None or k else proof_log.records
+            proof_log = ProofLog(records=records)
+            reason = self._search(proof_log, proved, factor)
             if not reason:
-                data, reason = self._assembled(journal, proved)
+                data, reason = self._assembled(proof_log, proved)
                 if data is not None:
                     start = time.perf_counter()
                     report = check(data, self.level, model=self.model, tick=check_time)
@@ -197,7 +197,7 @@ class Prover:
                         return Proof(data, report, compared=compared, checking=time.perf_counter() - start)
                     reason = report.reason
             late = deadline().is_over
-            if late or self.points is not None or not any(record.columns for record in journal.records):
+            if late or self.points is not None or not any(record.columns for record in proof_log.records):
                 break
         return Proof(None, Report(False, reason, self.level), reason, points=self.points)
 
@@ -206,9 +206,9 @@ class Prover:
         self.draft = Draft.of(self.description, self.claim, self.level, self.source, box)
         self.layers: Layers = read_layers(self.draft.header["layers"], self.network)
 
-    def _unsearched(self, journal: Journal | None) -> list[tuple[int, int]]:
+    def _unsearched(self, proof_log: ProofLog | None) -> list[tuple[int, int]]:
         """The tasks of cases that no search has."""
-        searched = set() if journal is None else {int(case) for record in journal.records for case in record.cases}
+        searched = set() if proof_log is None else {int(case) for record in proof_log.records for case in record.cases}
         return [(i, k) for i, case in enumerate(self.cases) if i not in searched for k in range(len(case.disjuncts))]
 
     def _rules(self, tasks: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
@@ -251,36 +251,36 @@ class Prover:
                         for f in (False, self.kernel.single))
         return ROUNDING * (1 + float(np.max(np.abs(real)))) + SAFETY * float(np.max(np.abs(single - real)))
 
-    def _search(self, journal: Journal, proved: dict[tuple[int, int], int], factor: float) -> str:
-        """Searches the cases that are neither proved nor in the journal; why it did not get through, or ""."""
-        known = {int(case) for record in journal.records for case in record.cases}
+    def _search(self, proof_log: ProofLog, proved: dict[tuple[int, int], int], factor: float) -> str:
+        """Searches the cases that are neither proved nor in the proof log; why it did not get through, or ""."""
+        known = {int(case) for record in proof_log.records for case in record.cases}
         left = [i for i, case in enumerate(self.cases)
                 if i not in known and not all((i, k) in proved for k in range(len(case.disjuncts)))]
         if not left:
             return ""
         check_time()
         index = torch.tensor(left, device=self.problem.owner.device)
-        part = Journal(factor * self.margin)
+        part = ProofLog(factor * self.margin)
         limits = Limits.starting_now(None, None, free_memory(index.device) / 2)
-        search = Search(self.problem.select(index), BranchAndBound(), limits, journal=part)
+        search = Search(self.problem.select(index), BranchAndBound(), limits, proof_log=part)
         search.split()
         for record in part.records:
             record.cases = index[record.cases]
-            journal.records.append(record)
+            proof_log.records.append(record)
         if bool((search.incumbent.values >= 0).any()):
             self.points = self.problem.inputs.nominal().index_copy(0, index, search.incumbent.points)
             return "a point of the set violates the property, as far as floating point can tell: nothing to prove"
         return "" if bool((search.upper < 0).all()) else search.stopped or "the search found no proof"
 
-    def _assembled(self, journal: Journal, proved: dict[tuple[int, int], int]) -> tuple[bytes | None, str]:
+    def _assembled(self, proof_log: ProofLog, proved: dict[tuple[int, int], int]) -> tuple[bytes | None, str]:
         """The certificate of all that is known, or the reason why it cannot be."""
-        draft, rules = self.draft.copy(), Record(torch.arange(len(self.cases)))
-        searched = {int(case) for record in journal.records for case in record.cases}
+        draft, rules = self.draft.copy(), SearchRecord(torch.arange(len(self.cases)))
+        searched = {int(case) for record in proof_log.records for case in record.cases}
         pairs = [(i, k) for i, k in proved if i not in searched]
         tasks, rows = torch.tensor(pairs).long().reshape(-1, 2), torch.tensor([proved[pair] for pair in pairs]).long()
         width = max((len(self.cases[i].disjuncts[k].offset) for i, k in pairs), default=1)
         rules.weights.append((rules.begin(tasks[:, 0], tasks[:, 1]), torch.eye(width, dtype=torch.float64)[rows]))
-        for record in (*journal.records, rules):
+        for record in (*proof_log.records, rules):
             numbers = record.cases.cpu().numpy()
             if record.columns is not None:
                 draft.header["searches"] += searches(draft, record, numbers)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from verify.proof.certificate import Draft
-from verify.upper.duals.proof_log import Branches, Leaves, Record
+from verify.upper.duals.proof_log import Branches, Leaves, SearchRecord
 
 
 class Tree(NamedTuple):
@@ -83,7 +83,7 @@ class _Duals:
         return self.share[self.place[tree.leaves]][:, :width]
 
 
-def searches(draft: Draft, record: Record, numbers: np.ndarray) -> list[dict[str, Any]]:
+def searches(draft: Draft, record: SearchRecord, numbers: np.ndarray) -> list[dict[str, Any]]:
     """The searches of a record that splits neurons, one for each of its cases, whose numbers in the header are given.
 
     Lemmas that narrower ones replaced are left out.
@@ -109,7 +109,7 @@ def searches(draft: Draft, record: Record, numbers: np.ndarray) -> list[dict[str
     return found
 
 
-def _lemmas(draft: Draft, record: Record, place: int) -> list[dict[str, Any]]:
+def _lemmas(draft: Draft, record: SearchRecord, place: int) -> list[dict[str, Any]]:
     """The lemmas of one case that its ranges at the end are made of."""
     assert record.low is not None
     assert record.high is not None

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from verify.goals import Goal
     from verify.ir.graph import BoundGraph, Network
     from verify.method import Method
-    from verify.upper.duals.proof_log import Journal
+    from verify.upper.duals.proof_log import ProofLog
 
 BATCH = 128  # samples of a batch, at most,
 NEURONS = 1 << 20  # and their neurons, on a CPU
 
 
-def journal_for(method: Method, margin: Callable[[], float] | None) -> Journal | None:
-    """A journal of this margin for a proof, if one is wanted (margin given) and the method keeps one."""
-    from verify.upper.duals.proof_log import Journal
+def proof_log_for(method: Method, margin: Callable[[], float] | None) -> ProofLog | None:
+    """A proof log of this margin for a proof, if one is wanted (margin given) and the method keeps one."""
+    from verify.upper.duals.proof_log import ProofLog
 
     entry = entry_of(method)
-    return Journal(margin()) if margin is not None and entry is not None and entry.proof_log else None
+    return ProofLog(margin()) if margin is not None and entry is not None and entry.proof_log else None
 
 
 def proof_level(level: str | None, place: Path | None) -> str | None:

@@ -13,13 +13,13 @@ from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
 from verify.ops.base import Nonlinear
 from verify.problem import Problem
-from verify.upper.duals.proof_log import Record
+from verify.upper.duals.proof_log import SearchRecord
 
 FEW = 16  # inputs that vary; ACAS Xu with 5 and its like close in seconds, 30 inputs of a text embedding do not in 10
 NEURONS = 500  # for each such input; small networks have at most 100, a deep image network behind 16 inputs 2,800
 
 
-def frontier_of(problem: Problem, cutoff: Tensor, limits: Limits, record: Record | None = None) -> Frontier:
+def frontier_of(problem: Problem, cutoff: Tensor, limits: Limits, record: SearchRecord | None = None) -> Frontier:
     """The frontier of all cases of a problem, bounded once against the cutoffs (cases,): boxes are halved where few
     inputs vary before not too many neurons that depend on them, since a small box leaves few neurons that are not
     linear; else neurons are split. A record gets what it needs to be proved again."""

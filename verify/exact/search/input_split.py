@@ -16,7 +16,7 @@ from verify.exact.search.frontier import Frontier, Proposals
 from verify.exact.search.limits import Limits
 from verify.exact.search.tasks import Tasks
 from verify.problem import Problem
-from verify.upper.duals.proof_log import Record
+from verify.upper.duals.proof_log import SearchRecord
 
 BATCH = {"cpu": 512, "cuda": 1 << 14}  # domains bounded together
 
@@ -27,7 +27,7 @@ class InputSplit(Frontier):
     The sub-boxes are those of the hull: for a set that is no box the bounds hold, but need not converge.
     """
 
-    def __init__(self, problem: Problem, cutoff: Tensor, record: Record | None = None):
+    def __init__(self, problem: Problem, cutoff: Tensor, record: SearchRecord | None = None):
         """cutoff: (cases,) float64. A record gets the splits; the boxes of its nodes are not clipped."""
         self.problem = problem.wide.merged
         self.batch = BATCH[problem.network.device.type]

@@ -30,7 +30,7 @@ from verify.upper.duals.descent import Improved, improve
 from verify.upper.duals.domains import Domains, Objective
 from verify.upper.duals.dual import Prepared
 from verify.upper.duals.float64 import outward, replayed
-from verify.upper.duals.proof_log import SHARES, Record, closed, rounded, share_units
+from verify.upper.duals.proof_log import SHARES, SearchRecord, closed, rounded, share_units
 from verify.upper.duals.root_bounds import Root
 
 ROOT_STEPS = 20
@@ -50,7 +50,7 @@ class NeuronSplit(Frontier):
     splits for every neuron each time; a task whose whole set is then bounded better than its worst domain starts again.
     """
 
-    def __init__(self, problem: Problem, cutoff: Tensor, limits: Limits, record: Record | None = None):
+    def __init__(self, problem: Problem, cutoff: Tensor, limits: Limits, record: SearchRecord | None = None):
         if has_maxima(problem.network):
             problem = replace(problem, network=unfold_maxima(problem.network))
         self.record = record

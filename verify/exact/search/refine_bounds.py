@@ -23,7 +23,7 @@ from verify.upper.duals.descent import Improved, improve
 from verify.upper.duals.domains import Domains, Objective
 from verify.upper.duals.dual import Dual
 from verify.upper.duals.float64 import outward, replayed
-from verify.upper.duals.proof_log import Branches, Lemma, Record, closed, rounded
+from verify.upper.duals.proof_log import Branches, Lemma, SearchRecord, closed, rounded
 from verify.upper.duals.root_bounds import Root
 
 STEPS = 6  # bounds of a part, its first included
@@ -31,7 +31,7 @@ FIRST_STEPS = 10  # of a whole
 FLOATS = 1 << 24  # of the parts of the neurons that are narrowed together
 
 
-def narrowed(root: Root, splits: int, limits: Limits, record: Record | None = None) -> Root:
+def narrowed(root: Root, splits: int, limits: Limits, record: SearchRecord | None = None) -> Root:
     """The root with ranges tightened layer by layer, each bound by so many splits; what a deadline allows of it. A
     record gets every bound as a lemma.
 
@@ -70,7 +70,7 @@ def narrowing_work(root: Root, splits: int) -> float:
 def _narrow(
     dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ranges: IntervalBounds, splits: int,
     limits: Limits,
-    record: Record | None,
+    record: SearchRecord | None,
 ) -> None:
     """Tightens the ranges in place at these columns (n,) of a site, first where the neuron may become linear."""
     column, kink = site.span.start + index, site.kink
@@ -122,7 +122,7 @@ class Trees:
             if limits.left <= 0 or not self._grow(place):
                 break
 
-    def leaves(self, record: Record | None) -> tuple[Tensor, Domains]:
+    def leaves(self, record: SearchRecord | None) -> tuple[Tensor, Domains]:
         """The rows whose trees they belong to, and the leaves with their duals; for a record as it holds them."""
         rows, place = (self.bounds > -torch.inf).nonzero(as_tuple=True)
         duals = Domains(self.owner[rows], *(part[rows, place] for part in self.parts))

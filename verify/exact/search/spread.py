@@ -50,7 +50,7 @@ class Spread:
         search: goal and limits of the whole; "domains" and "memory" may be exceeded by one round.
 
     Processes are spawned: a script needs `if __name__ == "__main__":` around what it runs. Raises InputError for
-    settings out of range. It takes no journal: only one process can keep one.
+    settings out of range. It takes no proof log: only one process can keep one.
     """
 
     workers: int = 2

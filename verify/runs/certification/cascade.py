@@ -35,7 +35,7 @@ from verify.runs.evidence.belief import CHEAP, LOOKS, met, one
 from verify.runs.evidence.certificates import Proving, trust_in
 from verify.runs.evidence.contradiction import asked_of, crossed, where_kept
 from verify.runs.evidence.witness import sample_witness
-from verify.runs.options import journal_for
+from verify.runs.options import proof_log_for
 from verify.solving import solve
 
 T = TypeVar("T")
@@ -157,9 +157,9 @@ class Cascade:
             return []
         start = time.perf_counter()
         part, method = _part(self.problems[eps], [o.index for o in outcomes]), self.methods[name]
-        journal = journal_for(method, self.proving and partial(self.proving.margin, part))
+        proof_log = proof_log_for(method, self.proving and partial(self.proving.margin, part))
         try:
-            found: Bracket | str = solve(part, method, self._seconds(name, outcomes), journal)
+            found: Bracket | str = solve(part, method, self._seconds(name, outcomes), proof_log)
         except Contradiction as crossing:
             wrong = set(crossing.bundle.get("problems", range(len(outcomes))))
             others = iter(self._try(eps, name, [o for k, o in enumerate(outcomes) if k not in wrong]))
@@ -174,7 +174,7 @@ class Cascade:
         cost = (time.perf_counter() - start) / len(outcomes), peak_memory(part)
         answers = [found if isinstance(found, str) else one(found, k) for k in range(len(outcomes))]
         pairs = zip(outcomes, answers, strict=True)
-        return self._held(eps, name, [replace(o.after(name, a, *cost), journal=journal) for o, a in pairs])
+        return self._held(eps, name, [replace(o.after(name, a, *cost), proof_log=proof_log) for o, a in pairs])
 
     def _seconds(self, name: str, outcomes: list[Outcome]) -> float:
         """How long a method may work on these outcomes."""
@@ -224,7 +224,7 @@ class Cascade:
             with torch.no_grad():
                 (attacked,) = self.goal.classes(part.network(outcome.bracket.witness.to(part.network.device)))
             outcome = replace(outcome, evidence={"witness": found.payload(), "attacked": attacked})
-        return replace(outcome, is_final=True, journal=None)
+        return replace(outcome, is_final=True, proof_log=None)
 
     @property
     def _original(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -262,7 +262,7 @@ def peak_memory(problem: Problem) -> float:
 def _proved(outcome: Outcome, proving: Proving, problem: Problem) -> Outcome:
     """A verified outcome with its certificate; where there is none it stays, at level F as undecided. A point against
     it is what the outcome then says."""
-    proof, kept, files = proving.certify(problem, outcome.index, outcome.eps, outcome.journal, outcome.seconds)
+    proof, kept, files = proving.certify(problem, outcome.index, outcome.eps, outcome.proof_log, outcome.seconds)
     if proof.points is not None:
         outcome = outcome.met("proof", met(problem, proof.points, "proof"))
         if outcome.verdict is not Verdict.VERIFIED:

@@ -18,7 +18,7 @@ from verify.bracket import Bracket, Rigour, Side, Verdict
 from verify.errors import Contradiction
 from verify.runs.engine.store import Result, json_bounds
 from verify.runs.evidence.contradiction import Holder
-from verify.upper.duals.proof_log import Journal
+from verify.upper.duals.proof_log import ProofLog
 
 CLEAN = "clean"  # what decides a misclassified sample, as if it were a method
 
@@ -45,7 +45,7 @@ class Outcome:
         is_final: whether nothing is left to be tried.
         evidence: violations of the witness and what is kept of the proof, as JSON.
         files: certificates to be written, by name.
-        journal: of the search that verified it.
+        proof_log: of the search that verified it.
         crossing: who holds the two sides of a contradiction, attack and certificate.
     """
 
@@ -63,7 +63,7 @@ class Outcome:
     is_final: bool = False
     evidence: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
-    journal: Journal | None = field(default=None, repr=False)
+    proof_log: ProofLog | None = field(default=None, repr=False)
     crossing: tuple[Holder, Holder] | None = field(default=None, repr=False)
 
     @property

@@ -22,7 +22,7 @@ from verify.runs.evidence.belief import held, met
 from verify.runs.evidence.contradiction import of_property
 from verify.runs.evidence.runtime_replay import members, original_outputs
 from verify.runs.evidence.witness import Witness, property_witness
-from verify.runs.options import journal_for
+from verify.runs.options import proof_log_for
 from verify.solving import solve
 from verify.vnnlib import Property, read_vnnlib
 
@@ -120,9 +120,9 @@ def _first(
         margin = None if proof is None else partial(first_margin, problem, asked, proof, limit.left)
         share = limit.part(1 / (len(entries) - k))
         method = entry.make(share.left if share < NEVER else None)
-        journal = journal_for(method, margin)
+        proof_log = proof_log_for(method, margin)
         try:
-            bracket = solve(problem, method, share.left, journal)
+            bracket = solve(problem, method, share.left, proof_log)
         except (SolverError, UnsupportedMethod) as refusal:
             reasons.append(f"{name}: {refusal}")
             continue
@@ -130,7 +130,7 @@ def _first(
         bracket = held(problem, bracket)
         known = bracket if known is None else known.meet(bracket)
         if bracket.verdicts[0] is Verdict.VERIFIED and proof is not None:
-            made = prove(problem, asked, proof, Source(model), journal, limit.left)
+            made = prove(problem, asked, proof, Source(model), proof_log, limit.left)
             if made.points is not None:  # against the verdict, unless they violate by rounding only
                 bracket = bracket.meet(met(problem, made.points, "proof"))
         if bracket.verdicts[0] is Verdict.VERIFIED:

@@ -16,7 +16,7 @@ from verify.proof.prover import AS_EXPORTED, Proof, Source, first_margin, prove
 from verify.runs.engine.files import writable_folder
 from verify.runs.engine.store import Store
 from verify.runs.options import proof_level
-from verify.upper.duals.proof_log import Journal
+from verify.upper.duals.proof_log import ProofLog
 from verify.vnnlib import read_vnnlib
 
 CHECKER = "the independent checker (verify.check)"
@@ -93,11 +93,11 @@ class Proving:
         return first_margin(problem, None, self.level)
 
     def certify(
-        self, problem: Problem, index: int, eps: str, journal: Journal | None, spent: float
+        self, problem: Problem, index: int, eps: str, proof_log: ProofLog | None, spent: float
     ) -> tuple[Proof, dict[str, Any], dict[str, bytes]]:
         """The proof of a sample's problem, a batch of 1, for which the methods spent so many seconds; what is kept of
         it, as JSON, and the files to be written."""
-        proof = prove(problem, None, self.level, self.source, journal, self.seconds - spent)
+        proof = prove(problem, None, self.level, self.source, proof_log, self.seconds - spent)
         if proof.certificate is None or self.folder is None:
             return proof, {"proof": proof.payload()}, {}
         name = f"sample-{index:05d}-eps-{eps.replace('/', '_')}.certificate"

@@ -66,7 +66,7 @@ class Lemma(NamedTuple):
 
 
 @dataclass
-class Record:
+class SearchRecord:
     """The search of some cases of a problem.
 
     Args:
@@ -107,7 +107,7 @@ class Record:
 
 
 @dataclass
-class Journal:
+class ProofLog:
     """Everything that a search was asked to write down.
 
     Args:
@@ -115,11 +115,11 @@ class Journal:
     """
 
     margin: float = 0.0
-    records: list[Record] = field(default_factory=list)
+    records: list[SearchRecord] = field(default_factory=list)
 
-    def open(self, cases: Tensor) -> Record:
+    def open(self, cases: Tensor) -> SearchRecord:
         """A record for the search of these cases (n,) long."""
-        self.records.append(Record(cases))
+        self.records.append(SearchRecord(cases))
         return self.records[-1]
 
 
@@ -135,7 +135,7 @@ def slope_units(dual: Dual, slope: Tensor) -> Tensor:
 
 
 def rounded(dual: Dual, duals: Domains) -> Domains:
-    """The duals as a journal holds them."""
+    """The duals as a proof log holds them."""
     slope, units = duals.slope.clone(), slope_units(dual, duals.slope)
     for site in dual.sites.values():
         if site.kink is not None and isinstance(site.op, Piecewise):

@@ -24,7 +24,7 @@ from verify.upper.duals.domains import Domains
 from verify.upper.duals.dual import Dual
 from verify.upper.duals.float64 import outward
 from verify.upper.duals.prefix import Stage
-from verify.upper.duals.proof_log import Branches, Lemma, Record, closed, rounded
+from verify.upper.duals.proof_log import Branches, Lemma, SearchRecord, closed, rounded
 from verify.upper.duals.prune import kept_entries, live_entries, pruned
 
 STEPS = 10  # bounds of a neuron, its first included
@@ -49,7 +49,7 @@ class Root:
 
     @classmethod
     def of(
-        cls, problem: Problem, steps: int = STEPS, record: Record | None = None,
+        cls, problem: Problem, steps: int = STEPS, record: SearchRecord | None = None,
     ) -> Root:
         """CROWN's ranges in float64, refined by descents of this many steps each while there is time.
 
@@ -84,7 +84,7 @@ def _original(site: Site, live: dict[str, Tensor]) -> Tensor:
 
 
 def refine(
-    dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int, record: Record | None = None
+    dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int, record: SearchRecord | None = None
 ) -> IntervalBounds:
     """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones while there is time.
 
@@ -97,7 +97,7 @@ def refine(
     return ranges
 
 
-def _refine(dual: Dual, wide: Dual, ranges: IntervalBounds, steps: int, record: Record | None) -> None:
+def _refine(dual: Dual, wide: Dual, ranges: IntervalBounds, steps: int, record: SearchRecord | None) -> None:
     """Tightens the ranges in place; they hold at any time."""
     exact = exact_values(dual.network) if dual.inputs.is_box else set()
     for site in dual.sites.values():
@@ -118,7 +118,8 @@ def rows_at_once(dual: Dual, name: str) -> int:
 
 
 def _tighten(
-    stage: Stage, site: Site, ranges: IntervalBounds, owner: Tensor, index: Tensor, steps: int, record: Record | None
+    stage: Stage, site: Site, ranges: IntervalBounds, owner: Tensor, index: Tensor, steps: int,
+    record: SearchRecord | None,
 ) -> None:
     """Tightens the ranges in place at these columns (n,) of the site that the stage ends at."""
     column, kink = site.span.start + index, site.kink
@@ -149,6 +150,6 @@ def _as_they_are(duals: Domains) -> Domains:
 
 
 def _noted(dual: Dual, used: list[Domains], duals: Domains) -> Domains:
-    """The duals as a journal holds them, added to what was used."""
+    """The duals as a proof log holds them, added to what was used."""
     used.append(rounded(dual, duals))
     return used[-1]
