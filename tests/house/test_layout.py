@@ -115,6 +115,13 @@ def test_the_package_imports_nothing_heavy():
     assert out.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda path: path.stem)
+def test_commands_name_their_arguments(path: Path):
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    many = [f"{ast.unparse(node.func)}, line {node.lineno}" for node in calls if len(node.args) > 4]
+    assert not many, f"{path.name} passes more than 4 arguments by position to {many}; name them, so that none swap"
+
+
 def is_named_by_its_decorator(node: ast.ClassDef | ast.FunctionDef) -> bool:
     """Whether it is registered under an operator's name, as @handles("MatMul"), which says what it is."""
     calls = [d for d in node.decorator_list if isinstance(d, ast.Call) and d.args]

@@ -18,7 +18,8 @@ from verify.models.architectures import make, normalized
 
 import verify
 from verify.errors import InputError
-from verify.runs.certification.session import Request, prepare
+from verify.runs.certification.session import prepare
+from verify.runs.request import CertifyRequest
 from verify.train.recipe import Recipe, find_recipe
 from verify.train.run import train
 
@@ -117,7 +118,7 @@ def test_bundled_weights_reach_the_figures_of_the_table(name: str, tmp_path: Pat
     assert 100 * int(right.sum()) / len(y) == pytest.approx(clean, abs=1e-9)
     decided = attacked - verified <= DECIDED
     methods = "interval,pgd,crown,bab" if decided else "interval,pgd,crown"
-    _, radii = prepare(Request(name, "digits", eps, limit=None, methods=methods)).run(tmp_path / "run")
+    _, radii = prepare(CertifyRequest(name, "digits", eps=eps, limit=None, methods=methods)).run(tmp_path / "run")
     (found,) = radii.values()
     assert found.samples == len(y)
     least, most = (100 * n / found.samples for n in (found.verified, found.clean - found.falsified))

@@ -165,7 +165,7 @@ def test_a_cascade_can_be_sent(tmp_path: Path) -> None:
 
 
 def test_a_radius_named_twice_is_refused() -> None:
-    from verify.runs.certification.session import radii_of
+    from verify.runs.options import radii_of
 
     assert radii_of("0.1, 1/20") == [Fraction(1, 20), Fraction(1, 10)]
     with pytest.raises(InputError, match="names a radius twice"):

@@ -14,15 +14,16 @@ from tests.support.cli_cases import X, Y, certify, error_of
 from verify.cli.main import run
 from verify.runs.certification.estimate import estimate
 from verify.runs.certification.explain import explain
-from verify.runs.certification.session import Request, prepare
+from verify.runs.certification.session import prepare
 from verify.runs.engine.profile import FILE
+from verify.runs.request import CertifyRequest
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with open, verified, falsified and misclassified samples."""
     out = tmp_path_factory.mktemp("runs") / "digits"
-    prepare(Request("digits-conv-plain", "digits", "0.06", limit=32, methods="pgd,crown")).run(out)
+    prepare(CertifyRequest("digits-conv-plain", "digits", eps="0.06", limit=32, methods="pgd,crown")).run(out)
     return out
 
 
@@ -99,7 +100,8 @@ def test_an_estimate_keeps_nothing_and_counts_right(here: Path, capsys: pytest.C
     assert certify("--estimate", "--out", "run", eps="0.1") == 0
     assert "estimate from 4 of 4 samples: about 1 s; 0 % are left" in capsys.readouterr().err
     assert not Path("run").exists()
-    session = prepare(Request("digits-conv-plain", "digits", "0.06", limit=64, methods="pgd,crown,bab", timeout=2.0))
+    session = prepare(CertifyRequest(
+        "digits-conv-plain", "digits", eps="0.06", limit=64, methods="pgd,crown,bab", timeout=2.0))
     found = estimate(session.cascade, 32, 2.0)
     assert (found.samples, found.probed) == (64, 16)
     assert 0 < found.open < 1

@@ -20,9 +20,10 @@ from tests.support.cli_cases import X, Y, error_of, onnx_file
 from verify.cli.main import run
 from verify.ir.rewrite import simplify
 from verify.runs.engine.store import Store
+from verify.runs.request import RadiusRequest
 from verify.runs.studies.radii import Radii, _next_place
 from verify.runs.studies.radius import Radius, distance
-from verify.runs.studies.radius_session import RadiusRequest, prepare_radius, summarize_radii
+from verify.runs.studies.radius_session import prepare_radius, summarize_radii
 
 METHODS = {"pgd": verify.PGD(), "crown": verify.CROWN(), "bab": verify.BranchAndBound(time_limit=10)}
 DUAL = {"linf": 1, "l2": 2, "l1": torch.inf}

@@ -34,7 +34,7 @@ def audit(
     from verify.report.audit import audited
     from verify.runs.competition.audit import exit_code, plan
 
-    planned = plan(results, folder, family or [], methods, timeout, witnesses)
+    planned = plan(results, folder, family or [], methods, timeout=timeout, witnesses=witnesses)
     with output.progress("rows", len(planned.claims)) as advance:
         findings = planned.run(out, advance)
     output.show(audited(findings))

@@ -28,4 +28,4 @@ def check(
     from verify.check.__main__ import show
     from verify.runs.evidence.certificates import checked
 
-    raise typer.Exit(show(checked(certificate, model, prop, level, exact)))
+    raise typer.Exit(show(checked(certificate, model, prop, level=level, exact=exact)))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from verify.registry import METHODS, default_methods
+from verify.runs.request import Request
 
 Model = Annotated[str, typer.Argument(
     metavar="MODEL", help=".onnx, .pt2, a bundled name, or package.module:factory", show_default=False)]
@@ -44,9 +49,52 @@ Ray = Annotated[str | None, typer.Option(
 
 DATA_HELP = "a bundled name, .npz, IDX images, or package.module:dataset; bytes (uint8) are divided by 255"
 Data = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)]
-TIMEOUT_HELP = "seconds for a sample (and eps), over all methods: each may take an equal part of what is left"
+Limit = Annotated[int, typer.Option(metavar="N", min=1, help="number of samples, from the first")]
+Timeout = Annotated[float, typer.Option(
+    metavar="S",
+    help="seconds for a sample (and eps), over all methods: each may take an equal part of what is left")]
+Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of the table")]
 EPS_HELP = "radius in the input's own units, for example 8/255"
 METHODS_HELP = f"in order, among {', '.join(METHODS)}"
 _METHOD_LINES = [f"  {entry.name:10}{entry.help}" for entry in METHODS.values()]
 METHODS_LIST = "\n".join(["\b", "Methods:", *_METHOD_LINES])  # \b keeps the lines as they are
 DECIDERS = default_methods("vnnlib")  # what decides a property if no methods are named
+
+FIRST = ("model", "data")  # of the shared ones; the others stand where a command has `shared`, after what it asks first
+
+
+def shares(kind: type[Request], without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator of commands with an argument `shared`: they take the options of a request, with its defaults, and get
+    them there as one dictionary by field; options `without` are left out.
+    """
+    defaults = {f.name: Parameter.empty if f.default is MISSING else f.default for f in fields(kind)}
+    group = {name: Parameter(name, Parameter.KEYWORD_ONLY, default=defaults[name], annotation=note)
+             for name, note in _shared(kind.command).items() if name not in without}
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(signature(command, eval_str=True).parameters.values())
+        place = [parameter.name for parameter in own].index("shared")
+        first = [option for name, option in group.items() if name in FIRST]
+        rest = [option for name, option in group.items() if name not in FIRST]
+
+        @wraps(command)
+        def called(**given: Any) -> None:
+            command(shared={name: given.pop(name) for name in group}, **given)
+
+        parameters = [*first, *own[:place], *rest, *own[place + 1 :]]
+        vars(called)["__signature__"] = Signature(parameters)
+        return called
+
+    return with_options
+
+
+def _shared(command: str) -> dict[str, Any]:
+    """The options of every request by field, in the order of the help."""
+    methods = Annotated[str | None, typer.Option(
+        metavar="A,B,..", help=f"{METHODS_HELP}; default {default_methods(command)}")]
+    return {
+        "model": Model, "data": Data, "weights": Weights, "trust_code": TrustCode, "norm": Norm, "clip": Clip,
+        "normalize": Normalize, "threshold": Threshold, "within": Within, "bounds": Bounds, "limit": Limit,
+        "methods": methods, "timeout": Timeout, "device": Device,
+    }

@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from verify.cli import options
-from verify.cli.options import Bounds, Clip, Model, Norm, Normalize, Threshold, TrustCode, Weights, Within
-from verify.registry import default_methods
+from verify.runs.request import RadiusRequest
 
 
+@options.shares(RadiusRequest)
 def radius(
-    model: Model,
-    data: options.Data,
+    *,
     most: Annotated[str | None, typer.Option(
         metavar="E", help="largest radius to look at; by default one that reaches the whole clip",
         show_default=False)] = None,
-    weights: Weights = None,
-    trust_code: TrustCode = False,
-    norm: Norm = "linf",
-    clip: Clip = "0,1",
-    normalize: Normalize = None,
-    threshold: Threshold = None,
-    within: Within = None,
-    bounds: Bounds = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="number of samples, from the first")] = 100,
-    methods: Annotated[str | None, typer.Option(
-        metavar="A,B,..", help=f"{options.METHODS_HELP}; default {default_methods('radius')}")] = None,
-    timeout: Annotated[float, typer.Option(
-        metavar="S", min=0.001, help=options.TIMEOUT_HELP)] = 10.0,
+    shared: dict[str, Any],
     tolerance: Annotated[str, typer.Option(
         metavar="P", help="how far the ends may lie apart, relative to the lower one")] = "1%",
     batch: Annotated[int | None, typer.Option(
         metavar="N", min=1, help="samples that are searched together; default 128, fewer of large networks",
         show_default=False)] = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")] = "cpu",
     workers: options.Workers = None,
     ray: options.Ray = None,
     out: options.RunFolder = None,
     resume: options.Resume = False,
-    json: Annotated[bool, typer.Option("--json", help="print JSON instead of the table")] = False,
+    json: options.Json = False,
 ) -> None:
     """Bracket the minimal adversarial distortion of every sample: verified below it, attacked above it.
 
@@ -49,12 +35,11 @@ def radius(
     from verify.cli import output
     from verify.report.radius import radii
     from verify.runs.engine.run_folder import Help, fresh_folder
-    from verify.runs.studies.radius_session import RadiusRequest, prepare_radius
+    from verify.runs.studies.radius_session import prepare_radius
 
-    session = prepare_radius(RadiusRequest(model, data, most, weights, norm, clip, normalize, limit, methods, timeout,
-                                           tolerance, device, batch, threshold, within, bounds, trust_code))
+    session = prepare_radius(RadiusRequest(**shared, most=most, tolerance=tolerance, batch=batch))
     output.warn(session.warnings)
-    place = out if out or resume else fresh_folder(model)
+    place = out if out or resume else fresh_folder(session.request.model)
     with output.kept(place if out is None else None), output.verdicts(len(session.job.x)) as tell:
         folder, summary = session.run(place, tell, resume=resume, help=Help(workers, ray))
     if json:

@@ -36,7 +36,8 @@ def vnncomp(
     from verify.runs.competition.vnncomp import plan
     from verify.runs.options import proof_level, shard_of
 
-    planned = plan(folder, family or [], methods, timeout, shard_of(shard), proof_level(level, proof), proof)
+    planned = plan(folder, family or [], methods, timeout=timeout, shard=shard_of(shard),
+                   level=proof_level(level, proof), proofs=proof)
     with output.progress("instances", len(planned.instances)) as advance:
         results = planned.run(out, advance)
     output.warn(told(results))

@@ -94,6 +94,37 @@ def clip_of(text: str) -> tuple[Fraction, Fraction] | None:
     return low, high
 
 
+def radii_of(text: str) -> list[Fraction]:
+    """The radii of a comma list, ascending. Raises InputError for one that is named twice, and for what may be a number
+    with a decimal comma."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 2 and parts[0] == "0" and parts[1].isdecimal():
+        raise InputError(f"eps {text!r} may be 0.{parts[1]} or two radii; write 0.{parts[1]}, or the larger radius "
+                         f"first: {int(parts[1])},0")
+    zeros = next((part for part in parts if part.isdecimal() and len(part) > 1 and part[0] == "0"), None)
+    if zeros is not None:
+        raise InputError(f"eps {text!r} names the radius {zeros}; decimals have a point, radii no leading zeros")
+    radii = [exact_eps(part) for part in parts]
+    again = next((part for k, part in enumerate(parts) if radii[k] in radii[:k]), None)
+    if again is not None:
+        raise InputError(f"eps {again} is named twice; {text!r} names a radius twice, name each once")
+    return sorted(radii)
+
+
+def typed_radii(text: str) -> dict[str, Fraction]:
+    """The same radii by the texts that name them, as they stand there."""
+    radii_of(text)
+    return {part.strip(): exact_eps(part.strip()) for part in text.split(",")}
+
+
+def exact_eps(text: str, name: str = "eps") -> Fraction:
+    """eps, or the largest one, as a rational >= 0."""
+    eps = rational(text, name)
+    if eps < 0:
+        raise InputError(f"{name} is {text} but must be at least 0")
+    return eps
+
+
 def bounds_of(text: str) -> tuple[Fraction | None, Fraction | None]:
     """ "0,5" -> (0, 5); an end that is left out, as in ",5", is None."""
     ends = [end.strip() for end in text.split(",")]

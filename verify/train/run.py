@@ -20,12 +20,13 @@ from torch import Tensor, nn
 
 from verify.errors import InputError, VerifyError
 from verify.ir.load import from_factory
-from verify.runs.certification.session import Request, Session, prepare
+from verify.runs.certification.session import Session, prepare
 from verify.runs.certification.summary import Summary
 from verify.runs.engine.drive import Tell
 from verify.runs.engine.files import writable_folder
 from verify.runs.engine.run_folder import versions
 from verify.runs.engine.store import FILE, Store
+from verify.runs.request import CertifyRequest
 from verify.train import checkpoint
 from verify.train.data import Samples, load_samples
 from verify.train.export import write_model
@@ -84,7 +85,7 @@ def train(
 def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
     """The certification of the trained model on the test data, ready to be run into `folder`/certify."""
     clip = recipe.threat.clip
-    return prepare(Request(
+    return prepare(CertifyRequest(
         model=str(folder / "model.onnx"), data=recipe.data.test or recipe.data.train, eps=recipe.threat.eps,
         norm=recipe.threat.norm, clip=f"{clip[0]},{clip[1]}" if clip else "none",
         limit=recipe.certify.limit or None, methods=recipe.certify.methods, timeout=recipe.certify.timeout,

@@ -24,8 +24,9 @@ from verify.ops.base import Nonlinear
 from verify.problem import Problem
 from verify.registry import METHODS
 from verify.runs.certification.outcome import CLEAN
-from verify.runs.certification.session import Request, Session, prepare
+from verify.runs.certification.session import Session, prepare
 from verify.runs.engine.store import Store
+from verify.runs.request import CertifyRequest
 from verify.solving import solve
 from verify.upper.duals.descent import improve
 from verify.upper.duals.root_bounds import Root
@@ -131,7 +132,7 @@ def _radius(radii: list[str], eps: str | None) -> str:
 def _session(run: Path, request: dict[str, Any], config: dict[str, Any]) -> Session:
     """What the user asked when the run was last continued; the same model and data."""
     proofs = request.get("proofs")
-    session = prepare(Request(**{**request, "proofs": None if proofs is None else Path(proofs)}))
+    session = prepare(CertifyRequest(**{**request, "proofs": None if proofs is None else Path(proofs)}))
     for name in ("model", "data"):
         if session.config[name] != config[name]:
             raise InputError(f"the {name} of run {run} has changed since; restore {request[name]}")

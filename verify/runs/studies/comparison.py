@@ -10,73 +10,45 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from verify.data import Dataset
 from verify.errors import Contradiction, InputError
-from verify.goals import Goal
 from verify.method import Method
-from verify.problem import Problem, around
-from verify.registry import Entry, default_methods, entry_of
-from verify.runs.certification.session import beyond, named, network_of, samples_of, typed_radii
+from verify.problem import Problem
+from verify.registry import Entry, entry_of
 from verify.runs.engine.files import writable_folder, write_whole
-from verify.runs.evidence.contradiction import where_kept
-from verify.runs.options import asked_goal, clip_of, device_of, entries_of
+from verify.runs.evidence.contradiction import asked_of, where_kept
+from verify.runs.options import typed_radii
+from verify.runs.request import GapsRequest
 from verify.runs.studies.gap import Gap, Gaps
 from verify.runs.studies.gaps import gaps
+from verify.runs.subject import Subject, read
 
 COLUMNS = ("index", "eps", "method", "lower", "upper", "attack", "certificate", "gap", "seconds", "verdict", "note")
 TABLE = "gaps.csv"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What a user asks of `verify gaps`, as texts; `eps` is a comma list."""
-
-    model: str
-    data: str
-    eps: str
-    weights: str | None = None
-    norm: str = "linf"
-    clip: str = "0,1"
-    normalize: str | None = None
-    limit: int | None = 20
-    methods: str | None = None
-    timeout: float = 10.0
-    device: str = "cpu"
-    out: Path | None = None
-    threshold: str | None = None
-    within: str | None = None
-    bounds: str | None = None
-    trust_code: bool = False
-
-
-@dataclass(frozen=True)
 class Plan:
     """A comparison that has been read and checked: one problem for each eps, under its text."""
 
-    asked: Comparison
+    asked: GapsRequest
+    subject: Subject
     problems: dict[str, Problem]
-    data: Dataset
     methods: dict[str, Method]
-    goal: Goal
 
     @property
     def title(self) -> str:
         """One line that says what is compared."""
-        clip = "no clip" if self.asked.clip == "none" else f"clip [{self.asked.clip}]"
-        goal = f", {words}" if (words := self.goal.words) else ""
-        model = named(self.asked.model, self.asked.weights)
-        return f"{model} on {len(self.data.x)} samples of {self.data.name}, {self.asked.norm}, {clip}{goal}"
+        return self.subject.title(self.asked.norm)
 
     @property
     def warnings(self) -> list[str]:
         """What the user may not have meant."""
-        clip, radii = clip_of(self.asked.clip), typed_radii(self.asked.eps).values()
-        return [*self.data.notes, *beyond(radii, clip, self.asked.norm, self.data.x[0].numel())]
+        return self.subject.warnings(typed_radii(self.asked.eps).values())
 
     @property
     def answers(self) -> int:
         """How many answers the methods are asked for."""
-        return len(self.problems) * len(self.methods) * len(self.data.x)
+        return len(self.problems) * len(self.methods) * len(self.subject.data.x)
 
     def run(self, advance: Callable[[int], None] = lambda count: None) -> dict[str, Gaps]:
         """The gaps for each eps; with a folder, its gaps.csv is written after each eps.
@@ -95,32 +67,28 @@ class Plan:
 
     def _kept(self, eps: str, crossing: Contradiction) -> Contradiction:
         """The same error, which says where its reproduction is."""
-        i = crossing.bundle["sample"]
-        asked = {name: str(value) for name, value in asdict(self.asked).items() if value is not None}
-        bundle = {**crossing.bundle, "x": self.data.x[i : i + 1], "y": self.data.y[i : i + 1],
-                  "asked": {**asked, "eps": eps}}
+        i, data = crossing.bundle["sample"], self.subject.data
+        bundle = {**crossing.bundle, "x": data.x[i : i + 1], "y": data.y[i : i + 1],
+                  "asked": asked_of(self.asked.as_json(), eps)}
         where = where_kept(bundle, self.asked.out or Path())
         return Contradiction(f"eps {eps}, {crossing}, {where}", bundle)
 
 
-def plan(asked: Comparison) -> Plan:
+def plan(asked: GapsRequest) -> Plan:
     """Reads model and data and checks that all fits. Raises VerifyError with one sentence where it does not."""
-    entries, clip = entries_of(asked.methods or default_methods("gaps")), clip_of(asked.clip)
-    device = device_of(asked.device)
+    entries = asked.entries
     _both_sides(entries)
     if not (asked.timeout > 0 and math.isfinite(asked.timeout)):
         raise InputError(f"timeout is {asked.timeout:g} but must be a positive number of seconds; write for example 10")
     radii = typed_radii(asked.eps)
     methods = {name: for_value(entry.make(asked.timeout)) for name, entry in entries.items()}
-    network = network_of(asked.model, asked.weights, asked.normalize, asked.trust_code).to(device)
-    goal = asked_goal(network, asked.threshold, asked.within, asked.bounds)
-    data = samples_of(asked.data, asked.limit, network, goal, asked.clip)
-    problems = {text: around(network, data.x, data.y, eps, asked.norm, clip, goal) for text, eps in radii.items()}
+    subject = read(asked, simplified=False)
+    problems = {text: subject.around(eps) for text, eps in radii.items()}
     if asked.out is not None:
         if (asked.out / TABLE).exists():
             raise InputError(f"{asked.out} holds {TABLE} already; name another folder with --out")
         writable_folder(asked.out)
-    return Plan(asked, problems, data, methods, goal)
+    return Plan(asked, subject, problems, methods)
 
 
 def for_value(method: Method) -> Method:

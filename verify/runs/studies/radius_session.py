@@ -11,55 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from verify.data import Dataset
 from verify.errors import InputError
-from verify.ir.rewrite import simplify
-from verify.problem import around
 from verify.rationals import shown
-from verify.registry import default_methods
-from verify.runs.certification.session import (
-    beyond,
-    exact_eps,
-    goal_config,
-    labels_of,
-    largest_radius,
-    named,
-    network_of,
-    samples_of,
-)
 from verify.runs.engine.drive import Tell
 from verify.runs.engine.run_folder import ALONE, Help, Keep, folder_of
 from verify.runs.engine.store import Store
-from verify.runs.options import asked_goal, batch_of, clip_of, device_of, entries_of, share_of
+from verify.runs.options import batch_of, exact_eps, share_of
+from verify.runs.request import RadiusRequest
 from verify.runs.studies.radii import Radii
-
-
-@dataclass(frozen=True)
-class RadiusRequest:
-    """What a user asks of `verify radius`, as texts; README and `--help` say what they mean."""
-
-    model: str
-    data: str
-    most: str | None = None
-    weights: str | None = None
-    norm: str = "linf"
-    clip: str = "0,1"
-    normalize: str | None = None
-    limit: int | None = 100
-    methods: str | None = None
-    timeout: float = 10.0
-    tolerance: str = "1%"
-    device: str = "cpu"
-    batch: int | None = None
-    threshold: str | None = None
-    within: str | None = None
-    bounds: str | None = None
-    trust_code: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """The texts by name; what stands here by default is left out."""
-        plain = asdict(RadiusRequest("", ""))
-        return {name: value for name, value in asdict(self).items() if value != plain[name]}
+from verify.runs.subject import Subject, largest_radius, read
 
 
 @dataclass(frozen=True)
@@ -98,42 +58,30 @@ class RadiusSession:
     """A request that has been read and checked."""
 
     request: RadiusRequest
-    data: Dataset
+    subject: Subject
     job: Radii
     batch: int
 
     @property
     def title(self) -> str:
         """One line that says what is asked."""
-        clip = "no clip" if self.request.clip == "none" else f"clip [{self.request.clip}]"
-        radii = f"{self.request.norm} radii up to {self.request.most or shown(self.job.most)}, {clip}"
-        goal = f", {words}" if (words := self.job.goal.words) else ""
-        model = named(self.request.model, self.request.weights)
-        return f"{model} on {len(self.job.x)} samples of {self.data.name}, {radii}{goal}"
+        radii = f"{self.request.norm} radii up to {self.request.most or shown(self.job.most)}"
+        return self.subject.title(radii)
 
     @property
     def warnings(self) -> list[str]:
         """What the user may not have meant."""
-        return [*self.data.notes, *beyond([self.job.most], self.job.clip, self.job.norm, self.job.x[0].numel())]
+        return self.subject.warnings([self.job.most])
 
     @property
     def config(self) -> dict[str, Any]:
         """What fixes the results."""
-        clip = self.job.clip
         return {
-            "command": "radius",
-            "model": self.job.network.digest,
-            "data": self.data.digest,
-            "samples": len(self.job.x),
+            **self.subject.config,
             "most": str(self.job.most),
-            "norm": self.job.norm,
-            "clip": None if clip is None else [str(end) for end in clip],
             "methods": {name: repr(method) for name, method in self.job.methods.items()},
             "tolerance": str(self.job.tolerance),
-            "timeout": self.job.timeout,
-            "device": self.request.device,
             "batch": self.batch,
-            **goal_config(self.job.goal),
         }
 
     def run(
@@ -147,23 +95,20 @@ class RadiusSession:
 
 def prepare_radius(request: RadiusRequest) -> RadiusSession:
     """Reads model and data and checks that all fits. Raises VerifyError with one sentence where it does not."""
-    entries, clip = entries_of(request.methods or default_methods("radius")), clip_of(request.clip)
-    device, tolerance = device_of(request.device), share_of(request.tolerance)
+    entries, tolerance = request.entries, share_of(request.tolerance)
     if not tolerance > 0:
         raise InputError(f"the tolerance is {request.tolerance} but must be positive; write for example 1%")
-    network = simplify(network_of(request.model, request.weights, request.normalize, request.trust_code)).to(device)
-    goal = asked_goal(network, request.threshold, request.within, request.bounds)
-    data = samples_of(request.data, request.limit, network, goal, request.clip)
-    widest = request.most is None
-    most = _largest(clip, request.norm, prod(network.input_shape)) if widest else exact_eps(request.most or "", "most")
-    around(network, data.x, data.y, most, request.norm, clip, goal)  # refuses what does not fit
+    subject = read(request)
+    most = _largest(request, subject) if request.most is None else exact_eps(request.most, "most")
+    subject.around(most)  # refuses what does not fit
     if most == 0:
         raise InputError("the largest radius is 0; give a positive one with --most")
     dear = {name for name, entry in entries.items() if not entry.batched}
     methods = {name: entry.make(request.timeout) for name, entry in entries.items()}
-    labels, norm = labels_of(data), request.norm
-    job = Radii(network, data.x, labels, most, norm, clip, methods, dear, tolerance, request.timeout, goal)
-    return RadiusSession(request, data, job, batch_of(request.batch, network))
+    network, x, labels, goal = subject.network, subject.data.x, subject.labels, subject.goal
+    job = Radii(network, x, labels, most, request.norm, request.clip_ends, methods, dear, tolerance, request.timeout,
+                goal)
+    return RadiusSession(request, subject, job, batch_of(request.batch, network))
 
 
 def summarize_radii(store: Store) -> RadiusSummary:
@@ -188,10 +133,10 @@ def summarize_radii(store: Store) -> RadiusSummary:
     )
 
 
-def _largest(clip: tuple[Fraction, Fraction] | None, norm: str, size: int) -> Fraction:
-    if clip is None:
+def _largest(request: RadiusRequest, subject: Subject) -> Fraction:
+    if request.clip_ends is None:
         raise InputError("without a clip every radius is possible; give the largest one to look at with --most")
-    return largest_radius(clip, norm, size)
+    return largest_radius(request.clip_ends, request.norm, prod(subject.network.input_shape))
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -1,0 +1,90 @@
+"""What the commands that look at samples ask of a model and its data, as texts; README and `--help` say what they mean.
+
+A request knows no tensors, and its file imports nothing that does: the commands' options are made of it at start-up.
+What it speaks of is read by `verify.runs.subject`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar
+
+from verify.registry import Entry, default_methods
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What all of them ask; each command adds what it alone asks in a class below."""
+
+    model: str = field(kw_only=False)
+    data: str = field(kw_only=False)
+    weights: str | None = None
+    trust_code: bool = False
+    norm: str = "linf"
+    clip: str = "0,1"
+    normalize: str | None = None
+    threshold: str | None = None
+    within: str | None = None
+    bounds: str | None = None
+    limit: int | None = 100
+    methods: str | None = None
+    timeout: float = 10.0
+    device: str = "cpu"
+
+    command: ClassVar[str] = ""  # whose methods are tried where none are named
+
+    def as_json(self) -> dict[str, Any]:
+        """The texts by name; what stands here by default is left out."""
+        values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        plain = {f.name: f.default for f in fields(self)}
+        return {name: value for name, value in values.items() if value != plain[name]}
+
+    @property
+    def clip_ends(self) -> tuple[Fraction, Fraction] | None:
+        """The range of valid inputs, or None."""
+        from verify.runs.options import clip_of
+
+        return clip_of(self.clip)
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """The methods by name, in their order."""
+        from verify.runs.options import entries_of
+
+        return entries_of(self.methods or default_methods(self.command))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertifyRequest(Request):
+    """What `verify certify` asks: how many samples are robust at each radius of the comma list eps."""
+
+    eps: str
+    level: str | None = None
+    proofs: Path | None = None
+    batch: int | None = None
+
+    command: ClassVar[str] = "certify"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RadiusRequest(Request):
+    """What `verify radius` asks: brackets of the minimal distortion, up to the radius `most`, of width `tolerance`."""
+
+    most: str | None = None
+    tolerance: str = "1%"
+    batch: int | None = None
+
+    command: ClassVar[str] = "radius"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapsRequest(Request):
+    """What `verify gaps` asks: what the methods leave open at each radius of the comma list eps."""
+
+    eps: str
+    limit: int | None = 20
+    out: Path | None = None
+
+    command: ClassVar[str] = "gaps"

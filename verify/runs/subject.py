@@ -1,0 +1,131 @@
+"""What a request speaks of: the network, the goal and the samples, read and checked against each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from verify.data import Dataset, load_data
+from verify.errors import InputError
+from verify.goals import Goal
+from verify.ir.graph import Network
+from verify.ir.load import load
+from verify.ir.normalize import normalized
+from verify.ir.rewrite import simplify
+from verify.problem import Problem, around
+from verify.rationals import shown
+from verify.runs.options import asked_goal, device_of, normalization_of
+from verify.runs.request import Request
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was asked, the network on its device, the goal of its outputs, and the samples as it takes them."""
+
+    request: Request
+    network: Network
+    goal: Goal
+    data: Dataset
+
+    @property
+    def labels(self) -> list[int | None]:
+        """The class of each sample, None where it has none."""
+        return [*self.data.y.tolist()] if len(self.data.y) else [None] * len(self.data.x)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What fixes the results of a run: digests, rationals as texts. Each command adds its own."""
+        asked, clip, words = self.request, self.request.clip_ends, self.goal.words
+        return {
+            "command": asked.command,
+            "model": self.network.digest,
+            "data": self.data.digest,
+            "samples": len(self.data.x),
+            "norm": asked.norm,
+            "clip": None if clip is None else [str(end) for end in clip],
+            "timeout": asked.timeout,
+            "device": asked.device,
+            **({"goal": words} if words else {}),  # nothing where the largest output is the class
+        }
+
+    def around(self, eps: Fraction) -> Problem:
+        """The problem of all samples at this radius."""
+        asked = self.request
+        return around(self.network, self.data.x, self.data.y, eps, asked.norm, asked.clip_ends, self.goal)
+
+    def title(self, radii: str) -> str:
+        """One line that says what is asked of which samples."""
+        asked = self.request
+        clip = "no clip" if asked.clip == "none" else f"clip [{asked.clip}]"
+        goal = f", {words}" if (words := self.goal.words) else ""
+        own = ":" in asked.model and asked.weights is None and not Path(asked.model).exists()
+        model = f"{asked.model} (weights as the factory makes them)" if own else asked.model  # it may have trained them
+        return f"{model} on {len(self.data.x)} samples of {self.data.name}, {radii}, {clip}{goal}"
+
+    def warnings(self, radii: Iterable[Fraction]) -> list[str]:
+        """What the user may not have meant: also a ball that holds every valid input."""
+        largest, clip = max(radii), self.request.clip_ends
+        if clip is None or largest <= largest_radius(clip, self.request.norm, self.data.x[0].numel()):
+            return [*self.data.notes]
+        low, high = map(shown, clip)
+        return [*self.data.notes, f"eps {shown(largest)} reaches every input of the clip [{low}, {high}] and further; "
+                "eps is in the units of the inputs, for example 8/255"]
+
+
+def read(request: Request, *, simplified: bool = True) -> Subject:
+    """Reads model and data and checks that they fit. Raises VerifyError with one sentence where they do not."""
+    device, clip = device_of(request.device), request.clip_ends
+    if not request.timeout > 0:
+        raise InputError(f"timeout is {request.timeout:g} but must be a positive number of seconds; write for example "
+                         "10")
+    network = network_of(request.model, request.weights, request.normalize, request.trust_code)
+    network = (simplify(network) if simplified else network).to(device)
+    goal = asked_goal(network, request.threshold, request.within, request.bounds)
+    return Subject(request, network, goal, samples_of(request, network, goal, clip))
+
+
+def network_of(model: str, weights: str | None, normalize: str | None, trust_code: bool = False) -> Network:
+    """The network of a model, with the normalisation of its data in front if one is given."""
+    front = None if normalize is None else normalization_of(normalize)
+    network = load(model, weights, trust_code)
+    return network if front is None else normalized(network, *front)
+
+
+def samples_of(
+    request: Request, network: Network, goal: Goal, clip: tuple[Fraction, Fraction] | None
+) -> Dataset:
+    """The samples as the network takes them. Raises InputError for classes that are numbered from 1, and for bytes
+    where the clip speaks of them as they are in the file."""
+    data = load_data(request.data, request.limit, shape=network.input_shape, labelled=goal.has_labels)
+    if data.is_scaled and clip is not None and clip[1] > 1:
+        raise InputError(f"{data.name} holds bytes, which are divided by 255, but the clip is [{request.clip}]; write "
+                         "--clip 0,1 and eps in these units, or save the pixels as floats if the network takes them "
+                         "up to 255")
+    classes = max(2, network.outputs)
+    if goal.has_labels and data.span == (1, classes):
+        raise InputError(f"{data.name} has labels from 1 to {classes}, but classes are numbered from 0; subtract 1 "
+                         "from the labels")
+    return replace(data, x=fitted(data.x, network.input_shape))
+
+
+def fitted(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """x (batch, *any) as (batch, *shape) where only axes of length 1 differ, or where the network takes flat vectors.
+
+    Another reshape would guess at the meaning of the axes; the problem refuses it.
+    """
+    given = tuple(x.shape[1:])
+    same = [n for n in given if n != 1] == [n for n in shape if n != 1]
+    flat = len(shape) == 1 and x[0].numel() == shape[0]
+    return x.reshape(len(x), *shape) if same or flat else x
+
+
+def largest_radius(clip: tuple[Fraction, Fraction], norm: str, size: int) -> Fraction:
+    """A radius that reaches every valid input from everywhere."""
+    width = clip[1] - clip[0]
+    return width * {"linf": 1, "l2": math.isqrt(size - 1) + 1, "l1": size}.get(norm, 1)
