@@ -26,17 +26,17 @@ SHARE = 0.5  # of the input that a window may cover to be worth while
 FLOATS = 1 << 24  # of the windows of one map
 
 
-class Window(NamedTuple):
+class ReceptiveField(NamedTuple):
     """Rows and columns [place * stride + offset, ... + size) of a map (channels, *extent), for every place."""
 
     stride: tuple[int, ...]
     offset: tuple[int, ...]
     size: tuple[int, ...]
 
-    def before(self, op: Conv, kernel: tuple[int, ...]) -> Window:
+    def before(self, op: Conv, kernel: tuple[int, ...]) -> ReceptiveField:
         """What a convolution reads for this window of its output."""
         axes = list(zip(self.stride, self.offset, self.size, op.stride, op.padding, op.dilation, kernel, strict=True))
-        return Window(
+        return ReceptiveField(
             tuple(m * s for m, _, _, s, _, _, _ in axes),
             tuple(o * s - q for _, o, _, s, q, _, _ in axes),
             tuple((n - 1) * s + d * (k - 1) + 1 for _, _, n, s, _, d, k in axes),
@@ -54,13 +54,13 @@ class Window(NamedTuple):
         return views.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
 
 
-def windows_of(dual: Dual, source: str) -> dict[str, Window] | None:
+def windows_of(dual: Dual, source: str) -> dict[str, ReceptiveField] | None:
     """The windows that one entry of a value depends on, by value; None where the value is no map at the end of a chain
     of convolutions and activations, or where its windows are no small part of the input."""
     graph = dual.network.graph
     if len(graph.shape_of(source)) != 3 or not dual.inputs.is_box:
         return None
-    found, name = {source: Window((1, 1), (0, 0), (1, 1))}, source
+    found, name = {source: ReceptiveField((1, 1), (0, 0), (1, 1))}, source
     while name != graph.input:
         node = graph.by_name[name]
         if isinstance(node.op, Conv):
@@ -77,7 +77,7 @@ def windows_of(dual: Dual, source: str) -> dict[str, Window] | None:
     return found if is_small and floats <= FLOATS else None
 
 
-def cropped(dual: Dual, source: str, windows: dict[str, Window]) -> Dual:
+def cropped(dual: Dual, source: str, windows: dict[str, ReceptiveField]) -> Dual:
     """The dual of the network from a window of the input to one place of the value."""
     graph, places = dual.network.graph, dual.network.graph.shape_of(source)[1:]
     out, nodes, start = copy(dual), [], 0
@@ -113,7 +113,7 @@ def cropped(dual: Dual, source: str, windows: dict[str, Window]) -> Dual:
     return out
 
 
-def cropped_rows(prepared: Prepared, small: Dual, windows: dict[str, Window]) -> Prepared:
+def cropped_rows(prepared: Prepared, small: Dual, windows: dict[str, ReceptiveField]) -> Prepared:
     """Prepared samples as rows of the `cropped` dual, one for each place; outside the maps all is zero."""
     out = copy(prepared)
     out.dual, out.owner = small, torch.arange(len(small.radius), device=small.radius.device)
@@ -125,7 +125,7 @@ def cropped_rows(prepared: Prepared, small: Dual, windows: dict[str, Window]) ->
 
 
 def cropped_columns(
-    whole: Dual, small: Dual, windows: dict[str, Window], values: Tensor, linear: bool = False
+    whole: Dual, small: Dual, windows: dict[str, ReceptiveField], values: Tensor, linear: bool = False
 ) -> Tensor:
     """Numbers of the columns (batch, U) at the columns of the `cropped` dual (places, its columns). Entries that are no
     columns of the whole dual have the slopes of their pieces if `linear`, and zero else."""
