@@ -9,7 +9,7 @@ import torch
 
 from verify.check.tree import Forest
 from verify.deadline import check_time
-from verify.exact.programs.relaxed import Domains, Relaxed
+from verify.exact.programs.relaxed import BoxDomains, Relaxed
 from verify.exact.search.tasks import Tasks
 from verify.proof.certificate import Draft
 from verify.proof.trees import Splits, Tree
@@ -113,5 +113,5 @@ class Grove:
         task = torch.tensor([place[self.tasks[r]] for r in root.tolist()])
         above = torch.full((len(nodes),), torch.inf, dtype=torch.float64)
         parts = (task, torch.from_numpy(low), torch.from_numpy(high), above, torch.from_numpy(nodes))
-        domains = Domains(*(part.to(problem.owner.device) for part in parts))
+        domains = BoxDomains(*(part.to(problem.owner.device) for part in parts))
         return Relaxed(problem, tasks, domains), root.tolist(), (low, high)

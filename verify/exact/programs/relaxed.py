@@ -22,8 +22,8 @@ FADE = 0.1  # share of the first step's length that is left at the last
 SHARP = 4.0  # the first shares fall by exp(-SHARP) from the least row of a disjunct to the largest
 
 
-class Domains(NamedTuple):
-    """Sub-boxes with their tasks (see `Tasks`) and what is known of them.
+class BoxDomains(NamedTuple):
+    """Sub-boxes of the input with their tasks (see `Tasks`) and what is known of them.
 
     Args:
         task: (n,) long.
@@ -38,12 +38,12 @@ class Domains(NamedTuple):
     above: Tensor
     node: Tensor
 
-    def take(self, index: Tensor) -> Domains:
+    def take(self, index: Tensor) -> BoxDomains:
         """The domains at these positions."""
-        return Domains(*(part[index] for part in self))
+        return BoxDomains(*(part[index] for part in self))
 
 
-class Improved(NamedTuple):
+class BestCombinations(NamedTuple):
     """Bounds (n,) of the best combinations of rows, no larger than the parents', with the combinations' own bounds
     (n,), their coefficients of the input (n, inputs), the last points (n, *input shape) that attained a bound, and the
     combinations (n, width)."""
@@ -61,7 +61,7 @@ class Relaxed:
     Sound because some row of a disjunct bounds it and `Backward.maximum` bounds rows; trusts float rounding.
     """
 
-    def __init__(self, problem: Problem, tasks: Tasks, domains: Domains):
+    def __init__(self, problem: Problem, tasks: Tasks, domains: BoxDomains):
         self.problem, self.tasks, self.domains = problem, tasks, domains
         network = problem.network
         shape = network.input_shape
@@ -77,7 +77,7 @@ class Relaxed:
         self.rows[self.owner, self.place] = torch.where(found.isnan(), torch.inf, found - offset)
         self.bounds = self.rows.amin(1).minimum(domains.above)
 
-    def improved(self, index: Tensor) -> Improved:
+    def improved(self, index: Tensor) -> BestCombinations:
         """Descends slopes (Xu et al. 2021, alpha-CROWN) and shares of rows of the domains at these positions together.
 
         Sound because any slopes and any convex combination of a disjunct's rows bound it; trusts float rounding.
@@ -93,7 +93,7 @@ class Relaxed:
         descent = Descent(prepared, objective, whole, None)
         parts = (self.bounds, torch.full_like(self.bounds, torch.inf), self.domains.low, self.inputs.low)
         bound, reached, slope, point = (part[index] for part in parts)
-        best = Improved(bound, reached, slope, point, share)
+        best = BestCombinations(bound, reached, slope, point, share)
         for k in range(STEPS + 1):
             pulled = prepared.pull(objective, descent.slope, None)
             primal = prepared.primal(objective, pulled)
@@ -101,7 +101,7 @@ class Relaxed:
             better = bound < best.reached  # never where it is NaN
             slope = torch.where(better[:, None], pulled.input.flatten(1), best.slope)
             kept = torch.where(better[:, None], share, best.share)
-            best = Improved(best.bound, torch.where(better, bound, best.reached), slope, primal.x, kept)
+            best = BestCombinations(best.bound, torch.where(better, bound, best.reached), slope, primal.x, kept)
             if k < STEPS:
                 descent.step(pulled, primal, k, 1 - (1 - FADE) * k / STEPS)
                 share = self.tasks.shifted(task, share, primal.x, primal.value)
@@ -112,7 +112,7 @@ class Relaxed:
         """Of each domain the row with the least bound, as a combination; (n, width)."""
         return torch.zeros_like(self.rows).scatter(1, self.rows.argmin(1, keepdim=True), 1.0)
 
-    def planes(self, index: Tensor, best: Improved, cutoff: Tensor) -> Planes:
+    def planes(self, index: Tensor, best: BestCombinations, cutoff: Tensor) -> Planes:
         """The linear bounds of the rows of these domains and of their best combinations, minus the cutoffs (m,)."""
         radius = ((self.domains.high - self.domains.low) / 2)[index, None]
         slope = self.rows.new_zeros((*self.rows.shape, radius.shape[2]))

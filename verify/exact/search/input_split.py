@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verify.exact.programs.relaxed import Domains, Relaxed
+from verify.exact.programs.relaxed import BoxDomains, Relaxed
 from verify.exact.search.clipping import MARGIN, clipped
 from verify.exact.search.frontier import Frontier, Proposals
 from verify.exact.search.limits import Limits
@@ -38,7 +38,7 @@ class InputSplit(Frontier):
         above = torch.full((len(task),), torch.inf, dtype=torch.float64, device=task.device)
         self.record = record
         node = task if record is None else record.begin(case, tasks.disjunct)
-        root = Domains(task, inputs.low[case].flatten(1), inputs.high[case].flatten(1), above, node)
+        root = BoxDomains(task, inputs.low[case].flatten(1), inputs.high[case].flatten(1), above, node)
         super().__init__(tasks, problem.cases, [task, root.low, root.high, node, task])  # the last: the axis to halve
         self.proposals: Proposals | None = self._bound(root, cutoff)
 
@@ -51,7 +51,7 @@ class InputSplit(Frontier):
         above = self.pool.bounds[places]
         task, low, high, node, axis = self.pool.take(places)
         middle = ((low + high) / 2).gather(1, axis[:, None])
-        children = _halves(Domains(task, low, high, above, node), axis, middle)
+        children = _halves(BoxDomains(task, low, high, above, node), axis, middle)
         if self.record is not None:
             children = children._replace(node=self.record.branches.split(node, axis, middle[:, 0]))
         return self._bound(children, cutoff)
@@ -59,7 +59,7 @@ class InputSplit(Frontier):
     def certain(self, places: Tensor) -> Tensor:
         return self.pool.bounds[places]
 
-    def _bound(self, domains: Domains, cutoff: Tensor) -> Proposals:
+    def _bound(self, domains: BoxDomains, cutoff: Tensor) -> Proposals:
         """Bounds domains (n,) and puts those that stay open into the pool, cut to where they may reach the cutoff.
 
         Sound because what is cut off lies at least MARGIN below the cutoff, see `clipped`; trusts float64 rounding.
@@ -71,7 +71,7 @@ class InputSplit(Frontier):
             parts.append(self._bound_some(domains.take(part), cutoff))
         return Proposals(torch.cat([part.cases for part in parts]), torch.cat([part.points for part in parts]))
 
-    def _bound_some(self, domains: Domains, cutoff: Tensor) -> Proposals:
+    def _bound_some(self, domains: BoxDomains, cutoff: Tensor) -> Proposals:
         self.domains += len(domains.task)
         relaxed = Relaxed(self.problem, self.tasks, domains)
         cases = self.tasks.case[domains.task]
@@ -98,7 +98,7 @@ class InputSplit(Frontier):
         self._keep(kept.take(left), score[left])
         return Proposals(cases[left], best.point[left])
 
-    def _keep(self, domains: Domains, score: Tensor) -> None:
+    def _keep(self, domains: BoxDomains, score: Tensor) -> None:
         """Puts domains into the pool with the axis to halve: of the inputs that vary, and have a float between their
         ends, that of the largest score (n, inputs), or the widest where none has one. What has no such input is closed
         as it is."""
@@ -113,9 +113,9 @@ class InputSplit(Frontier):
         self.pool.put(picked.above, [picked.task, picked.low, picked.high, picked.node, axis[index]])
 
 
-def _halves(parents: Domains, axis: Tensor, middle: Tensor) -> Domains:
+def _halves(parents: BoxDomains, axis: Tensor, middle: Tensor) -> BoxDomains:
     """The lower halves, then the upper halves, of boxes split along these axes (n,) at middle (n, 1)."""
     at = axis[:, None]
     lower = parents._replace(high=parents.high.scatter(1, at, middle))
     upper = parents._replace(low=parents.low.scatter(1, at, middle))
-    return Domains(*(torch.cat(pair) for pair in zip(lower, upper, strict=True)))
+    return BoxDomains(*(torch.cat(pair) for pair in zip(lower, upper, strict=True)))
