@@ -16,7 +16,7 @@ from tests.support.helpers import SHARED, needs_shared
 from verify.errors import InputError
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
-from verify.lower.ascent import Record, smooth_weights
+from verify.lower.ascent import BestPoints, smooth_weights
 from verify.lower.gradient import FGSM, PGD
 from verify.ops import Conv, Linear, ReLU, Reshape
 from verify.problem import Problem, robustness
@@ -204,14 +204,14 @@ def test_what_is_not_finite_spoils_only_its_own_sample() -> None:
     assert float(found.lower[1]) == -torch.inf
 
 
-def test_the_record_keeps_the_best_of_repeated_cases_and_no_nan() -> None:
-    record = Record(torch.zeros(3, 2))
+def test_best_points_are_those_of_repeated_cases_and_no_nan() -> None:
+    best = BestPoints(torch.zeros(3, 2))
     x = torch.arange(12.0).reshape(6, 2)
-    record.offer(torch.tensor([0, 0, 2, 2, 1, 0]), torch.tensor([1.0, 3.0, 5.0, 5.0, torch.nan, -2.0]), x)
-    assert record.values.tolist() == [3.0, -torch.inf, 5.0]
-    assert record.points.tolist() == [[2.0, 3.0], [0.0, 0.0], [4.0, 5.0]]
-    record.offer(torch.tensor([2, 1]), torch.tensor([4.0, -1.0]), x[:2])
-    assert record.values.tolist() == [3.0, -1.0, 5.0]
+    best.offer(torch.tensor([0, 0, 2, 2, 1, 0]), torch.tensor([1.0, 3.0, 5.0, 5.0, torch.nan, -2.0]), x)
+    assert best.values.tolist() == [3.0, -torch.inf, 5.0]
+    assert best.points.tolist() == [[2.0, 3.0], [0.0, 0.0], [4.0, 5.0]]
+    best.offer(torch.tensor([2, 1]), torch.tensor([4.0, -1.0]), x[:2])
+    assert best.values.tolist() == [3.0, -1.0, 5.0]
 
 
 def test_cold_weights_are_a_subgradient_and_warm_ones_a_softmax() -> None:

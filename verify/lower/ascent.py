@@ -17,7 +17,7 @@ HEAT = 1 / 6  # first temperature of the smooth maximum, a share of the spread o
 COLDEST = 1e-9  # last temperature, at which only ties share the weight
 
 
-class Record:
+class BestPoints:
     """The best point of every case so far: values (cases,), -inf at first, and points (cases, *shape)."""
 
     def __init__(self, points: Tensor):
@@ -68,15 +68,15 @@ class Ascent:
     leap: bool
     stop_when_falsified: bool
 
-    def run(self, problem: Problem, record: Record, tries: Tries) -> None:
-        """Ascends and offers every point on the way to the record."""
+    def run(self, problem: Problem, best: BestPoints, tries: Tries) -> None:
+        """Ascends and offers every point on the way to `best`."""
         inputs, spec = problem.inputs.select(tries.cases), problem.spec.select(tries.cases)
         for k in range(self.steps):
             rest = 1 - k / self.steps
             rows, gradient = _evaluate(problem.network, spec, tries, heat=rest**2)
-            record.offer(tries.cases, spec.aggregate(rows), tries.x)
+            best.offer(tries.cases, spec.aggregate(rows), tries.x)
             if self.stop_when_falsified:
-                keep = (record.values[tries.cases] < 0).nonzero().flatten()
+                keep = (best.values[tries.cases] < 0).nonzero().flatten()
                 if len(keep) == 0:
                     return
                 if len(keep) < len(tries.cases):
@@ -88,7 +88,7 @@ class Ascent:
                 length = (rest * tries.length).reshape(-1, *[1] * len(inputs.shape))
                 x = inputs.project(tries.x + length * inputs.steepest(tries.x, gradient))
             tries = tries._replace(x=x)
-        record.offer(tries.cases, spec.violation(tries.x, problem.network(tries.x)), tries.x)
+        best.offer(tries.cases, spec.violation(tries.x, problem.network(tries.x)), tries.x)
 
 
 def _evaluate(network: BoundGraph, spec: Specification, tries: Tries, heat: float) -> tuple[Tensor, Tensor]:

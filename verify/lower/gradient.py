@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import LATE, InputError, OutOfTime
-from verify.lower.ascent import MEMORY, Ascent, Record, Tries
+from verify.lower.ascent import MEMORY, Ascent, BestPoints, Tries
 from verify.method import Answer
 from verify.problem import Problem
 from verify.registry import Entry
@@ -88,15 +88,15 @@ class PGD:
 
     def answer(self, problem: Problem) -> Answer:
         """Points (cases, *shape): the best that was met, the nominal point included."""
-        record = Record(problem.inputs.nominal())
+        best = BestPoints(problem.inputs.nominal())
         try:
-            self._search(problem, record)
+            self._search(problem, best)
         except OutOfTime:
-            return Answer(points=record.points, notes={"stopped": LATE})
-        return Answer(points=record.points)
+            return Answer(points=best.points, notes={"stopped": LATE})
+        return Answer(points=best.points)
 
-    def _search(self, problem: Problem, record: Record) -> None:
-        """Tells the record all points on the way."""
+    def _search(self, problem: Problem, best: BestPoints) -> None:
+        """Searches and offers every point on the way to `best`."""
         nominal = problem.inputs.nominal()
         size, order = batch_size(problem), None
         cases, first = torch.arange(problem.cases, device=nominal.device), 0
@@ -108,10 +108,10 @@ class PGD:
                 order = _ranked(problem, nominal, size)
             ascent = Ascent(self.steps, leap=first == 0, stop_when_falsified=self.stop_when_falsified)
             for part in torch.arange(len(numbers), device=cases.device).split(size):
-                ascent.run(problem, record, self._tries(problem, order, cases.repeat(count)[part], numbers[part]))
+                ascent.run(problem, best, self._tries(problem, order, cases.repeat(count)[part], numbers[part]))
             first += count
             if self.stop_when_falsified:
-                cases = cases[record.values[cases] < 0]
+                cases = cases[best.values[cases] < 0]
 
     def _tries(self, problem: Problem, order: Tensor | None, cases: Tensor, numbers: Tensor) -> Tries:
         """The tries with these numbers (n,) at these cases (n,); `order` ranks the disjuncts, None in the first try."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from verify.deadline import deadline, within
 from verify.exact.search.frontier import Proposals
-from verify.lower.ascent import Ascent, Record, Tries
+from verify.lower.ascent import Ascent, BestPoints, Tries
 from verify.lower.gradient import PGD, batch_size
 from verify.problem import Problem
 
@@ -24,19 +24,19 @@ class Incumbent:
     def __init__(self, problem: Problem, stop_when_falsified: bool):
         self.problem = problem
         self.stop = stop_when_falsified
-        self.record = Record(problem.inputs.nominal())
+        self.best = BestPoints(problem.inputs.nominal())
         self.considered = 0
         self.confirmed = torch.zeros(problem.cases, dtype=torch.bool, device=problem.owner.device)
 
     @property
     def values(self) -> Tensor:
         """The largest violation met in each case, (cases,)."""
-        return self.record.values
+        return self.best.values
 
     @property
     def points(self) -> Tensor:
         """Where it was met, (cases, *shape)."""
-        return self.record.points
+        return self.best.points
 
     def attack(self, attack: PGD, cases: Tensor | None = None) -> None:
         """Adds the points of an attack on these cases (n,), by default on all."""
@@ -55,7 +55,7 @@ class Incumbent:
             return
         self.considered += 1
         before = self.values.clone()
-        points = self.problem.inputs.select(cases).project(points.to(self.record.points))
+        points = self.problem.inputs.select(cases).project(points.to(self.best.points))
         values = self._offer(cases, points)
         count = max(1, min(POLISHED, batch_size(self.problem, BUDGET) // len(LENGTHS)))
         best = _best_of_each(cases, values, count)
@@ -74,7 +74,7 @@ class Incumbent:
         # not to stop at the first violation: one that barely is may be rounding
         ascent = Ascent(POLISH_STEPS, leap=False, stop_when_falsified=False)
         for part in torch.arange(len(cases), device=cases.device).split(batch_size(self.problem)):
-            ascent.run(self.problem, self.record, tries.select(part))
+            ascent.run(self.problem, self.best, tries.select(part))
 
     def _confirm(self) -> None:
         """Takes back violations that the network as it was read does not have in both precisions, as `solve` would."""
@@ -91,7 +91,7 @@ class Incumbent:
             spec = self.problem.spec.select(cases[part])
             found.append(spec.violation(points[part], self.problem.network(points[part])))
         values = torch.cat(found)
-        self.record.offer(cases, values, points)
+        self.best.offer(cases, values, points)
         return values
 
 
