@@ -23,7 +23,7 @@ from verify.exact.search.frontier import Frontier
 from verify.exact.search.input_split import InputSplit
 from verify.exact.search.limits import Limits
 from verify.exact.search.neuron_split import NeuronSplit
-from verify.exact.search.spread import Result, Spread, Team
+from verify.exact.search.spread import Spread, WorkerPool, WorkerResult
 from verify.ir.rewrite import simplify
 from verify.ops import ReLU
 from verify.problem import Problem
@@ -43,22 +43,25 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def rounds(monkeypatch: pytest.MonkeyPatch) -> list[Team]:
+def rounds(monkeypatch: pytest.MonkeyPatch) -> list[WorkerPool]:
     """A list that grows with every answer of a worker; the search here waits until the workers are there."""
-    seen: list[Team] = []
-    absorb, is_ready = Team._absorb, Team._is_ready
+    seen: list[WorkerPool] = []
+    absorb, is_ready = WorkerPool._absorb, WorkerPool._is_ready
 
-    def noted(team: Team, search: Search, frontier: Frontier, cases: torch.Tensor, at: torch.Tensor, answer: Result):
-        seen.append(team)
-        absorb(team, search, frontier, cases, at, answer)
+    def noted(
+        processes: WorkerPool, search: Search, frontier: Frontier, cases: torch.Tensor, at: torch.Tensor,
+        answer: WorkerResult,
+    ):
+        seen.append(processes)
+        absorb(processes, search, frontier, cases, at, answer)
 
-    def patient(team: Team) -> bool:
-        while not is_ready(team) and team.workers:
+    def patient(processes: WorkerPool) -> bool:
+        while not is_ready(processes) and processes.workers:
             time.sleep(0.01)
-        return is_ready(team)
+        return is_ready(processes)
 
-    monkeypatch.setattr(Team, "_absorb", noted)
-    monkeypatch.setattr(Team, "_is_ready", patient)
+    monkeypatch.setattr(WorkerPool, "_absorb", noted)
+    monkeypatch.setattr(WorkerPool, "_is_ready", patient)
     return seen
 
 
@@ -72,7 +75,7 @@ def small(seed: int) -> Problem:
     return problem(dense(ReLU(), (20, 14, 14, 3), seed), "untargeted", seed)
 
 
-def test_a_long_search_is_decided_as_in_one_process(rounds: list[Team]) -> None:
+def test_a_long_search_is_decided_as_in_one_process(rounds: list[WorkerPool]) -> None:
     found = verify.solve(sample(52, "1/10"), Spread(2, BranchAndBound(time_limit=60)))
     assert found.verdicts == [verify.Verdict.VERIFIED]
     assert "stopped" not in found.notes
@@ -81,7 +84,7 @@ def test_a_long_search_is_decided_as_in_one_process(rounds: list[Team]) -> None:
 
 @pytest.mark.parametrize("kind", [NeuronSplit, InputSplit])
 def test_the_optimum_is_the_one_of_milp(
-    kind: type[Frontier], rounds: list[Team], monkeypatch: pytest.MonkeyPatch
+    kind: type[Frontier], rounds: list[WorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: Callable[..., Frontier] = NeuronSplit
     p = small(2)
@@ -97,25 +100,27 @@ def test_the_optimum_is_the_one_of_milp(
 
 
 @pytest.mark.parametrize("deaths", [1, 2])
-def test_a_killed_worker_changes_nothing(deaths: int, rounds: list[Team], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_worker_changes_nothing(
+    deaths: int, rounds: list[WorkerPool], monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """After the second death the search goes on in one process."""
     monkeypatch.setattr(spread, "DEATHS", 2)
-    give, killed = Team._give, 0
+    give, killed = WorkerPool._give, 0
 
-    def lethal(team: Team, worker: spread.Worker, *rest: object) -> None:
+    def lethal(processes: WorkerPool, worker: spread.Worker, *rest: object) -> None:
         nonlocal killed
-        give(team, worker, *rest)  # type: ignore[arg-type]
+        give(processes, worker, *rest)  # type: ignore[arg-type]
         if killed < deaths:
             killed += 1
             os.kill(worker.process.pid or 0, signal.SIGKILL)
 
-    monkeypatch.setattr(Team, "_give", lethal)
+    monkeypatch.setattr(WorkerPool, "_give", lethal)
     found = verify.solve(sample(34, "1/10"), Spread(2, BranchAndBound(time_limit=60)))
     assert found.notes["deaths"] == deaths
     assert found.verdicts == [verify.Verdict.VERIFIED]
 
 
-def test_an_interruption_ends_with_what_is_known(rounds: list[Team]) -> None:
+def test_an_interruption_ends_with_what_is_known(rounds: list[WorkerPool]) -> None:
     p, pids = sample(52, "0.11"), []
 
     def interrupt() -> None:
@@ -148,9 +153,9 @@ def test_the_time_limit_is_kept() -> None:
 def test_a_share_that_is_lost_counts_as_open() -> None:
     p = small(2)
     frontier = NeuronSplit(p.merged, torch.full((1,), -1e9, dtype=torch.float64), Limits())
-    apart, places = frontier.apart(), frontier.pool.filled()
+    apart, places = frontier.apart(), frontier.processes.filled()
     before = frontier.certified(inf)
-    apart.load(frontier.pool.bounds[places], [part[places] for part in frontier.pool.parts])
+    apart.load(frontier.processes.bounds[places], [part[places] for part in frontier.processes.parts])
     for _ in range(3):
         apart.step(torch.full((1,), -1e9, dtype=torch.float64), Limits())
     assert torch.equal(frontier.certified(inf), before)

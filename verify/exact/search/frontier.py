@@ -27,7 +27,7 @@ class Proposals(NamedTuple):
     points: Tensor
 
 
-class Found(NamedTuple):
+class Explored(NamedTuple):
     """What became of some domains elsewhere: those that are open, with bounds (n,) and the parts of a pool; the bounds
     (cases,) of those that are closed; how many were bounded, with how much work."""
 
@@ -76,13 +76,13 @@ class Frontier(ABC):
         self.closed = torch.full_like(self.closed, -torch.inf)
         self.domains, self.work = 0, 0.0
 
-    def found(self) -> Found:
+    def found(self) -> Explored:
         """What became of the domains of the last `load`."""
         here = self.pool.filled()
         parts = [part[here] for part in self.pool.parts]
-        return Found(self.pool.bounds[here], parts, self.closed, self.domains, self.work)
+        return Explored(self.pool.bounds[here], parts, self.closed, self.domains, self.work)
 
-    def absorb(self, places: Tensor, found: Found) -> None:
+    def absorb(self, places: Tensor, found: Explored) -> None:
         """Puts what became of the domains at these places elsewhere in their place."""
         self.pool.put(found.bounds, found.parts)
         self.closed = self.closed.maximum(found.closed)

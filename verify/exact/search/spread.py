@@ -26,7 +26,7 @@ from torch import Tensor
 from verify.deadline import Deadline
 from verify.errors import InputError
 from verify.exact.branch_and_bound import BranchAndBound, Search
-from verify.exact.search.frontier import Found, Frontier, Proposals
+from verify.exact.search.frontier import Explored, Frontier, Proposals
 from verify.exact.search.limits import Limits
 from verify.method import Answer, full_float32
 from verify.problem import Problem
@@ -71,12 +71,12 @@ class Spread:
         a share counts as open until bounds of a cover of it are here; trusts float64 rounding where it verifies.
         """
         on_cpu = problem.owner.device.type == "cpu"
-        team = Team(self.workers if on_cpu else 1)
+        processes = WorkerPool(self.workers if on_cpu else 1)
         try:
-            answer = Search(problem, self.search, self.search.limits(problem), team.explore).answer()
+            answer = Search(problem, self.search, self.search.limits(problem), processes.explore).answer()
         finally:
-            team.close()
-        return replace(answer, notes={**answer.notes, "deaths": team.deaths}) if team.deaths else answer
+            processes.close()
+        return replace(answer, notes={**answer.notes, "deaths": processes.deaths}) if processes.deaths else answer
 
 
 class Share(NamedTuple):
@@ -92,10 +92,10 @@ class Share(NamedTuple):
     memory: float | None
 
 
-class Result(NamedTuple):
+class WorkerResult(NamedTuple):
     """A worker's answer: what became of its share, and its best points (cases, *shape)."""
 
-    found: Found
+    found: Explored
     points: Tensor
 
 
@@ -123,7 +123,7 @@ class Worker:
         with suppress(OSError):
             self.connection.send_bytes(message)
 
-    def take(self) -> Result | None:
+    def take(self) -> WorkerResult | None:
         """The answer that has come; None if it died. Raises what the worker met."""
         try:
             answer = pickle.loads(self.connection.recv_bytes())
@@ -140,7 +140,7 @@ class Worker:
         self.connection.close()
 
 
-class Team:
+class WorkerPool:
     """Workers for the frontiers of a search, started when there is something for them to do."""
 
     def __init__(self, size: int):
@@ -227,7 +227,7 @@ class Team:
         worker.send(pickle.dumps(share))
         worker.has = now
 
-    def _absorb(self, search: Search, frontier: Frontier, cases: Tensor, places: Tensor, answer: Result) -> None:
+    def _absorb(self, search: Search, frontier: Frontier, cases: Tensor, places: Tensor, answer: WorkerResult) -> None:
         # narrowing is judged by time, of which the workers' work takes a part
         frontier.absorb(places, answer.found._replace(work=answer.found.work / self.size))
         search.sink(frontier, cases)
@@ -267,7 +267,7 @@ def _unpacked(content: bytes, seed: int) -> tuple[Search, Frontier]:
     return Search(problem, replace(settings, seed=settings.seed + seed), Limits()), frontier
 
 
-def _gone_on(search: Search, frontier: Frontier, share: Share, connection: Connection) -> Result:
+def _gone_on(search: Search, frontier: Frontier, share: Share, connection: Connection) -> WorkerResult:
     """What becomes of a share until it is closed, its time is over, a case is decided or a message comes."""
     cases = torch.arange(search.problem.cases)
     search.incumbent.consider(Proposals(cases, share.points))
@@ -278,4 +278,4 @@ def _gone_on(search: Search, frontier: Frontier, share: Share, connection: Conne
     search.advance(
         frontier, cases, lambda: connection.poll() or int(search.cutoff(cases).isinf().sum()) > settled
     )
-    return Result(frontier.found(), search.incumbent.points)
+    return WorkerResult(frontier.found(), search.incumbent.points)
