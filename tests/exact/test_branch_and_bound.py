@@ -17,7 +17,7 @@ from verify.exact.branch_and_bound import BranchAndBound
 from verify.exact.search.frontier import Frontier
 from verify.exact.search.input_split import InputSplit
 from verify.exact.search.neuron_split import NeuronSplit
-from verify.exact.search.open_domains import Pool
+from verify.exact.search.open_domains import OpenDomains
 from verify.ops import ReLU
 from verify.problem import Problem
 from verify.sets import Ball
@@ -56,16 +56,16 @@ def test_an_interruption_inside_a_step_loses_no_domain(
     """Ctrl-C strikes where a batch has left the pool and its children are not there yet."""
     p = problem(dense(ReLU(), (4, 12, 12, 3), 5), "untargeted", 1)
     exact = solve(p, BranchAndBound(goal="optimum")).lower.item()
-    put, calls = Pool.put, 0
+    put, calls = OpenDomains.put, 0
 
-    def interrupted(pool: Pool, bounds: torch.Tensor, parts: Sequence[torch.Tensor]) -> None:
+    def interrupted(pool: OpenDomains, bounds: torch.Tensor, parts: Sequence[torch.Tensor]) -> None:
         nonlocal calls
         calls += 1
         if calls > interrupted_at:
             raise KeyboardInterrupt
         put(pool, bounds, parts)
 
-    monkeypatch.setattr(Pool, "put", interrupted)
+    monkeypatch.setattr(OpenDomains, "put", interrupted)
     made = (lambda p, c, _, record: InputSplit(p, c, record)) if frontier is InputSplit else NeuronSplit
     monkeypatch.setattr("verify.exact.branch_and_bound.frontier_of", made)
     found = solve(p, BranchAndBound(goal="optimum", gap=1e-6))

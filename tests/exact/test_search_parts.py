@@ -14,7 +14,7 @@ from verify.errors import InputError
 from verify.exact.search.branching import candidates, split_points
 from verify.exact.search.leaf_lp import solve_leaf
 from verify.exact.search.limits import Limits
-from verify.exact.search.open_domains import Pool
+from verify.exact.search.open_domains import OpenDomains
 from verify.exact.search.refine_bounds import narrowed
 from verify.exact.search.tasks import Tasks
 from verify.ir.unfold import has_maxima, unfold_maxima
@@ -29,7 +29,7 @@ from verify.upper.duals.root_bounds import Root
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 6)), max_size=25), st.integers(0, 1000))
 def test_a_pool_keeps_what_a_list_would(moves: list[tuple[bool, int]], seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)
-    pool, expected = Pool([torch.zeros(1, dtype=torch.long), torch.zeros(1, 3)]), {}
+    pool, expected = OpenDomains([torch.zeros(1, dtype=torch.long), torch.zeros(1, 3)]), {}
     count = 0
     for put, n in moves:
         if put:

@@ -13,7 +13,7 @@ from tests.support.small_nets import NETWORKS, problem
 from verify.exact.branch_and_bound import BranchAndBound
 from verify.exact.search import input_split, neuron_split
 from verify.exact.search.branching_choice import FEW
-from verify.exact.search.open_domains import Pool
+from verify.exact.search.open_domains import OpenDomains
 from verify.ir.rewrite import simplify
 from verify.method import Answer, Method
 from verify.problem import Problem
@@ -91,7 +91,7 @@ def test_a_pool_that_cannot_grow_stays_as_it_was():
         def new_empty(self, *args, **kwargs):
             raise torch.OutOfMemoryError
 
-    pool = Pool([torch.zeros(1, 2)])
+    pool = OpenDomains([torch.zeros(1, 2)])
     pool.put(torch.zeros(1, dtype=torch.float64), [torch.ones(1, 2)])
     pool.parts = [pool.parts[0].as_subclass(Full)]
     with pytest.raises(torch.OutOfMemoryError):

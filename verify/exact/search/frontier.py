@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from verify.exact.search.limits import Limits
-from verify.exact.search.open_domains import Pool
+from verify.exact.search.open_domains import OpenDomains
 from verify.exact.search.tasks import Tasks
 
 TOGETHER = 256  # domains bounded for certain before the clock is looked at
@@ -49,7 +49,7 @@ class Frontier(ABC):
     def __init__(self, tasks: Tasks, cases: int, parts: Sequence[Tensor]):
         """An empty pool for domains whose parts are like these, the first being their tasks."""
         self.tasks = tasks
-        self.pool = Pool(parts)
+        self.pool = OpenDomains(parts)
         self.closed = torch.full((cases,), -torch.inf, dtype=torch.float64, device=parts[0].device)
         self.domains = 0  # bounded so far
         self.work = 0.0  # since the last start, in rows pulled through the network, where the frontier counts it
@@ -71,7 +71,7 @@ class Frontier(ABC):
 
     def load(self, bounds: Tensor, parts: Sequence[Tensor]) -> None:
         """Begins anew with these open domains: bounds (n,), parts (n, ...) each."""
-        self.pool = Pool(parts)
+        self.pool = OpenDomains(parts)
         self.pool.put(bounds, parts)
         self.closed = torch.full_like(self.closed, -torch.inf)
         self.domains, self.work = 0, 0.0

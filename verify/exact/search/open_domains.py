@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Pool:
+class OpenDomains:
     """Rows of several tensors with a bound each; free places are used again, room is doubled when it runs out."""
 
     def __init__(self, parts: Sequence[Tensor]):
