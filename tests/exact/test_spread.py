@@ -153,9 +153,9 @@ def test_the_time_limit_is_kept() -> None:
 def test_a_share_that_is_lost_counts_as_open() -> None:
     p = small(2)
     frontier = NeuronSplit(p.merged, torch.full((1,), -1e9, dtype=torch.float64), Limits())
-    apart, places = frontier.apart(), frontier.processes.filled()
+    apart, places = frontier.apart(), frontier.pool.filled()
     before = frontier.certified(inf)
-    apart.load(frontier.processes.bounds[places], [part[places] for part in frontier.processes.parts])
+    apart.load(frontier.pool.bounds[places], [part[places] for part in frontier.pool.parts])
     for _ in range(3):
         apart.step(torch.full((1,), -1e9, dtype=torch.float64), Limits())
     assert torch.equal(frontier.certified(inf), before)
