@@ -188,7 +188,7 @@ def robustness(
         x: (batch, *shape) float, inside the clip.
         y: (batch,) integer labels, 0 or 1 where there is one output; not looked at with `tolerance` or `bounds`.
         eps: radius >= 0 in the input's own units; a number or a string such as "8/255".
-        norm: "linf", "l2" or "l1".
+        norm: "linf", "l2" or "l1", or another of `verify.sets.norms`.
         clip: (low, high) range of valid inputs, or None.
         target: a class or (batch,) classes for the targeted margin h_target - h_y; None for untargeted. Robust then
             means that the target never beats the label; a third class may.

@@ -1,8 +1,8 @@
-"""The methods and what each can do, as they say it above their classes: `@Entry(name="crown", family="upper", ...)`.
+"""What the package has of methods, norms and sets, as they say it above their classes: `@Entry(name="crown", ...)`.
 
 Entries consist of literals and are read off the texts of the files, so that names, help and defaults are known at
-start-up without importing a method, which takes torch. A new file with an entry is a new method of the package: it is
-exported, and known to `--methods`, to the commands' help and to the tests of all methods.
+start-up without importing a method, which takes torch. A new file with an entry is a new method, norm or set of the
+package: it is known to the command line and its help, and to the tests of all of its kind; methods are exported.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 C = TypeVar("C", bound=type)
+R = TypeVar("R", bound="Registered")
 
 PACKAGE = Path(__file__).parent
 FAMILIES = {  # their folders, and what their methods find
@@ -24,18 +25,47 @@ FAMILIES = {  # their folders, and what their methods find
     "upper": "the maximum over a relaxation of h, an upper bound on v*",
     "exact": "v* itself, to a tolerance",
 }
-DECLARED = re.compile(r"\n@Entry(\([^@]*\))\n(?:@.*\n)*class (\w+)")
 
 
-@dataclass(frozen=True)
-class Entry:
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """What the package knows of a class by its name.
+
+    Args:
+        name: on the command line.
+        place: where it stands in lists.
+        help: one line.
+        module, cls: not declared: where the class is.
+    """
+
+    name: str
+    place: int
+    help: str
+    module: str = ""
+    cls: str = ""
+
+    def __call__(self, cls: C) -> C:
+        """The class, of whose values `registered` gives this entry."""
+        _OF_CLASS[cls] = replace(self, module=cls.__module__, cls=cls.__name__)
+        return cls
+
+    def load(self) -> Any:
+        """The class."""
+        return getattr(importlib.import_module(self.module), self.cls)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormEntry(Registered):
+    """A norm: a class of `verify/sets/norms/` without settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Registered):
     """What a method can do. Without an entry a method can do what is said here by default.
 
     Args:
-        name: on the command line, and `aliases` that mean the same.
-        family: which side of v* it bounds; "exact" ones close the two.
-        place: where it stands in lists of methods, the cheap ones first.
-        help: one line.
+        aliases: names that mean the same.
+        family: which side of v* it bounds; "exact" ones close the two. Lists have the cheap ones first.
         batched: takes the samples of a batch together; others take them one by one, since their limits are of one.
         time_limit: has a setting `time_limit`, seconds for a case.
         proof_log: its `answer` takes a proof log, which is told what a proof of the answer needs.
@@ -43,13 +73,10 @@ class Entry:
         spread: module and class that spread its search over processes, or "".
         verdict, value: settings, other than the class's own, with which it goes for the sign of v*, and for v* itself.
         defaults: the commands ("pytest" for the fixture) that try it if no methods are named, with its place there.
-        module, cls, workers: not declared: where its class is, and the processes of a search that is spread, if it is.
+        workers: not declared: the processes of a search that is spread, if it is.
     """
 
-    name: str
     family: Literal["lower", "exact", "upper"]
-    place: int
-    help: str
     aliases: tuple[str, ...] = ()
     batched: bool = False
     time_limit: bool = False
@@ -59,18 +86,7 @@ class Entry:
     verdict: Mapping[str, object] = field(default_factory=dict)
     value: Mapping[str, object] = field(default_factory=dict)
     defaults: Mapping[str, int] = field(default_factory=dict)
-    module: str = ""
-    cls: str = ""
     workers: int | None = None
-
-    def __call__(self, cls: C) -> C:
-        """The class, of whose values `entry_of` gives this entry."""
-        _OF_CLASS[cls] = replace(self, module=cls.__module__, cls=cls.__name__)
-        return cls
-
-    def load(self) -> Any:
-        """The method's class."""
-        return getattr(importlib.import_module(self.module), self.cls)
 
     def make(self, seconds: float | None) -> Any:
         """The method with its settings for verdicts; one that takes a time limit gets that of a sample."""
@@ -82,9 +98,15 @@ class Entry:
         return getattr(importlib.import_module(module), cls)(self.workers, method)
 
 
+def registered(value: object) -> Registered | None:
+    """The entry of the class of a value, or None where it has none."""
+    return next((_OF_CLASS[cls] for cls in type(value).__mro__ if cls in _OF_CLASS), None)
+
+
 def entry_of(method: object) -> Entry | None:
-    """The entry of a method's value, or None where its class has none."""
-    return next((_OF_CLASS[cls] for cls in type(method).__mro__ if cls in _OF_CLASS), None)
+    """The entry of a method, or None where its class has none."""
+    found = registered(method)
+    return found if isinstance(found, Entry) else None
 
 
 def default_methods(command: str) -> str:
@@ -93,24 +115,27 @@ def default_methods(command: str) -> str:
     return ",".join(entry.name for entry in sorted(chosen, key=lambda entry: entry.defaults[command]))
 
 
-def _read() -> list[Entry]:
-    """The entries of all files in the families' folders, in their order in lists."""
-    paths = [os.path.join(place, name) for folder in FAMILIES for place, _, names in os.walk(PACKAGE / folder)
+def _read(kind: type[R], *folders: str) -> list[R]:
+    """The entries of this kind in all files of these folders, in their order in lists."""
+    mark = f"@{kind.__name__}("
+    declared = re.compile(rf"\n@{kind.__name__}(\([^@]*\))\n(?:@.*\n)*class (\w+)")
+    paths = [os.path.join(place, name) for folder in folders for place, _, names in os.walk(PACKAGE / folder)
              for name in names if name.endswith(".py")]
     found = []
     for path in paths:
         with open(path, "rb") as file:
             text = file.read()
-        for arguments, cls in DECLARED.findall(text.decode()) if b"@Entry(" in text else ():
+        for arguments, cls in declared.findall(text.decode()) if mark.encode() in text else ():
             module = ".".join(("verify", *Path(path).relative_to(PACKAGE).with_suffix("").parts))
-            call = ast.parse(f"Entry{arguments}", mode="eval").body
+            call = ast.parse(f"{kind.__name__}{arguments}", mode="eval").body
             assert isinstance(call, ast.Call)
             settings = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-            found.append(Entry(**settings, module=module, cls=cls))
+            found.append(kind(**settings, module=module, cls=cls))
     return sorted(found, key=lambda entry: entry.place)
 
 
-_OF_CLASS: dict[type, Entry] = {}  # of the classes that have been imported
-METHODS = {entry.name: entry for entry in _read()}
+_OF_CLASS: dict[type, Registered] = {}  # of the classes that have been imported
+METHODS = {entry.name: entry for entry in _read(Entry, *FAMILIES)}
+NORMS = {entry.name: entry for entry in _read(NormEntry, "sets/norms")}
 ALIASES = {alias: name for name, entry in METHODS.items() for alias in entry.aliases}
 EXPORTS = {entry.cls: entry.module for entry in METHODS.values()}

@@ -154,9 +154,9 @@ def ball_oracle(ball: Ball, a: np.ndarray) -> float:
     low, high = (np.full(a.size, -np.inf), np.full(a.size, np.inf))
     if ball.clip is not None:
         low, high = np.full(a.size, float(ball.clip[0])) - center, np.full(a.size, float(ball.clip[1])) - center
-    if ball.norm == "linf":
+    if ball.norm.name == "linf":
         return float(a @ center + np.maximum(a * np.minimum(high, eps), a * np.maximum(low, -eps)).sum())
-    if ball.norm == "l1":
+    if ball.norm.name == "l1":
         room = [(0, None if np.isinf(h) else h) for h in [*high, *-low]]
         answer = linprog(np.concatenate([-a, a]), A_ub=np.ones((1, 2 * a.size)), b_ub=[eps], bounds=room)
         return float(a @ center - answer.fun)
@@ -226,8 +226,8 @@ def test_membership_of_balls_agrees_with_rationals(ball: Ball, seed: int, ulps: 
     for case in range(ball.batch):
         point = [Fraction(v) for v in x[case].double().flatten().tolist()]
         away = [abs(p - Fraction(c)) for p, c in zip(point, ball.center[case].double().flatten().tolist(), strict=True)]
-        size = {"linf": max(away), "l1": sum(away), "l2": sum(d * d for d in away)}[ball.norm]
-        inside = size <= (ball.eps**2 if ball.norm == "l2" else ball.eps)
+        size = {"linf": max(away), "l1": sum(away), "l2": sum(d * d for d in away)}[ball.norm.name]
+        inside = size <= (ball.eps**2 if ball.norm.name == "l2" else ball.eps)
         if ball.clip is not None:
             inside = inside and all(ball.clip[0] <= p <= ball.clip[1] for p in point)
         assert bool(ball.contains(x)[case]) == inside

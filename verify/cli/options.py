@@ -11,16 +11,17 @@ from typing import Annotated, Any
 
 import typer
 
-from verify.registry import METHODS, default_methods
+from verify.registry import METHODS, NORMS, default_methods
 from verify.runs.request import Request
 
+_NORMS = list(NORMS)
 Model = Annotated[str, typer.Argument(
     metavar="MODEL", help=".onnx, .pt2, a bundled name, or package.module:factory", show_default=False)]
 Weights = Annotated[str | None, typer.Option(
     metavar="FILE", help="weights for a factory or bundled name: .safetensors, or .pt of tensors only")]
 TrustCode = Annotated[bool, typer.Option(
     "--trust-code", help="read a .pt2 file even where that runs code that the file holds")]
-Norm = Annotated[str, typer.Option(metavar="NORM", help="linf, l2 or l1")]
+Norm = Annotated[str, typer.Option(metavar="NORM", help=f"{', '.join(_NORMS[:-1])} or {_NORMS[-1]}")]
 Clip = Annotated[str, typer.Option(metavar="LOW,HIGH", help="range of valid inputs, or none")]
 Normalize = Annotated[str | None, typer.Option(
     metavar="MEAN:STD", help="normalisation that goes before the model; numbers, or comma lists with one a channel")]

@@ -12,11 +12,8 @@ from typing import Any
 import numpy as np
 
 from verify.check.container import MAGIC, digest
-from verify.errors import UnsupportedMethod
 from verify.problem import Problem
-from verify.rationals import exact_array
 from verify.rows import Disjuncts, Row
-from verify.sets import Ball, Box, InputSet
 from verify.vnnlib import Property
 
 COMPRESSION = 6  # of zlib: 9 takes four times as long for a few percent
@@ -79,27 +76,12 @@ def property_claim(prop: Property) -> list[dict[str, Any]]:
 
 def problem_claim(problem: Problem) -> list[dict[str, Any]]:
     """The cases of a problem, all rationals exact. Raises UnsupportedMethod for sets that are no boxes."""
-    low, high = _ends(problem.inputs)
+    size = prod(problem.inputs.shape)
+    low, high = (end.reshape(-1, size) for end in problem.inputs.exact_box())
     return [
         {"low": _texts(low[i]), "high": _texts(high[i]), "disjuncts": _claims(problem.spec.disjuncts_of(i))}
         for i in range(problem.cases)
     ]
-
-
-def _ends(inputs: InputSet) -> tuple[np.ndarray, np.ndarray]:
-    """The exact boxes, (cases, inputs) rationals each."""
-    if isinstance(inputs, Box):
-        low, high = inputs.exact
-        size = prod(inputs.shape)
-        return low.reshape(-1, size), high.reshape(-1, size)
-    if not isinstance(inputs, Ball) or inputs.norm != "linf":
-        raise UnsupportedMethod("certificates cover boxes, such as Linf balls; this set is another")
-    center = exact_array(inputs.center.flatten(1))
-    low, high = center - inputs.eps, center + inputs.eps
-    if inputs.clip is not None:
-        ends = np.array(inputs.clip, dtype=object)
-        low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
-    return low, high
 
 
 def _claims(disjuncts: Disjuncts) -> list[list[dict[str, Any]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -22,6 +21,7 @@ from verify.problem import Problem, around
 from verify.rationals import shown
 from verify.runs.options import asked_goal, device_of, normalization_of
 from verify.runs.request import Request
+from verify.sets.norms import norm_of
 
 
 @dataclass(frozen=True)
@@ -127,5 +127,4 @@ def fitted(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def largest_radius(clip: tuple[Fraction, Fraction], norm: str, size: int) -> Fraction:
     """A radius that reaches every valid input from everywhere."""
-    width = clip[1] - clip[0]
-    return width * {"linf": 1, "l2": math.isqrt(size - 1) + 1, "l1": size}.get(norm, 1)
+    return (clip[1] - clip[0]) * norm_of(norm).of_ones(size)

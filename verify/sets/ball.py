@@ -1,10 +1,11 @@
-"""Balls of the L1, L2 and Linf norms around data points, intersected with the range of valid inputs."""
+"""Balls of any norm around data points, intersected with the range of valid inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,29 +14,27 @@ from torch import Tensor
 
 from verify.errors import InputError, UnsupportedMethod
 from verify.rationals import Number, exact_array, rational, round_down, round_up, shown
-from verify.sets.base import InputSet, box_support
-from verify.sets.norms import clamp, knapsack, scaled, support_l2, threshold
-
-NORMS = ("linf", "l2", "l1")
+from verify.sets.base import InputSet, Round, box_support
+from verify.sets.norms import BoxNorm, Norm, RoundNorm, norm_of
+from verify.sets.norms.base import clamp
 
 
 class Ball(InputSet):
-    """{x : ||x - center||_p <= eps, clip[0] <= x <= clip[1]}, the threat model of adversarial examples.
+    """{x : ||x - center|| <= eps, clip[0] <= x <= clip[1]}, the threat model of adversarial examples.
 
     Args:
         center: (batch, *shape) float tensor, inside the clip.
         eps: radius, a rational >= 0 in the input's own units.
-        norm: "linf", "l2" or "l1".
+        norm: "linf", "l2" or "l1", or another of `verify.sets.norms`, or a value of `Norm`.
         clip: (low, high) range of valid inputs, low <= high, or None.
     """
 
-    def __init__(self, center: Tensor, eps: Number, norm: str = "linf", clip: tuple[Number, Number] | None = (0, 1)):
+    def __init__(self, center: Tensor, eps: Number, norm: str | Norm = "linf",
+                 clip: tuple[Number, Number] | None = (0, 1)):
         self.center = center
         self.eps = rational(eps, "eps")
-        self.norm = norm
+        self.norm = norm_of(norm)
         self.clip = None if clip is None else _range(clip)
-        if self.norm not in NORMS:
-            raise InputError(f"unknown norm {norm!r}; choose one of {', '.join(NORMS)}")
         if self.eps < 0:
             raise InputError(f"eps is {float(self.eps):g} but must be at least 0")
         if not bool(torch.isfinite(center).all()):
@@ -70,9 +69,10 @@ class Ball(InputSet):
         return low, high
 
     def _moved(self, rounded: Callable[[np.ndarray, torch.dtype], Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """center - eps, center + eps, and infinities in their directions, eps a float64 rounded this way."""
+        """center - eps, center + eps, and infinities in their directions, eps (times what the norm's unit ball reaches
+        of each coordinate) a float64 rounded this way."""
         wide, dtype = self.center.double(), self.center.dtype
-        by = float(rounded(np.array([self.eps], dtype=object), torch.float64))
+        by = rounded(self.eps * self._reach, torch.float64).to(wide.device)
         down, up = (torch.tensor(end, dtype=dtype, device=wide.device) for end in (-torch.inf, torch.inf))
         return (wide - by).to(dtype), (wide + by).to(dtype), down, up
 
@@ -84,7 +84,7 @@ class Ball(InputSet):
 
     @property
     def is_box(self) -> bool:
-        return self.norm == "linf"
+        return isinstance(self.norm, BoxNorm)
 
     @property
     def facts(self) -> tuple[Any, ...]:
@@ -93,38 +93,32 @@ class Ball(InputSet):
     def support(self, a: Tensor) -> Tensor:
         """max of a . x over the set; a (batch, rows, *shape) -> (batch, rows).
 
-        Sound because the box, the knapsack of L1 and the Lagrangian dual of L2 (verify.sets.norms) are; trusts float
-        rounding.
+        Sound because a linear function on a box is maximal at a corner, and because `RoundNorm.support` is; trusts
+        float rounding.
         """
-        if self.norm == "linf":
+        if not isinstance(self.norm, RoundNorm):
             return box_support(self.low, self.high, a)
         flat = a.flatten(2)
         centers = torch.bmm(flat, self.center.flatten(1).unsqueeze(2)).squeeze(2)
         down, up = (d.unsqueeze(1) for d in self._room())
-        if self.norm == "l1":
-            return centers + (flat * knapsack(flat, down, up, self._eps(a))).sum(2)
-        return centers + support_l2(flat, down, up, self._eps(a))
+        return centers + self.norm.support(flat, down, up, self._eps(a))
 
     def maximiser(self, a: Tensor) -> Tensor:
-        if self.norm == "linf":
+        if not isinstance(self.norm, RoundNorm):
             return torch.where(a > 0, self._inner[1], torch.where(a < 0, self._inner[0], self.center))
-        step = knapsack if self.norm == "l1" else scaled
-        return self.project(self.center + step(a.flatten(1), *self._room(), self._eps(a)).reshape(self.center.shape))
+        delta = self.norm.maximiser(a.flatten(1), *self._room(), self._eps(a))
+        return self.project(self.center + delta.reshape(self.center.shape))
 
     def project(self, x: Tensor) -> Tensor:
-        """By the KKT conditions, with one multiplier for the norm; the last rounding goes inward."""
+        """Into the hull's floats, and where that is not enough as the norm projects; the last rounding goes inward."""
         inside = clamp(x, *self._inner)
-        if self.norm == "linf":
+        if not isinstance(self.norm, RoundNorm):
             return inside
         outside = ~(self._size(inside) <= float(self.eps) * (1 - self._slack))
         if not bool(outside.any()):
             return inside
-        delta = (x.double() - self.center.double()).flatten(1)
-        down, up = (d.double() for d in self._room())
-        if self.norm == "l2":
-            delta = scaled(delta, down, up, float(self.eps), 1.0)
-        else:
-            delta = threshold(delta, down, up, float(self.eps))
+        delta, (down, up) = (x.double() - self.center.double()).flatten(1), (d.double() for d in self._room())
+        delta = self.norm.nearest(delta, down, up, float(self.eps))
         near = clamp((self.center + delta.reshape(x.shape)).to(x.dtype), *self._inner)
         return torch.where(_spread(outside, x), self._retreat(near), inside)
 
@@ -132,20 +126,13 @@ class Ball(InputSet):
         return self.center
 
     def steepest(self, x: Tensor, a: Tensor) -> Tensor:
-        """L2: the gradient without the coordinates that are at the end of their range, normalised.
-
-        L1: toward the maximiser (Frank and Wolfe 1956; Jaggi 2013). Steps along the largest entries of the gradient
-        (SLIDE, Tramer and Boneh 2019) need the right sparsity and still find less in the same number of steps.
-        """
-        if self.norm == "linf":
+        """Of a box as every box; else the norm's step for the gradient without the coordinates that are at the end of
+        their range, or toward the maximiser where the norm has none (Frank and Wolfe 1956; Jaggi 2013)."""
+        if not isinstance(self.norm, RoundNorm):
             return super().steepest(x, a)
-        if self.norm == "l1":
-            return (self.maximiser(a) - x) / 2
         stuck = ((x <= self._inner[0]) & (a < 0)) | ((x >= self._inner[1]) & (a > 0))
-        flat = torch.where(stuck, 0, a).flatten(1)
-        flat = flat / flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-        flat = flat / flat.norm(dim=1, keepdim=True).clamp(min=1)
-        return self._eps(x) * flat.reshape(x.shape)
+        step = self.norm.steepest(torch.where(stuck, 0, a).flatten(1))
+        return (self.maximiser(a) - x) / 2 if step is None else self._eps(x) * step.reshape(x.shape)
 
     def contains(self, x: Tensor) -> Tensor:
         """Exact: float64 norms decide where their error cannot matter, rationals the rest."""
@@ -160,11 +147,7 @@ class Ball(InputSet):
 
     def _contains_exactly(self, case: int, x: Tensor) -> bool:
         delta = [abs(d) for d in (exact_array(x) - exact_array(self.center[case])).reshape(-1)]
-        if self.norm == "linf":
-            return max(delta, default=Fraction(0)) <= self.eps
-        if self.norm == "l1":
-            return sum(delta) <= self.eps
-        return sum(d * d for d in delta) <= self.eps**2
+        return self.norm.holds(delta, self.eps)
 
     def select(self, index: Tensor) -> Ball:
         return self._with(lambda t: t[index])
@@ -183,19 +166,41 @@ class Ball(InputSet):
         return Ball(self.center.double(), self.eps, self.norm, self.clip)
 
     def linear_rows(self, case: int) -> tuple[np.ndarray, np.ndarray]:
-        if self.norm != "linf":
+        if not self.is_box:
             raise UnsupportedMethod(f"LP and MILP take boxes and polytopes, not {self.norm} balls; use CROWN or PGD")
         size = self.low[0].numel()
         return np.zeros((0, size)), np.zeros(0)
 
-    def constraint(self, x: Any, case: int) -> list[Any]:
-        if self.norm == "linf":
-            return super().constraint(x, case)
-        import cvxpy
+    def exact_box(self) -> tuple[np.ndarray, np.ndarray]:
+        if not self.is_box:
+            return super().exact_box()
+        center, by = exact_array(self.center), self.eps * self._reach
+        low, high = center - by, center + by
+        if self.clip is not None:
+            ends = np.array(self.clip, dtype=object)
+            low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
+        return low, high
 
-        center = self.center[case].flatten().cpu().double().numpy()
-        size = cvxpy.norm(x - center, {"l2": 2, "l1": 1}[self.norm])
+    def round_part(self, case: int) -> Round | None:
+        if not isinstance(self.norm, RoundNorm) or not self.norm.euclidean:
+            return None
+        return Round(self.center[case].flatten(), self._eps(self.center.double()), self.norm.taxicab)
+
+    def record(self) -> dict[str, Any]:
+        clip = None if self.clip is None else [str(end) for end in self.clip]
+        return {**super().record(), "norm": self.norm.name, "eps": str(self.eps), "clip": clip}
+
+    def constraint(self, x: Any, case: int) -> list[Any]:
+        if not isinstance(self.norm, RoundNorm):
+            return super().constraint(x, case)
+        size = self.norm.expression(x - self.center[case].flatten().cpu().double().numpy())
         return [*self._hull_constraint(x, case), size <= self._eps(self.center.double())]
+
+    @cached_property
+    def _reach(self) -> np.ndarray:
+        """How far the norm's unit ball reaches in each coordinate: rationals, broadcast against (batch, *shape)."""
+        reach = self.norm.reach(prod(self.center.shape[1:]))
+        return reach if len(reach) == 1 else reach.reshape(self.center.shape[1:])
 
     @property
     def _slack(self) -> float:
@@ -211,18 +216,16 @@ class Ball(InputSet):
         return (self.low - self.center).flatten(1).clamp(max=0), (self.high - self.center).flatten(1).clamp(min=0)
 
     def _size(self, x: Tensor) -> Tensor:
-        """||x - center||_p in float64, (batch,); NaN where x is."""
-        delta = (x.double() - self.center.double()).flatten(1)
-        return torch.linalg.vector_norm(delta, {"linf": torch.inf, "l2": 2, "l1": 1}[self.norm], dim=1)
+        """||x - center|| in float64, (batch,); NaN where x is."""
+        return self.norm.measure((x.double() - self.center.double()).flatten(1))
 
     def _retreat(self, x: Tensor) -> Tensor:
         """x moved toward the center by as much as rounding may have carried it, or will carry it, out of the ball.
 
-        Rounding x to floats moves it by at most u ||x||_p, u half the spacing of floats at 1.
+        Rounding x to floats moves it by at most u ||x||, u half the spacing of floats at 1: norms here are absolute.
         """
-        eps, order = float(self.eps), 2 if self.norm == "l2" else 1
-        wide = x.double().flatten(1)
-        reserve = 2 * torch.finfo(x.dtype).eps * wide.norm(p=order, dim=1) + 2 * self._slack * eps
+        eps, wide = float(self.eps), x.double().flatten(1)
+        reserve = 2 * torch.finfo(x.dtype).eps * self.norm.measure(wide) + 2 * self._slack * eps
         factor = ((eps - reserve) / self._size(x).clamp(min=torch.finfo(torch.float64).tiny)).clamp(0, 1)
         center = self.center.double()
         return (center + (x.double() - center) * _spread(factor, x)).to(x.dtype)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from verify.errors import UnsupportedMethod
+
 PINNED = 2.0  # units in the last place between the ends of a coordinate that is one number
+
+
+class Round(NamedTuple):
+    """{x : ||x - center||_2 <= radius}, and ||x - center||_1 <= radius too if it is `taxicab`; center (size,)."""
+
+    center: Tensor
+    radius: float
+    taxicab: bool
 
 
 class InputSet(ABC):
@@ -95,6 +105,21 @@ class InputSet(ABC):
 
         Raises UnsupportedMethod where the set is no polyhedron.
         """
+
+    def exact_box(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ends (low, high) in rationals of a set that is a box, (batch, *shape) each.
+
+        Raises UnsupportedMethod for other sets.
+        """
+        raise UnsupportedMethod("certificates cover boxes, such as Linf balls; this set is another")
+
+    def round_part(self, case: int) -> Round | None:
+        """A ball that contains X_case and is smaller than its hull, for semidefinite programs, if there is one."""
+        return None
+
+    def record(self) -> dict[str, Any]:
+        """What a reader needs to make the set again of its nominal point and hull, as JSON values."""
+        return {"kind": type(self).__name__}
 
     def constraint(self, x: Any, case: int) -> list[Any]:
         """CVXPY constraints that a CVXPY vector x (size,), the flattened input, meets where it lies in X_case.

@@ -103,6 +103,9 @@ class Box(InputSet):
             return Box(self.low.double(), self.high.double())
         return Box(*self._exact, dtype=torch.float64).to(self.low.device)
 
+    def exact_box(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.exact
+
     def linear_rows(self, case: int) -> tuple[np.ndarray, np.ndarray]:
         size = self.low[0].numel()
         return np.zeros((0, size)), np.zeros(0)

@@ -14,9 +14,9 @@ from torch import Generator, Tensor
 
 from verify.errors import InputError
 from verify.sets import Ball
+from verify.sets.norms import norm_of
 
 Objective = Callable[[Tensor], Tensor]  # points (batch, *shape) -> values (batch,)
-ORDERS = {"l1": 1, "l2": 2, "linf": torch.inf}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Attack:
         from_center: start the first try at the clean point.
         penalty: eps2 >= 0 of the penalty on the perturbation: the loss minus eps2 ||delta|| is maximised. The notes
             that this follows print a plus, which would reward large perturbations.
-        penalty_norm: "linf", "l2" or "l1".
+        penalty_norm: the name of a norm.
     """
 
     steps: int = 7
@@ -47,8 +47,7 @@ class Attack:
             raise InputError(f"the attack has step={self.step}; it must be positive")
         if not self.penalty >= 0:
             raise InputError(f"the attack has penalty={self.penalty}; it must be at least 0")
-        if self.penalty_norm not in ORDERS:
-            raise InputError(f"unknown norm {self.penalty_norm!r}; choose one of {', '.join(ORDERS)}")
+        norm_of(self.penalty_norm)
 
     def points(self, objective: Objective, ball: Ball, noise: Generator) -> Tensor:
         """The end of one try, (batch, *shape); random numbers come from `noise`."""
@@ -86,7 +85,7 @@ class Attack:
         if self.penalty == 0:
             return objective(x)
         delta = (x - ball.center).flatten(1)
-        return objective(x) - self.penalty * torch.linalg.vector_norm(delta, ORDERS[self.penalty_norm], dim=1)
+        return objective(x) - self.penalty * norm_of(self.penalty_norm).measure(delta)
 
 
 def _start(ball: Ball, noise: Generator) -> Tensor:

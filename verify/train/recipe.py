@@ -21,6 +21,7 @@ from verify.errors import InputError
 from verify.rationals import rational
 from verify.registry import default_methods
 from verify.runs.options import entries_of
+from verify.sets.norms import norm_of
 from verify.train.losses import LOSSES, Loss, Threat
 from verify.train.schedule import Schedule
 from verify.train.tables import filled
@@ -94,8 +95,7 @@ class Radius:
     def __post_init__(self) -> None:
         if self.exact < 0 or self.trained < 0:
             raise InputError("a radius is negative; eps must be at least 0")
-        if self.norm not in ("linf", "l2", "l1"):
-            raise InputError(f"unknown norm {self.norm!r}; choose linf, l2 or l1")
+        norm_of(self.norm)
         if self.clip is not None and (len(self.clip) not in (0, 2) or list(self.clip) != sorted(self.clip)):
             raise InputError(f"clip is {list(self.clip)}; write [low, high], or [] for none")
 
@@ -150,14 +150,15 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Penalty:
-    """factor * ||theta||_norm, added to the loss: eps1 ||theta||_s of the notes; norm "l1", "l2" or "linf"."""
+    """factor * ||theta||, added to the loss: eps1 ||theta||_s of the notes; norm is the name of one."""
 
     factor: float = 0.0
     norm: str = "l1"
 
     def __post_init__(self) -> None:
-        if self.factor < 0 or self.norm not in ("l1", "l2", "linf"):
-            raise InputError("a penalty needs a factor of at least 0 and the norm l1, l2 or linf")
+        norm_of(self.norm)
+        if self.factor < 0:
+            raise InputError(f"a penalty needs a factor of at least 0, not {self.factor:g}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from verify.bracket import Rigour
@@ -15,9 +14,8 @@ from verify.deadline import deadline, within
 from verify.errors import UnsupportedMethod
 from verify.method import Answer
 from verify.problem import Problem
-from verify.rationals import round_up
 from verify.registry import Entry
-from verify.sets import Ball, InputSet
+from verify.sets import InputSet
 from verify.solvers.encoding import Boxes
 from verify.solvers.lift import Lift, lift, lifted_size
 from verify.solvers.objectives import Case, wide_case
@@ -100,11 +98,11 @@ class SDP:
 def constraints_of(lifted: Lift, inputs: InputSet) -> Constraints:
     """What is known of v: the network's rows and the set's (batch of 1).
 
-    Sound because ||x - c||_2 <= ||x - c||_1, so that an L1 ball lies in the L2 ball of its radius; trusts float64
-    rounding.
+    Sound because the set lies in its `round_part`: an L1 ball in the L2 ball of its radius, since ||x - c||_2 <=
+    ||x - c||_1; trusts float64 rounding.
     """
-    linear = lifted.linear
-    if not isinstance(inputs, Ball) or inputs.norm == "linf":
+    linear, ball = lifted.linear, inputs.round_part(0)
+    if ball is None:
         try:
             rows, bounds = inputs.linear_rows(0)
         except UnsupportedMethod:  # no polyhedron: its hull is what v ranges over
@@ -112,8 +110,7 @@ def constraints_of(lifted: Lift, inputs: InputSet) -> Constraints:
         sides = -rows @ lifted.inputs
         sides[:, 0] += bounds
         return Constraints(np.concatenate([linear, sides]), lifted.left, lifted.right)
-    eps = float(round_up(np.array([inputs.eps], dtype=object), torch.float64))
     moved = lifted.inputs.copy()
-    moved[:, 0] -= inputs.center[0].flatten().numpy()
-    moved = moved[np.abs(moved).max(1) > 0] / max(eps, 1e-300)
-    return Constraints(linear, lifted.left, lifted.right, moved, moved if inputs.norm == "l1" else None)
+    moved[:, 0] -= ball.center.numpy()
+    moved = moved[np.abs(moved).max(1) > 0] / max(ball.radius, 1e-300)
+    return Constraints(linear, lifted.left, lifted.right, moved, moved if ball.taxicab else None)

@@ -22,7 +22,6 @@ from verify.problem import Problem
 from verify.registry import METHODS
 from verify.runs.engine.files import writable_folder, write_whole
 from verify.runs.engine.run_folder import versions
-from verify.sets import Ball, InputSet
 
 NAME = "contradiction"
 FLAGS = ("norm", "clip", "normalize", "timeout", "device", "threshold", "within", "bounds")
@@ -107,7 +106,7 @@ def keep(bundle: Mapping[str, Any], place: Path) -> Path:
         "network": {
             "digest": network.digest, "file": file, "reason": reason, "nodes": [repr(n) for n in network.graph.nodes],
         },
-        "set": _set(problem.inputs),
+        "set": problem.inputs.record(),
         "asked": asked,
         "again": None if asked is None else _command(asked, bundle, file),
         "versions": versions(),
@@ -130,14 +129,6 @@ def _arrays(bundle: Mapping[str, Any], problem: Problem) -> dict[str, np.ndarray
         **{name: bundle.get(name) for name in ("witness", "x", "y")},
     }
     return {name: tensor.detach().cpu().numpy() for name, tensor in found.items() if tensor is not None}
-
-
-def _set(inputs: InputSet) -> dict[str, Any]:
-    """The kind of a set, and what makes a ball of its center."""
-    if not isinstance(inputs, Ball):
-        return {"kind": type(inputs).__name__}
-    clip = None if inputs.clip is None else [str(end) for end in inputs.clip]
-    return {"kind": "Ball", "norm": inputs.norm, "eps": str(inputs.eps), "clip": clip}
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -14,6 +13,7 @@ from verify.rationals import exact_array, shown
 from verify.runs.certification.outcome import CLEAN
 from verify.runs.engine.store import Result
 from verify.runs.evidence.contradiction import Holder
+from verify.sets.norms import norm_of
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,5 @@ class Radius:
 
 def distance(x: np.ndarray, point: np.ndarray, norm: str) -> float:
     """||point - x|| of two arrays (*shape) of floats, exactly and then rounded up."""
-    delta = [abs(d) for d in (exact_array(torch.from_numpy(point)) - exact_array(torch.from_numpy(x))).reshape(-1)]
-    if norm == "l2":
-        square = sum((d * d for d in delta), Fraction(0))
-        root = math.sqrt(float(square))
-        while Fraction(root) ** 2 < square:
-            root = math.nextafter(root, math.inf)
-        return root
-    exact = max(delta, default=Fraction(0)) if norm == "linf" else sum(delta, Fraction(0))
-    near = float(exact)
-    return near if Fraction(near) >= exact else math.nextafter(near, math.inf)
+    delta = exact_array(torch.from_numpy(point)) - exact_array(torch.from_numpy(x))
+    return norm_of(norm).distance([abs(d) for d in delta.reshape(-1)])

@@ -13,14 +13,14 @@ from torch import Generator, Tensor
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph
 from verify.sets import Ball
-from verify.train.attack import ORDERS
+from verify.sets.norms import norm_of
 
 SHARES = ("clean", "alpha", "share")  # fields of losses that mix two parts
 
 
 @dataclass(frozen=True)
 class Threat:
-    """Which perturbations are allowed: a ball of this norm ("linf", "l2", "l1") inside the clip (low, high) or None."""
+    """Which perturbations are allowed: a ball of the norm of this name inside the clip (low, high) or None."""
 
     norm: str = "linf"
     clip: tuple[float, float] | None = (0, 1)
@@ -93,6 +93,5 @@ def margin_loss(margins: Tensor) -> Tensor:
 
 
 def weight_penalty(weights: Iterable[Tensor], norm: str) -> Tensor:
-    """||theta||_s over all weights together, s of "l1", "l2", "linf": eps1 times this is added to a loss."""
-    parts = [torch.linalg.vector_norm(w.flatten(), ORDERS[norm]) for w in weights]
-    return torch.linalg.vector_norm(torch.stack(parts), ORDERS[norm])
+    """||theta|| over all weights together, in the norm of this name: eps1 times this is added to a loss."""
+    return norm_of(norm).measure(torch.cat([w.flatten() for w in weights]))

@@ -16,6 +16,7 @@ from verify.errors import InputError
 from verify.ir.graph import BoundGraph
 from verify.ops.base import IntervalBounds
 from verify.sets import InputSet
+from verify.sets.norms import BoxNorm, norm_of
 from verify.train.attack import Attack
 from verify.train.losses.adversarial import attacked
 from verify.train.losses.base import Loss, cross_entropy, margin_loss, margin_rows, margins_of
@@ -134,7 +135,7 @@ class SABR(Loss):
             raise InputError(f"SABR has shrink={self.shrink}; it must be above 0 and at most 1")
 
     def __call__(self, network: BoundGraph, x: Tensor, y: Tensor, eps: float, noise: Generator) -> Tensor:
-        if self.threat.norm != "linf":
+        if not isinstance(norm_of(self.threat.norm), BoxNorm):
             raise InputError(f"SABR is made for linf balls, not {self.threat.norm}; take the loss interval")
         center = attacked(network, x, y, self.attack, self.threat.ball(x, (1 - self.shrink) * eps), noise)
         boxes = boxes_over(network, self.threat.ball(center, self.shrink * eps))

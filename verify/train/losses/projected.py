@@ -88,10 +88,11 @@ def estimated_boxes(network: BoundGraph, ball: Ball, vectors: int, noise: Genera
 
 def _input_vectors(ball: Ball, vectors: int, noise: Generator) -> Tensor:
     """Random vectors over the input, scaled so that their image estimates half the width of the image of the ball."""
-    if ball.norm == "l1":
-        raise InputError("no random projection estimates the dual norm of an l1 ball; take another loss or norm")
+    if ball.norm.stable is None:
+        raise InputError(f"no random projection estimates the dual norm of an {ball.norm} ball; take another loss or "
+                         "norm")
     shape = (ball.batch * vectors, *ball.shape)
-    if ball.norm == "l2":
+    if ball.norm.stable == 2:
         return float(ball.eps) * torch.randn(shape, generator=noise, device=noise.device).to(ball.low)
     return _cauchy(shape, noise, ball.low) * ((ball.high - ball.low) / 2).repeat_interleave(vectors, 0)
 
@@ -116,7 +117,7 @@ def _box(center: Tensor, bundle: Bundle, ball: Ball, vectors: int, source: str) 
     radius = torch.zeros_like(center)
     for origin, part in bundle.items():
         each = part.unflatten(0, (len(center), vectors))
-        if origin == source and ball.norm == "l2":
+        if origin == source and ball.norm.stable == 2:
             radius = radius + each.square().mean(1).clamp(min=torch.finfo(each.dtype).tiny).sqrt()
         else:
             radius = radius + each.abs().median(1).values

@@ -1,0 +1,153 @@
+"""What balls, attacks and solvers ask of a norm.
+
+Vectors are flattened inputs, on the last axis of a tensor. Norms are absolute: ||d|| depends on the |d_i| alone and
+does not fall as one of them grows. `down` <= 0 <= `up` is the range that the clip leaves to each coordinate.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from verify.registry import registered
+
+ONE = np.array([Fraction(1)], dtype=object)
+
+
+class Norm(ABC):
+    """A norm, without state; equal to every other value of its class.
+
+    Args:
+        stable: p where the dual norm is the L_p norm of coefficients, times the half-widths of a box where balls are
+            boxes: p-stable random vectors then estimate it (1 Cauchy, 2 Gaussian).
+    """
+
+    stable: ClassVar[int | None] = None
+
+    @property
+    def name(self) -> str:
+        """Its name on the command line, or that of its class where it has no entry."""
+        entry = registered(self)
+        return type(self).__name__ if entry is None else entry.name
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @abstractmethod
+    def measure(self, d: Tensor) -> Tensor:
+        """||d||, (..., size) -> (...), with a relative error of at most size + 8 roundings; NaN where d has one."""
+
+    @abstractmethod
+    def dual(self, a: Tensor) -> Tensor:
+        """The dual norm, max of a . d over ||d|| <= 1; (..., size) -> (...)."""
+
+    @abstractmethod
+    def holds(self, d: Sequence[Fraction], eps: Fraction) -> bool:
+        """Whether ||d|| <= eps, exactly; d the |d_i|."""
+
+    @abstractmethod
+    def distance(self, d: Sequence[Fraction]) -> float:
+        """||d|| rounded up; d the |d_i|."""
+
+    @abstractmethod
+    def of_ones(self, size: int) -> Fraction | int:
+        """||(1, ..., 1)||, rounded up: a ball of this radius, times the width of the clip, reaches all of it."""
+
+    def reach(self, size: int) -> np.ndarray:
+        """max of d_i over ||d|| <= 1, rationals (size,), or (1,) where it is the same for all; by default 1."""
+        return ONE
+
+
+class BoxNorm(Norm):
+    """A norm whose balls are boxes: the largest |d_i| / reach_i."""
+
+    stable: ClassVar[int | None] = 1
+
+    @abstractmethod
+    def reach(self, size: int) -> np.ndarray: ...
+
+    def measure(self, d: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(d / self._floats(d), torch.inf, dim=-1)
+
+    def dual(self, a: Tensor) -> Tensor:
+        return (a.abs() * self._floats(a)).sum(-1)
+
+    def holds(self, d: Sequence[Fraction], eps: Fraction) -> bool:
+        return max(self._shares(d), default=Fraction(0)) <= eps
+
+    def distance(self, d: Sequence[Fraction]) -> float:
+        return above(max(self._shares(d), default=Fraction(0)))
+
+    def of_ones(self, size: int) -> Fraction | int:
+        return max(1 / Fraction(r) for r in self.reach(size).tolist())
+
+    def _shares(self, d: Sequence[Fraction]) -> list[Fraction]:
+        return (np.array(d, dtype=object) / self.reach(len(d))).tolist()
+
+    def _floats(self, like: Tensor) -> Tensor:
+        return torch.from_numpy(self.reach(like.shape[-1]).astype(np.float64)).to(like)
+
+
+class RoundNorm(Norm):
+    """A norm whose balls are no boxes: linear functions and projections are its own.
+
+    Args:
+        euclidean, taxicab: whether ||d||_2, ||d||_1 <= ||d||, which is what a semidefinite program sees of a ball.
+    """
+
+    euclidean: ClassVar[bool] = False
+    taxicab: ClassVar[bool] = False
+
+    @abstractmethod
+    def support(self, a: Tensor, down: Tensor, up: Tensor, eps: float) -> Tensor:
+        """max of a . d over ||d|| <= eps and the range, or an upper bound on it; (..., size) -> (...)."""
+
+    @abstractmethod
+    def maximiser(self, a: Tensor, down: Tensor, up: Tensor, eps: float) -> Tensor:
+        """A d of the ball and the range that (nearly) maximises a . d, up to rounding; (..., size) -> same."""
+
+    @abstractmethod
+    def nearest(self, d: Tensor, down: Tensor, up: Tensor, eps: float) -> Tensor:
+        """The point of the ball and the range nearest to d in the Euclidean norm, up to rounding; (..., size) -> same.
+        """
+
+    @abstractmethod
+    def expression(self, d: Any) -> Any:
+        """||d|| of a CVXPY vector, as a convex CVXPY expression."""
+
+    def steepest(self, a: Tensor) -> Tensor | None:
+        """A d with ||d|| <= 1 along which a . d grows fast, (..., size) -> same; None, as by default, where steps
+        toward the maximiser over ball and clip find more (Frank and Wolfe 1956; Jaggi 2013)."""
+        return None
+
+
+def clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """x moved into [low, high], which may broadcast; high wins where they cross."""
+    return torch.minimum(torch.maximum(x, low), high)
+
+
+def above(exact: Fraction) -> float:
+    """A rational rounded up to a float64."""
+    near = float(exact)
+    return near if Fraction(near) >= exact else math.nextafter(near, math.inf)
+
+
+def above_root(square: Fraction) -> float:
+    """The square root of a rational, rounded up to a float64."""
+    root = math.sqrt(float(square))
+    while Fraction(root) ** 2 < square:
+        root = math.nextafter(root, math.inf)
+    return root
