@@ -168,7 +168,7 @@ def test_settings_out_of_range_are_refused() -> None:
     for workers in (0, 1.5, True):
         with pytest.raises(InputError, match="workers"):
             Spread(workers)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="proof_log"):
+    with pytest.raises(InputError, match="proof log"):
         verify.solve(small(2), Spread(2), proof_log=ProofLog())
     for entries, workers, level, words in (
         ("bab", 0, None, "workers"), ("milp", 2, None, "bab"), ("bab", 2, "R", "proof"), ("bab", 2, "F", "proof"),
