@@ -19,12 +19,12 @@ from torch import Generator, Tensor, nn
 import verify
 from verify.data import load_data
 from verify.train import Live
-from verify.train.losses import Adversarial, Interval, Linearised, Loss, Plain, Threat
+from verify.train.losses import Adversarial, IntervalLoss, Linearised, Loss, Plain, Threat
 
 EPS = 0.2
 THREAT = Threat(clip=None)
 LOSSES: dict[str, Loss] = {
-    "plain": Plain(), "linearised": Linearised(threat=THREAT), "interval": Interval(threat=THREAT),
+    "plain": Plain(), "linearised": Linearised(threat=THREAT), "interval": IntervalLoss(threat=THREAT),
     "adversarial": Adversarial(threat=THREAT),
 }
 

@@ -26,15 +26,15 @@ from torch import Generator, Tensor, nn
 from verify.models.architectures import make
 
 from verify.train.live import Live
-from verify.train.losses import CrownIBP, FusedCrownIBP, Interval, Loss
+from verify.train.losses import CrownIBP, FusedCrownIBP, IntervalLoss, Loss
 from verify.train.losses.base import margin_loss, margin_rows
 from verify.train.losses.certified import boxes_over, interval_margins
 from verify.upper.linear_bounds.crown_ibp import crown_ibp_bounds
 
 SHAPE, CLASSES, BATCH, PLAIN_RUNS, AGREEMENT = (1, 28, 28), 10, 256, 3, 1e-3
 GATES: dict[str, tuple[Loss, float]] = {  # our loss, and the multiple of a plain step that it may cost
-    "interval": (Interval(), 2.6),
-    "interval, clean": (Interval(clean=0.5), 3.6),
+    "interval": (IntervalLoss(), 2.6),
+    "interval, clean": (IntervalLoss(clean=0.5), 3.6),
     "CROWN-IBP, nine rows": (CrownIBP(), 14.0),
     "CROWN-IBP, loss fusion": (FusedCrownIBP(), 6.0),
 }
@@ -73,7 +73,7 @@ def ours(module: nn.Module, x: Tensor, y: Tensor, eps: float) -> tuple[dict[str,
     for name, (loss, _) in GATES.items():
         mine = copy.deepcopy(module)
         steps[name] = step(mine, loss_of(Live(mine, x), loss))
-    bound, ball = Live(copy.deepcopy(module), x).network(), Interval().threat.ball(x, eps)
+    bound, ball = Live(copy.deepcopy(module), x).network(), IntervalLoss().threat.ball(x, eps)
     boxes, rows = boxes_over(bound, ball), margin_rows(y, CLASSES, x)
     return steps, {
         "interval": lambda: interval_margins(bound, boxes, y),

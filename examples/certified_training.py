@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 import verify
 from verify.data import load_data
 from verify.train import Live
-from verify.train.losses import Interval, Loss, Plain
+from verify.train.losses import IntervalLoss, Loss, Plain
 
 METHODS = (verify.PGD(steps=40, restarts=3), verify.Interval(), verify.CROWN())
 
@@ -66,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data, test = load_data("digits", split="train"), load_data("digits", arguments.samples)
     print(f"{'trained on':18} {'clean':>7} {'attacked':>9} {'interval':>9} {'CROWN':>7}   % of {len(test.x)} images")
-    for name, loss in (("clean images", Plain()), ("interval bounds", Interval(clean=0.3))):
+    for name, loss in (("clean images", Plain()), ("interval bounds", IntervalLoss(clean=0.3))):
         module = network(seed=0)
         train(module, loss, data.x, data.y, float(Fraction(arguments.eps)), arguments.epochs, seed=0)
         clean, attacked, interval, crown = certify(module, test.x, test.y, arguments.eps)

@@ -16,7 +16,7 @@ from verify.models import RECIPES
 from tests.support.training import recipe, tables
 from verify.errors import InputError
 from verify.train.attack import Attack
-from verify.train.losses import CC, LOSSES, SABR, CrownIBP, Interval, Mixed, Regularizer, Threat
+from verify.train.losses import CC, LOSSES, SABR, CrownIBP, IntervalLoss, Mixed, Regularizer, Threat
 from verify.train.recipe import Recipe, find_recipe, read_recipe, recipe_of, with_data
 from verify.train.schedule import Schedule, smooth
 
@@ -96,7 +96,7 @@ def test_every_key_arrives(tmp_path: Path) -> None:
 
 def test_what_is_left_out_has_the_values_of_the_classes() -> None:
     found = recipe()
-    assert found == Recipe(found.model, found.data, found.threat, Interval(), found.schedule, certify=found.certify)
+    assert found == Recipe(found.model, found.data, found.threat, IntervalLoss(), found.schedule, certify=found.certify)
     assert (found.threat.threat, found.threat.trained) == (Threat("linf", (0, 1)), 0.05)
 
 
@@ -198,7 +198,7 @@ def test_a_key_that_no_table_has_is_always_refused(table: str, key: str, value: 
     place = given_tables[table] if table else given_tables
     known = {"name", *recipe().__dataclass_fields__} if not table else set()
     if table:
-        part = Interval() if table == "loss" else getattr(recipe(), table)
+        part = IntervalLoss() if table == "loss" else getattr(recipe(), table)
         known = {"name", *part.__dataclass_fields__}
     if key in known:
         return

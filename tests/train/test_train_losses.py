@@ -23,10 +23,10 @@ from verify.train.losses import (
     MTL,
     SABR,
     CrownIBP,
-    Dual,
-    Exp,
+    DualLoss,
+    ExpIBP,
     FusedCrownIBP,
-    Interval,
+    IntervalLoss,
     Plain,
     Threat,
     cross_entropy,
@@ -105,7 +105,7 @@ def test_bounds_are_above_all_points_and_in_order(net: str, threat: Threat) -> N
     for eps in (0.01, EPS):
         seen = worst_seen(network, x, y, threat, eps)
         interval, crown, fused = (
-            float(kind(threat=threat)(network, x, y, eps, noise())) for kind in (Interval, CrownIBP, FusedCrownIBP)
+            float(kind(threat=threat)(network, x, y, eps, noise())) for kind in (IntervalLoss, CrownIBP, FusedCrownIBP)
         )
         half = float(CrownIBP(share=0.5, threat=threat)(network, x, y, eps, noise()))
         assert seen <= min(interval, crown, fused) + 1e-9
@@ -121,10 +121,10 @@ def test_the_merged_last_layer_is_not_looser_than_boxes_of_the_logits() -> None:
 
     box = boxes_over(network, Threat().ball(x, EPS))[network.graph.output]
     worst = box.high.scatter(1, y[:, None], box.low.gather(1, y[:, None]))
-    assert float(Interval()(network, x, y, EPS, noise())) <= float(F.cross_entropy(worst, y))
+    assert float(IntervalLoss()(network, x, y, EPS, noise())) <= float(F.cross_entropy(worst, y))
 
 
-@pytest.mark.parametrize("kind", [Interval, CrownIBP, FusedCrownIBP, Dual])
+@pytest.mark.parametrize("kind", [IntervalLoss, CrownIBP, FusedCrownIBP, DualLoss])
 def test_the_clean_term_is_mixed_in(kind: type) -> None:
     network, x, y = bound("residual")
     ends = [kind(clean=clean)(network, x, y, EPS, noise()) for clean in (0.0, 1.0, 0.3)]
@@ -134,7 +134,7 @@ def test_the_clean_term_is_mixed_in(kind: type) -> None:
 
 def test_the_share_of_crown_ibp_ends_at_interval_bounds() -> None:
     network, x, y = bound("residual")
-    interval = Interval()(network, x, y, EPS, noise())
+    interval = IntervalLoss()(network, x, y, EPS, noise())
     assert_close(CrownIBP(share=0.0)(network, x, y, EPS, noise()), interval)
 
 
@@ -142,7 +142,7 @@ def test_the_share_of_crown_ibp_ends_at_interval_bounds() -> None:
 def test_sabr_grows_from_the_attack_to_interval_bounds(net: str) -> None:
     network, x, y = bound(net)
     found = [float(SABR(s, Attack(steps=20))(network, x, y, EPS, noise())) for s in (1e-6, 0.1, 0.5, 1.0)]
-    assert found[-1] == pytest.approx(float(Interval()(network, x, y, EPS, noise())))
+    assert found[-1] == pytest.approx(float(IntervalLoss()(network, x, y, EPS, noise())))
     attack = cross_entropy(network(attacked(network, x, y, Attack(steps=20), Threat().ball(x, EPS), noise())), y)
     assert found[0] == pytest.approx(float(attack.mean()), rel=1e-3)
     assert found == sorted(found)
@@ -151,18 +151,18 @@ def test_sabr_grows_from_the_attack_to_interval_bounds(net: str) -> None:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("threat", THREATS, ids=str)
 def test_expressive_losses_go_from_the_attack_to_the_bound(net: str, threat: Threat) -> None:
-    """And CC and Exp lie below MTL (De Palma et al. 2024): the loss is convex in the margins, means are ordered."""
+    """And CC and ExpIBP lie below MTL (De Palma et al. 2024): the loss is convex in the margins, means are ordered."""
     network, x, y = bound(net)
     bad = attacked(network, x, y, Attack(steps=1, step=2.5), threat.ball(x, EPS), noise(7))
     lowest = float(cross_entropy(network(bad), y).mean())
-    highest = float(Interval(threat=threat)(network, x, y, EPS, noise()))
+    highest = float(IntervalLoss(threat=threat)(network, x, y, EPS, noise()))
     values: dict[type, list[float]] = {}
-    for kind in (MTL, CC, Exp):
+    for kind in (MTL, CC, ExpIBP):
         values[kind] = [float(kind(a, threat=threat)(network, x, y, EPS, noise(7))) for a in (0, 0.01, 0.3, 0.9, 1)]
         assert values[kind][0] == pytest.approx(lowest)
         assert values[kind][-1] == pytest.approx(highest)
         assert values[kind] == sorted(values[kind])
-    assert all(a <= b + 1e-12 for kind in (CC, Exp) for a, b in zip(values[kind], values[MTL], strict=True))
+    assert all(a <= b + 1e-12 for kind in (CC, ExpIBP) for a, b in zip(values[kind], values[MTL], strict=True))
 
 
 def test_the_reach_moves_the_attack_alone() -> None:
@@ -170,12 +170,12 @@ def test_the_reach_moves_the_attack_alone() -> None:
     far = MTL(alpha=0.0, reach=2.0)(network, x, y, EPS, noise(7))
     bad = attacked(network, x, y, Attack(steps=1, step=2.5), Threat().ball(x, 2 * EPS), noise(7))
     assert_close(far, cross_entropy(network(bad), y).mean())
-    assert_close(MTL(alpha=1.0, reach=2.0)(network, x, y, EPS, noise()), Interval()(network, x, y, EPS, noise()))
+    assert_close(MTL(alpha=1.0, reach=2.0)(network, x, y, EPS, noise()), IntervalLoss()(network, x, y, EPS, noise()))
 
 
 BAD: list[tuple[Any, str]] = [
     (lambda: SABR(shrink=0.0), "shrink=0.0"), (lambda: SABR(shrink=1.5), "shrink=1.5"),
-    (lambda: Dual(vectors=0), "vectors=0"), (lambda: Attack(steps=0), "steps=0"),
+    (lambda: DualLoss(vectors=0), "vectors=0"), (lambda: Attack(steps=0), "steps=0"),
     (lambda: Attack(restarts=0), "restarts=0"), (lambda: Attack(step=0.0), "step=0.0"),
     (lambda: Attack(penalty=-1.0), "penalty=-1.0"), (lambda: Attack(penalty_norm="l3"), "'l3'"),
 ]
@@ -192,8 +192,8 @@ def test_what_a_loss_cannot_do_is_refused() -> None:
     with pytest.raises(InputError, match="SABR is made for linf balls, not l2"):
         SABR(threat=Threat("l2"))(network, x, y, EPS, noise())
     with pytest.raises(InputError, match="no random projection"):
-        Dual(threat=Threat("l1"))(network, x, y, EPS, noise())
+        DualLoss(threat=Threat("l1"))(network, x, y, EPS, noise())
     with pytest.raises(UnsupportedMethod, match="piecewise linear operators, not Max"):
-        Dual()(*bound("pooled"), EPS, noise())
+        DualLoss()(*bound("pooled"), EPS, noise())
     with pytest.raises(InputError, match="outside the clip"):
-        Interval()(network, images(5, 4)[0] + 1, y, EPS, noise())
+        IntervalLoss()(network, images(5, 4)[0] + 1, y, EPS, noise())

@@ -15,7 +15,7 @@ from verify.train.attack import Attack
 from verify.train.losses import (
     Adversarial,
     CrownIBP,
-    Interval,
+    IntervalLoss,
     Linearised,
     Mixed,
     Noisy,
@@ -78,7 +78,7 @@ def test_for_a_linear_classifier_of_two_classes_the_worst_loss_is_known(norm: st
     assert_close(certified, expected, rtol=1e-6, atol=0)
     assert_close(reached, expected, rtol=1e-6, atol=0)
     if norm == "linf":
-        assert_close(Interval(threat=threat)(two, x, pair, EPS, noise()), expected, rtol=1e-6, atol=0)
+        assert_close(IntervalLoss(threat=threat)(two, x, pair, EPS, noise()), expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=str)

@@ -22,7 +22,7 @@ from verify.rationals import exact_array
 from verify.sets import Ball
 from verify.solving import solve
 from verify.spec import Specification
-from verify.train.losses import CrownIBP, Dual, FusedCrownIBP, Interval
+from verify.train.losses import CrownIBP, DualLoss, FusedCrownIBP, IntervalLoss
 from verify.train.losses.base import Threat, cross_entropy
 from verify.train.losses.projected import parallel
 from verify.upper.alpha_crown import AlphaCROWN
@@ -137,11 +137,11 @@ def check_losses(case: Case, network: Network, outputs: Tensor) -> None:
     y = outputs[0].flatten(1).argmin(1)
     reached = torch.stack([cross_entropy(z, y) for z in outputs.flatten(2)]).amax(0).mean()
     threat = Threat(case.norm, None)
-    for loss in (Interval(threat=threat), CrownIBP(threat=threat), FusedCrownIBP(threat=threat)):
+    for loss in (IntervalLoss(threat=threat), CrownIBP(threat=threat), FusedCrownIBP(threat=threat)):
         found = loss(network, case.x, y, case.eps, case.noise)
         assert float(found) >= float(reached) - 1e-9, loss
     if case.norm != "l1" and is_piecewise(network):
-        assert bool(torch.isfinite(Dual(4, threat=threat)(network, case.x, y, case.eps, case.noise)))
+        assert bool(torch.isfinite(DualLoss(4, threat=threat)(network, case.x, y, case.eps, case.noise)))
 
 
 def is_piecewise(network: Network) -> bool:

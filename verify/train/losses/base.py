@@ -34,7 +34,7 @@ class Threat:
 class Loss(ABC):
     """A loss of a batch, differentiable in the network's parameters: loss(network, x, y, eps, noise).
 
-    A loss is a value: `Interval(clean=0.5)(network, x, y, 0.1, noise)`.
+    A loss is a value: `IntervalLoss(clean=0.5)(network, x, y, 0.1, noise)`.
 
     Args:
         network: a graph bound to live parameters (`verify.train.live`), outputs (batch, classes), or (batch, 1) for two

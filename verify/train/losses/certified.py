@@ -46,7 +46,7 @@ def _rows_of_classes(network: BoundGraph, boxes: dict[str, IntervalBounds]) -> T
 
 
 @dataclass(frozen=True)
-class Interval(Loss):
+class IntervalLoss(Loss):
     """clean L(x, y) + (1 - clean) L_IBP, L_IBP of interval bounds (Gowal et al. 2018, eq. 12), plus the regularizer of
     Shi et al. 2021, which keeps early layers tight and their neurons balanced."""
 
@@ -62,7 +62,7 @@ class Interval(Loss):
 @dataclass(frozen=True)
 class CrownIBP(Loss):
     """Margins bounded by `share` of a backward pass over interval boxes and the rest of interval bounds, mixed with the
-    clean loss as in `Interval` (Zhang et al. 2020, section 3)."""
+    clean loss as in `IntervalLoss` (Zhang et al. 2020, section 3)."""
 
     clean: float = 0.0
     share: float = 1.0
@@ -190,7 +190,7 @@ class CC(Expressive):
 
 
 @dataclass(frozen=True)
-class Exp(Expressive):
+class ExpIBP(Expressive):
     """L(x_adv, y)^(1 - alpha) L_IBP^alpha: Exp-IBP, De Palma et al. 2024, section 4.3."""
 
     def combine(self, logits: Tensor, margins: Tensor, y: Tensor) -> Tensor:

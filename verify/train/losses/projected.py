@@ -29,7 +29,7 @@ Bundle = dict[str, Tensor]  # random vectors (batch * vectors, *shape), by name 
 
 
 @dataclass(frozen=True)
-class Dual(Loss):
+class DualLoss(Loss):
     """clean L(x, y) + (1 - clean) L of the dual bound of the margins (Wong and Kolter 2018; Wong et al. 2018).
 
     Boxes of hidden layers are estimated with `vectors` random vectors; the margins themselves are bounded by an exact
