@@ -19,7 +19,7 @@ import verify
 from verify.check.checker import check
 from verify.problem import from_vnnlib
 from verify.proof.prover import prove
-from verify.runs.competition.decide import Answer, decide, read_network
+from verify.runs.competition.decide import InstanceResult, decide, read_network
 from verify.runs.competition.instances import Instance, read_families
 from verify.runs.options import entries_of
 
@@ -56,7 +56,7 @@ def prove_unsat(instance: Instance, level: str, seconds: float, tally: Tally) ->
     spent, proof = time.perf_counter() - start, decision.proof
     proving = 0.0 if proof is None else proof.seconds
     tally.searching, tally.proving = tally.searching + spent - proving, tally.proving + proving
-    if decision.answer is Answer.SAT:
+    if decision.answer is InstanceResult.SAT:
         tally.wrong.append(instance.key)
     if proof is None or proof.certificate is None:
         files = " ".join(Path(name).name for name in (instance.onnx, instance.vnnlib))

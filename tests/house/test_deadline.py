@@ -21,7 +21,7 @@ from verify.method import Method
 from verify.problem import Problem, robustness
 from verify.proof.prover import prove
 from verify.runs.certification.cascade import Cascade
-from verify.runs.competition.decide import Answer, decide
+from verify.runs.competition.decide import InstanceResult, decide
 from verify.runs.options import entries_of
 from verify.runs.studies.gaps import gaps
 from verify.solving import solve
@@ -157,7 +157,7 @@ def test_reading_ends_at_the_limit(tmp_path: Path) -> None:
     start = time.process_time()
     found = decide(tmp_path / "net.onnx", prop, entries_of("interval"), 0.3, read=lambda path: medium().network)
     assert time.process_time() - start < 1.2 * 0.3 + SLACK
-    assert found.answer is Answer.TIMEOUT
+    assert found.answer is InstanceResult.TIMEOUT
     assert "while the files were read" in found.reason
 
 

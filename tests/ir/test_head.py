@@ -35,7 +35,7 @@ from verify.ir.torch_export import trace_graph
 from verify.problem import Problem
 from verify.proof.prover import Source
 from verify.rows import Row
-from verify.runs.competition.decide import Answer, decide
+from verify.runs.competition.decide import InstanceResult, decide
 from verify.runs.options import entries_of
 from verify.spec import Specification, from_rows
 
@@ -271,12 +271,12 @@ def test_probabilities_that_tie_where_logits_differ(tmp_path: Path) -> None:
         "(declare-const Y_2 Real)(assert (>= X_0 {})) (assert (<= X_0 0.7))(assert (>= X_1 0.1))(assert (<= X_1 0.3))"
         "(assert (>= Y_2 Y_1))"
     )
-    for low, answer in (("0.4", Answer.UNSAT), ("0.2", Answer.SAT)):
+    for low, answer in (("0.4", InstanceResult.UNSAT), ("0.2", InstanceResult.SAT)):
         (tmp_path / "p.vnnlib").write_text(text.format(low))
         decision = decide(path, tmp_path / "p.vnnlib", entries_of("pgd,bab"), proof="R", bundles=tmp_path)
         assert decision.answer is answer, decision.reason
         assert any("ends in a softmax" in warning for warning in decision.warnings)
-        if answer is Answer.UNSAT:
+        if answer is InstanceResult.UNSAT:
             assert decision.proof is not None
             assert decision.proof.compared
         else:

@@ -22,7 +22,7 @@ from verify.ir import violation as module
 from verify.ir.load import load
 from verify.ir.violation import Violation, real_violation
 from verify.problem import robustness
-from verify.runs.competition.decide import Answer, decide
+from verify.runs.competition.decide import InstanceResult, decide
 from verify.runs.engine.store import Store
 from verify.runs.evidence.runtime_replay import members, original_outputs
 from verify.runs.evidence.witness import Witness, examine, property_witness, sample_witness
@@ -67,7 +67,7 @@ def test_the_command_says_where_it_violates(here: Path, capsys: pytest.CaptureFi
     assert f"witness: violation -1e-09 in real arithmetic, 1.98023e-09 as executed; it {F_ONLY}\n" in err
     decision = decide(here / "net.onnx", here / "p.vnnlib", entries_of("pgd"))
     assert decision.witness is not None
-    assert (decision.answer, decision.witness.levels) == (Answer.SAT, ("F",))
+    assert (decision.answer, decision.witness.levels) == (InstanceResult.SAT, ("F",))
 
 
 def test_what_violates_in_real_arithmetic_only_is_no_sat(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_what_violates_in_real_arithmetic_only_is_no_sat(here: Path, monkeypatch
     property_file(here / "p.vnnlib", "(>= Y_0 1.5)")
     monkeypatch.setattr(deciding, "original_outputs", lambda model, x: np.array([1.25, 0.75], np.float32))
     decision = decide(here / "net.onnx", here / "p.vnnlib", entries_of("pgd"))
-    assert decision.answer is Answer.UNKNOWN
+    assert decision.answer is InstanceResult.UNKNOWN
     assert re.search(r"does not stand the replay .* -0\.25 as executed; it violates in real", decision.reason)
 
 
@@ -217,6 +217,6 @@ def test_the_end_of_a_range_may_round_beyond_it(divisor: float, tmp_path: Path) 
             f"(assert (<= X_0 {written}))\n(assert (>= Y_0 -0.125))\n"
         )
         found = decide(path, prop, entries_of("pgd"), 60)
-        assert found.answer is Answer.SAT
+        assert found.answer is InstanceResult.SAT
         assert found.witness is not None
         assert 0 <= found.witness.point[0] <= Fraction(written)

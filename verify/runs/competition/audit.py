@@ -26,7 +26,7 @@ from verify.ir.graph import Network
 from verify.ir.original import original
 from verify.problem import from_vnnlib
 from verify.registry import Entry
-from verify.runs.competition.decide import Answer, decide, read_network
+from verify.runs.competition.decide import InstanceResult, decide, read_network
 from verify.runs.competition.foreign_results import SAT, UNSAT, Claim, read_claims, read_point
 from verify.runs.competition.instances import digest, read_families
 from verify.runs.competition.vnncomp import NETWORKS
@@ -211,10 +211,10 @@ def searched(claim: Claim, entries: dict[str, Entry], limit: float, read: Callab
         trusts[name] = bracket.above.trusts if bracket.above is not None else ""
 
     ours = decide(*claim.instance.files, entries, limit, tell, read, proof="R")
-    if ours.answer not in (Answer.SAT, Answer.UNSAT):
+    if ours.answer not in (InstanceResult.SAT, InstanceResult.UNSAT):
         return Finding(Status.OPEN, f"our search: {ours.answer}{ours.reason and f' ({ours.reason})'}")
     status = Status.CONFIRMED if ours.answer == claim.result else Status.REFUTED
-    if ours.answer is Answer.UNSAT:
+    if ours.answer is InstanceResult.UNSAT:
         proof = ours.proof if ours.proof is not None and ours.proof.certificate is not None else None
         trust = trusts[ours.method] if proof is None else trust_in(proof)
         reason = "" if proof is not None else "proved in floating point, without a certificate"

@@ -29,7 +29,7 @@ from verify.vnnlib import Property, read_vnnlib
 TORCH = (".pt2", ".pt", ".pth")  # endings of files that onnxruntime does not read
 
 
-class Answer(StrEnum):
+class InstanceResult(StrEnum):
     """The words of the competition."""
 
     SAT = "sat"
@@ -44,7 +44,7 @@ class Decision:
     where it violates: F always, R where that was computed and is so. For unsat the proof, if one was asked for; it has
     no certificate where none was found. `warnings` are those of the property, and what to know of its values."""
 
-    answer: Answer
+    answer: InstanceResult
     reason: str = ""
     witness: Witness | None = None
     method: str = ""
@@ -54,7 +54,7 @@ class Decision:
     @property
     def exit_code(self) -> int:
         """0 for sat and unsat, 3 for unknown and timeout."""
-        return 0 if self.answer in (Answer.SAT, Answer.UNSAT) else 3
+        return 0 if self.answer in (InstanceResult.SAT, InstanceResult.UNSAT) else 3
 
 
 def read_network(model: Path) -> Network:
@@ -96,7 +96,7 @@ def decide(
             network, asked = read(model), read_vnnlib(prop)
             problem = from_vnnlib(network, asked)
     except OutOfTime:
-        return Decision(Answer.TIMEOUT, f"{LATE} while the files were read")
+        return Decision(InstanceResult.TIMEOUT, f"{LATE} while the files were read")
     try:
         found = _first(model, asked, problem, entries, limit, tell, proof)
         reason = found.reason if asked.cases else "no input is allowed"
@@ -134,13 +134,13 @@ def _first(
             if made.points is not None:  # against the verdict, unless they violate by rounding only
                 bracket = bracket.meet(met(problem, made.points, "proof"))
         if bracket.verdicts[0] is Verdict.VERIFIED:
-            found = Decision(Answer.UNSAT, method=name) if made is None else _proved(made, name)
-            if found.answer is Answer.UNSAT:
+            found = Decision(InstanceResult.UNSAT, method=name) if made is None else _proved(made, name)
+            if found.answer is InstanceResult.UNSAT:
                 return found
             reasons.append(f"{name}: {found.reason}")
         elif bracket.verdicts[0] is Verdict.FALSIFIED:
             found = _replayed(model, asked, problem, bracket)
-            if found.answer is Answer.SAT:
+            if found.answer is InstanceResult.SAT:
                 return replace(found, method=name)
             reasons.append(f"{name}: {found.reason}")
         elif bracket.notes.get("stopped") == "interrupted":
@@ -148,33 +148,33 @@ def _first(
         elif "stopped" in bracket.notes:
             reasons.append(f"{name}: {bracket.notes['stopped']}")
     reason = "; ".join(reasons) or ("" if limit.is_over else "the bounds leave a gap")
-    return Decision(Answer.TIMEOUT if limit.is_over else Answer.UNKNOWN, reason)
+    return Decision(InstanceResult.TIMEOUT if limit.is_over else InstanceResult.UNKNOWN, reason)
 
 
 def _proved(proof: Proof, method: str) -> Decision:
     """unsat with its proof; at level R without a certificate too, at level F then unknown."""
     if proof.certificate is None and proof.report.level == "F":
-        return Decision(Answer.UNKNOWN, f"no certificate at level F: {proof.reason}", method=method, proof=proof)
+        return Decision(InstanceResult.UNKNOWN, f"no certificate at level F: {proof.reason}", method=method, proof=proof)
     reason = "" if proof.certificate is not None else f"no certificate: {proof.reason}"
-    return Decision(Answer.UNSAT, reason, method=method, proof=proof)
+    return Decision(InstanceResult.UNSAT, reason, method=method, proof=proof)
 
 
 def _replayed(model: Path, asked: Property, problem: Problem, bracket: Bracket) -> Decision:
     """sat with the witness of the bracket if it stands on the original model, else unknown with the reason. Raises
     InputError where the model as executed is another function than the graph that was read of it."""
     if bracket.witness is None:
-        return Decision(Answer.UNKNOWN, "a violation was reported without a witness")
+        return Decision(InstanceResult.UNKNOWN, "a violation was reported without a witness")
     x = bracket.witness[0].cpu().numpy().reshape(-1)
     points = members(asked, x)
     if not points:
-        return Decision(Answer.UNKNOWN, "the witness is no member of the property's sets")
+        return Decision(InstanceResult.UNKNOWN, "the witness is no member of the property's sets")
     try:
         y = original_outputs(model, x)
     except InputError as refusal:
-        return Decision(Answer.UNKNOWN, str(refusal))
+        return Decision(InstanceResult.UNKNOWN, str(refusal))
     network = problem.network.unmerged or problem.network
     witness = property_witness(asked, network, points, x, y)
     if not witness.executed.holds:
         compare(network, bracket.witness)
-        return Decision(Answer.UNKNOWN, f"the witness does not stand the replay in onnxruntime: {witness}")
-    return Decision(Answer.SAT, witness=witness)
+        return Decision(InstanceResult.UNKNOWN, f"the witness does not stand the replay in onnxruntime: {witness}")
+    return Decision(InstanceResult.SAT, witness=witness)
