@@ -25,7 +25,7 @@ from verify.ops.affine import Affine
 from verify.ops.base import IntervalBounds, Op
 from verify.ops.piecewise import Piecewise
 from verify.solvers.encoding import Boxes
-from verify.solvers.objectives import Case
+from verify.solvers.objectives import SolverCase
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Lift:
     def size(self) -> int:
         return self.inputs.shape[1]
 
-    def objectives(self, case: Case) -> list[np.ndarray]:
+    def objectives(self, case: SolverCase) -> list[np.ndarray]:
         """The rows (members, size) of each disjunct, whose least value is the disjunct's."""
         spec = case.spec
         rows = spec.output[0].numpy() @ self.outputs
@@ -63,7 +63,7 @@ class Lift:
         return torch.from_numpy(self.inputs @ v).to(like).reshape(like.shape)
 
 
-def lifted_size(case: Case, boxes: Boxes) -> int:
+def lifted_size(case: SolverCase, boxes: Boxes) -> int:
     """Length of v. Raises UnsupportedMethod for an op that is neither affine nor piecewise linear with one kink."""
     low, high = boxes[case.network.graph.input]
     count = 1 + int((low < high).sum())
@@ -79,7 +79,7 @@ def lifted_size(case: Case, boxes: Boxes) -> int:
     return count
 
 
-def lift(case: Case, boxes: Boxes) -> Lift:
+def lift(case: SolverCase, boxes: Boxes) -> Lift:
     """The network of a case over these boxes (batch of 1, of every value) as rows over v."""
     size, network = lifted_size(case, boxes), case.network
     low, high = (end[0] for end in boxes[network.graph.input])

@@ -45,7 +45,7 @@ class CaseModel:
 
 
 @dataclass(frozen=True)
-class Case:
+class SolverCase:
     """One case of a problem on the CPU in float64, so that nothing is rounded before the solver sees it.
 
     Args:
@@ -93,14 +93,14 @@ class Case:
         return np.array([values[members].min() for members in self.disjuncts])
 
 
-def wide_case(problem: Problem, index: int) -> Case:
+def wide_case(problem: Problem, index: int) -> SolverCase:
     """One case with everything in float64 on the CPU, over the set as it is and the network as it was read."""
     wide, place = problem.wide.merged, torch.tensor([index], device=problem.owner.device)
     middle = ((problem.inputs.low[index] + problem.inputs.high[index]) / 2).detach()
-    return Case(wide.network.to("cpu"), wide.inputs.select(place).to("cpu"), wide.spec.select(place).to("cpu"), middle)
+    return SolverCase(wide.network.to("cpu"), wide.inputs.select(place).to("cpu"), wide.spec.select(place).to("cpu"), middle)
 
 
-def case_of(problem: Problem, index: int) -> Case:
+def case_of(problem: Problem, index: int) -> SolverCase:
     """The same over the hull of the set and its rows. Raises UnsupportedMethod for a set that is no polyhedron."""
     case = wide_case(problem, index)
     inputs: InputSet = Box(case.inputs.low, case.inputs.high)

@@ -17,7 +17,7 @@ from verify.registry import Entry
 from verify.sets import Box, InputSet
 from verify.solvers.conic import Conic
 from verify.solvers.encoding import Boxes
-from verify.solvers.objectives import Case, CaseModel, wide_case
+from verify.solvers.objectives import CaseModel, SolverCase, wide_case
 from verify.solvers.repair import SafeBound
 from verify.upper.lp import Relaxation, each_case, largest
 
@@ -59,19 +59,19 @@ class ConvexLP:
         trusts = f"float64 rounding{problem.inputs.trusts}"
         return Answer(upper, points, Rigour.FLOAT, trusts, {**notes, **stopped})
 
-    def _case(self, notes: Counter[str], case: Case, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
+    def _case(self, notes: Counter[str], case: SolverCase, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
         """(upper bound, candidate point) of one case with linear bounds of its disjuncts and values."""
         model = hull_model(case, boxes)
         upper, x = largest(cheap, ConvexRelaxation(model, case.inputs, self.solver).bound, notes, "programs")
         return upper, case.middle if x is None else model.point(x, case.middle)
 
 
-def hull_model(case: Case, boxes: Boxes) -> CaseModel:
+def hull_model(case: SolverCase, boxes: Boxes) -> CaseModel:
     """The linear model of a case over the hull of its set."""
     return replace(case, inputs=Box(case.inputs.low, case.inputs.high)).model(boxes)
 
 
-def relaxation_of(case: Case, boxes: Boxes) -> Relaxation | ConvexRelaxation:
+def relaxation_of(case: SolverCase, boxes: Boxes) -> Relaxation | ConvexRelaxation:
     """The triangle relaxation of a case: an LP over a polyhedron, a conic program over another set."""
     try:
         return Relaxation(case.model(boxes))

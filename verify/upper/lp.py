@@ -18,7 +18,7 @@ from verify.problem import Problem
 from verify.registry import Entry
 from verify.solvers.encoding import Boxes
 from verify.solvers.highs import Highs
-from verify.solvers.objectives import Case, CaseModel, case_of
+from verify.solvers.objectives import CaseModel, SolverCase, case_of
 from verify.solvers.repair import SafeBound
 from verify.upper.crown import linear_bounds
 from verify.upper.interval import Interval
@@ -62,7 +62,7 @@ class LP:
         stopped = {"stopped": "time limit"} if notes["unsolved"] else {}
         return Answer(upper, points, Rigour.FLOAT, "float64 rounding", {**notes, **stopped})
 
-    def _case(self, notes: Counter[str], case: Case, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
+    def _case(self, notes: Counter[str], case: SolverCase, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
         """(upper bound, candidate point) of one case with linear bounds of its disjuncts and values."""
         model = case.model(boxes)
         upper, x = largest(cheap, Relaxation(model).bound, notes, "lps")
@@ -70,8 +70,8 @@ class LP:
 
 
 def each_case(
-    problem: Problem, time_limit: float | None, case_of: Callable[[Problem, int], Case],
-    answer: Callable[[int, Case, np.ndarray, Boxes], tuple[float, Tensor]], notes: Counter[str],
+    problem: Problem, time_limit: float | None, case_of: Callable[[Problem, int], SolverCase],
+    answer: Callable[[int, SolverCase, np.ndarray, Boxes], tuple[float, Tensor]], notes: Counter[str],
 ) -> tuple[Tensor, Tensor]:
     """(upper bounds (cases,) in float64, candidate points (cases, *shape)) of what answers one case after another.
 

@@ -18,7 +18,7 @@ from verify.registry import Entry
 from verify.sets import InputSet
 from verify.solvers.encoding import Boxes
 from verify.solvers.lift import Lift, lift, lifted_size
-from verify.solvers.objectives import Case, wide_case
+from verify.solvers.objectives import SolverCase, wide_case
 from verify.solvers.semidefinite import Constraints, Semidefinite
 from verify.upper.convex_lp import relaxation_of
 from verify.upper.lp import each_case, largest
@@ -74,7 +74,7 @@ class SDP:
         trusts = f"float64 rounding{problem.inputs.trusts}"
         return Answer(upper, points, Rigour.FLOAT, trusts, {**notes, **stopped})
 
-    def _case(self, notes: Counter[str], case: Case, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
+    def _case(self, notes: Counter[str], case: SolverCase, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
         """(upper bound, candidate point) of one case with linear bounds of its disjuncts and values; those of the
         disjuncts become the LPs'."""
         size = lifted_size(case, boxes)

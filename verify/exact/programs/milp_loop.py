@@ -20,7 +20,7 @@ from verify.ops.smooth import refuse_inexact
 from verify.problem import Problem
 from verify.solvers.encoding import Boxes
 from verify.solvers.highs import Solution, Status
-from verify.solvers.objectives import Case, CaseModel, case_of
+from verify.solvers.objectives import CaseModel, SolverCase, case_of
 from verify.upper.lp import Relaxation, each_case
 
 Maximise = Callable[[int], Solution]  # disjunct -> its maximum, without the offset
@@ -82,7 +82,7 @@ class Encoded:
         }
 
     def _case(
-        self, tries: Tensor, notes: Counter[str], case: Case, bounds: np.ndarray, boxes: Boxes
+        self, tries: Tensor, notes: Counter[str], case: SolverCase, bounds: np.ndarray, boxes: Boxes
     ) -> tuple[float, Tensor]:
         """(upper bound, candidate point) of one case with linear bounds of its disjuncts, which become the LPs', and of
         its values; tries (n, *shape) are points that bounds must not lie below."""
@@ -96,7 +96,7 @@ class Encoded:
         return self._solved(case, model, bounds, _values(case, points), notes)
 
     def _solved(
-        self, case: Case, model: CaseModel, bounds: np.ndarray, floor: np.ndarray, notes: Counter[str]
+        self, case: SolverCase, model: CaseModel, bounds: np.ndarray, floor: np.ndarray, notes: Counter[str]
     ) -> tuple[float, Tensor]:
         """(upper bound, candidate point) of the disjuncts in the order of their LP bounds (disjuncts,), which must not
         lie below their floors (disjuncts,)."""
@@ -127,7 +127,7 @@ def _improved(bounds: np.ndarray, model: CaseModel, relaxation: Relaxation, like
     return points
 
 
-def _values(case: Case, points: list[Tensor]) -> np.ndarray:
+def _values(case: SolverCase, points: list[Tensor]) -> np.ndarray:
     """The largest value of each disjunct at members of the set near these points (*shape), float64 (disjuncts,)."""
     values = [np.full(len(case.disjuncts), -np.inf)]
     for point in points:
@@ -153,7 +153,7 @@ def _disjunct(
     return bound - model.offsets[k], solution.value - model.offsets[k], solution.x
 
 
-def _is_too_narrow(case: Case, boxes: Boxes) -> bool:
+def _is_too_narrow(case: SolverCase, boxes: Boxes) -> bool:
     """Whether some unstable neuron's range is of the order of the solver's tolerances, which weights may amplify."""
     for node, p in case.network.walk():
         if isinstance(node.op, Nonlinear):

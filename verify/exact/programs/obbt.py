@@ -19,12 +19,12 @@ from verify.ops.affine import Affine
 from verify.ops.base import IntervalBounds, Nonlinear
 from verify.solvers.encoding import Boxes, encode_network
 from verify.solvers.highs import Highs
-from verify.solvers.objectives import Case
+from verify.solvers.objectives import SolverCase
 from verify.solvers.repair import SafeBound
 from verify.upper.linear_bounds.rounding import Rounding
 
 
-def tighten(case: Case, boxes: Boxes, notes: Counter[str], until: Deadline = NEVER) -> Boxes:
+def tighten(case: SolverCase, boxes: Boxes, notes: Counter[str], until: Deadline = NEVER) -> Boxes:
     """Boxes cut by two LPs for each entry on which a nonlinear node is undecided, while there is time; (batch of 1).
 
     Counts in `notes`: "tightening lps", "settled" entries that lost their binary, "decided before" entries that
@@ -52,7 +52,7 @@ def tighten(case: Case, boxes: Boxes, notes: Counter[str], until: Deadline = NEV
     return boxes
 
 
-def _lp_box(case: Case, boxes: Boxes, name: str, doubtful: Tensor, notes: Counter[str]) -> IntervalBounds:
+def _lp_box(case: SolverCase, boxes: Boxes, name: str, doubtful: Tensor, notes: Counter[str]) -> IntervalBounds:
     """The box of one value, cut at its doubtful entries by LPs over one model kept in HiGHS."""
     model, columns = encode_network(case.network, case.inputs, boxes, until=name)
     arrays, places = model.arrays(), columns[name].ravel()
