@@ -25,7 +25,7 @@ from verify.lower.gradient import PGD
 from verify.ops import Linear, ReLU, Reshape, Sigmoid
 from verify.problem import Problem, robustness
 from verify.sets import Box
-from verify.solvers.highs import Solution, Status
+from verify.solvers.highs import Solution, SolverStatus
 from verify.solvers.objectives import CaseModel, case_of
 from verify.solving import solve
 from verify.spec import margins
@@ -152,7 +152,7 @@ def test_a_claim_below_a_point_is_refused() -> None:
     honest = solve(small, LP()).upper
 
     def lies(model: CaseModel) -> Maximise:
-        return lambda k: Solution(Status.OPTIMAL, -1e3, -1e3)
+        return lambda k: Solution(SolverStatus.OPTIMAL, -1e3, -1e3)
 
     answer = Encoded(lies, "Liar", "a liar", None).answer(small.merged)
     assert answer.upper is not None

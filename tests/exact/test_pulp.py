@@ -20,7 +20,7 @@ from verify.exact.pulp_milp import PulpMILP
 from verify.ops import ReLU, Sigmoid
 from verify.problem import robustness
 from verify.solvers import pulp as door
-from verify.solvers.highs import Status
+from verify.solvers.highs import SolverStatus
 from verify.solvers.model import Arrays
 from verify.solvers.pulp import Pulp, available_solvers
 from verify.solving import solve
@@ -73,16 +73,16 @@ def stub(status: int, solution: int | None, values: list[float | None], wait: fl
 
 OPTIMAL, NOT_SOLVED, INFEASIBLE = pulp.LpStatusOptimal, pulp.LpStatusNotSolved, pulp.LpStatusInfeasible
 LIES = {
-    "the incumbent of a time-out": (stub(OPTIMAL, pulp.LpSolutionIntegerFeasible, [0.0, 0.0]), Status.LIMIT),
-    "optimal when the time is over": (stub(OPTIMAL, pulp.LpSolutionOptimal, [0.0, 0.0], 0.2), Status.LIMIT),
-    "optimal by the old status alone, late": (stub(OPTIMAL, None, [0.0, 0.0], 0.2), Status.LIMIT),
-    "infeasible": (stub(INFEASIBLE, pulp.LpSolutionInfeasible, [0.0, 0.0]), Status.INFEASIBLE),
-    "NaN": (stub(OPTIMAL, pulp.LpSolutionOptimal, [np.nan, 0.0]), Status.ERROR),
-    "no point": (stub(OPTIMAL, pulp.LpSolutionOptimal, [None, None]), Status.ERROR),
-    "a point that breaks a row": (stub(OPTIMAL, pulp.LpSolutionOptimal, [1.0, 1.0]), Status.ERROR),
-    "a point between integers": (stub(OPTIMAL, pulp.LpSolutionOptimal, [0.5, 0.0]), Status.ERROR),
-    "nothing": (stub(NOT_SOLVED, pulp.LpSolutionNoSolutionFound, [None, None]), Status.LIMIT),
-    "unbounded": (stub(pulp.LpStatusUnbounded, pulp.LpSolutionUnbounded, [0.0, 0.0]), Status.ERROR),
+    "the incumbent of a time-out": (stub(OPTIMAL, pulp.LpSolutionIntegerFeasible, [0.0, 0.0]), SolverStatus.LIMIT),
+    "optimal when the time is over": (stub(OPTIMAL, pulp.LpSolutionOptimal, [0.0, 0.0], 0.2), SolverStatus.LIMIT),
+    "optimal by the old status alone, late": (stub(OPTIMAL, None, [0.0, 0.0], 0.2), SolverStatus.LIMIT),
+    "infeasible": (stub(INFEASIBLE, pulp.LpSolutionInfeasible, [0.0, 0.0]), SolverStatus.INFEASIBLE),
+    "NaN": (stub(OPTIMAL, pulp.LpSolutionOptimal, [np.nan, 0.0]), SolverStatus.ERROR),
+    "no point": (stub(OPTIMAL, pulp.LpSolutionOptimal, [None, None]), SolverStatus.ERROR),
+    "a point that breaks a row": (stub(OPTIMAL, pulp.LpSolutionOptimal, [1.0, 1.0]), SolverStatus.ERROR),
+    "a point between integers": (stub(OPTIMAL, pulp.LpSolutionOptimal, [0.5, 0.0]), SolverStatus.ERROR),
+    "nothing": (stub(NOT_SOLVED, pulp.LpSolutionNoSolutionFound, [None, None]), SolverStatus.LIMIT),
+    "unbounded": (stub(pulp.LpStatusUnbounded, pulp.LpSolutionUnbounded, [0.0, 0.0]), SolverStatus.ERROR),
 }
 
 
@@ -109,7 +109,7 @@ def test_a_lying_solver_leaves_the_lp_bound(lie: str, monkeypatch: pytest.Monkey
 def test_a_proved_optimum_carries_its_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "solver_class", lambda name: stub(OPTIMAL, pulp.LpSolutionOptimal, [1.0, 0.0]))
     found = Pulp(small(), "STUB", gap=1e-3).maximise(np.ones(2))
-    assert (found.status, found.value) == (Status.OPTIMAL, 1.0)
+    assert (found.status, found.value) == (SolverStatus.OPTIMAL, 1.0)
     assert found.upper == pytest.approx(1 + 4e-3)
 
 
@@ -128,14 +128,14 @@ def test_a_timed_out_incumbent_is_no_upper_bound(solver: str) -> None:
     arrays, cost = knapsacks()
     early = Pulp(arrays, solver).maximise(cost, 0.3)
     later = Pulp(arrays, solver).maximise(cost, 1.5)
-    assert early.status is Status.LIMIT
+    assert early.status is SolverStatus.LIMIT
     assert early.upper > max(early.value, later.value)
 
 
 def test_a_state_that_pulp_has_no_word_for_is_an_error() -> None:
     arrays, cost = knapsacks()
     found = Pulp(arrays, "HiGHS", mip_max_nodes=1).maximise(cost)
-    assert (found.status, found.upper) == (Status.ERROR, np.inf)
+    assert (found.status, found.upper) == (SolverStatus.ERROR, np.inf)
 
 
 def test_no_time_leaves_a_valid_bound_and_says_so() -> None:

@@ -22,7 +22,7 @@ from verify.ops import Linear, ReLU
 from verify.problem import Problem, robustness
 from verify.sets import Ball, Box, ConvexSet, InputSet, Polytope
 from verify.solvers.conic import Conic
-from verify.solvers.highs import Solution, Status
+from verify.solvers.highs import Solution, SolverStatus
 from verify.solving import solve
 from verify.spec import Specification, margins
 from verify.upper.convex_lp import ConvexLP
@@ -220,7 +220,7 @@ def test_a_lying_solver_cannot_lower_the_bound(lie: str, monkeypatch: pytest.Mon
             "noise": rng.normal(size=shape), "huge": 1e30 * rng.normal(size=shape), "none": None,
             "nan": np.full(shape, np.nan), "error": None,
         }[lie]
-        return Solution(Status.ERROR if lie == "error" else Status.OPTIMAL, -1e9, -1e9, good.x, duals)
+        return Solution(SolverStatus.ERROR if lie == "error" else SolverStatus.OPTIMAL, -1e9, -1e9, good.x, duals)
 
     monkeypatch.setattr(Conic, "maximise", maximise)
     found = solve(p, ConvexLP()).upper.item()
@@ -235,7 +235,7 @@ def test_any_multipliers_give_a_bound(seed: int, norm: str, size: float) -> None
     garbage = np.random.default_rng(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Conic, "maximise", lambda self, cost, limit=None: Solution(
-            Status.OPTIMAL, np.inf, 0.0, None, size * garbage.normal(size=len(self._sides[0]))))
+            SolverStatus.OPTIMAL, np.inf, 0.0, None, size * garbage.normal(size=len(self._sides[0]))))
         found = solve(p, ConvexLP()).upper.item()
     for k in range(20):
         assert p.violation(p.inputs.sample(torch.Generator().manual_seed(k))).item() <= found + 1e-6

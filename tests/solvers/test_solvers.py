@@ -26,7 +26,7 @@ from verify.ops import (
     ReLU,
     Reshape,
 )
-from verify.solvers.highs import Highs, Status
+from verify.solvers.highs import Highs, SolverStatus
 from verify.solvers.model import LinearModel
 from verify.solvers.repair import SafeBound
 
@@ -164,7 +164,7 @@ def test_fixed_input_fixes_output(example) -> None:
             cost = np.zeros(model.columns)
             np.add.at(cost, y.ravel(), sign)
             solution = highs.maximise(cost)
-            assert solution.status is Status.OPTIMAL
+            assert solution.status is SolverStatus.OPTIMAL
             np.testing.assert_allclose(solution.x[y.ravel()], expected, atol=1e-5)
 
 
@@ -235,7 +235,7 @@ def test_a_time_limit_reads_the_dual_bound_not_the_incumbent() -> None:
     model, cost = _knapsack(0)
     highs = Highs(model.arrays(), mip_rel_gap=0.0, mip_abs_gap=0.0)
     stopped = highs.maximise(cost, time_limit=0.3)
-    assert stopped.status is Status.LIMIT
+    assert stopped.status is SolverStatus.LIMIT
     assert stopped.x is not None
     assert stopped.value == pytest.approx(cost @ stopped.x)
     assert stopped.upper > stopped.value + 1e-3
@@ -249,7 +249,7 @@ def test_statuses() -> None:
     model.add_rows([(sp.csr_matrix(np.ones((1, 2))), x)], np.array([3.0]), np.array([np.inf]))
     for relaxed in (True, False):
         solution = Highs(model.arrays(), relaxed=relaxed).maximise(np.ones(2))
-        assert solution.status is Status.INFEASIBLE
+        assert solution.status is SolverStatus.INFEASIBLE
         assert solution.upper == np.inf
     assert SafeBound(model.arrays()).upper(np.ones(2), None) >= 2
     assert Highs(_knapsack(1)[0].arrays()).maximise(np.zeros(60), time_limit=0).upper >= 0
@@ -267,7 +267,7 @@ def test_time_limits_count_each_call_alone() -> None:
     assert again.x is not None
     lp = Highs(model.arrays(), relaxed=True)
     for _ in range(3):
-        assert lp.maximise(cost, time_limit=0.3).status is Status.OPTIMAL
+        assert lp.maximise(cost, time_limit=0.3).status is SolverStatus.OPTIMAL
 
 
 @pytest.mark.parametrize("seed", range(8))

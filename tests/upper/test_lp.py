@@ -11,7 +11,7 @@ from tests.support.phases import exact_maximum
 from tests.support.small_nets import NETWORKS, dense, problem
 from verify.ops import ReLU, Sigmoid, Tanh
 from verify.problem import Problem
-from verify.solvers.highs import Highs, Solution, Status
+from verify.solvers.highs import Highs, Solution, SolverStatus
 from verify.solving import solve
 from verify.spec import margins
 from verify.upper.crown import CROWN
@@ -76,7 +76,7 @@ def test_a_lying_solver_cannot_lower_the_bound(lie: str, monkeypatch: pytest.Mon
             "optimum": good.duals, "duals": rng.normal(size=len(good.duals)), "none": None,
             "nan": np.full(len(good.duals), np.nan),
         }[lie]
-        return Solution(Status.OPTIMAL, -1e9, -1e9, good.x, duals)
+        return Solution(SolverStatus.OPTIMAL, -1e9, -1e9, good.x, duals)
 
     monkeypatch.setattr(Highs, "maximise", maximise)
     found = solve(p, LP()).upper.item()

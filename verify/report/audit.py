@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from verify.report.table import headed, line
-from verify.runs.competition.audit import Status
+from verify.runs.competition.audit import ClaimStatus
 from verify.runs.competition.foreign_results import SAT, UNSAT
 
 CLAIMS = (SAT, UNSAT, "neither")
@@ -19,8 +19,8 @@ CLAIMS = (SAT, UNSAT, "neither")
 def audited(findings: list[dict[str, Any]]) -> Group:
     """Counts by family and claim, every refuted row, why rows are open, witnesses of one level, what proofs trust."""
     parts: list[RenderableType] = [_counts(findings)]
-    refuted = [f for f in findings if f["status"] == Status.REFUTED]
-    still_open = Counter(f["reason"] for f in findings if f["status"] == Status.OPEN)
+    refuted = [f for f in findings if f["status"] == ClaimStatus.REFUTED]
+    still_open = Counter(f["reason"] for f in findings if f["status"] == ClaimStatus.OPEN)
     remarks = Counter(remark for f in findings if (remark := f.get("witness", {}).get("remark")))
     trusts: dict[str, list[str]] = {}
     for f in findings:
@@ -35,13 +35,13 @@ def audited(findings: list[dict[str, Any]]) -> Group:
 
 def _counts(findings: list[dict[str, Any]]) -> Table:
     table = headed("family", "claimed")
-    for name in ("rows", *Status):
+    for name in ("rows", *ClaimStatus):
         table.add_column(str(name), justify="right")
     for family in dict.fromkeys(f["family"] for f in findings):
         for claim in CLAIMS:
             rows = [f["status"] for f in findings if f["family"] == family and _claimed(f) == claim]
             if rows:
-                table.add_row(family, claim, str(len(rows)), *(str(rows.count(status)) for status in Status))
+                table.add_row(family, claim, str(len(rows)), *(str(rows.count(status)) for status in ClaimStatus))
     return table
 
 

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from verify.deadline import deadline
 from verify.errors import InputError
-from verify.solvers.highs import Solution, Status
+from verify.solvers.highs import Solution, SolverStatus
 from verify.solvers.model import Arrays
 
 LEAST = 1e-3  # seconds; some solvers take 0 for no limit
@@ -69,10 +69,10 @@ class Conic:
             try:
                 self._problem.solve(solver=self._solver, **options)
             except Exception:  # of whatever kind: each solver fails in its own way, and no answer is a valid one
-                return Solution(Status.ERROR, np.inf, -np.inf)
+                return Solution(SolverStatus.ERROR, np.inf, -np.inf)
         x = self._x.value
         done = self._problem.status == self._api.OPTIMAL
-        status = Status.OPTIMAL if done else Status.LIMIT if x is not None else Status.ERROR
+        status = SolverStatus.OPTIMAL if done else SolverStatus.LIMIT if x is not None else SolverStatus.ERROR
         value = -np.inf if x is None else float(cost @ x)
         return Solution(status, np.inf, value, x, self._duals())
 

@@ -1,7 +1,7 @@
 """HiGHS behind our own statuses. The rule that matters: for a maximum, an incumbent is a lower bound.
 
 A solver that stops at a limit reports the best point it has, and some interfaces call that optimal. Here the upper
-bound of a MILP is its dual bound and nothing else, and `Status.OPTIMAL` means that HiGHS proved it.
+bound of a MILP is its dual bound and nothing else, and `SolverStatus.OPTIMAL` means that HiGHS proved it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from verify.errors import SolverError
 from verify.solvers.model import Arrays
 
 
-class Status(StrEnum):
+class SolverStatus(StrEnum):
     """What a solver says of a maximisation."""
 
     OPTIMAL = "optimal"
@@ -39,7 +39,7 @@ class Solution:
         nodes: nodes of the search tree of a MILP.
     """
 
-    status: Status
+    status: SolverStatus
     upper: float
     value: float
     x: np.ndarray | None = None
@@ -77,7 +77,7 @@ class Highs:
         every = np.arange(self._columns, dtype=np.int32)
         self._demand(highs.changeColsCost(self._columns, every, -np.asarray(cost, dtype=np.float64)), "objective")
         if highs.run() == self._api.HighsStatus.kError:
-            return Solution(Status.ERROR, np.inf, -np.inf)
+            return Solution(SolverStatus.ERROR, np.inf, -np.inf)
         return self._read()
 
     def change_bounds(self, columns: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
@@ -103,15 +103,15 @@ class Highs:
         highs, states = self._highs, self._api.HighsModelStatus
         info, state = highs.getInfo(), highs.getModelStatus()
         status = {
-            states.kOptimal: Status.OPTIMAL,
-            states.kInfeasible: Status.INFEASIBLE,
-            states.kTimeLimit: Status.LIMIT,
-            states.kObjectiveBound: Status.LIMIT,
-            states.kObjectiveTarget: Status.LIMIT,
-            states.kIterationLimit: Status.LIMIT,
-            states.kInterrupt: Status.LIMIT,
-            states.kSolutionLimit: Status.LIMIT,
-        }.get(state, Status.ERROR)
+            states.kOptimal: SolverStatus.OPTIMAL,
+            states.kInfeasible: SolverStatus.INFEASIBLE,
+            states.kTimeLimit: SolverStatus.LIMIT,
+            states.kObjectiveBound: SolverStatus.LIMIT,
+            states.kObjectiveTarget: SolverStatus.LIMIT,
+            states.kIterationLimit: SolverStatus.LIMIT,
+            states.kInterrupt: SolverStatus.LIMIT,
+            states.kSolutionLimit: SolverStatus.LIMIT,
+        }.get(state, SolverStatus.ERROR)
         if state == states.kUnbounded:
             raise SolverError("HiGHS calls a model of boxed columns unbounded; scale the network or use CROWN")
         solution = highs.getSolution()
@@ -119,10 +119,10 @@ class Highs:
         x = np.array(solution.col_value) if solution.value_valid and feasible else None
         value = -np.inf if x is None else -info.objective_function_value
         if self._integer:
-            claimed = -info.mip_dual_bound if status in (Status.OPTIMAL, Status.LIMIT) else np.inf
+            claimed = -info.mip_dual_bound if status in (SolverStatus.OPTIMAL, SolverStatus.LIMIT) else np.inf
             return Solution(status, claimed, value, x, nodes=int(info.mip_node_count))
         duals = -np.array(solution.row_dual) if solution.dual_valid else None
-        return Solution(status, value if status is Status.OPTIMAL else np.inf, value, x, duals)
+        return Solution(status, value if status is SolverStatus.OPTIMAL else np.inf, value, x, duals)
 
     def _set(self, name: str, value: Any) -> None:
         if self._highs.setOptionValue(name, value) != self._api.HighsStatus.kOk:

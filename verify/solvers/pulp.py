@@ -18,7 +18,7 @@ import numpy as np
 
 from verify.deadline import deadline
 from verify.errors import InputError
-from verify.solvers.highs import Solution, Status
+from verify.solvers.highs import Solution, SolverStatus
 from verify.solvers.model import Arrays
 
 LATE = 0.9  # share of the time limit from which on a claim of optimality may be a time-out in disguise
@@ -63,7 +63,7 @@ class Pulp:
             try:
                 self._problem.solve(self._solver(**self._settings, **limit))
             except Exception:  # of whatever kind: PuLP 3.3 has no word for HiGHS's solution limit, a KeyError
-                return Solution(Status.ERROR, np.inf, -np.inf)
+                return Solution(SolverStatus.ERROR, np.inf, -np.inf)
         late = time.monotonic() - begin >= LATE * left
         return self._read(cost, late)
 
@@ -73,18 +73,18 @@ class Pulp:
 
         claim = self._problem.sol_status
         if claim == pulp.LpSolutionInfeasible:
-            return Solution(Status.INFEASIBLE, np.inf, -np.inf)
+            return Solution(SolverStatus.INFEASIBLE, np.inf, -np.inf)
         x = self._point()
         value = -np.inf if x is None else float(cost @ x)
         bound = self._dual_bound()
         if claim != pulp.LpSolutionOptimal or late:
             known = claim in (pulp.LpSolutionOptimal, pulp.LpSolutionIntegerFeasible)
             stopped = known or claim == pulp.LpSolutionNoSolutionFound
-            return Solution(Status.LIMIT if stopped else Status.ERROR, bound, value, x)
+            return Solution(SolverStatus.LIMIT if stopped else SolverStatus.ERROR, bound, value, x)
         if x is None:
-            return Solution(Status.ERROR, bound, value)
+            return Solution(SolverStatus.ERROR, bound, value)
         proved = value + 2 * max(self._gap, TOLERANCE) * (1 + abs(value))
-        return Solution(Status.OPTIMAL, proved if bound == np.inf else max(bound, value), value, x)
+        return Solution(SolverStatus.OPTIMAL, proved if bound == np.inf else max(bound, value), value, x)
 
     def _point(self) -> np.ndarray | None:
         """The values of the columns where they are a solution, integers rounded in the test alone; else None."""

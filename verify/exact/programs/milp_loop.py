@@ -19,7 +19,7 @@ from verify.ops.base import Nonlinear
 from verify.ops.smooth import refuse_inexact
 from verify.problem import Problem
 from verify.solvers.encoding import Boxes
-from verify.solvers.highs import Solution, Status
+from verify.solvers.highs import Solution, SolverStatus
 from verify.solvers.objectives import CaseModel, SolverCase, case_of
 from verify.upper.lp import Relaxation, each_case
 
@@ -66,7 +66,7 @@ class Encoded:
         upper, points = each_case(
             problem, self.time_limit, case_of, lambda k, *case: self._case(tries[k], notes, *case), notes
         )
-        notes[Status.LIMIT.value] += notes["unsolved"]
+        notes[SolverStatus.LIMIT.value] += notes["unsolved"]
         reasons = [text for key, text in self._reasons().items() if notes[key]]
         stopped = {"stopped": "; ".join(reasons)} if reasons else {}
         return Answer(upper, points, Rigour.SOLVER, self.trusts, {**notes, **stopped})
@@ -74,9 +74,9 @@ class Encoded:
     def _reasons(self) -> dict[str, str]:
         narrow = f"an unstable neuron varies by less than {NARROWEST:g}, near {self.solver}'s tolerance"
         return {
-            Status.LIMIT.value: "time limit",
-            Status.INFEASIBLE.value: f"{self.solver} calls a model infeasible, which proves nothing",
-            Status.ERROR.value: f"{self.solver} stopped with an error",
+            SolverStatus.LIMIT.value: "time limit",
+            SolverStatus.INFEASIBLE.value: f"{self.solver} calls a model infeasible, which proves nothing",
+            SolverStatus.ERROR.value: f"{self.solver} stopped with an error",
             NARROW: f"{narrow}; the bound is the LP's",
             REFUTED: f"{self.solver} claims a bound that a point refutes; the bound is the LP's",
         }
@@ -143,7 +143,7 @@ def _disjunct(
     """(upper bound, value of the incumbent, incumbent) of one disjunct."""
     with within(deadline().part(MILP)) as limit:
         if limit.is_over:
-            notes[Status.LIMIT.value] += 1
+            notes[SolverStatus.LIMIT.value] += 1
             return np.inf, -np.inf, None
         solution = maximise(k)
     notes["milps"] += 1

@@ -44,7 +44,7 @@ HEAD = ("line", "category", "onnx", "vnnlib", "result", "status", "reason")
 LOOSE = "1e-4"  # what the competition allows on inputs and outputs; a witness that needs it confirms nothing
 
 
-class Status(StrEnum):
+class ClaimStatus(StrEnum):
     """What an audit says of one claim."""
 
     CONFIRMED = "confirmed"
@@ -57,7 +57,7 @@ class Finding:
     """The status of a claim and why, the method that decided it, what that trusts, the witness of a sat; `fault` marks
     an error of this program."""
 
-    status: Status
+    status: ClaimStatus
     reason: str
     method: str = ""
     trusts: str = ""
@@ -128,7 +128,7 @@ class Audit:
         except Exception as problem:  # a claim that fails must not end the audit
             fault = isinstance(problem, Contradiction) or not isinstance(problem, VerifyError)
             reason = str(problem) if isinstance(problem, VerifyError) else f"{type(problem).__name__}: {problem}"
-            found = Finding(Status.OPEN, " ".join(reason.split()), fault=fault)
+            found = Finding(ClaimStatus.OPEN, " ".join(reason.split()), fault=fault)
         instance, arrays = claim.instance, {}
         payload: dict[str, Any] = {
             "line": claim.line, "family": instance.family, "onnx": instance.onnx, "vnnlib": instance.vnnlib,
@@ -153,7 +153,7 @@ def plan(
 
 def exit_code(findings: list[dict[str, Any]]) -> int:
     """1 if a claim is refuted, 4 if one met a fault of the program, else 0."""
-    if any(finding["status"] == Status.REFUTED for finding in findings):
+    if any(finding["status"] == ClaimStatus.REFUTED for finding in findings):
         return 1
     return 4 if any(finding["fault"] for finding in findings) else 0
 
@@ -161,15 +161,15 @@ def exit_code(findings: list[dict[str, Any]]) -> int:
 def examined(claim: Claim, entries: dict[str, Entry], limit: float, read: Callable[[Path], Network]) -> Finding:
     """What there is to say of one claim within a time limit. Raises VerifyError for files that cannot be read."""
     if claim.result not in (SAT, UNSAT):
-        return Finding(Status.OPEN, f"claims nothing ({claim.result})")
+        return Finding(ClaimStatus.OPEN, f"claims nothing ({claim.result})")
     if claim.witness is None:
         return searched(claim, entries, limit, read)
     start = time.perf_counter()
     try:
         found = replayed(claim, claim.witness, read)
     except InputError as refusal:
-        found = Finding(Status.REFUTED, f"its witness is no evidence: {refusal}")
-    if found.status is not Status.REFUTED:
+        found = Finding(ClaimStatus.REFUTED, f"its witness is no evidence: {refusal}")
+    if found.status is not ClaimStatus.REFUTED:
         return found
     second = searched(claim, entries, limit - (time.perf_counter() - start), read)
     return replace(second, reason="; ".join(filter(None, (found.reason, second.reason))))
@@ -194,13 +194,13 @@ def replayed(claim: Claim, file: Path, read: Callable[[Path], Network]) -> Findi
             known = str(refusal)
         witness = property_witness(asked, known, points, x, y)
         if witness.executed.holds:
-            return Finding(Status.CONFIRMED, witness.remark, "replay", witness=witness)
+            return Finding(ClaimStatus.CONFIRMED, witness.remark, "replay", witness=witness)
         what = f"its witness does not stand the replay: {witness}"
     else:
         what = "its witness lies outside of the set"
     if asked.loosened(LOOSE).contains(point, y):
-        return Finding(Status.OPEN, f"{what}; it stands only with the competition's tolerance of {LOOSE}")
-    return Finding(Status.REFUTED, what)
+        return Finding(ClaimStatus.OPEN, f"{what}; it stands only with the competition's tolerance of {LOOSE}")
+    return Finding(ClaimStatus.REFUTED, what)
 
 
 def searched(claim: Claim, entries: dict[str, Entry], limit: float, read: Callable[[Path], Network]) -> Finding:
@@ -212,13 +212,13 @@ def searched(claim: Claim, entries: dict[str, Entry], limit: float, read: Callab
 
     ours = decide(*claim.instance.files, entries, limit, tell, read, proof="R")
     if ours.answer not in (InstanceResult.SAT, InstanceResult.UNSAT):
-        return Finding(Status.OPEN, f"our search: {ours.answer}{ours.reason and f' ({ours.reason})'}")
-    status = Status.CONFIRMED if ours.answer == claim.result else Status.REFUTED
+        return Finding(ClaimStatus.OPEN, f"our search: {ours.answer}{ours.reason and f' ({ours.reason})'}")
+    status = ClaimStatus.CONFIRMED if ours.answer == claim.result else ClaimStatus.REFUTED
     if ours.answer is InstanceResult.UNSAT:
         proof = ours.proof if ours.proof is not None and ours.proof.certificate is not None else None
         trust = trusts[ours.method] if proof is None else trust_in(proof)
         reason = "" if proof is not None else "proved in floating point, without a certificate"
-        reason = reason if status is Status.CONFIRMED else "; ".join(filter(None, ("proved unsat", reason)))
+        reason = reason if status is ClaimStatus.CONFIRMED else "; ".join(filter(None, ("proved unsat", reason)))
         return Finding(status, reason, ours.method, trust)
     remark = ours.witness.remark if ours.witness is not None else ""
     reason = "; ".join(filter(None, ("our search found a witness", remark)))
