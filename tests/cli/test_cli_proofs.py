@@ -12,7 +12,7 @@ from verify.check.container import MAGIC
 from verify.cli.main import run
 from verify.ir.load import load
 from verify.problem import from_vnnlib
-from verify.proof.prover import Source
+from verify.proof.prover import ModelFile
 from verify.proof.prover import prove as prove_one
 from verify.vnnlib import read_vnnlib
 
@@ -167,10 +167,10 @@ def test_a_certificate_of_another_network_than_the_file_is_not_announced(here: P
     prop, other = read_vnnlib(here / "safe.vnnlib"), here / "other.onnx"
     problem = from_vnnlib(load(here / "net.onnx"), prop)
     onnx_file(other, {**WEIGHTS, "b": np.array([0, 0.75000006], np.float32)})
-    assert prove_one(problem, prop, source=Source(here / "net.onnx")).compared
-    refused = prove_one(problem, prop, source=Source(other))
+    assert prove_one(problem, prop, source=ModelFile(here / "net.onnx")).compared
+    refused = prove_one(problem, prop, source=ModelFile(other))
     assert refused.certificate is None
     assert "the model is another network" in refused.reason
-    unread = prove_one(problem, prop, source=Source(other, whole=False))
+    unread = prove_one(problem, prop, source=ModelFile(other, whole=False))
     assert unread.certificate is not None
     assert not unread.compared

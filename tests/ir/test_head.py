@@ -33,7 +33,7 @@ from verify.ir.original import original
 from verify.ir.rewrite import simplify
 from verify.ir.torch_export import trace_graph
 from verify.problem import Problem
-from verify.proof.prover import Source
+from verify.proof.prover import ModelFile
 from verify.rows import Row
 from verify.runs.competition.decide import InstanceResult, decide
 from verify.runs.options import entries_of
@@ -293,10 +293,10 @@ def test_probabilities_that_tie_where_logits_differ(tmp_path: Path) -> None:
 def test_a_certificate_of_the_logits_is_one_of_the_file(tmp_path: Path, op: str, opset: int) -> None:
     path = headed(tmp_path / "net.onnx", op, opset=opset)
     problem = verify.robustness(verify.load(path), torch.from_numpy(X[:1]), [0], "1/100")
-    proof = verify.prove(problem, source=Source(path))
+    proof = verify.prove(problem, source=ModelFile(path))
     assert proof.compared
     assert proof.certificate is not None
-    assert verify.prove(problem, level="F", source=Source(path)).reason.startswith("level F does not cover the")
+    assert verify.prove(problem, level="F", source=ModelFile(path)).reason.startswith("level F does not cover the")
     assert not check(proof.certificate, "F", model=path.read_bytes()).accepted
 
 
@@ -331,7 +331,7 @@ def test_a_claim_of_a_file_with_a_softmax_is_of_the_order(tmp_path: Path, name: 
 def test_another_softmax_is_not_compared(tmp_path: Path) -> None:
     path = headed(tmp_path / "net.onnx")
     problem = verify.robustness(verify.load(path), torch.from_numpy(X[:1]), [0], "1/100")
-    data = verify.prove(problem, source=Source(path)).certificate or b""
+    data = verify.prove(problem, source=ModelFile(path)).certificate or b""
     proto = onnx.load(path)
     proto.graph.node[-1].attribute[0].i = 0
     assert "softmax over (1,) of its input (1, 2)" in check(data, model=proto.SerializeToString()).uncompared

@@ -49,7 +49,7 @@ AS_EXPORTED = "of the network as exported, not compared with the file"
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelFile:
     """The model file that a problem's network came of; `whole` says that the network is what the file holds and no
     more, so that the checker can compare the two."""
 
@@ -107,7 +107,7 @@ class Proof:
 
 
 def prove(
-    problem: Problem, prop: Property | None = None, level: str = "R", source: Source | None = None,
+    problem: Problem, prop: Property | None = None, level: str = "R", source: ModelFile | None = None,
     proof_log: ProofLog | None = None, seconds: float | None = None,
 ) -> Proof:
     """A certificate of one problem whose v* is negative.
@@ -159,7 +159,7 @@ def first_margin(problem: Problem, prop: Property | None, level: str, seconds: f
 class Prover:
     """One proof in the making: the claim, the network as the checker reads it, and how its layers are bounded."""
 
-    def __init__(self, problem: Problem, prop: Property | None, level: str, source: Source | None):
+    def __init__(self, problem: Problem, prop: Property | None, level: str, source: ModelFile | None):
         if level == "F" and problem.network.head is not None:
             raise UnsupportedMethod(f"level F does not cover the {problem.network.head} at the end of the network, "
                                     "whose float32 values may be equal where the logits are not; prove at level R, or "

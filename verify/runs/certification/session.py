@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from verify.ir.original import original
-from verify.proof.prover import Source
+from verify.proof.prover import ModelFile
 from verify.runs.certification.cascade import Cascade
 from verify.runs.certification.summary import Summary, summarize
 from verify.runs.engine.drive import Tell
@@ -85,7 +85,7 @@ def prepare(request: CertifyRequest) -> Session:
     problems = {str(eps): subject.around(eps) for eps in radii}
     methods = {name: entry.make(request.timeout) for name, entry in entries.items()}
     dear, file = {name for name, entry in entries.items() if not entry.batched}, Path(request.model)
-    source = Source(file, whole=not request.normalize) if file.is_file() else None
+    source = ModelFile(file, whole=not request.normalize) if file.is_file() else None
     proving = None if level is None else Proving(level, request.proofs, source, request.timeout)
     is_onnx = request.model.endswith((".onnx", ".onnx.gz")) and not request.normalize
     replay = original(file) if is_onnx else None  # where the model is an ONNX file that is used as it is

@@ -16,7 +16,7 @@ from verify.ir.guard import compare
 from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, from_vnnlib
-from verify.proof.prover import Proof, Source, first_margin, prove
+from verify.proof.prover import ModelFile, Proof, first_margin, prove
 from verify.registry import Entry
 from verify.runs.evidence.belief import held, met
 from verify.runs.evidence.contradiction import of_property
@@ -130,7 +130,7 @@ def _first(
         bracket = held(problem, bracket)
         known = bracket if known is None else known.meet(bracket)
         if bracket.verdicts[0] is Verdict.VERIFIED and proof is not None:
-            made = prove(problem, asked, proof, Source(model), proof_log, limit.left)
+            made = prove(problem, asked, proof, ModelFile(model), proof_log, limit.left)
             if made.points is not None:  # against the verdict, unless they violate by rounding only
                 bracket = bracket.meet(met(problem, made.points, "proof"))
         if bracket.verdicts[0] is Verdict.VERIFIED:

@@ -12,7 +12,7 @@ from verify.check.container import read
 from verify.errors import InputError
 from verify.problem import Problem
 from verify.proof.certificate import property_claim
-from verify.proof.prover import AS_EXPORTED, Proof, Source, first_margin, prove
+from verify.proof.prover import AS_EXPORTED, ModelFile, Proof, first_margin, prove
 from verify.runs.engine.files import writable_folder
 from verify.runs.engine.store import Store
 from verify.runs.options import proof_level
@@ -85,7 +85,7 @@ class Proving:
 
     level: str
     folder: Path | None
-    source: Source | None
+    source: ModelFile | None
     seconds: float
 
     def margin(self, problem: Problem) -> float:
