@@ -71,7 +71,7 @@ CLASS = Class()
 
 
 @dataclass(frozen=True)
-class Side(Goal):
+class BinaryThreshold(Goal):
     """One output tells two classes apart: class 1 is predicted where it is above the threshold. A tie counts as wrong
     for both classes."""
 
@@ -163,7 +163,7 @@ def goal_of(
         return _range(bounds)
     if network.outputs == 1 and target is None:
         read = network.unmerged or network
-        return Side(default_threshold(read) if threshold is None else rational(threshold, "threshold"))
+        return BinaryThreshold(default_threshold(read) if threshold is None else rational(threshold, "threshold"))
     if threshold is not None:
         raise InputError(f"a threshold tells two classes apart by one output, but the network has {network.outputs}; "
                          "leave it out")

@@ -84,7 +84,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Radius:
+class TrainingThreat:
     """The threat that is certified, and the radius that is trained against where it is another one."""
 
     eps: str
@@ -181,7 +181,7 @@ class Recipe:
 
     model: Model
     data: Data
-    threat: Radius
+    threat: TrainingThreat
     loss: Loss
     schedule: Schedule
     optimizer: Optimizer = Optimizer()
@@ -244,7 +244,7 @@ def recipe_of(tables: dict[str, Any], where: str) -> Recipe:
     kind, rest = LOSSES[loss["name"]], {key: value for key, value in loss.items() if key != "name"}
     if "threat" in rest:
         raise InputError(f"{where} has loss.threat; write the norm and clip in the table [threat]")
-    threat = filled(Radius, given.get("threat", {}), f"{where}: threat").threat
+    threat = filled(TrainingThreat, given.get("threat", {}), f"{where}: threat").threat
     read = {"loss": filled(kind, rest, f"{where}: loss", threat=threat)}
     recipe = filled(Recipe, given, where, **read)
     try:

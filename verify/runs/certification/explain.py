@@ -48,7 +48,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchEstimate:
     """A short branch and bound: what it came to, and the seconds after which it would end at that rate (inf: never)."""
 
     seconds: float
@@ -81,7 +81,7 @@ class Explanation:
     root: float
     classes: list[tuple[int | str, float]]
     layers: list[Layer]
-    search: Search | None
+    search: SearchEstimate | None
     advice: list[str]
 
 
@@ -169,7 +169,7 @@ def _blocked(problem: Problem, seconds: float) -> tuple[list[float], list[Layer]
     return bounds, layers
 
 
-def _searched(problem: Problem, seconds: float) -> Search:
+def _searched(problem: Problem, seconds: float) -> SearchEstimate:
     """Two searches, a short and a longer one: the bound falls by about as much with every doubling of the domains."""
     points, spent = [], 0.0
     for part in (FIRST * seconds, (1 - FIRST) * seconds):
@@ -188,11 +188,11 @@ def _searched(problem: Problem, seconds: float) -> Search:
         fall = (before - upper) / max(log2(max(last, 2) / max(first, 1)), 1e-9)
         doublings = upper / fall if fall > 0 else inf
         estimate = spent * 2.0**doublings if doublings < 60 else inf
-    return Search(spent, last, upper, verdict, estimate)
+    return SearchEstimate(spent, last, upper, verdict, estimate)
 
 
 def _advice(
-    record: dict[str, Any], attack: float, root: float, search: Search | None, untried: list[str]
+    record: dict[str, Any], attack: float, root: float, search: SearchEstimate | None, untried: list[str]
 ) -> list[str]:
     """What to try next, the most promising first."""
     if record["verdict"] == Verdict.FALSIFIED:
