@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx
 
 from verify.errors import UnsupportedOp
-from verify.ir.aten_layout import Shape, Value, reshaped, sized
+from verify.ir.aten_layout import Shape, TracedValue, reshaped, sized
 from verify.ir.builder import GraphBuilder
 from verify.ops import Divide, Entrywise, Op, Permute, Reshape, Scale, Select, Shift
 
@@ -89,65 +89,69 @@ class Context:
 
     # values
 
-    def full(self, x: Value) -> Shape:
+    def full(self, x: TracedValue) -> Shape:
         """The traced shape."""
         return x.full(self.batch)
 
-    def axis(self, x: Value, dim: int) -> int:
+    def axis(self, x: TracedValue, dim: int) -> int:
         """The IR axis at a traced one. Raises UnsupportedOp for the axis that carries the batch."""
         dim = dim % max(x.rank, 1)
         if dim == x.at and not x.is_bare(self.batch):
             raise self.mixed(dim)
         return dim - (not x.folded and dim > x.at)
 
-    def axes(self, x: Value, dims: list[int] | int | None) -> tuple[int, ...]:
+    def axes(self, x: TracedValue, dims: list[int] | int | None) -> tuple[int, ...]:
         """IR axes of a reduction; none given means all."""
         dims = [dims] if isinstance(dims, int) else dims
         return tuple(sorted(self.axis(x, d) for d in (dims or range(x.rank))))
 
-    def varying(self, x: Any) -> Value:
+    def varying(self, x: Any) -> TracedValue:
         """`x`, which must depend on the input."""
-        if isinstance(x, Value):
+        if isinstance(x, TracedValue):
             return x
         raise self.refuse("has a constant where the varying tensor is expected; swap its arguments")
 
-    def leading(self, x: Value) -> Value:
+    def leading(self, x: TracedValue) -> TracedValue:
         """`x` with the batch as axis 0, as layers over channels take it."""
         x = self.reshape(x, self.full(x)) if x.is_bare(self.batch) else x
         if not x.lead:
             raise self.mixed(x.at)
         return x
 
-    def emit(self, op: Op, *inputs: Value, parameters: tuple[str, ...] = (), at: int | None = None) -> Value:
+    def emit(
+        self, op: Op, *inputs: TracedValue, parameters: tuple[str, ...] = (), at: int | None = None,
+    ) -> TracedValue:
         """Appends an IR node; the layout is that of the first input unless told."""
         return self.append(op, *map(self.complete, inputs), parameters=parameters, at=at)
 
-    def complete(self, x: Value) -> Value:
+    def complete(self, x: TracedValue) -> TracedValue:
         """`x`, all of whose entries must have been set."""
         if x.name in self.holes:
             raise self.refuse("reads entries that torch.empty left unset; make the tensor with torch.zeros")
         return x
 
-    def append(self, op: Op, *inputs: Value, parameters: tuple[str, ...] = (), at: int | None = None) -> Value:
+    def append(
+        self, op: Op, *inputs: TracedValue, parameters: tuple[str, ...] = (), at: int | None = None,
+    ) -> TracedValue:
         """The same where some entries may never have been set."""
         key = op, tuple(x.name for x in inputs), parameters
         name = self.made[key] if key in self.made else self.builder.add(self.node.name, *key)
         self.made[key] = name
-        return Value(name, self.builder.shapes[name], inputs[0].at if at is None else at, inputs[0].folded)
+        return TracedValue(name, self.builder.shapes[name], inputs[0].at if at is None else at, inputs[0].folded)
 
-    def reshape(self, x: Value, shape: Shape) -> Value:
+    def reshape(self, x: TracedValue, shape: Shape) -> TracedValue:
         """`x` in another traced shape; no node where the per-sample shape stays."""
         wanted = reshaped(x, self.batch, tuple(shape))
         if wanted is None:
             raise self.mixed(x.at)
         return wanted if wanted.ir == x.ir else replace(wanted, name=self.emit(Reshape(wanted.ir), x).name)
 
-    def bare(self, x: Value) -> Value:
+    def bare(self, x: TracedValue) -> TracedValue:
         """The value of a batch of 1 without its batch axis: the per-sample shape is then the traced one."""
-        wanted = Value(x.name, self.full(x), folded=True)
+        wanted = TracedValue(x.name, self.full(x), folded=True)
         return wanted if wanted.ir == x.ir else replace(wanted, name=self.emit(Reshape(wanted.ir), x).name)
 
-    def permute(self, x: Value, dims: Sequence[int]) -> Value:
+    def permute(self, x: TracedValue, dims: Sequence[int]) -> TracedValue:
         """`x` with traced axes in another order."""
         order = [d % max(x.rank, 1) for d in dims]
         at = 0 if x.is_bare(self.batch) else order.index(x.at)
@@ -156,7 +160,7 @@ class Context:
             return replace(x, at=at)
         return self.emit(Permute(tuple(own)), x, at=at)
 
-    def select(self, x: Value, index: Tensor) -> Value:
+    def select(self, x: TracedValue, index: Tensor) -> TracedValue:
         """The entries of `x` at flat numbers `index` (*ir shape of the result), zero at -1."""
         if tuple(index.shape) == x.ir and torch.equal(index.reshape(-1), torch.arange(index.numel())):
             return x
@@ -165,7 +169,7 @@ class Context:
         self.indices[key] = name
         return self.append(Select(), x, parameters=(name,))
 
-    def align(self, a: Value, b: Value) -> tuple[Value, Value]:
+    def align(self, a: TracedValue, b: TracedValue) -> tuple[TracedValue, TracedValue]:
         """Two values broadcast to one shape and layout."""
         if a.is_bare(self.batch) != b.is_bare(self.batch):
             a, b = self.bare(a), self.bare(b)
@@ -176,7 +180,7 @@ class Context:
         shape, at = torch.broadcast_shapes(a.ir, b.ir), max(a.at, b.at)
         return replace(self.spread(a, shape), at=at), replace(self.spread(b, shape), at=at)
 
-    def spread(self, x: Value, shape: Shape) -> Value:
+    def spread(self, x: TracedValue, shape: Shape) -> TracedValue:
         """`x` expanded to a per-sample shape."""
         if x.ir == tuple(shape):
             return x
@@ -186,7 +190,7 @@ class Context:
 
     def constant(self, x: Any) -> Constant:
         """A number or constant tensor as a constant. Raises UnsupportedOp for a value that varies."""
-        if isinstance(x, Value):
+        if isinstance(x, TracedValue):
             raise self.refuse("has a varying tensor where the IR needs a constant; avoid products of varying tensors")
         return x if isinstance(x, Constant) else Constant(torch.tensor(x, dtype=self.kind))
 
@@ -215,11 +219,11 @@ class Context:
             self.copies[name] = self.node.name
         return name
 
-    def is_shared(self, x: Value, tensor: Tensor) -> bool:
+    def is_shared(self, x: TracedValue, tensor: Tensor) -> bool:
         """Whether a constant beside `x` is the same for all samples."""
         return torch.equal(sized(x, tensor, self.batch, self.batch).nan_to_num(), tensor.nan_to_num())
 
-    def per_sample(self, x: Value, constant: Constant) -> Constant:
+    def per_sample(self, x: TracedValue, constant: Constant) -> Constant:
         """A constant beside `x` without the batch axis."""
         axis = constant.tensor.ndim - x.rank + x.at
         if x.is_bare(self.batch) or axis < 0:
@@ -231,7 +235,7 @@ class Context:
             return constant if length == 1 else constant.map(lambda t: t.narrow(axis, 0, x.ir[x.at]))
         return constant.map(lambda t: t.select(axis, 0))
 
-    def beside(self, x: Value, other: Any) -> tuple[Value, Constant]:
+    def beside(self, x: TracedValue, other: Any) -> tuple[TracedValue, Constant]:
         """A value and a constant operand broadcast against each other: the value in the result's shape, and the
         constant without the batch axis."""
         constant = self.constant(other)
@@ -240,19 +244,19 @@ class Context:
         shape = torch.broadcast_shapes(x.ir, constant.tensor.shape)
         return replace(self.spread(x, shape), at=at), constant
 
-    def shift(self, x: Value, offset: Any) -> Value:
+    def shift(self, x: TracedValue, offset: Any) -> TracedValue:
         """x + offset, broadcast."""
         return self._entrywise(Shift, x, offset, "offset")
 
-    def scale(self, x: Value, factor: Any) -> Value:
+    def scale(self, x: TracedValue, factor: Any) -> TracedValue:
         """x * factor, broadcast."""
         return self._entrywise(Scale, x, factor, "factor")
 
-    def divide(self, x: Value, divisor: Any) -> Value:
+    def divide(self, x: TracedValue, divisor: Any) -> TracedValue:
         """x / divisor, broadcast."""
         return self._entrywise(Divide, x, divisor, "divisor")
 
-    def _entrywise(self, op: type[Entrywise], x: Value, other: Any, role: str) -> Value:
+    def _entrywise(self, op: type[Entrywise], x: TracedValue, other: Any, role: str) -> TracedValue:
         x, constant = self.beside(x, other)
         name = self.parameter(constant, role)
         return self.emit(op.broadcast(tuple(constant.tensor.shape), x.ir), x, parameters=(name,))

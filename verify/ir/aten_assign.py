@@ -9,26 +9,26 @@ import torch
 
 from verify.ir.aten import Constant, Context, aten
 from verify.ir.aten_copy import mix
-from verify.ir.aten_layout import Value
+from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_ops import combine
 from verify.ir.aten_where import Comparison, where
 from verify.ops import Sum
 
 
 @aten("copy.default")
-def copy(c: Context, x: Any, source: Any, non_blocking: bool) -> Value:
+def copy(c: Context, x: Any, source: Any, non_blocking: bool) -> TracedValue:
     return mix(c, [x, source], lambda x, source: source.expand_as(x))
 
 
 @aten("slice_scatter.default")
 def slice_scatter(
     c: Context, x: Any, source: Any, dim: int, start: int | None, end: int | None, step: int
-) -> Value:
+) -> TracedValue:
     return mix(c, [x, source], lambda x, source: torch.slice_scatter(x, source, dim, start, end, step))
 
 
 @aten("select_scatter.default")
-def select_scatter(c: Context, x: Any, source: Any, dim: int, index: int) -> Value:
+def select_scatter(c: Context, x: Any, source: Any, dim: int, index: int) -> TracedValue:
     return mix(c, [x, source], lambda x, source: torch.select_scatter(x, source, dim, index))
 
 
@@ -44,7 +44,7 @@ def index_put(c: Context, x: Any, indices: list[Any], values: Any, accumulate: b
     return mix(c, [x, values], lambda x, values: torch.ops.aten.index_put(x, places, values))
 
 
-def _accumulate(c: Context, x: Any, places: tuple[Any, ...], values: Any) -> Value:
+def _accumulate(c: Context, x: Any, places: tuple[Any, ...], values: Any) -> TracedValue:
     """x with `values` added at these places, which may repeat."""
     values = c.varying(values)
     start = 0 if values.is_bare(c.batch) else 1
@@ -53,7 +53,7 @@ def _accumulate(c: Context, x: Any, places: tuple[Any, ...], values: Any) -> Val
         if places[0] is not None:
             raise c.mixed()
         places = places[1:]
-    shape = x.ir if isinstance(x, Value) else tuple(x.tensor.shape[start:])
+    shape = x.ir if isinstance(x, TracedValue) else tuple(x.tensor.shape[start:])
     whole = tuple(slice(None) if i is None else i for i in places)
     target = torch.arange(prod(shape)).reshape(shape)[whole]
     source = torch.arange(prod(values.ir)).reshape(values.ir).expand(target.shape)

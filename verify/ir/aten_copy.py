@@ -15,30 +15,30 @@ import torch
 from torch import Tensor
 
 from verify.ir.aten import Constant, Context
-from verify.ir.aten_layout import Value, bare, batched, sized, split_samples
+from verify.ir.aten_layout import TracedValue, bare, batched, sized, split_samples
 from verify.ops import Concat, Reshape, Select, Shift
 
 ZERO, HOLE, FIRST = -1, -2, -3  # entry numbers that stand for a zero, for memory never set, for the first constant
 
 
-def move(c: Context, x: Value, copy: Callable[[Tensor], Tensor]) -> Value:
+def move(c: Context, x: TracedValue, copy: Callable[[Tensor], Tensor]) -> TracedValue:
     """Any operator that only copies entries (or pads with -1, read as zero): it is run on the entry numbers."""
     return mix(c, [x], copy)
 
 
-def mix(c: Context, parts: Sequence[Value | Constant], copy: Callable[..., Tensor]) -> Value:
+def mix(c: Context, parts: Sequence[TracedValue | Constant], copy: Callable[..., Tensor]) -> TracedValue:
     """Any operator that only copies entries of several tensors, varying and constant: it is run on their numbers.
 
     It is run on two samples at once where there is a batch axis, and must do the same to both.
     """
-    values = list({part.name: part for part in parts if isinstance(part, Value)}.values())
+    values = list({part.name: part for part in parts if isinstance(part, TracedValue)}.values())
     constants = [part for part in parts if isinstance(part, Constant)]
     starts = np.cumsum([0, *(prod(x.ir) for x in values)]).tolist()
     step, samples = starts[-1], 1 if any(x.is_bare(c.batch) for x in values) else 2
     own = {x.name: _numbers(c, x, start) for x, start in zip(values, starts, strict=False)}
     given, place = [], FIRST
     for part in parts:
-        if isinstance(part, Value):
+        if isinstance(part, TracedValue):
             numbers = own[part.name]
             given.append(numbers if part.is_bare(c.batch) else batched(part, numbers, samples, step))
         else:
@@ -57,13 +57,13 @@ def mix(c: Context, parts: Sequence[Value | Constant], copy: Callable[..., Tenso
     return replace(_picked(c, values, constants, index), at=at, folded=folded)
 
 
-def _numbers(c: Context, x: Value, start: int) -> Tensor:
+def _numbers(c: Context, x: TracedValue, start: int) -> Tensor:
     """Entry numbers of one sample; float64, since resizing needs floats, which is exact below 2^53."""
     numbers = torch.arange(start, start + prod(x.ir), dtype=torch.float64).reshape(x.ir)
     return numbers.masked_fill(c.holes[x.name], HOLE) if x.name in c.holes else numbers
 
 
-def _constant_numbers(c: Context, x: Value, constant: Constant, place: int, samples: int) -> Tensor:
+def _constant_numbers(c: Context, x: TracedValue, constant: Constant, place: int, samples: int) -> Tensor:
     """Entry numbers of a constant beside `x`, from `place` down, for this many samples."""
     tensor = constant.tensor
     if not c.is_shared(x, tensor):
@@ -72,7 +72,7 @@ def _constant_numbers(c: Context, x: Value, constant: Constant, place: int, samp
     return sized(x, numbers.masked_fill(tensor.isnan(), HOLE), c.batch, samples)
 
 
-def _picked(c: Context, values: list[Value], constants: list[Constant], index: Tensor) -> Value:
+def _picked(c: Context, values: list[TracedValue], constants: list[Constant], index: Tensor) -> TracedValue:
     """The entries with these numbers, (*ir shape of the result)."""
     whole = values[0]
     if len(values) > 1:

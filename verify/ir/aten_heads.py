@@ -6,13 +6,13 @@ from dataclasses import replace
 from math import prod
 
 from verify.ir.aten import Context, aten
-from verify.ir.aten_layout import Value
+from verify.ir.aten_layout import TracedValue
 from verify.ir.builder import End
 from verify.ir.head import ELSEWHERE, PARTS, Head
 
 
 @aten("_softmax.default", "_log_softmax.default")
-def softmax(c: Context, x: Value, dim: int, half_to_float: bool) -> Value:
+def softmax(c: Context, x: TracedValue, dim: int, half_to_float: bool) -> TracedValue:
     axis = c.axis(x, dim)
     if x.ir[axis] != prod(x.ir):
         raise c.refuse("; ".join(PARTS))

@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Value:
+class TracedValue:
     """A traced tensor that depends on the input: the IR value of this name, of per-sample shape `ir`."""
 
     name: str
@@ -52,7 +52,7 @@ class Value:
         return (*before, batch * after[0], *after[1:]) if after else before
 
 
-def reshaped(x: Value, batch: int, shape: Shape) -> Value | None:
+def reshaped(x: TracedValue, batch: int, shape: Shape) -> TracedValue | None:
     """`x` read as another traced shape: the same name with the per-sample shape and layout that it then has, or None
     where samples would mix."""
     if x.is_bare(batch):
@@ -66,17 +66,17 @@ def reshaped(x: Value, batch: int, shape: Shape) -> Value | None:
     q = places[0]
     length = shape[q] // batch
     folded = length != 1
-    return Value(x.name, (*shape[:q], *((length,) if folded else ()), *shape[q + 1 :]), q, folded)
+    return TracedValue(x.name, (*shape[:q], *((length,) if folded else ()), *shape[q + 1 :]), q, folded)
 
 
-def bare(x: Value, shape: Shape) -> Value:
+def bare(x: TracedValue, shape: Shape) -> TracedValue:
     """A value of one sample by its traced shape: a first axis of length 1 before others is the batch."""
     if len(shape) >= 2 and shape[0] == 1:
-        return Value(x.name, shape[1:])
-    return Value(x.name, shape, folded=True)
+        return TracedValue(x.name, shape[1:])
+    return TracedValue(x.name, shape, folded=True)
 
 
-def sized(x: Value, tensor: Tensor, batch: int, wanted: int) -> Tensor:
+def sized(x: TracedValue, tensor: Tensor, batch: int, wanted: int) -> Tensor:
     """A constant that stands beside `x` in a traced program, for a batch of another size: the part of the first sample,
     repeated, where it has entries for each."""
     axis = tensor.ndim - x.rank + x.at
@@ -86,7 +86,7 @@ def sized(x: Value, tensor: Tensor, batch: int, wanted: int) -> Tensor:
     return first.expand(*first.shape[:axis], wanted, *first.shape[axis + 1 :]).flatten(axis, axis + 1)
 
 
-def batched(x: Value, places: Tensor, samples: int, step: int) -> Tensor:
+def batched(x: TracedValue, places: Tensor, samples: int, step: int) -> Tensor:
     """Entry numbers (*x.ir) as a traced tensor of `samples`, those of each sample `step` after those of the one before;
     negative ones, which stand for constants, stay."""
     parts = [torch.where(places >= 0, places + k * step, places) for k in range(samples)]

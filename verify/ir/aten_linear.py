@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from verify.ir.aten import Constant, Context, aten
-from verify.ir.aten_layout import Value
+from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_ops import combine, sizes
 from verify.ops import BatchNorm, Conv, ConvTranspose, Linear, Permute, Reshape
 
 
 @aten("linear.default")
-def linear(c: Context, x: Any, weight: Any, bias: Any) -> Value:
+def linear(c: Context, x: Any, weight: Any, bias: Any) -> TracedValue:
     x, weight = c.varying(x), c.constant(weight)
     c.axis(x, -1)
     names = [c.parameter(weight, "weight")]
@@ -28,8 +28,8 @@ def linear(c: Context, x: Any, weight: Any, bias: Any) -> Value:
 
 
 @aten("addmm.default")
-def addmm(c: Context, bias: Any, a: Any, b: Any, beta: float, alpha: float) -> Value:
-    if isinstance(bias, Constant) and isinstance(a, Value) and beta == alpha == 1:
+def addmm(c: Context, bias: Any, a: Any, b: Any, beta: float, alpha: float) -> TracedValue:
+    if isinstance(bias, Constant) and isinstance(a, TracedValue) and beta == alpha == 1:
         return linear(c, a, _transpose(c.constant(b)), bias)
     product = mm(c, a, b)
     product = product if alpha == 1 else c.scale(product, alpha)
@@ -37,20 +37,20 @@ def addmm(c: Context, bias: Any, a: Any, b: Any, beta: float, alpha: float) -> V
 
 
 @aten("mm.default")
-def mm(c: Context, a: Any, b: Any) -> Value:
-    if isinstance(a, Value):
+def mm(c: Context, a: Any, b: Any) -> TracedValue:
+    if isinstance(a, TracedValue):
         return _contract(c, a, c.constant(b), "mk", "kn", "mn")
     return _contract(c, c.varying(b), c.constant(a), "kn", "mk", "mn")
 
 
 @aten("bmm.default")
-def bmm(c: Context, a: Any, b: Any) -> Value:
-    if isinstance(a, Value):
+def bmm(c: Context, a: Any, b: Any) -> TracedValue:
+    if isinstance(a, TracedValue):
         return _contract(c, a, c.constant(b), "bmk", "bkn", "bmn")
     return _contract(c, c.varying(b), c.constant(a), "bkn", "bmk", "bmn")
 
 
-def _contract(c: Context, x: Value, matrix: Constant, left: str, right: str, out: str) -> Value:
+def _contract(c: Context, x: TracedValue, matrix: Constant, left: str, right: str, out: str) -> TracedValue:
     """The product of `x`, axes named `left`, and a constant, axes named `right`, summed over the one name not in `out`.
 
     The batch axis of `x` must stay. An axis that all three have makes one product for each of its entries: a
@@ -80,7 +80,7 @@ def _contract(c: Context, x: Value, matrix: Constant, left: str, right: str, out
     return replace(y, at=at)
 
 
-def _grouped(c: Context, x: Value, weight: Constant) -> Value:
+def _grouped(c: Context, x: TracedValue, weight: Constant) -> TracedValue:
     """weight[i] @ x[i] for each i; x (groups, inputs, *rest), weight (groups, outputs, inputs)."""
     (groups, inputs, *rest), outputs = x.ir, weight.tensor.shape[1]
     channels = c.emit(Reshape((groups * inputs, prod(rest))), x)
@@ -89,7 +89,7 @@ def _grouped(c: Context, x: Value, weight: Constant) -> Value:
     return c.emit(Reshape((groups, outputs, *rest)), product)
 
 
-def _ordered(c: Context, x: Value, names: str, wanted: str) -> Value:
+def _ordered(c: Context, x: TracedValue, names: str, wanted: str) -> TracedValue:
     """The axes of a per-sample value in another order."""
     return x if names == wanted else c.emit(Permute(tuple(names.index(n) for n in wanted)), x)
 
@@ -105,7 +105,7 @@ def _transpose(matrix: Constant) -> Constant:
     return matrix.transposed or matrix.map(lambda t: t.t())
 
 
-def along(c: Context, x: Value, axis: int, matrix: torch.Tensor) -> Value:
+def along(c: Context, x: TracedValue, axis: int, matrix: torch.Tensor) -> TracedValue:
     """matrix (out, in) applied along one axis of the per-sample shape."""
     axes = list(range(len(x.ir)))
     order = (*(i for i in axes if i != axis), axis)
@@ -115,7 +115,7 @@ def along(c: Context, x: Value, axis: int, matrix: torch.Tensor) -> Value:
 
 
 @aten("cumsum.default")
-def cumsum(c: Context, x: Value, dim: int, dtype: torch.dtype | None) -> Value:
+def cumsum(c: Context, x: TracedValue, dim: int, dtype: torch.dtype | None) -> TracedValue:
     if x.rank == 0:
         return x
     axis = c.axis(x, dim)
@@ -126,7 +126,7 @@ def cumsum(c: Context, x: Value, dim: int, dtype: torch.dtype | None) -> Value:
 def convolution(
     c: Context, x: Any, weight: Any, bias: Any, stride: list[int], padding: list[int], dilation: list[int],
     transposed: bool, output_padding: list[int], groups: int,
-) -> Value:
+) -> TracedValue:
     x, weight = c.leading(c.varying(x)), c.constant(weight)
     spatial = weight.tensor.ndim - 2
     names = [c.parameter(weight, "weight")]
@@ -143,7 +143,7 @@ def convolution(
 @aten("_native_batch_norm_legit_no_training.default")
 def batch_norm(
     c: Context, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, momentum: float, eps: float
-) -> list[Value | None]:
+) -> list[TracedValue | None]:
     x = c.leading(c.varying(x))
     weight = Constant(torch.ones(x.ir[0])) if weight is None else c.constant(weight)
     bias = Constant(torch.zeros(x.ir[0])) if bias is None else c.constant(bias)

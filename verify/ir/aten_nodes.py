@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from verify.ir import aten_assign, aten_heads, aten_linear, aten_ops, aten_reduce, aten_resize, aten_shapes, aten_where
 from verify.ir.aten import COMPARING, OPS, Constant, Context
-from verify.ir.aten_layout import Value
+from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_where import JUMPS, Comparison
 
 TRANSLATIONS = (  # they fill OPS
@@ -31,7 +31,7 @@ REASONS = {
 
 
 def translated(c: Context, node: fx.Node, values: dict[str, Any]) -> Any:
-    """The translation of one node: a Value, a Constant, a number, or a list of these."""
+    """The translation of one node: a TracedValue, a Constant, a number, or a list of these."""
     given = fx.map_arg((node.args, node.kwargs), lambda n: values[n.name])
     args: list[Any] = list(given[0])
     kwargs: dict[str, Any] = dict(given[1])
@@ -39,7 +39,7 @@ def translated(c: Context, node: fx.Node, values: dict[str, Any]) -> Any:
         result = operator.getitem(*args)
         if result is None:
             raise c.refuse(f"is output {args[1]} of {node.args[0]}, which has no place in the IR; use output 0")
-    elif any(isinstance(x, (Value, Comparison)) for x in _leaves((args, kwargs))):
+    elif any(isinstance(x, (TracedValue, Comparison)) for x in _leaves((args, kwargs))):
         result = _converted(c, node, args, kwargs)
     else:
         return _evaluated(c, node, args, kwargs)
@@ -113,7 +113,7 @@ def _stripped(tree: Any) -> Any:
 def _check(c: Context, node: fx.Node, result: Any) -> None:
     """Compares type and shape with what torch.export recorded: a translation that disagrees is refused."""
     known = node.meta.get("val")
-    if not isinstance(known, Tensor) or not isinstance(result, Value):
+    if not isinstance(known, Tensor) or not isinstance(result, TracedValue):
         return
     if not known.dtype.is_floating_point:
         raise c.refuse(f"makes {known.dtype} of values that vary, which jumps; the IR's functions are continuous")

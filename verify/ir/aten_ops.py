@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from verify.ir.aten import Context, aten
-from verify.ir.aten_layout import Value
+from verify.ir.aten_layout import TracedValue
 from verify.ops import (
     Abs,
     Add,
@@ -27,20 +27,20 @@ from verify.rationals import exact_array
 
 
 @aten("add.Tensor", "add.Scalar")
-def add(c: Context, a: Any, b: Any, alpha: float) -> Value:
+def add(c: Context, a: Any, b: Any, alpha: float) -> TracedValue:
     return combine(c, a, b, 1, alpha)
 
 
 @aten("sub.Tensor", "sub.Scalar")
-def sub(c: Context, a: Any, b: Any, alpha: float) -> Value:
+def sub(c: Context, a: Any, b: Any, alpha: float) -> TracedValue:
     return combine(c, a, b, -1, alpha)
 
 
-def combine(c: Context, a: Any, b: Any, sign: int, alpha: float) -> Value:
+def combine(c: Context, a: Any, b: Any, sign: int, alpha: float) -> TracedValue:
     """a + sign * alpha * b."""
     factor = sign * alpha
-    if isinstance(b, Value):
-        if not isinstance(a, Value):
+    if isinstance(b, TracedValue):
+        if not isinstance(a, TracedValue):
             return c.shift(b if factor == 1 else c.scale(b, factor), a)
         a, b = c.align(a, b if alpha == 1 else c.scale(b, alpha))
         return c.emit(Add((1, sign)), a, b)
@@ -56,7 +56,7 @@ def combine(c: Context, a: Any, b: Any, sign: int, alpha: float) -> Value:
 
 
 @aten("div.Tensor", "div.Scalar")
-def div(c: Context, a: Any, b: Any) -> Value:
+def div(c: Context, a: Any, b: Any) -> TracedValue:
     divisor = c.constant(b)
     if bool((divisor.tensor == 0).any()):
         raise c.refuse("divides by zero; mend the model")
@@ -64,7 +64,7 @@ def div(c: Context, a: Any, b: Any) -> Value:
 
 
 @aten("neg.default")
-def neg(c: Context, x: Value) -> Value:
+def neg(c: Context, x: TracedValue) -> TracedValue:
     return c.scale(x, -1.0)
 
 
@@ -75,17 +75,17 @@ def sizes(value: list[int] | int, count: int) -> tuple[int, ...]:
 
 
 @aten("relu.default")
-def relu(c: Context, x: Value) -> Value:
+def relu(c: Context, x: TracedValue) -> TracedValue:
     return c.emit(ReLU(), x)
 
 
 @aten("leaky_relu.default")
-def leaky_relu(c: Context, x: Value, slope: float) -> Value:
+def leaky_relu(c: Context, x: TracedValue, slope: float) -> TracedValue:
     return c.emit(LeakyReLU(c.scalar(slope)), x)
 
 
 @aten("rrelu_with_noise_functional.default", "rrelu_with_noise.default")
-def rrelu(c: Context, x: Value, noise: Any, lower: float, upper: float, training: bool, *options: Any) -> Any:
+def rrelu(c: Context, x: TracedValue, noise: Any, lower: float, upper: float, training: bool, *options: Any) -> Any:
     """Outside training the slope is the mean of its range."""
     if training:
         raise c.refuse("draws slopes at random; export the module in eval mode")
@@ -94,27 +94,27 @@ def rrelu(c: Context, x: Value, noise: Any, lower: float, upper: float, training
 
 
 @aten("abs.default")
-def abs_(c: Context, x: Value) -> Value:
+def abs_(c: Context, x: TracedValue) -> TracedValue:
     return c.emit(Abs(), x)
 
 
 @aten("sigmoid.default")
-def sigmoid(c: Context, x: Value) -> Value:
+def sigmoid(c: Context, x: TracedValue) -> TracedValue:
     return c.emit(Sigmoid(), x)
 
 
 @aten("tanh.default")
-def tanh(c: Context, x: Value) -> Value:
+def tanh(c: Context, x: TracedValue) -> TracedValue:
     return c.emit(Tanh(), x)
 
 
 @aten("hardsigmoid.default")
-def hardsigmoid(c: Context, x: Value) -> Value:
+def hardsigmoid(c: Context, x: TracedValue) -> TracedValue:
     return c.emit(HardSigmoid(Fraction(1, 6), Fraction(1, 2)), x)
 
 
 @aten("clamp.default", "hardtanh.default")
-def clamp(c: Context, x: Value, low: float | None, high: float | None) -> Value:
+def clamp(c: Context, x: TracedValue, low: float | None, high: float | None) -> TracedValue:
     low, high = None if low == -inf else low, None if high == inf else high
     if not all(v is None or isfinite(v) for v in (low, high)):
         raise c.refuse(f"clamps to [{low}, {high}]; give finite bounds, or leave a side out")
@@ -126,31 +126,31 @@ def clamp(c: Context, x: Value, low: float | None, high: float | None) -> Value:
 
 
 @aten("clamp.Tensor")
-def _clamp_between(c: Context, x: Any, low: Any, high: Any) -> Value:
+def _clamp_between(c: Context, x: Any, low: Any, high: Any) -> TracedValue:
     x = c.varying(x) if low is None else maximum(c, x, low)
     return x if high is None else minimum(c, x, high)
 
 
 @aten("maximum.default")
-def maximum(c: Context, a: Any, b: Any) -> Value:
+def maximum(c: Context, a: Any, b: Any) -> TracedValue:
     """max(x, k) = relu(x - k) + k for a constant k."""
-    if isinstance(a, Value) and isinstance(b, Value):
+    if isinstance(a, TracedValue) and isinstance(b, TracedValue):
         a, b = c.align(a, b)
         places = torch.arange(prod(a.ir)).reshape(a.ir)
         joined = c.emit(Concat(0, (a.ir[0], b.ir[0])), a, b)
         return largest(c, joined, torch.stack((places, places + places.numel()), -1))
-    x, k = (a, c.constant(b)) if isinstance(a, Value) else (c.varying(b), c.constant(a))
+    x, k = (a, c.constant(b)) if isinstance(a, TracedValue) else (c.varying(b), c.constant(a))
     if k.tensor.ndim == 0 and float(k.tensor) == 0:
         return relu(c, x)
     return c.shift(relu(c, c.shift(x, k.map(torch.neg))), k)
 
 
 @aten("minimum.default")
-def minimum(c: Context, a: Any, b: Any) -> Value:
-    turned = [neg(c, x) if isinstance(x, Value) else c.constant(x).map(torch.neg) for x in (a, b)]
+def minimum(c: Context, a: Any, b: Any) -> TracedValue:
+    turned = [neg(c, x) if isinstance(x, TracedValue) else c.constant(x).map(torch.neg) for x in (a, b)]
     return neg(c, maximum(c, *turned))
 
 
-def largest(c: Context, x: Value, groups: torch.Tensor) -> Value:
+def largest(c: Context, x: TracedValue, groups: torch.Tensor) -> TracedValue:
     """The largest entry of each group of flat numbers (*result shape, size)."""
     return c.emit(Max(), x, parameters=(c.builder.parameter(f"{c.node.name}.groups", groups.contiguous()),))

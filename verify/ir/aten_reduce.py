@@ -8,63 +8,67 @@ from math import prod
 import torch
 
 from verify.ir.aten import Constant, Context, aten
-from verify.ir.aten_layout import Value
+from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_ops import largest, neg, sizes
 from verify.ops import AvgPool, Sum, axis_groups, pool_groups, pool_length
 
 
-def _kept(x: Value, axes: tuple[int, ...], keepdim: bool) -> int:
+def _kept(x: TracedValue, axes: tuple[int, ...], keepdim: bool) -> int:
     """Where the batch lies after a reduction over IR axes."""
     return x.at if keepdim else x.at - sum(axis < x.at for axis in axes)
 
 
 @aten("amax.default")
-def amax(c: Context, x: Value, dims: list[int], keepdim: bool) -> Value:
+def amax(c: Context, x: TracedValue, dims: list[int], keepdim: bool) -> TracedValue:
     axes = c.axes(x, dims)
     return replace(largest(c, x, axis_groups(x.ir, axes, keepdim)), at=_kept(x, axes, keepdim))
 
 
 @aten("amin.default")
-def amin(c: Context, x: Value, dims: list[int], keepdim: bool) -> Value:
+def amin(c: Context, x: TracedValue, dims: list[int], keepdim: bool) -> TracedValue:
     return neg(c, amax(c, neg(c, x), dims, keepdim))
 
 
 @aten("max.dim")
-def max_dim(c: Context, x: Value, dim: int, keepdim: bool) -> list[Value | None]:
+def max_dim(c: Context, x: TracedValue, dim: int, keepdim: bool) -> list[TracedValue | None]:
     return [amax(c, x, [dim], keepdim), None]
 
 
 @aten("min.dim")
-def min_dim(c: Context, x: Value, dim: int, keepdim: bool) -> list[Value | None]:
+def min_dim(c: Context, x: TracedValue, dim: int, keepdim: bool) -> list[TracedValue | None]:
     return [amin(c, x, [dim], keepdim), None]
 
 
 @aten("sum.dim_IntList")
-def sum_dim(c: Context, x: Value, dims: list[int] | None, keepdim: bool, dtype: torch.dtype | None) -> Value:
+def sum_dim(
+    c: Context, x: TracedValue, dims: list[int] | None, keepdim: bool, dtype: torch.dtype | None,
+) -> TracedValue:
     return _summed(c, x, dims, keepdim, False)
 
 
 @aten("mean.dim")
-def mean_dim(c: Context, x: Value, dims: list[int] | None, keepdim: bool, dtype: torch.dtype | None) -> Value:
+def mean_dim(
+    c: Context, x: TracedValue, dims: list[int] | None, keepdim: bool, dtype: torch.dtype | None,
+) -> TracedValue:
     return _summed(c, x, dims, keepdim, True)
 
 
-def _summed(c: Context, x: Value, dims: list[int] | None, keepdim: bool, mean: bool) -> Value:
+def _summed(c: Context, x: TracedValue, dims: list[int] | None, keepdim: bool, mean: bool) -> TracedValue:
     axes = c.axes(x, dims)
     return c.emit(Sum(axes, keepdim, mean), x, at=_kept(x, axes, keepdim))
 
 
 @aten("sum.default")
-def sum_all(c: Context, x: Value, dtype: torch.dtype | None) -> Value:
+def sum_all(c: Context, x: TracedValue, dtype: torch.dtype | None) -> TracedValue:
     return sum_dim(c, x, None, False, dtype)
 
 
 @aten("mean.default")
-def mean_all(c: Context, x: Value, dtype: torch.dtype | None) -> Value:
+def mean_all(c: Context, x: TracedValue, dtype: torch.dtype | None) -> TracedValue:
     return mean_dim(c, x, None, False, dtype)
 
 
-def _maps(c: Context, x: Value) -> tuple[Value, int]:
+def _maps(c: Context, x: TracedValue) -> tuple[TracedValue, int]:
     """(maps, number of spatial axes) of a pooling; the digit in its name is that number."""
     count = int(str(c.node.target).split("pool")[1][0])
     x = c.leading(x)
@@ -75,8 +79,8 @@ def _maps(c: Context, x: Value) -> tuple[Value, int]:
 
 @aten("max_pool2d_with_indices.default", "max_pool3d_with_indices.default")
 def max_pool(
-    c: Context, x: Value, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int], ceil_mode: bool
-) -> list[Value | None]:
+    c: Context, x: TracedValue, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int], ceil_mode: bool
+) -> list[TracedValue | None]:
     x, spatial = _maps(c, x)
     window = sizes(kernel, spatial)
     groups = pool_groups(
@@ -87,9 +91,9 @@ def max_pool(
 
 @aten("avg_pool1d.default", "avg_pool2d.default", "avg_pool3d.default")
 def avg_pool(
-    c: Context, x: Value, kernel: list[int], stride: list[int], padding: list[int], ceil_mode: bool,
+    c: Context, x: TracedValue, kernel: list[int], stride: list[int], padding: list[int], ceil_mode: bool,
     count_include_pad: bool, divisor: int | None = None,
-) -> Value:
+) -> TracedValue:
     x, spatial = _maps(c, x)
     window = sizes(kernel, spatial)
     step, ends = sizes(stride, spatial) or window, sizes(padding, spatial)
@@ -105,7 +109,7 @@ def avg_pool(
 
 
 @aten("_adaptive_avg_pool2d.default", "_adaptive_avg_pool3d.default")
-def adaptive_avg_pool(c: Context, x: Value, size: list[int]) -> Value:
+def adaptive_avg_pool(c: Context, x: TracedValue, size: list[int]) -> TracedValue:
     x, _ = _maps(c, x)
     lengths = x.ir[1:]
     if not any(length % out for length, out in zip(lengths, size, strict=True)):
@@ -119,7 +123,7 @@ def adaptive_avg_pool(c: Context, x: Value, size: list[int]) -> Value:
 
 
 @aten("adaptive_max_pool2d.default", "adaptive_max_pool3d.default")
-def adaptive_max_pool(c: Context, x: Value, size: list[int]) -> list[Value | None]:
+def adaptive_max_pool(c: Context, x: TracedValue, size: list[int]) -> list[TracedValue | None]:
     x, _ = _maps(c, x)
     groups = _windows(x.ir, _adaptive(x.ir[1:], size))
     return [largest(c, x, torch.where(groups >= 0, groups, groups.amax(-1, keepdim=True))), None]
@@ -146,7 +150,7 @@ def _windows(shape: tuple[int, ...], spans: Spans) -> torch.Tensor:
     return places.flatten(len(shape))
 
 
-def _sums(c: Context, x: Value, spans: Spans) -> Value:
+def _sums(c: Context, x: TracedValue, spans: Spans) -> TracedValue:
     """The sum over each window."""
     members = c.select(x, _windows(x.ir, spans))
     return c.emit(Sum((len(x.ir),), False, False), members)

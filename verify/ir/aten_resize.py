@@ -12,7 +12,7 @@ from math import floor, lcm, prod
 import torch
 
 from verify.ir.aten import Context, aten
-from verify.ir.aten_layout import Value
+from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_linear import along
 
 LARGEST = 1 << 24  # whole numbers up to it are float32
@@ -20,8 +20,8 @@ LARGEST = 1 << 24  # whole numbers up to it are float32
 
 @aten("upsample_linear1d.vec", "upsample_bilinear2d.vec", "upsample_trilinear3d.vec")
 def resize_linear(
-    c: Context, x: Value, size: list[int] | None, align_corners: bool, scales: list[float] | None
-) -> Value:
+    c: Context, x: TracedValue, size: list[int] | None, align_corners: bool, scales: list[float] | None
+) -> TracedValue:
     x = c.leading(x)
     if size is None:
         size = [floor(n * factor) for n, factor in zip(x.ir[1:], scales or (), strict=True)]
@@ -29,11 +29,15 @@ def resize_linear(
 
 
 @aten("upsample_linear1d.default", "upsample_bilinear2d.default", "upsample_trilinear3d.default")
-def resize_linear_to(c: Context, x: Value, size: list[int], align_corners: bool, *scales: float | None) -> Value:
+def resize_linear_to(
+    c: Context, x: TracedValue, size: list[int], align_corners: bool, *scales: float | None,
+) -> TracedValue:
     return _resized(c, c.leading(x), size, align_corners, list(scales))
 
 
-def _resized(c: Context, x: Value, size: list[int], align_corners: bool, scales: list[float | None]) -> Value:
+def _resized(
+    c: Context, x: TracedValue, size: list[int], align_corners: bool, scales: list[float | None],
+) -> TracedValue:
     below = []
     for axis, (m, factor) in enumerate(zip(size, scales, strict=True), start=1):
         n = x.ir[axis]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from verify.ir.aten import Constant, Context, aten
 from verify.ir.aten_copy import mix, move
-from verify.ir.aten_layout import Value
+from verify.ir.aten_layout import TracedValue
 from verify.ops import Concat
 
 SAME = ("clone.default", "alias.default", "detach.default", "_to_copy.default", "lift_fresh_copy.default")
@@ -23,43 +23,43 @@ def same(c: Context, x: Any, *options: Any) -> Any:
 
 
 @aten("sym_size.int")
-def sym_size(c: Context, x: Value, dim: int) -> int:
+def sym_size(c: Context, x: TracedValue, dim: int) -> int:
     return c.full(x)[dim]
 
 
 @aten("full_like.default")
-def full_like(c: Context, x: Value, fill: float, *options: Any) -> Constant:
+def full_like(c: Context, x: TracedValue, fill: float, *options: Any) -> Constant:
     return Constant(torch.tensor(fill, dtype=c.builder.dtype).expand(c.full(x)))
 
 
 @aten("view.default", "_unsafe_view.default", "reshape.default")
-def view(c: Context, x: Value, shape: list[int]) -> Value:
+def view(c: Context, x: TracedValue, shape: list[int]) -> TracedValue:
     known = prod(n for n in shape if n != -1)
     total = prod(c.full(x))
     return c.reshape(x, tuple(total // max(known, 1) if n == -1 else n for n in shape))
 
 
 @aten("unsqueeze.default")
-def unsqueeze(c: Context, x: Value, dim: int) -> Value:
+def unsqueeze(c: Context, x: TracedValue, dim: int) -> TracedValue:
     shape = list(c.full(x))
     shape.insert(dim % (x.rank + 1), 1)
     return c.reshape(x, tuple(shape))
 
 
 @aten("squeeze.dims", "squeeze.dim", "squeeze.default")
-def squeeze(c: Context, x: Value, dims: list[int] | int | None = None) -> Value:
+def squeeze(c: Context, x: TracedValue, dims: list[int] | int | None = None) -> TracedValue:
     listed = [dims] if isinstance(dims, int) else range(x.rank) if dims is None else dims
     dropped = {d % max(x.rank, 1) for d in listed}
     return c.reshape(x, tuple(n for i, n in enumerate(c.full(x)) if i not in dropped or n != 1))
 
 
 @aten("permute.default")
-def permute(c: Context, x: Value, dims: list[int]) -> Value:
+def permute(c: Context, x: TracedValue, dims: list[int]) -> TracedValue:
     return c.permute(x, dims)
 
 
 @aten("expand.default")
-def expand(c: Context, x: Value, sizes: list[int], implicit: bool = False) -> Value:
+def expand(c: Context, x: TracedValue, sizes: list[int], implicit: bool = False) -> TracedValue:
     if not x.is_bare(c.batch):
         at = len(sizes) - x.rank + x.at  # the batch stays as long as it is
         if sizes[at] not in (-1, c.full(x)[x.at]):
@@ -69,17 +69,17 @@ def expand(c: Context, x: Value, sizes: list[int], implicit: bool = False) -> Va
 
 
 @aten("repeat.default")
-def repeat(c: Context, x: Value, repeats: list[int]) -> Value:
+def repeat(c: Context, x: TracedValue, repeats: list[int]) -> TracedValue:
     return move(c, x, lambda t: t.repeat(repeats))
 
 
 @aten("flip.default")
-def flip(c: Context, x: Value, dims: list[int]) -> Value:
+def flip(c: Context, x: TracedValue, dims: list[int]) -> TracedValue:
     return move(c, x, lambda t: t.flip(dims))
 
 
 @aten("slice.Tensor")
-def slice_(c: Context, x: Value, dim: int, start: int | None, end: int | None, step: int) -> Value:
+def slice_(c: Context, x: TracedValue, dim: int, start: int | None, end: int | None, step: int) -> TracedValue:
     length = c.full(x)[dim]
     span = range(length)[slice(start, end, step)]
     if span == range(length):
@@ -89,7 +89,7 @@ def slice_(c: Context, x: Value, dim: int, start: int | None, end: int | None, s
 
 
 @aten("select.int")
-def select(c: Context, x: Value, dim: int, index: int) -> Value:
+def select(c: Context, x: TracedValue, dim: int, index: int) -> TracedValue:
     if c.batch == 1 and dim % x.rank == x.at and not x.folded:
         return c.reshape(x, x.ir)
     c.axis(x, dim)
@@ -97,14 +97,14 @@ def select(c: Context, x: Value, dim: int, index: int) -> Value:
 
 
 @aten("index_select.default")
-def index_select(c: Context, x: Value, dim: int, index: Any) -> Value:
+def index_select(c: Context, x: TracedValue, dim: int, index: Any) -> TracedValue:
     c.axis(x, dim)
     places = c.constant(index).tensor
     return move(c, x, lambda t: t.index_select(dim, places))
 
 
 @aten("index.Tensor")
-def index_(c: Context, x: Any, indices: list[Any]) -> Value:
+def index_(c: Context, x: Any, indices: list[Any]) -> TracedValue:
     x = c.varying(x)
     if x.at < len(indices) and indices[x.at] is not None:
         c.axis(x, x.at)
@@ -117,58 +117,58 @@ def _places(c: Context, indices: list[Any]) -> tuple[Any, ...]:
 
 
 @aten("split_with_sizes.default")
-def split(c: Context, x: Value, sizes: list[int], dim: int) -> list[Value]:
+def split(c: Context, x: TracedValue, sizes: list[int], dim: int) -> list[TracedValue]:
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     return [slice_(c, x, dim, end - size, end, 1) for size, end in zip(sizes, ends, strict=True)]
 
 
 @aten("split.Tensor")
-def split_evenly(c: Context, x: Value, size: int, dim: int) -> list[Value]:
+def split_evenly(c: Context, x: TracedValue, size: int, dim: int) -> list[TracedValue]:
     length = c.full(x)[dim]
     return [slice_(c, x, dim, start, min(start + size, length), 1) for start in range(0, length, size)]
 
 
 @aten("unbind.int")
-def unbind(c: Context, x: Value, dim: int) -> list[Value]:
+def unbind(c: Context, x: TracedValue, dim: int) -> list[TracedValue]:
     return [select(c, x, dim, i) for i in range(c.full(x)[dim])]
 
 
 @aten("unfold.default")
-def unfold(c: Context, x: Value, dim: int, size: int, step: int) -> Value:
+def unfold(c: Context, x: TracedValue, dim: int, size: int, step: int) -> TracedValue:
     return move(c, x, lambda t: t.unfold(dim, size, step))
 
 
 @aten("constant_pad_nd.default")
-def pad(c: Context, x: Value, widths: list[int], value: float) -> Value:
+def pad(c: Context, x: TracedValue, widths: list[int], value: float) -> TracedValue:
     if value == 0:
         return move(c, x, lambda t: F.pad(t, widths, value=-1.0))
     return mix(c, [x, c.constant(value)], lambda t, fill: F.pad(t, widths, value=float(fill)))
 
 
 @aten("pad.default")
-def pad_by_mode(c: Context, x: Value, widths: list[int], mode: str, value: float | None) -> Value:
+def pad_by_mode(c: Context, x: TracedValue, widths: list[int], mode: str, value: float | None) -> TracedValue:
     if mode == "constant":
         return pad(c, x, widths, value or 0.0)
     return move(c, x, lambda t: F.pad(t, widths, mode=mode))
 
 
 @aten("upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec")
-def upsample(c: Context, x: Value, size: list[int] | None, scales: list[float] | None) -> Value:
+def upsample(c: Context, x: TracedValue, size: list[int] | None, scales: list[float] | None) -> TracedValue:
     factors = None if scales is None else tuple(scales)
     return move(c, c.leading(x), lambda t: F.interpolate(t, size, factors, mode="nearest"))
 
 
 @aten("upsample_nearest1d.default", "upsample_nearest2d.default", "upsample_nearest3d.default")
-def upsample_to(c: Context, x: Value, size: list[int], *scales: float | None) -> Value:
+def upsample_to(c: Context, x: TracedValue, size: list[int], *scales: float | None) -> TracedValue:
     name = str(c.node.target).split(".")[1]
     resize = getattr(torch.ops.aten, name).default
     return move(c, c.leading(x), lambda t: resize(t, size, *scales))
 
 
 @aten("cat.default")
-def cat(c: Context, parts: list[Any], dim: int) -> Value:
-    first = next(x for x in parts if isinstance(x, Value))
-    if any(not isinstance(x, Value) or (x.rank, x.at, x.folded) != (first.rank, first.at, first.folded) for x in parts):
+def cat(c: Context, parts: list[Any], dim: int) -> TracedValue:
+    first = next(x for x in parts if isinstance(x, TracedValue))
+    if any(not isinstance(x, TracedValue) or (x.rank, x.at, x.folded) != (first.rank, first.at, first.folded) for x in parts):
         if not first.is_bare(c.batch):
             c.axis(first, dim)
         return mix(c, parts, lambda *tensors: torch.cat(tensors, dim))

@@ -19,7 +19,7 @@ import torch
 
 from verify.ir.aten import Constant, Context, aten
 from verify.ir.aten_copy import mix
-from verify.ir.aten_layout import Value
+from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_ops import maximum, minimum, relu
 from verify.ops import Add, Entrywise, Scale, Shift
 from verify.rationals import exact_array
@@ -31,7 +31,7 @@ JUMPS = "the IR's functions are continuous; choose with torch.where between valu
 class Comparison:
     """Where x > t, or where x < t (`less`); what holds at x = t does not matter where values meet there."""
 
-    x: Value
+    x: TracedValue
     threshold: Any
     less: bool
 
@@ -42,7 +42,7 @@ class Comparison:
 
 @aten("gt.Scalar", "gt.Tensor", "ge.Scalar", "ge.Tensor")
 def greater(c: Context, a: Any, b: Any) -> Comparison:
-    return Comparison(a, b, False) if isinstance(a, Value) else Comparison(c.varying(b), a, True)
+    return Comparison(a, b, False) if isinstance(a, TracedValue) else Comparison(c.varying(b), a, True)
 
 
 @aten("lt.Scalar", "lt.Tensor", "le.Scalar", "le.Tensor")
@@ -69,15 +69,15 @@ def mul(c: Context, a: Any, b: Any) -> Any:
     """A product with a constant, or with a comparison, which is 1 where it holds and else 0."""
     if isinstance(a, Comparison) or isinstance(b, Comparison):
         x, condition = (b, a) if isinstance(a, Comparison) else (a, b)
-        if not isinstance(x, Value):
+        if not isinstance(x, TracedValue):
             raise c.refuse(f"has a product of a comparison and a constant, which jumps; {JUMPS}")
         return where(c, condition, x, c.constant(0.0))
-    return c.scale(a, b) if isinstance(a, Value) else c.scale(b, a)
+    return c.scale(a, b) if isinstance(a, TracedValue) else c.scale(b, a)
 
 
-def _choose(c: Context, x: Value, threshold: Any, above: Any, below: Any) -> Any:
+def _choose(c: Context, x: TracedValue, threshold: Any, above: Any, below: Any) -> Any:
     """where(x > threshold, above, below)."""
-    if isinstance(threshold, Value):
+    if isinstance(threshold, TracedValue):
         if {above, below} != {x, threshold}:
             raise c.refuse("chooses by a comparison of varying tensors between others than these; "
                            "use torch.maximum, or compare one tensor with a constant")
@@ -99,7 +99,7 @@ def _choose(c: Context, x: Value, threshold: Any, above: Any, below: Any) -> Any
 Chain = list[tuple[Entrywise, str]]  # the op and the parameter of entrywise affine nodes, one after the other
 
 
-def _chain(c: Context, x: Value, y: Any) -> Chain:
+def _chain(c: Context, x: TracedValue, y: Any) -> Chain:
     """The nodes that lead from `x` to `y`."""
     made = {node.name: node for node in c.builder.nodes}
     chain: Chain = []
@@ -114,7 +114,7 @@ def _chain(c: Context, x: Value, y: Any) -> Chain:
     return chain
 
 
-def _value(c: Context, branch: Any, chain: Chain | None, start: np.ndarray, x: Value) -> np.ndarray:
+def _value(c: Context, branch: Any, chain: Chain | None, start: np.ndarray, x: TracedValue) -> np.ndarray:
     """The exact value of a branch at the threshold, an object array that broadcasts to the shape of `x`."""
     if chain is None:
         return exact_array(c.per_sample(x, branch).tensor.to(c.kind))
@@ -125,7 +125,7 @@ def _value(c: Context, branch: Any, chain: Chain | None, start: np.ndarray, x: V
     return start
 
 
-def _again(c: Context, chain: Chain, x: Value) -> Value:
+def _again(c: Context, chain: Chain, x: TracedValue) -> TracedValue:
     """The nodes of a chain applied to another value of the same shape."""
     for op, name in chain:
         x = c.emit(op, x, parameters=(name,))

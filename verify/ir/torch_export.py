@@ -24,7 +24,7 @@ from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 
 from verify.errors import InputError, UnsupportedOp
 from verify.ir.aten import Constant, Context
-from verify.ir.aten_layout import Value
+from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_nodes import first_line, translated
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Graph, Network
@@ -164,7 +164,7 @@ def _translate(program: ExportedProgram) -> tuple[Network, dict[str, str]]:
     builder = GraphBuilder(source.name, shape, source.meta["val"].dtype)
     context = Context(builder, batch)
     values = _constants(program, builder)
-    values[source.name] = Value(source.name, shape)
+    values[source.name] = TracedValue(source.name, shape)
     for node in program.graph.nodes:
         if node.op == "call_function" and node.users:  # what nothing reads (assertions on types) has no effect
             context.node = node
@@ -226,7 +226,7 @@ def _stored(program: ExportedProgram, spec: InputSpec) -> Tensor:
     return held
 
 
-def _output(c: Context, program: ExportedProgram, values: dict[str, Any]) -> Value:
+def _output(c: Context, program: ExportedProgram, values: dict[str, Any]) -> TracedValue:
     """The one output."""
     specs = program.graph_signature.output_specs
     harmless = (OutputKind.USER_OUTPUT, OutputKind.USER_INPUT_MUTATION)  # a first layer in place writes to the input
@@ -236,7 +236,7 @@ def _output(c: Context, program: ExportedProgram, values: dict[str, Any]) -> Val
     results = [values.get(spec.arg.name) for spec in specs if spec.kind == OutputKind.USER_OUTPUT]
     if len(results) != 1:
         raise InputError(f"the model returns {len(results)} results; wrap it as a module that returns one tensor")
-    if not isinstance(results[0], Value):
+    if not isinstance(results[0], TracedValue):
         raise InputError("the model's result does not depend on its input; check what the module returns")
     result = results[0]
     if result.is_bare(c.batch):
