@@ -79,7 +79,8 @@ def _maps(c: Context, x: TracedValue) -> tuple[TracedValue, int]:
 
 @aten("max_pool2d_with_indices.default", "max_pool3d_with_indices.default")
 def max_pool(
-    c: Context, x: TracedValue, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int], ceil_mode: bool
+    c: Context, x: TracedValue, kernel: list[int], stride: list[int], padding: list[int], dilation: list[int],
+    ceil_mode: bool,
 ) -> list[TracedValue | None]:
     x, spatial = _maps(c, x)
     window = sizes(kernel, spatial)

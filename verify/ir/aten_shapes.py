@@ -168,7 +168,8 @@ def upsample_to(c: Context, x: TracedValue, size: list[int], *scales: float | No
 @aten("cat.default")
 def cat(c: Context, parts: list[Any], dim: int) -> TracedValue:
     first = next(x for x in parts if isinstance(x, TracedValue))
-    if any(not isinstance(x, TracedValue) or (x.rank, x.at, x.folded) != (first.rank, first.at, first.folded) for x in parts):
+    layout = first.rank, first.at, first.folded
+    if any(not isinstance(x, TracedValue) or (x.rank, x.at, x.folded) != layout for x in parts):
         if not first.is_bare(c.batch):
             c.axis(first, dim)
         return mix(c, parts, lambda *tensors: torch.cat(tensors, dim))

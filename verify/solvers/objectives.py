@@ -97,7 +97,8 @@ def wide_case(problem: Problem, index: int) -> SolverCase:
     """One case with everything in float64 on the CPU, over the set as it is and the network as it was read."""
     wide, place = problem.wide.merged, torch.tensor([index], device=problem.owner.device)
     middle = ((problem.inputs.low[index] + problem.inputs.high[index]) / 2).detach()
-    return SolverCase(wide.network.to("cpu"), wide.inputs.select(place).to("cpu"), wide.spec.select(place).to("cpu"), middle)
+    inputs, spec = wide.inputs.select(place).to("cpu"), wide.spec.select(place).to("cpu")
+    return SolverCase(wide.network.to("cpu"), inputs, spec, middle)
 
 
 def case_of(problem: Problem, index: int) -> SolverCase:

@@ -154,7 +154,8 @@ def _first(
 def _proved(proof: Proof, method: str) -> Decision:
     """unsat with its proof; at level R without a certificate too, at level F then unknown."""
     if proof.certificate is None and proof.report.level == "F":
-        return Decision(InstanceResult.UNKNOWN, f"no certificate at level F: {proof.reason}", method=method, proof=proof)
+        reason = f"no certificate at level F: {proof.reason}"
+        return Decision(InstanceResult.UNKNOWN, reason, method=method, proof=proof)
     reason = "" if proof.certificate is not None else f"no certificate: {proof.reason}"
     return Decision(InstanceResult.UNSAT, reason, method=method, proof=proof)
 

@@ -14,5 +14,6 @@ LOSSES: dict[str, type[Loss]] = {
 
 __all__ = [
     "CC", "LOSSES", "MTL", "SABR", "Adversarial", "CrownIBP", "DualLoss", "ExpIBP", "FusedCrownIBP", "IntervalLoss",
-    "Linearised", "Loss", "Mixed", "Noisy", "Plain", "Regularizer", "Threat", "Trades", "cross_entropy", "weight_penalty",
+    "Linearised", "Loss", "Mixed", "Noisy", "Plain", "Regularizer", "Threat", "Trades", "cross_entropy",
+    "weight_penalty",
 ]
