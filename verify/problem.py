@@ -24,6 +24,7 @@ from verify.ops.base import IntervalBounds
 from verify.rationals import Number, exact_array, round_down
 from verify.rows import violation
 from verify.sets import Ball, InputSet
+from verify.sets.norms import Norm
 from verify.spec import Specification
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def robustness(
     x: Tensor,
     y: Tensor | Sequence[int] | None,
     eps: Number,
-    norm: str = "linf",
+    norm: str | Norm = "linf",
     clip: tuple[Number, Number] | None = (0, 1),
     target: Aim | None = None,
     *,
@@ -188,7 +189,7 @@ def robustness(
         x: (batch, *shape) float, inside the clip.
         y: (batch,) integer labels, 0 or 1 where there is one output; not looked at with `tolerance` or `bounds`.
         eps: radius >= 0 in the input's own units; a number or a string such as "8/255".
-        norm: "linf", "l2" or "l1", or another of `verify.sets.norms`.
+        norm: "linf", "l2" or "l1", or another name or value of `verify.sets.norms`.
         clip: (low, high) range of valid inputs, or None.
         target: a class or (batch,) classes for the targeted margin h_target - h_y; None for untargeted. Robust then
             means that the target never beats the label; a third class may.
@@ -207,7 +208,7 @@ def robustness(
 
 
 def around(
-    network: Network, x: Tensor, y: Tensor | Sequence[int] | None, eps: Number, norm: str,
+    network: Network, x: Tensor, y: Tensor | Sequence[int] | None, eps: Number, norm: str | Norm,
     clip: tuple[Number, Number] | None, goal: Goal,
 ) -> Problem:
     """The problem of this goal in the balls around samples; see `robustness`."""

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 
 from verify.errors import InputError, UnsupportedMethod
+from verify.registry import NORMS
 from verify.sets import Ball, Box, InputSet, Polytope
+from verify.sets.norms import norm_of
 
 EPS = st.sampled_from([0, "1e-6", "1/255", "0.3", 1, 5])
 
@@ -25,13 +27,15 @@ def rationals(values: np.ndarray) -> np.ndarray:
 
 
 @st.composite
-def balls(draw: st.DrawFn, dtype: torch.dtype = torch.float32) -> Ball:
+def balls(
+    draw: st.DrawFn, dtype: torch.dtype = torch.float32, norms: tuple[str, ...] = tuple(NORMS)
+) -> Ball:
     batch, size = draw(st.integers(1, 3)), draw(st.integers(1, 6))
     entries = st.sampled_from([0.0, 1.0, 0.5, 0.1, 0.9, 0.3333, 1e-7])
     flat = draw(st.lists(entries, min_size=batch * size, max_size=batch * size))
     clip = draw(st.sampled_from([None, (0, 1), (-1, "3/2")]))
     center = torch.tensor(flat, dtype=dtype).reshape(batch, 1, size)
-    return Ball(center, draw(EPS), draw(st.sampled_from(["linf", "l2", "l1"])), clip)
+    return Ball(center, draw(EPS), draw(st.sampled_from(norms)), clip)
 
 
 @st.composite
@@ -185,6 +189,34 @@ def test_support_of_unclipped_balls_is_the_dual_norm(norm: str, dual: float) -> 
     value = Ball(center, "7/255", norm, None).support(a)
     expected = (a * center[:, None]).sum(2) + 7 / 255 * a.norm(p=dual, dim=2)
     assert torch.allclose(value, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_are_norms(name: str) -> None:
+    """Their facts fit each other: measure, dual, support, reach, and what they say in rationals."""
+    norm, noise = norm_of(name), torch.Generator().manual_seed(0)
+    assert norm.name == name
+    for size in (1, 2, 5):
+        d, e = torch.randn(2, 40, size, generator=noise, dtype=torch.float64)
+        assert bool((norm.measure(d + e) <= norm.measure(d) + norm.measure(e) + 1e-12).all())
+        assert torch.allclose(norm.measure(-3 * d), 3 * norm.measure(d))
+        assert torch.equal(norm.measure(d.abs()), norm.measure(d)), "it is absolute"
+        assert bool((norm.measure(d * torch.rand(d.shape, generator=noise)) <= norm.measure(d) + 1e-12).all())
+        assert float(norm.measure(torch.ones(size, dtype=torch.float64))) <= float(norm.of_ones(size)) * (1 + 1e-12)
+        assert bool(((d * e).sum(-1) <= norm.measure(d) * norm.dual(e) + 1e-12).all())
+        ball = Ball(torch.zeros(40, size, dtype=torch.float64), 1, name, None)
+        assert torch.allclose(ball.support(e[:, None])[:, 0], norm.dual(e), rtol=1e-9)
+        reach = torch.from_numpy(np.broadcast_to(norm.reach(size), (size,)).astype(float))
+        assert torch.allclose(norm.dual(torch.eye(size, dtype=torch.float64)), reach)
+        steps = ball.steepest(torch.zeros_like(e), e)
+        assert bool(((steps * e).sum(-1) > 0).all())
+        assert bool((norm.measure(steps) <= 1 + 1e-12).all())
+        for row in d[:5]:
+            exact = [abs(Fraction(v)) for v in row.tolist()]
+            away = norm.distance(exact)
+            assert away == pytest.approx(float(norm.measure(row)), rel=1e-12)
+            assert norm.holds(exact, Fraction(away))
+            assert not norm.holds(exact, Fraction(away) * (1 - Fraction(1, 10**12)))
 
 
 @settings(deadline=None, max_examples=20)

@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 
 from verify.errors import Diverged
 from verify.ir.graph import BoundGraph
+from verify.registry import NORMS
 from verify.train import run
 from verify.train.data import load_samples
 from verify.train.live import Live, detached
@@ -21,7 +22,7 @@ from verify.train.losses import Threat
 from verify.train.parallel import Team
 from verify.train.recipe import Recipe, recipe_of
 
-THREATS = [Threat(norm, clip) for norm in ("linf", "l2", "l1") for clip in (None, (0, 1))]
+THREATS = [Threat(norm, clip) for norm in NORMS for clip in (None, (0, 1))]
 
 
 class Skip(nn.Module):
