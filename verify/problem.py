@@ -16,6 +16,7 @@ from torch.nn import Module
 
 from verify.errors import InputError
 from verify.goals import Aim, Goal, goal_of
+from verify.ir.front import behind
 from verify.ir.graph import Network
 from verify.ir.rewrite import simplify
 from verify.ir.violation import real_violation
@@ -67,6 +68,12 @@ class Problem:
     @property
     def cases(self) -> int:
         return len(self.owner)
+
+    @property
+    def front(self) -> Network | None:
+        """What makes the network's input of the variables of the sets, the first nodes of `network`; None for the
+        identity."""
+        return self.network.front
 
     @cached_property
     def merged(self) -> Problem:
@@ -178,6 +185,7 @@ def robustness(
     threshold: Number | None = None,
     tolerance: Number | None = None,
     bounds: tuple[Number | None, Number | None] | None = None,
+    front: Network | None = None,
 ) -> Problem:
     """Does the answer to each sample stay in its ball? For classes, v* is the largest wrong-class margin h_j - h_y.
 
@@ -198,12 +206,15 @@ def robustness(
         tolerance: t > 0 of a regressor; every output stays less than t away from what the network computes for the
             sample, taken as the exact number that this float is.
         bounds: (low, high) of a regressor; every output stays strictly between them, None for no such end.
+        front: what makes the network's input of the variables, of which x, eps and clip then speak; see
+            `verify.variable`. By default they are the input itself.
 
     Raises InputError for shapes, labels or values that do not fit.
     """
     if not isinstance(network, Network):
         remedy = "trace it first: verify.trace(module, example)" if isinstance(network, Module) else "see verify.load"
         raise InputError(f"robustness takes a network, not a {type(network).__name__}; {remedy}")
+    network = network if front is None else behind(network, front)
     return around(network, x, y, eps, norm, clip, goal_of(network, target, wins, threshold, tolerance, bounds))
 
 

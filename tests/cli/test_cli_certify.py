@@ -19,8 +19,8 @@ from tests.support.cli_cases import WEIGHTS, Fake, X, Y, certify, counts_of, err
 from verify.bracket import Verdict
 from verify.cli.main import run
 from verify.errors import Contradiction, InputError, UnsupportedMethod
+from verify.ir.front import normalized
 from verify.ir.layers import read_chain
-from verify.ir.normalize import normalized
 from verify.method import Answer
 from verify.problem import Problem
 from verify.runs import options

@@ -24,11 +24,11 @@ from verify.bracket import Verdict
 from verify.check.checker import check
 from verify.cli.main import run
 from verify.errors import InputError, UnsupportedOp
+from verify.ir.front import normalized
 from verify.ir.graph import Network
 from verify.ir.guard import compare, probes
 from verify.ir.head import NEGATIVE, Head
 from verify.ir.layers import read_chain
-from verify.ir.normalize import normalized
 from verify.ir.original import original
 from verify.ir.rewrite import simplify
 from verify.ir.torch_export import trace_graph

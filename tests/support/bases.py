@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 from unittest.mock import patch
 
@@ -13,6 +14,7 @@ import verify
 from tests.support.certificates import Parts
 from tests.support.small_nets import NETWORKS, box_around, dense, maxout, problem
 from verify.exact.search.neuron_split import NeuronSplit
+from verify.ir.front import normalized
 from verify.ir.graph import Network
 from verify.ops import ReLU
 from verify.problem import Problem
@@ -42,6 +44,10 @@ def thin(seed: int) -> Network:
     return dense(ReLU(), (2, 3, 3, 3, 3), seed)
 
 
+def normal(seed: int) -> Network:
+    return normalized(four(seed), [Fraction(1307, 10000)], [Fraction(3081, 10000)])
+
+
 KINDS = {
     "boxes": Base(four, "untargeted", 1, False), "boxes F": Base(thin, "conjunctive", 2, False, "F", 0.05),
     "search": Base(four, "untargeted", 1), "search F": Base(four, "untargeted", 0, True, "F"),
@@ -50,6 +56,7 @@ KINDS = {
     "conv": Base(NETWORKS["conv"], "untargeted", 0, True, "F"),
     "max": Base(NETWORKS["maxpool"], "untargeted", 3, False, radius=1.0),
     "max search": Base(maxout, "untargeted", 5),
+    "front F": Base(normal, "untargeted", 2, True, "F", radius=0.3),
     "tiny": Base(lambda seed: dense(ReLU(), (2, 3, 3, 3), seed), "untargeted", 3, False),
 }
 

@@ -198,6 +198,9 @@ def terms_of(node: dict[str, Any], arrays: Arrays, shapes: list[tuple[int, ...]]
         return Terms(index, np.broadcast_to(np.array(node["signs"], np.float64), index.shape))
     if node["op"] == "scale":
         return Terms(places, np.broadcast_to(arrays[node["factor"]], node["shape"]).reshape(-1, 1))
+    if node["op"] == "divide":
+        divisor = np.broadcast_to(arrays[node["divisor"]], node["shape"]).reshape(-1)
+        return Terms(places, np.ones(places.shape), None, divisor)
     assert node["op"] == "shift"
     return Terms(places, np.ones((size, 1)), np.broadcast_to(arrays[node["offset"]], node["shape"]).reshape(-1))
 

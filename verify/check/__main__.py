@@ -18,6 +18,8 @@ def show(report: Report) -> int:
         print(f"claim   level {report.level}, {report.cases} case{'' if report.cases == 1 else 's'}")
         for line in report.claim:
             print(f"        {line}")
+        for k, line in enumerate(report.front):
+            print(f"{'        ' if k else 'front   '}{line}")
     for name, margin in report.margins.items():
         print(f"level {name} v* <= {margin:.9g}")
     if not report.accepted:

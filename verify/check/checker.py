@@ -10,6 +10,7 @@ import numpy as np
 from verify.check.bounds import Level
 from verify.check.claim import Case, read_cases
 from verify.check.container import digest, header_of, read
+from verify.check.front import behind, words
 from verify.check.network import Arrays, Network, build, integer
 from verify.check.numbers import Arithmetic, Rejected
 from verify.check.onnx import Unreadable, difference
@@ -30,6 +31,7 @@ class Report:
         margins: by level, the largest bound of a leaf; only levels that were checked and hold.
         network: sha256 of the certificate's network; cases: how many.
         claim: the claim in words, one line for each of the first cases.
+        front: what stands between the variables of the cases and the network of a model file, in words; else nothing.
         uncompared: why the model that was given could not be compared with the network, else empty.
     """
 
@@ -40,6 +42,7 @@ class Report:
     network: str = ""
     cases: int = 0
     claim: tuple[str, ...] = ()
+    front: tuple[str, ...] = ()
     uncompared: str = ""
 
 
@@ -53,7 +56,7 @@ def check(
         level: "R" or "F"; level F also reports the margin at level R.
         exact: in rationals instead of outward-rounded float64, for small networks.
         model: bytes of the ONNX file that the certificate should speak of; rejected where this reader finds another
-            network in it.
+            network in it than the one behind the front.
         tick: see `Level`; what it raises ends the checking without acceptance.
 
     Never raises for a bad certificate; memory is bounded by what its header declares.
@@ -66,6 +69,8 @@ def check(
             report = replace(
                 report, level=level or certificate.level, network=certificate.digest, cases=len(certificate.cases),
                 claim=tuple(map(str, certificate.cases[:CASES])),
+                front=words(certificate.header["network"], certificate.arrays, certificate.front,
+                            level or certificate.level),
             )
             if model is not None:
                 report = replace(report, uncompared=certificate.compare(model, report.level))
@@ -81,12 +86,14 @@ def check(
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate whose format is valid; `proof` is not followed yet."""
+    """A certificate whose format is valid; `proof` is not followed yet. `front` is how many nodes the front has, and
+    `network` is the whole, front included."""
 
     level: str
     header: dict
     arrays: Arrays
     network: Network
+    front: int
     cases: tuple[Case, ...]
     digest: str
     proof: Proof
@@ -99,23 +106,25 @@ class Certificate:
         if integer(header["format"], "format") != 1 or header["level"] not in LEVELS:
             raise Rejected("the certificate is of another version, or of no known level")
         network = build(number, header["network"], arrays)
+        front = integer(header["front"], "front", 1) if "front" in header else 0
+        behind(header["network"], front)
         found = digest(header["network"], arrays)
         if found != header["digest"]:
             raise Rejected("the network is not the one whose digest the certificate states")
         cases = read_cases(header["cases"], network.entries(network.input), network.nodes[-1].entries)
         layers = read_layers(header["layers"], network)
         proof = Proof(network, cases, layers, arrays, header["boxes"], header["searches"])
-        return cls(header["level"], header, arrays, network, cases, found, proof)
-
+        return cls(header["level"], header, arrays, network, front, cases, found, proof)
 
     def compare(self, model: bytes, level: str) -> str:
-        """Why a model file cannot be compared, or "". Rejects one that holds another network, and one that ends in a
-        softmax where the claim asks for more than the order of its inputs (see FORMAT.md)."""
+        """Why a model file cannot be compared with what is behind the front, or "". Rejects one that holds another
+        network, and one that ends in a softmax where the claim asks for more than the order of its inputs (see
+        FORMAT.md)."""
         try:
             *other, head = read_onnx(model)
         except Unreadable as why:
             return str(why)
-        found = difference(self.header["network"], self.arrays, *other)
+        found = difference(behind(self.header["network"], self.front), self.arrays, *other)
         if found is not None:
             raise Rejected(f"the model is another network: {found}")
         if head and level == "F":

@@ -37,9 +37,9 @@ class Rows:
         parts = []
         for r, offset in enumerate(self.offset):
             values = [("y", self.output[r]), *([] if self.input is None else [("x", self.input[r])])]
-            terms = [f"{_brief(c)} {name}_{i}" for name, row in values for i, c in enumerate(row) if c]
+            terms = [f"{brief(c)} {name}_{i}" for name, row in values for i, c in enumerate(row) if c]
             terms = [*terms[:SHOWN], "..."] if len(terms) > SHOWN else terms or ["0"]
-            parts.append(f"{' + '.join(terms)} >= {_brief(offset)}")
+            parts.append(f"{' + '.join(terms)} >= {brief(offset)}")
         return " and ".join(parts)
 
 
@@ -61,7 +61,7 @@ class Case:
 
     def __str__(self) -> str:
         """In one line: the first inputs' ranges, the first disjuncts."""
-        ends = [f"x_{i} in [{_brief(low)}, {_brief(high)}]" for i, (low, high) in
+        ends = [f"x_{i} in [{brief(low)}, {brief(high)}]" for i, (low, high) in
                 enumerate(zip(self.low[:SHOWN], self.high[:SHOWN], strict=True))]
         ends += [f"and {len(self.low) - SHOWN} more inputs"] if len(self.low) > SHOWN else []
         rows = [str(disjunct) for disjunct in self.disjuncts[:SHOWN]]
@@ -69,9 +69,9 @@ class Case:
         return f"for {', '.join(ends)}: never {', never '.join(rows)}"
 
 
-def _brief(number: Fraction) -> str:
-    """The fraction itself if it is short, else six digits of it."""
-    return text if len(text := str(number)) <= 12 else f"{float(number):.6g}"
+def brief(number: Fraction, most: int = 12) -> str:
+    """The fraction itself if its text is no longer than `most`, else six digits of it."""
+    return text if len(text := str(number)) <= most else f"{float(number):.6g}"
 
 
 def read_cases(value: Any, inputs: int, outputs: int) -> tuple[Case, ...]:

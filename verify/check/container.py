@@ -125,6 +125,6 @@ def _entry(entry: Any) -> tuple[str, np.dtype, tuple[int, ...]]:
 
 
 def header_of(value: Any) -> dict[str, Any]:
-    """The header with exactly the fields of version 1."""
+    """The header with exactly the fields of version 1, "front" among them if there is one."""
     claim, proof = {"format", "level", "network", "digest", "source", "cases"}, {"layers", "boxes", "searches"}
-    return keys(value, "the header", claim | proof)
+    return keys(value, "the header", claim | proof | ({"front"} & value.keys()))

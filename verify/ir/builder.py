@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from verify.errors import UnsupportedOp, VerifyError
+from verify.errors import InputError, UnsupportedOp, VerifyError
 from verify.ir.graph import Graph, Network, Node
 from verify.ir.head import Head
 from verify.ops.base import Op
@@ -100,6 +100,27 @@ class GraphBuilder:
                                 "which has no entries; leave that part out of the model")
         return tuple(made.shape[1:])
 
+    def inline(self, network: Network, value: str) -> str:
+        """Appends the nodes of a network with this value as its input; the name of its output. Raises InputError for
+        another shape, UnsupportedOp for what a head makes."""
+        if value in self.ends:
+            raise self.ends[value].refusal
+        if self.kept[value] != network.input_shape:
+            raise InputError(f"the network takes samples of shape {network.input_shape}, not {self.shapes[value]}")
+        network = network.to("cpu")
+        names = {network.graph.input: value}
+        own = {name: self.parameter(name, tensor) for name, tensor in network.parameters.items()}
+        for node in network.graph.nodes:
+            inputs, parameters = (tuple(map(of.__getitem__, part)) for of, part in
+                                  ((names, node.inputs), (own, node.parameters)))
+            names[node.name] = self._append(node.name, node.op, inputs, parameters, node.shape)
+        output, head = names[network.graph.output], network.head
+        if head is None or network.bare:
+            return output
+        refusal = UnsupportedOp(f"the network ends in a {head}, whose outputs nothing else may be computed with; leave "
+                                "that layer out")
+        return self.end(network.graph.output, End(output, head, refusal))
+
     def end(self, name: str, end: End) -> str:
         """Names what a head makes of a value, as `add` names a node. Raises UnsupportedOp above another head."""
         if end.below in self.ends:
@@ -130,7 +151,7 @@ class GraphBuilder:
         if self.input not in needed:
             raise VerifyError("the output of the model does not depend on its input; check which output is meant")
         graph = Graph(self.input, self.input_shape, tuple(reversed(kept)), output)
-        return graph.freeze(self.parameters)
+        return replace(graph.freeze(self.parameters), floats=self.dtype)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

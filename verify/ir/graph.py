@@ -8,11 +8,11 @@ copies and hashes the values into a `Network`, the only thing that is rewritten,
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeVar, overload
 
 import numpy as np
 import torch
@@ -154,6 +154,18 @@ class BoundGraph:
         return found
 
 
+class Symbolic(ABC):
+    """A value that is not known yet (see `verify.ir.symbolic`): a network that is called on it becomes part of its
+    graph."""
+
+    @abstractmethod
+    def through(self, network: Network) -> Symbolic:
+        """What the network makes of the value."""
+
+
+AnySymbolic = TypeVar("AnySymbolic", bound=Symbolic)
+
+
 class Source(Protocol):
     """What a network was read from, in its own runtime."""
 
@@ -172,21 +184,32 @@ class Network(BoundGraph):
 
     `unmerged` is the network as it was read, where this one came of rewrites: proofs and replays speak of that.
     `source` is what it was read from, if that does not change: verdicts are held against it. `head` is a last layer
-    that keeps the order of the logits; the graph ends before it, and so do calls where the network is `bare`.
+    that keeps the order of the logits; the graph ends before it, and so do calls where the network is `bare`. `front`
+    is what the first nodes were put in front of the network that was read (see `verify.ir.front`), under their names.
     """
 
     unmerged: Network | None = field(default=None, repr=False)
     source: Source | None = field(default=None, repr=False)
     head: Head | None = None
     bare: bool = False
+    front: Network | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name, tensor in self.parameters.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise InputError(f"parameter {name} has a value that is not finite; mend or retrain the model")
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Outputs (batch, *output_shape) of inputs (batch, *input_shape), those of the head where it has one."""
+    @overload
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    @overload
+    def __call__(self, x: AnySymbolic) -> AnySymbolic: ...
+
+    def __call__(self, x: Tensor | Symbolic) -> Tensor | Symbolic:
+        """Outputs (batch, *output_shape) of inputs (batch, *input_shape), those of the head where it has one; of a
+        symbolic value what its graph then makes."""
+        if isinstance(x, Symbolic):
+            return x.through(self)
         y = super().__call__(x)
         return y if self.head is None or self.bare else self.head(y)
 

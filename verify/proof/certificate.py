@@ -29,16 +29,17 @@ class Draft:
     @classmethod
     def of(
         cls, network: tuple[dict[str, Any], dict[str, np.ndarray]], cases: list[dict[str, Any]], level: str,
-        source: dict[str, str] | None, box: str,
+        source: dict[str, str] | None, box: str, front: int = 0,
     ) -> Draft:
-        """A claim without its proof. Every nonlinear node's box is justified in one way, "interval" or "backward", with
-        adaptive slopes."""
+        """A claim without its proof, of a network whose first nodes are so many of front. Every nonlinear node's box is
+        justified in one way, "interval" or "backward", with adaptive slopes."""
         description, arrays = network
         curved = [node["name"] for node in description["nodes"] if node["op"] in ("piecewise", "max")]
         layers = [{"node": name, "box": box, "slope": "adaptive"} for name in curved]
         header = {
             "format": 1, "level": level, "network": description, "digest": digest(description, arrays),
             "source": source, "cases": cases, "layers": layers, "boxes": [], "searches": [],
+            **({"front": front} if front else {}),
         }
         return cls(header, dict(arrays))
 

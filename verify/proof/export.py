@@ -61,6 +61,12 @@ def exported(network: Network) -> tuple[dict, dict[str, np.ndarray]]:
     return {"input": graph.input, "shape": list(graph.input_shape), "nodes": nodes}, store.arrays
 
 
+def front_size(network: Network) -> int:
+    """How many of the first nodes of "network" are a front."""
+    front = (network.unmerged or network).front
+    return 0 if front is None else len(front.graph.nodes)
+
+
 class _Store:
     """The arrays by name; a name that other values have is numbered."""
 

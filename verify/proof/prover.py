@@ -35,7 +35,7 @@ from verify.exact.search.limits import Limits, free_memory
 from verify.method import full_float32
 from verify.problem import Problem
 from verify.proof.certificate import Draft, problem_claim, property_claim
-from verify.proof.export import exported
+from verify.proof.export import exported, front_size
 from verify.proof.input_tree_proof import Grove
 from verify.proof.trees import searches
 from verify.upper.duals.proof_log import ProofLog, SearchRecord
@@ -50,11 +50,9 @@ AS_EXPORTED = "of the network as exported, not compared with the file"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The model file that a problem's network came of; `whole` says that the network is what the file holds and no
-    more, so that the checker can compare the two."""
+    """The model file that a problem's network came of, behind its front if it has one; the checker compares the two."""
 
     file: Path
-    whole: bool = True
 
     def as_json(self) -> dict[str, str]:
         """Name and sha256, as a certificate states them."""
@@ -166,9 +164,9 @@ class Prover:
                                     "leave that layer out")
         self.problem, self.level = problem.merged, level
         self.source = None if source is None else source.as_json()
-        self.model = source.read() if source is not None and source.whole else None
+        self.model = None if source is None else source.read()
         self.claim = problem_claim(problem) if prop is None else property_claim(prop)
-        self.description = exported(problem.network)
+        self.description, self.front = exported(problem.network), front_size(problem.network)
         self.kernel = Level(Arithmetic(), level == "F", check_time)
         self.network: Network = build(self.kernel.number, *self.description)
         inputs, outputs = self.network.entries(self.network.input), self.network.nodes[-1].entries
@@ -203,7 +201,7 @@ class Prover:
 
     def justify(self, box: str) -> None:
         """Bounds all layers in one way from now on, "interval" or "backward"."""
-        self.draft = Draft.of(self.description, self.claim, self.level, self.source, box)
+        self.draft = Draft.of(self.description, self.claim, self.level, self.source, box, self.front)
         self.layers: Layers = read_layers(self.draft.header["layers"], self.network)
 
     def _unsearched(self, proof_log: ProofLog | None) -> list[tuple[int, int]]:

@@ -13,9 +13,9 @@ from torch import Tensor
 from verify.data import Dataset, load_data
 from verify.errors import InputError
 from verify.goals import Goal
+from verify.ir.front import normalized
 from verify.ir.graph import Network
 from verify.ir.load import load
-from verify.ir.normalize import normalized
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, around
 from verify.rationals import shown

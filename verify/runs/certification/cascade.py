@@ -50,8 +50,8 @@ class Cascade:
         x: (batch, *shape) the samples, members of the problems' sets; labels: their classes, None where they have none.
         methods: by name, in the order in which they are tried.
         dear: names of the methods that take samples one by one.
-        replay: the original model, flat floats to flat floats, for the violations of witnesses; by default the network
-            as it was read. It changes no verdict.
+        replay: the original model behind its front, flat floats to flat floats, for the violations of witnesses; by
+            default the network as it was read. It changes no verdict.
         goal: which classes the outputs stand for.
         proving: how verified samples are certified, or None to leave them as they are.
         timeout: seconds for a sample at a radius. Of what is left of the time of all samples that it is given, a method

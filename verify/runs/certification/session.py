@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from verify.ir.front import Behind
 from verify.ir.original import original
 from verify.proof.prover import ModelFile
 from verify.runs.certification.cascade import Cascade
@@ -85,10 +86,11 @@ def prepare(request: CertifyRequest) -> Session:
     problems = {str(eps): subject.around(eps) for eps in radii}
     methods = {name: entry.make(request.timeout) for name, entry in entries.items()}
     dear, file = {name for name, entry in entries.items() if not entry.batched}, Path(request.model)
-    source = ModelFile(file, whole=not request.normalize) if file.is_file() else None
+    source = ModelFile(file) if file.is_file() else None
     proving = None if level is None else Proving(level, request.proofs, source, request.timeout)
-    is_onnx = request.model.endswith((".onnx", ".onnx.gz")) and not request.normalize
-    replay = original(file) if is_onnx else None  # where the model is an ONNX file that is used as it is
+    replay = original(file) if request.model.endswith((".onnx", ".onnx.gz")) else None
+    if replay is not None and subject.network.front is not None:
+        replay = Behind(subject.network.front, replay)
     cascade = Cascade(problems, subject.data.x, subject.labels, methods, dear, replay, proving, request.timeout,
                       subject.goal)
     return Session(request, subject, cascade, batch_of(request.batch, subject.network))

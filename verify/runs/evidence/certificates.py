@@ -41,6 +41,9 @@ def checked(
     if prop is None or not report.accepted:
         return report
     header, _ = read(data)
+    if report.front:
+        reason = f"it has a front, and {prop} speaks of the inputs of the model itself"
+        return replace(report, accepted=False, reason=reason)
     if header["cases"] == property_claim(read_vnnlib(prop)):
         return report
     return replace(report, accepted=False, reason=f"it claims something else than {prop}")

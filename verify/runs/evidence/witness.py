@@ -29,7 +29,7 @@ class Witness:
 
     Args:
         point: (inputs,) object array of rationals, in X_R.
-        x: (inputs,) floats, what the point rounds to and the original model is given.
+        x: (inputs,) floats, what the point rounds to and the original model, or the front before it, is given.
         y: (outputs,) what the original model answers; empty where it could not be run.
         real: the violation at level R, of the network as it was read, at `point`.
         executed: the violation at level F: of `y`, at `point` where the specification speaks of inputs too.
@@ -98,7 +98,8 @@ def property_witness(
 def sample_witness(problem: Problem, x: np.ndarray, replay: Callable[[np.ndarray], np.ndarray]) -> Witness:
     """The witness x (*shape) of a problem of one case whose set is a ball, so that its members are floats.
 
-    replay: the original model, flat floats to flat floats; where it raises VerifyError, level F is not computed.
+    replay: the original model, behind its front if it has one, flat floats to flat floats; where it raises VerifyError,
+        level F is not computed.
     """
     network, flat = problem.network.unmerged or problem.network, x.reshape(-1)
     disjuncts, point = problem.spec.to("cpu").disjuncts_of(0), exact_array(torch.from_numpy(flat))
