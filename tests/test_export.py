@@ -24,12 +24,12 @@ from verify.ir.graph import Graph, Network, Node
 from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.ops import Affine as AffineOp
-from verify.ops import AvgPool, BatchNorm, Conv, ConvTranspose, Example, Linear, ReLU, Select, Smooth
+from verify.ops import AvgPool, BatchNorm, Conv, ConvTranspose, Example, Linear, ReLU, Select
 from verify.proof.export import exported
 
 NETS = cache(nets)
 REFUSED = {"ConvTranspose-2"}  # its output padding is not less than its stride
-EXACT = {n: e for n, e in EXAMPLES.items() if not isinstance(e.op, Smooth) and n not in REFUSED}
+EXACT = {n: e for n, e in EXAMPLES.items() if e.op.is_exact and n not in REFUSED}
 every_example = pytest.mark.parametrize("example", EXACT.values(), ids=EXACT.keys())
 affine = {n: e for n, e in EXACT.items() if isinstance(e.op, AffineOp)}
 every_affine = pytest.mark.parametrize("example", affine.values(), ids=affine.keys())

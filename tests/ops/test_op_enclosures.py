@@ -33,7 +33,6 @@ from verify.ops import (
     Piecewise,
     ReLU,
     Sigmoid,
-    Smooth,
     Tanh,
 )
 
@@ -88,7 +87,7 @@ def test_enclosure_contains_the_float_result(example: Example):
     y, slack = example.op.forward(p, *xs), rounding(example, p, *xs)
     for a, b, value, room in zip(low.flat, high.flat, y.flatten().tolist(), slack.flatten().tolist(), strict=True):
         assert a - Fraction(room) <= Fraction(value) <= b + Fraction(room)
-        assert b - a <= (abs(Fraction(value)) / 2**44 if isinstance(example.op, Smooth) else Fraction(room))
+        assert b - a <= (Fraction(room) if example.op.is_exact else abs(Fraction(value)) / 2**44)
 
 
 def _sigmoid(x: Decimal) -> Decimal:

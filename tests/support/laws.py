@@ -11,7 +11,19 @@ import torch
 from scipy.special import expit
 from torch import Tensor, nn
 
-from verify.ops import REGISTRY, Affine, BatchNorm, Example, IntervalBounds, Lines, Nonlinear, Op, Parameters, Piecewise
+from verify.ops import (
+    REGISTRY,
+    Affine,
+    BatchNorm,
+    Curve,
+    Example,
+    IntervalBounds,
+    Lines,
+    Nonlinear,
+    Op,
+    Parameters,
+    Piecewise,
+)
 
 EXAMPLES = {
     f"{name}-{i}": example for name, (_, examples) in sorted(REGISTRY.items()) for i, example in enumerate(examples())
@@ -110,18 +122,25 @@ def cast(example: Example, dtype: torch.dtype) -> Parameters:
 
 
 def boundary_pairs(op: Op, dtype: torch.dtype) -> list[tuple[float, float]]:
-    """(low, high) pairs where bounds go wrong: signs, points, kinks and their neighbours, huge, tiny, saturated."""
+    """(low, high) pairs where bounds go wrong: signs, points, breakpoints and their neighbours, huge, tiny, saturated;
+    those over which an elementwise op has numbers."""
     pairs = [(-2, -1), (1, 2), (-1, 2), (-2, 1), (-3, 1.2), (0, 1), (-1, 0), (0, 0), (0.3, 0.3), (-0.7, -0.7), (-1, 1)]
     pairs += [(-1e30, 1e30), (-1e30, -1), (1, 1e30), (1e30, 1e30), (-5, 1e30), (-1e30, 5), (-1, 100), (-100, 2)]
     pairs += [(20, 30), (-30, -20), (80, 120), (-120, -80), (-120, 80), (-9, 12), (4, 4.001), (-1e-3, 1e-3)]
     least = float(torch.nextafter(torch.zeros((), dtype=dtype), torch.ones((), dtype=dtype)))
     pairs += [(-least, least), (0, least), (-least, 0), (1e-40, 3e-40), (-1e-39, 1)]
-    for kink in op.breakpoints if isinstance(op, Piecewise) else (Fraction(0), Fraction(1)):
+    places = (Fraction(0), Fraction(1))
+    if isinstance(op, Curve) and op.breakpoints:
+        places = op.breakpoints if isinstance(op, Piecewise) else (*op.breakpoints, *op.turns, *places)
+    for kink in places:
         at = torch.tensor(float(kink), dtype=dtype)
         below, above = (float(torch.nextafter(at, torch.full_like(at, end))) for end in (-torch.inf, torch.inf))
         b = float(at)
         pairs += [(below, b), (b, above), (below, above), (b, b), (b - 1, above), (below, b + 1)]
         pairs += [(b, b + 1), (b - 1, b)]
+    if isinstance(op, Curve):
+        finite = torch.isfinite(op.forward((), torch.tensor(pairs, dtype=dtype))).all(1)
+        pairs = [pair for pair, is_finite in zip(pairs, finite.tolist(), strict=True) if is_finite]
     return pairs
 
 

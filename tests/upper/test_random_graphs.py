@@ -15,7 +15,7 @@ from verify.errors import UnsupportedMethod
 from verify.ir.evaluate import exact_value
 from verify.ir.graph import Network
 from verify.ir.rewrite import simplify
-from verify.ops import Affine, Piecewise, Smooth
+from verify.ops import Affine, Curve
 from verify.ops.base import IntervalBounds
 from verify.problem import Problem
 from verify.rationals import exact_array
@@ -88,7 +88,7 @@ def check(seed: int) -> None:
     size = torch.stack([value.abs().amax() for value in seen.values()]).amax()
     outputs = seen[case.network.graph.output]
     assert_close(case.values(merged)[merged.graph.output], outputs, rtol=0, atol=float(1e-11 * (1 + size)))
-    if not any(isinstance(node.op, Smooth) for node in case.network.graph.nodes):
+    if all(node.op.is_exact for node in case.network.graph.nodes):
         check_exact(case, outputs, size)
     for network in (case.network, merged):
         check_values(case, network, size)
@@ -126,7 +126,7 @@ def check_rows(case: Case, network: Network, outputs: Tensor, size: Tensor) -> N
     ends = affine_end_boxes(network, boxes, rows)
     assert above(ends.high, values, scale)
     assert above(-ends.low, -values, scale)
-    for relax in (adaptive, parallel) if is_piecewise(network) else (adaptive,):
+    for relax in (adaptive, parallel) if has_bands(network) else (adaptive,):
         assert above(crown_ibp_bounds(network, case.ball, boxes, rows, relax), values, scale)
 
 
@@ -140,13 +140,13 @@ def check_losses(case: Case, network: Network, outputs: Tensor) -> None:
     for loss in (IntervalLoss(threat=threat), CrownIBP(threat=threat), FusedCrownIBP(threat=threat)):
         found = loss(network, case.x, y, case.eps, case.noise)
         assert float(found) >= float(reached) - 1e-9, loss
-    if case.norm != "l1" and is_piecewise(network):
+    if case.norm != "l1" and has_bands(network):
         assert bool(torch.isfinite(DualLoss(4, threat=threat)(network, case.x, y, case.eps, case.noise)))
 
 
-def is_piecewise(network: Network) -> bool:
+def has_bands(network: Network) -> bool:
     """Whether the dual loss takes it."""
-    return all(isinstance(node.op, Affine | Piecewise) for node in network.graph.nodes)
+    return all(isinstance(node.op, Affine | Curve) for node in network.graph.nodes)
 
 
 def check_optimised(seed: int) -> None:

@@ -22,13 +22,10 @@ from verify.ops import (
     Conv,
     ConvTranspose,
     Entrywise,
-    IntervalBounds,
     Linear,
-    Max,
+    Nonlinear,
     Op,
     Parameters,
-    Piecewise,
-    Smooth,
 )
 from verify.rationals import exact_array, round_up
 
@@ -96,12 +93,9 @@ def _check_bare(network: Network) -> None:
 def _apply(name: str, op: Op, p: Parameters, xs: list[Rounded]) -> Rounded:
     if isinstance(op, Affine):
         return _affine(op, p, xs)
-    if isinstance(op, Piecewise):
-        return _piecewise(op, p, *xs[0])
-    if isinstance(op, Max):  # |max a - max b| <= max |a - b|, and nothing is rounded
-        return op.forward(p, xs[0][0]), op.forward(p, xs[0][1])
-    if isinstance(op, Smooth):
-        return _smooth(op, p, *xs[0])
+    if isinstance(op, Nonlinear):
+        value, error = op.perturbed(p, *xs[0], UNIT)
+        return value, INFLATE * error + TINY
     raise UnsupportedMethod(f"node {name} ({type(op).__name__}) has no bound on its rounding")
 
 
@@ -128,16 +122,3 @@ def summands(op: Affine, p: Parameters, inputs: Sequence[int], outputs: int) -> 
     if isinstance(op, Add | BatchNorm | Entrywise):
         return len(inputs)
     return sum(inputs) + outputs
-
-
-def _piecewise(op: Piecewise, p: Parameters, v: Tensor, e: Tensor) -> Rounded:
-    """f is as steep as its steepest piece."""
-    steepest = max(abs(float(s)) for s in op.slopes)
-    return op.forward(p, v), INFLATE * (steepest * e + op.rounding(p, IntervalBounds(v, v), UNIT)) + TINY
-
-
-def _smooth(op: Smooth, p: Parameters, v: Tensor, e: Tensor) -> Rounded:
-    """The op's own outward rounded interval over [v - e, v + e]."""
-    e = INFLATE * (e + 4 * UNIT * v.abs()) + TINY
-    low, high = op.interval(p, IntervalBounds(v - e, v + e))
-    return (low + high) / 2, INFLATE * ((high - low) / 2 + UNIT * (low.abs() + high.abs())) + TINY

@@ -1,7 +1,7 @@
 """What all operators share: the record type, the data that methods exchange, and the registry.
 
-An op is a frozen record of facts. It belongs to one of a few families (affine, piecewise, maximum, smooth), and the
-family tells five things from those facts: forward, interval, relax, encode, enclose. A method walks the graph and
+An op is a frozen record of facts. It belongs to one of a few families (affine, curve, maximum), and the family
+tells five things from those facts: forward, interval, relax, encode, enclose. A method walks the graph and
 uses these tellings; it never asks which op it has before it.
 
 Conventions: every tensor starts with a batch axis; `p` is the tuple of a node's parameter tensors; shapes in
@@ -13,12 +13,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from verify.errors import UnsupportedMethod
 
 Parameters = tuple[Tensor, ...]
 
@@ -45,6 +48,14 @@ class IntervalBounds(NamedTuple):
         low, high = self.low.maximum(other.low), self.high.minimum(other.high)
         crossed = low > high
         return IntervalBounds(self.low.where(crossed, low), self.high.where(crossed, high))
+
+
+class Hinge(NamedTuple):
+    """f(x) = slopes[0] x + intercepts[0] below the kink, and slopes[1] x + intercepts[1] above it; all rational."""
+
+    kink: Fraction
+    slopes: tuple[Fraction, Fraction]
+    intercepts: tuple[Fraction, Fraction]
 
 
 @dataclass(frozen=True)
@@ -118,13 +129,35 @@ class Op(ABC):
 class Nonlinear(Op):
     """An op of one argument that linear bounds replace by a line on each side."""
 
+    is_elementwise: bool = False  # whether an entry of the output depends on that at its place alone
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Where pieces of a piecewise linear function meet."""
+        return ()
+
+    @property
+    def hinge(self) -> Hinge | None:
+        """The op, if it is elementwise and linear but for one kink."""
+        return None
+
     @abstractmethod
     def relax(self, p: Parameters, box: IntervalBounds) -> Lines:
         """Lines that bound the op over boxes (batch, *input shape)."""
 
+    def line(self, box: IntervalBounds, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """(lower, upper) intercepts that make a line of this slope a bound of an elementwise op over the box. Raises
+        UnsupportedMethod where lines do not have one argument each."""
+        raise UnsupportedMethod(f"{type(self).__name__} has no lines of a given slope; choose another method")
+
     @abstractmethod
     def unstable(self, p: Parameters, box: IntervalBounds) -> Tensor:
         """The entries of the input on whose bounds the lines depend, all others being decided; bool, box's shape."""
+
+    def linear_on(self, p: Parameters, box: IntervalBounds) -> tuple[Tensor, Tensor]:
+        """The entries of the input on which an elementwise op is one and the same line over all boxes of the batch, and
+        its slope there; (*input shape), bool and float. By default none is known to be."""
+        return torch.zeros_like(box.low[0], dtype=torch.bool), torch.zeros_like(box.low[0])
 
     def reached(self, p: Parameters, marked: Tensor) -> Tensor:
         """The entries of the output that depend on marked ones of the input, bool; by default those at their places."""
@@ -138,6 +171,11 @@ class Nonlinear(Op):
     def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:
         """How far `forward` may be from the op over the box, where a rounding changes a number by a share `unit` of it;
         (batch, *output shape), or one number for all."""
+
+    @abstractmethod
+    def perturbed(self, p: Parameters, x: Tensor, error: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+        """A value near the op's at all points at most `error` away from x, and a bound on the distance, for sums of a
+        few numbers each of which rounding changes by a share `unit`; x and error (batch, *input shape)."""
 
 
 class Encoder(ABC):

@@ -76,6 +76,10 @@ class Max(Nonlinear):
             groups.gather(-1, below).squeeze(-1), index.squeeze(-1),
         )
 
+    def perturbed(self, p: Parameters, x: Tensor, error: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+        """|max a - max b| <= max |a - b|, and nothing is rounded."""
+        return self.forward(p, x), self.forward(p, error)
+
     def encode(
         self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[IntervalBounds]
     ) -> np.ndarray:

@@ -1,19 +1,16 @@
-"""The piecewise family: continuous, elementwise, piecewise linear functions, and why their relaxations are sound.
+"""Piecewise linear curves: continuous functions whose facts, and whose values at rational points, are rational.
 
-An op states breakpoints, slopes and one anchor point on its graph, all rational. Everything else follows, and one
-remark carries all bounds: f is linear between consecutive *vertices* (the ends of the interval and the breakpoints
-inside it), so for any slope s the function f(x) - s x has its maximum and minimum over [low, high] at a vertex. Hence
-any slope gives a sound line if its intercept is that extreme value; the slope only decides how tight it is.
+An op states breakpoints, slopes and one anchor point on its graph. All its vertices are corners and it has no tangents
+(see `verify.ops.curve`), its models of mixed-integer programs are exact, and it is proved in rationals.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,12 +18,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from verify.ops.base import Encoder, Example, IntervalBounds, Lines, Nonlinear, Parameters, register
+from verify.ops.base import Encoder, Example, Hinge, IntervalBounds, Lines, Parameters, register
+from verify.ops.curve import Curvature, Curve
 from verify.ops.piecewise_rows import encode_piecewise
 
 
-class Piecewise(Nonlinear):
+class Piecewise(Curve):
     """Elementwise f with `slopes` (m + 1) on the pieces between `breakpoints` (m), through `anchor` (x, f(x))."""
+
+    is_exact = True
+    ulps = 0
 
     @property
     @abstractmethod
@@ -67,13 +68,22 @@ class Piecewise(Nonlinear):
             out = torch.where(x > float(b), float(s) * x + float(c), out)
         return out
 
-    def vertices(self, box: IntervalBounds) -> tuple[Tensor, Tensor]:
-        """x and f(x) at the ends and at each breakpoint, the latter clamped into the interval; both are
-        (2 + breakpoints, batch, *shape)."""
-        # not clamp, which has no gradient where low == high
-        kinks = (torch.full_like(box.low, float(b)).minimum(box.high).maximum(box.low) for b in self.breakpoints)
-        x = torch.stack([*box, *kinks])
-        return x, self.forward((), x)
+    @property
+    def curvature(self) -> tuple[Curvature, ...]:
+        return (Curvature.LINEAR,) * len(self.slopes)
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        return tuple(map(float, self.breakpoints))
+
+    @property
+    def hinge(self) -> Hinge | None:
+        if len(self.breakpoints) != 1:
+            return None
+        return Hinge(self.breakpoints[0], (self.slopes[0], self.slopes[1]), (self.intercepts[0], self.intercepts[1]))
+
+    def derivative(self, piece: int, x: Tensor) -> Tensor:
+        return torch.full_like(x, float(self.slopes[piece]))
 
     def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Sound because the extremes of f lie at vertices; trusts float rounding."""
@@ -100,56 +110,20 @@ class Piecewise(Nonlinear):
         steepest, highest, furthest = (max(abs(float(t)) for t in part) for part in facts)
         return 16 * unit * (steepest * (box.low.abs().maximum(box.high.abs()) + furthest) + highest)
 
-    def relax(self, p: Parameters, box: IntervalBounds, at: Tensor | None = None) -> Lines:
-        """The line on each side that is closest to f at the point `at`, by default the midpoint of the interval.
+    def perturbed(self, p: Parameters, x: Tensor, error: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+        """f is as steep as its steepest piece."""
+        steepest = max(abs(float(s)) for s in self.slopes)
+        return self.forward(p, x), steepest * error + self.rounding(p, IntervalBounds(x, x), unit)
 
-        The area between a line and f over the interval is fixed by the line's value at the midpoint, so the best line
-        runs along the edge of the convex hull there, which joins two vertices. For ReLU this is the triangle's chord
-        above and the adaptive slope (1 if high > -low, else 0) below: Zhang et al. 2018 (CROWN), section 3.2; Singh et
-        al. 2019 (DeepPoly), section 4. Sound because `line` is; trusts float rounding.
-        """
-        at = (box.low + box.high) / 2 if at is None else at
-        vertices = self.vertices(box)
-        sides: list[list[Tensor]] = []
-        for slope in self._candidate_slopes(box, *vertices):
-            offsets = vertices[1] - slope * vertices[0]
-            found = [(slope, offset, sign * (slope * at + offset)) for sign, offset in
-                     ((-1, offsets.amin(0)), (1, offsets.amax(0)))]
-            sides = [_better(*pair) for pair in zip(sides, found, strict=True)] if sides else [list(f) for f in found]
-        (lower_slope, lower, _), (upper_slope, upper, _) = sides
-        return Lines(lower_slope, lower, upper_slope, upper)
+    def linear_on(self, p: Parameters, box: IntervalBounds) -> tuple[Tensor, Tensor]:
+        piece = torch.stack([box.high > b for b in self.kinks]).sum(0)
+        same = (~self.unstable(p, box) & (piece == piece[:1])).all(0)
+        slopes = torch.tensor([float(s) for s in self.slopes], dtype=box.low.dtype, device=box.low.device)
+        return same, slopes[piece[0]]
 
-    def between(self, box: IntervalBounds, start: Lines, end: Lines, step: float) -> Lines:
-        """Lines over the box with slopes that lie a share `step` of the way from `start` to `end`."""
-        lower = start.lower_slope.lerp(end.lower_slope, step)
-        upper = start.upper_slope.lerp(end.upper_slope, step)
-        return Lines(lower, self.line(box, lower)[0], upper, self.line(box, upper)[1])
-
-    def line(self, box: IntervalBounds, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """(lower, upper) intercepts that make a line of this slope a bound of f over the box.
-
-        Sound because f(x) - slope x is extreme at a vertex; trusts float rounding.
-        """
-        x, y = self.vertices(box)
-        offsets = y - slope * x
-        return offsets.amin(0), offsets.amax(0)
-
-    def _candidate_slopes(self, box: IntervalBounds, x: Tensor, y: Tensor) -> list[Tensor]:
-        """Slopes between the vertices: those of the pieces, then those from an end to a vertex further on.
-
-        Where f is linear on the interval the chord is that piece.
-        """
-        chord = self._secant(x, y, 0, 1)
-        ends = (-torch.inf, *(float(b) for b in self.breakpoints), torch.inf)
-        for (start, end), slope in zip(pairwise(ends), self.slopes, strict=True):
-            chord = torch.where((box.low >= start) & (box.high <= end), float(slope), chord)
-        pieces = [torch.full_like(chord, float(s)) for s in self.slopes]
-        kinks = range(2, len(x)) if len(x) > 3 else ()
-        return [*pieces, chord, *(self._secant(x, y, *ends) for k in kinks for ends in ((0, k), (k, 1)))]
-
-    def _secant(self, x: Tensor, y: Tensor, left: int, right: int) -> Tensor:
-        width = (x[right] - x[left]).clamp(min=torch.finfo(x.dtype).tiny)
-        return ((y[right] - y[left]) / width).clamp(float(min(self.slopes)), float(max(self.slopes)))
+    def _limited(self, box: IntervalBounds) -> Callable[[Tensor], Tensor]:
+        ends = float(min(self.slopes)), float(max(self.slopes))
+        return lambda slope: slope.clamp(*ends)
 
     def encode(
         self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[IntervalBounds]
@@ -162,12 +136,6 @@ class Piecewise(Nonlinear):
         for place, x in np.ndenumerate(xs[0]):
             out[place] = self.exact(x)
         return out, out
-
-
-def _better(best: Sequence[Tensor], other: Sequence[Tensor]) -> list[Tensor]:
-    """Of two (slope, intercept, cost), at each place the one of less cost, `best` on ties; NaN wins, to stay seen."""
-    worse = best[2] <= other[2]
-    return [mine.where(worse, new) for mine, new in zip(best, other, strict=True)]
 
 
 @register(lambda op: [Example(op(), (), ((5,),)), Example(op(), (), ((2, 2, 2),))])

@@ -22,8 +22,7 @@ from torch import Tensor
 
 from verify.errors import UnsupportedMethod
 from verify.ops.affine import Affine
-from verify.ops.base import IntervalBounds, Op
-from verify.ops.piecewise import Piecewise
+from verify.ops.base import Hinge, IntervalBounds, Nonlinear, Op
 from verify.solvers.encoding import Boxes
 from verify.solvers.objectives import SolverCase
 
@@ -70,12 +69,12 @@ def lifted_size(case: SolverCase, boxes: Boxes) -> int:
     for node in case.network.graph.nodes:
         if isinstance(node.op, Affine):
             continue
-        if not _has_one_kink(node.op):
+        if (hinge := _hinge(node.op)) is None:
             raise UnsupportedMethod(
                 f"SDP takes affine operators and piecewise linear ones with one kink, not {type(node.op).__name__} "
                 f"(node {node.name}); use LP or CROWN"
             )
-        count += int(_undecided(node.op, boxes[node.inputs[0]]).sum())
+        count += int(_undecided(hinge, boxes[node.inputs[0]]).sum())
     return count
 
 
@@ -96,9 +95,10 @@ def lift(case: SolverCase, boxes: Boxes) -> Lift:
             constant = node.op.forward(p, *(form[:1] for form in arguments))
             forms[node.name] = torch.cat([constant, torch.as_tensor(slopes)])
             continue
-        assert isinstance(node.op, Piecewise)
+        hinge = _hinge(node.op)
+        assert hinge is not None
         box = IntervalBounds(*(end.double() for end in boxes[node.inputs[0]]))
-        forms[node.name], hinges, beyond, ends = _hinged(node.op, arguments[0], box, used)
+        forms[node.name], hinges, beyond, ends = _hinged(hinge, arguments[0], box, used)
         used += len(hinges)
         linear.append(_rows_of(hinges, beyond, *ends))
         left.append(hinges)
@@ -108,14 +108,14 @@ def lift(case: SolverCase, boxes: Boxes) -> Lift:
 
 
 def _hinged(
-    op: Piecewise, form: Tensor, box: IntervalBounds, used: int
+    hinge: Hinge, form: Tensor, box: IntervalBounds, used: int
 ) -> tuple[Tensor, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """(rows of the op's value (size, *shape), hinges z (hinges, size), q - b (hinges, size), bounds of q - b), the
     hinges in columns from `used` on: f(q) = left piece(q) + jump z."""
-    (kink,), (before, after) = (float(b) for b in op.breakpoints), (float(s) for s in op.slopes)
-    starts, flat = [float(c) for c in op.intercepts], form.flatten(1)
+    kink, (before, after) = float(hinge.kink), (float(s) for s in hinge.slopes)
+    starts, flat = [float(c) for c in hinge.intercepts], form.flatten(1)
     low, high = (end.flatten() for end in box)
-    undecided = _undecided(op, box).flatten()
+    undecided = _undecided(hinge, box).flatten()
     second = (low >= kink) & ~undecided
     value = torch.where(second, after, before) * flat
     value[0] += torch.where(second, starts[1], starts[0])
@@ -140,12 +140,11 @@ def _rows_of(z: np.ndarray, q: np.ndarray, low: np.ndarray, high: np.ndarray) ->
     return np.concatenate([z - q, slope * above_low - z, above_low, below_high])
 
 
-def _has_one_kink(op: Op) -> bool:
-    return isinstance(op, Piecewise) and len(op.breakpoints) == 1
+def _hinge(op: Op) -> Hinge | None:
+    return op.hinge if isinstance(op, Nonlinear) else None
 
 
-def _undecided(op: Op, box: IntervalBounds) -> Tensor:
+def _undecided(hinge: Hinge, box: IntervalBounds) -> Tensor:
     """Entries with the kink inside their bounds, (1, *shape)."""
-    assert isinstance(op, Piecewise)
-    kink = float(op.breakpoints[0])
+    kink = float(hinge.kink)
     return (box.low < kink) & (box.high > kink)

@@ -263,7 +263,7 @@ def _tightened(backward: Backward, op: Nonlinear, p: Parameters, name: str) -> I
     owner, index = op.unstable(p, box).flatten(1).nonzero(as_tuple=True)
     if not owner.numel():
         return box
-    is_open = partial(op.unstable, p) if isinstance(op, Piecewise) else _always
+    is_open = partial(op.unstable, p) if op.is_elementwise else _always
     new = IntervalBounds(box.low.flatten(1).clone(), box.high.flatten(1).clone())
     known = IntervalBounds(new.low[owner, index], new.high[owner, index])
     new.low[owner, index], new.high[owner, index] = backward.extremes(name, owner, index, known, is_open)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from verify.bracket import Rigour
 from verify.deadline import deadline, within
+from verify.errors import UnsupportedMethod
 from verify.exact.programs.obbt import tighten
 from verify.lower.gradient import PGD
 from verify.method import Answer
 from verify.ops.base import Nonlinear
-from verify.ops.smooth import refuse_inexact
 from verify.problem import Problem
 from verify.solvers.encoding import Boxes
 from verify.solvers.highs import Solution, SolverStatus
@@ -57,7 +57,9 @@ class Encoded:
         feasible point; trusts the solver, and where it proves nothing only the LP's rebuilt bound.
         """
         for node in problem.network.graph.nodes:
-            refuse_inexact(node.op, node.name)
+            if not node.op.is_exact:
+                raise UnsupportedMethod(f"MILP cannot encode node {node.name} ({type(node.op).__name__}) exactly; "
+                                        "use CROWN or LP")
         notes: Counter[str] = Counter(milps=0, nodes=0, skipped=0)
         with within(deadline().part(ATTACK)):
             attacked = PGD(stop_when_falsified=False).answer(problem).points  # what a wrong claim is refuted by

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from verify.ops.base import IntervalBounds
-from verify.ops.piecewise import Piecewise
 from verify.upper.duals.activation import Site
 from verify.upper.duals.descent import Improved
 from verify.upper.duals.dual import Dual
@@ -49,20 +48,18 @@ def split_points(dual: Dual, column: Tensor, low: Tensor, high: Tensor) -> Tenso
     """Where to split the ranges (n,) of these columns (n,): at a kink inside, else in the middle; (n,)."""
     point = (low + high) / 2
     for site in dual.sites.values():
-        if isinstance(site.op, Piecewise):
+        for kink in site.op.kinks:
             here = (column >= site.span.start) & (column < site.span.stop)
-            for kink in map(float, site.op.breakpoints):
-                point = torch.where(here & (low < kink) & (kink < high), kink, point)
+            point = torch.where(here & (low < kink) & (kink < high), kink, point)
     return point
 
 
 def _costs(site: Site, box: IntervalBounds, a: Tensor, z: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
     """(height, error) of every column of a site, both (rows, n)."""
     lines = site.relax(box)
-    middle = (box.low + box.high) / 2
-    knot = middle
-    if isinstance(site.op, Piecewise):
-        knot = torch.full_like(middle, float(site.op.breakpoints[0])).clamp(box.low, box.high)
+    knot = (box.low + box.high) / 2
+    if site.op.kinks:
+        knot = torch.full_like(knot, site.op.kinks[0]).clamp(box.low, box.high)
     f = site.op.forward(site.parameters, knot)
     upper, lower = lines.upper_slope * z + lines.upper_intercept, lines.lower_slope * z + lines.lower_intercept
     if site.convex is False:

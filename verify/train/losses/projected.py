@@ -19,7 +19,6 @@ from verify.errors import InputError, UnsupportedMethod
 from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
 from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
-from verify.ops.piecewise import Piecewise
 from verify.sets import Ball
 from verify.train.losses.base import Loss, margin_loss, margin_rows
 from verify.train.losses.certified import mixed
@@ -54,11 +53,9 @@ class DualLoss(Loss):
 
 def parallel(op: Nonlinear, p: Parameters, box: IntervalBounds) -> Lines:
     """Both lines with the slope of the upper one: the dual feasible choice of Wong and Kolter 2018, eq. 6."""
-    lines = op.relax(p, box)
-    if not isinstance(op, Piecewise):
-        raise UnsupportedMethod(f"the dual loss takes piecewise linear operators, not {type(op).__name__}")
-    lower, upper = op.line(box, lines.upper_slope)
-    return Lines(lines.upper_slope, lower, lines.upper_slope, upper)
+    slope = op.relax(p, box).upper_slope
+    lower, upper = op.line(box, slope)
+    return Lines(slope, lower, slope, upper)
 
 
 def estimated_boxes(network: BoundGraph, ball: Ball, vectors: int, noise: Generator) -> dict[str, IntervalBounds]:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
-from verify.ops.piecewise import Piecewise
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,12 @@ class Site:
     span: slice  # where these columns lie among those of all sites
     slope: Tensor  # (entries,), 0 at columns
     kink: float | None  # for a hinge: its breakpoint
-    convex: bool | None  # for a hinge: whether its lower line is the free one; None where no line is free
+    ends: tuple[float, float]  # for a hinge: its slopes before and after the kink
+
+    @property
+    def convex(self) -> bool | None:
+        """For a hinge: whether its lower line is the free one; None where no line is free."""
+        return None if self.kink is None else self.ends[0] < self.ends[1]
 
     def pick(self, flat: Tensor) -> Tensor:
         """The columns of values (rows, entries); (rows, n)."""
@@ -47,8 +51,7 @@ class Site:
         Sound because f minus a line is extreme at an end or at the kink; trusts float rounding.
         """
         assert self.kink is not None
-        assert isinstance(self.op, Piecewise)
-        ends = sorted(map(float, self.op.slopes))
+        ends = sorted(self.ends)
         knot = torch.full_like(box.low, self.kink).clamp(box.low, box.high)
         low, high, middle = (self.op.forward((), x) for x in (*box, knot))
         width = (box.high - box.low).clamp(min=torch.finfo(box.low.dtype).tiny)
@@ -62,8 +65,7 @@ class Site:
         """Least and largest slope of the free line of a hinge through its kink, or through the nearer end of the box
         if f is linear there: that piece's; (rows, n)."""
         assert self.kink is not None
-        assert isinstance(self.op, Piecewise)
-        small, big = sorted(map(float, self.op.slopes))
+        small, big = sorted(self.ends)
         # comparisons into floats, since those into booleans are several times slower
         on = torch.ge(box.low, self.kink, out=torch.empty_like(box.low))
         off = torch.le(box.high, self.kink, out=torch.empty_like(box.low))
@@ -75,8 +77,7 @@ class Site:
         """The slope of the free line that leaves the least area (Zhang et al. 2018, section 3.2), 0 for no hinge."""
         if self.kink is None:
             return torch.zeros_like(box.low)
-        assert isinstance(self.op, Piecewise)
-        left, right = map(float, self.op.slopes)
+        left, right = self.ends
         return left + (right - left) * torch.gt((box.low + box.high) / 2, self.kink, out=torch.empty_like(box.low))
 
     def unstable(self, box: IntervalBounds) -> Tensor:
@@ -89,18 +90,13 @@ def site_of(
 ) -> Site:
     """A node with its columns: the entries that are not one and the same linear piece on every sample's range, or the
     entries given, which must contain those. Raises ValueError where they do not."""
-    slope, same = torch.zeros_like(box.low[0]).flatten(), torch.zeros_like(box.low[0], dtype=torch.bool).flatten()
-    if isinstance(op, Piecewise):
-        piece = torch.stack([box.high > float(b) for b in op.breakpoints]).sum(0)
-        same = (~op.unstable(p, box) & (piece == piece[:1])).all(0).flatten()
-        slopes = torch.tensor([float(s) for s in op.slopes], dtype=slope.dtype, device=slope.device)
-        slope = slopes[piece[0].flatten()]
+    same, slope = (part.flatten() for part in op.linear_on(p, box))
     if columns is None:
         columns = (~same).nonzero().flatten()
     elif not bool(same.index_fill(0, columns, True).all()):
         raise ValueError(f"an entry of {source} is not linear and no column; its box must lie in that of the columns")
     span = slice(start, start + len(columns))
-    kink = convex = None
-    if isinstance(op, Piecewise) and len(op.breakpoints) == 1:
-        kink, convex = float(op.breakpoints[0]), op.slopes[0] < op.slopes[1]
-    return Site(op, p, source, columns, span, slope.index_fill(0, columns, 0), kink, convex)
+    kink, ends = None, (0.0, 0.0)
+    if op.hinge is not None:
+        kink, ends = float(op.hinge.kink), (float(op.hinge.slopes[0]), float(op.hinge.slopes[1]))
+    return Site(op, p, source, columns, span, slope.index_fill(0, columns, 0), kink, ends)

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from verify.ops.piecewise import Piecewise
 from verify.upper.duals.domains import Domains
 from verify.upper.duals.dual import Dual
 
@@ -127,8 +126,8 @@ def slope_units(dual: Dual, slope: Tensor) -> Tensor:
     """Slopes (rows, U) of the free lines in units of 1/128 of their range, uint8; 0 where a line is not free."""
     out = torch.zeros(slope.shape, dtype=torch.uint8, device=slope.device)
     for site in dual.sites.values():
-        if site.kink is not None and isinstance(site.op, Piecewise):
-            left, right = map(float, site.op.slopes)
+        if site.kink is not None:
+            left, right = site.ends
             share = (slope[:, site.span].double() - left) / (right - left)
             out[:, site.span] = (share * SLOPES).round().clamp(0, SLOPES).to(torch.uint8)
     return out
@@ -138,8 +137,8 @@ def rounded(dual: Dual, duals: Domains) -> Domains:
     """The duals as a proof log holds them."""
     slope, units = duals.slope.clone(), slope_units(dual, duals.slope)
     for site in dual.sites.values():
-        if site.kink is not None and isinstance(site.op, Piecewise):
-            left, right = map(float, site.op.slopes)
+        if site.kink is not None:
+            left, right = site.ends
             slope[:, site.span] = (left + units[:, site.span].double() / SLOPES * (right - left)).to(slope)
     return duals._replace(slope=slope, multiplier=duals.multiplier.float().to(duals.multiplier))
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from verify.ir.graph import BoundGraph, Graph, Node
-from verify.ops.base import IntervalBounds, Parameters
+from verify.ops.base import IntervalBounds, Nonlinear, Parameters
 from verify.ops.linear_ops import Linear
-from verify.ops.piecewise import Piecewise
 
 
 def live_entries(network: BoundGraph, boxes: dict[str, IntervalBounds]) -> dict[str, Tensor]:
@@ -25,12 +24,11 @@ def live_entries(network: BoundGraph, boxes: dict[str, IntervalBounds]) -> dict[
             readers[name].append(node)
     for node in graph.nodes:
         layer = graph.by_name.get(node.inputs[0])
-        if layer is None or not isinstance(node.op, Piecewise) or graph.output in (layer.name, node.name):
+        if layer is None or not isinstance(node.op, Nonlinear) or graph.output in (layer.name, node.name):
             continue
         if len(readers[layer.name]) == 1 and all(map(_is_flat_layer, [layer, *readers[node.name]])):
-            box = boxes[layer.name]
-            zero = (node.op.forward((), box.low) == 0) & (node.op.forward((), box.high) == 0)
-            dead = (zero & ~node.op.unstable((), box)).all(0)
+            same, slope = node.op.linear_on(network.of(node), boxes[layer.name])
+            dead = same & (slope == 0) & (node.op.forward((), boxes[layer.name].low[0]) == 0)
             dead[0] &= not bool(dead.all())
             live[layer.name] = (~dead).nonzero().flatten()
     return live

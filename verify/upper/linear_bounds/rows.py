@@ -18,10 +18,9 @@ from torch import Tensor
 
 from verify.ops.affine import Affine
 from verify.ops.base import Lines, Op, Parameters
+from verify.ops.curve import Curve
 from verify.ops.linear_ops import BatchNorm, Conv, transposed
-from verify.ops.piecewise import Piecewise
 from verify.ops.shape_ops import Add
-from verify.ops.smooth import Smooth
 
 WHOLE = 1 << 30  # the size of a window that covers its map
 MANY = 24  # samples up to which a product with all of them is cheaper than a copy for each row
@@ -276,7 +275,7 @@ def widened(op: Op, p: Parameters, size: tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(op, Conv) and len(op.stride) == 2:
         axes = zip(size, p[0].shape[2:], op.stride, op.dilation, strict=True)
         return tuple((n - 1) * s + d * (k - 1) + 1 for n, k, s, d in axes)
-    return size if isinstance(op, (Add, BatchNorm, Piecewise, Smooth)) else (WHOLE, WHOLE)
+    return size if isinstance(op, (Add, BatchNorm, Curve)) else (WHOLE, WHOLE)
 
 
 def _pick(value: Tensor, owner: Tensor) -> Tensor:
