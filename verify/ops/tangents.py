@@ -55,6 +55,7 @@ def size_of(slope: Tensor, vertices: Vertices, tangents: Sequence[Tangent]) -> T
 
 
 def secant(x: Tensor, y: Tensor, left: int, right: int) -> Tensor:
+    """The slope of the line through two points of the graph, by their places; 0 where they are one."""
     width = (x[right] - x[left]).clamp(min=torch.finfo(x.dtype).tiny)
     return (y[right] - y[left]) / width
 
