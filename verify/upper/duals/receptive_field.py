@@ -60,17 +60,18 @@ def windows_of(dual: Dual, source: str) -> dict[str, ReceptiveField] | None:
     graph = dual.network.graph
     if len(graph.shape_of(source)) != 3 or not dual.inputs.is_box:
         return None
-    found, name = {source: ReceptiveField((1, 1), (0, 0), (1, 1))}, source
+    found, name, padded = {source: ReceptiveField((1, 1), (0, 0), (1, 1))}, source, False
     while name != graph.input:
         node = graph.by_name[name]
-        if isinstance(node.op, Conv):
+        is_conv = isinstance(node.op, Conv)
+        if is_conv and not padded:
             kernel = tuple(dual.network.of(node)[0].shape[2:])
             found[node.inputs[0]] = found[name].before(node.op, kernel)
         elif name in dual.sites and dual.sites[name].kink is not None:
             found[node.inputs[0]] = found[name]
-        else:
+        else:  # beside a map all is zero, which activations keep up there, but no convolution does
             return None
-        name = node.inputs[0]
+        name, padded = node.inputs[0], is_conv and any(node.op.padding)
     area = dual.inputs.batch * prod(graph.shape_of(source)[1:])
     floats = max(area * graph.shape_of(key)[0] * prod(window.size) for key, window in found.items())
     is_small = prod(found[graph.input].size) <= SHARE * prod(graph.input_shape[1:])
