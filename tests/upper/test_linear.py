@@ -14,7 +14,7 @@ from verify.sets import Ball, Box, InputSet
 from verify.spec import Specification, margins
 from verify.upper.crown import linear_boxes, linear_row_bounds
 from verify.upper.interval import interval_boxes
-from verify.upper.linear_bounds import backward, rows
+from verify.upper.linear_bounds import backward, chunks, rows
 
 NETS = nets()
 
@@ -128,7 +128,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = inputs_of(net, 3, 0.05, "linf", seed=8)
     spec = margins(torch.zeros(3, dtype=torch.long), 3)
     whole = linear_row_bounds(net, inputs, spec)
-    monkeypatch.setattr(backward, "CHUNK", 1)
+    monkeypatch.setitem(chunks.CHUNK, "cpu", 1)
     assert torch.allclose(whole, linear_row_bounds(net, inputs, spec), atol=1e-4)
 
 

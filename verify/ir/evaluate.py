@@ -5,7 +5,6 @@ Both evaluations speak of the network given; pass the one that was read, not a r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
 from math import prod
 
@@ -16,13 +15,7 @@ from torch import Tensor
 from verify.errors import UnsupportedMethod
 from verify.ir.graph import Network
 from verify.ops import (
-    Add,
     Affine,
-    BatchNorm,
-    Conv,
-    ConvTranspose,
-    Entrywise,
-    Linear,
     Nonlinear,
     Op,
     Parameters,
@@ -105,7 +98,7 @@ def _affine(op: Affine, p: Parameters, xs: list[Rounded]) -> Rounded:
     value = op.forward(p, *(v for v, _ in xs))
     if op.is_move:
         return value, op.forward(p, *(e for _, e in xs))
-    n = summands(op, p, [v[0].numel() for v, _ in xs], value[0].numel()) + CONSTANTS
+    n = op.terms(p, [v[0].numel() for v, _ in xs], value[0].numel()) + CONSTANTS
     gamma = n * UNIT / (1 - n * UNIT)
     error = torch.zeros_like(value) if (bias := op.bias_size(p)) is None else gamma * bias.expand_as(value)
     for k, (v, e) in enumerate(xs):
@@ -113,12 +106,3 @@ def _affine(op: Affine, p: Parameters, xs: list[Rounded]) -> Rounded:
     return value, INFLATE * error + TINY
 
 
-def summands(op: Affine, p: Parameters, inputs: Sequence[int], outputs: int) -> int:
-    """At least the number of terms of each entry of A x and of A' y, from the numbers of entries of both sides."""
-    if isinstance(op, Linear):
-        return max(p[0].shape)
-    if isinstance(op, Conv | ConvTranspose):
-        return max(p[0][0].numel(), p[0][:, 0].numel())
-    if isinstance(op, Add | BatchNorm | Entrywise):
-        return len(inputs)
-    return sum(inputs) + outputs

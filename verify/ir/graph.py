@@ -134,6 +134,10 @@ class BoundGraph:
         """The parameter tensors of a node."""
         return tuple(self.parameters[name] for name in node.parameters)
 
+    def matrix(self, node: Node) -> Tensor | None:
+        """The matrix (outputs, inputs) by which a node makes a vector of a vector, but for a bias; None for others."""
+        return node.op.dense(self.of(node)) if len(node.shape) == 1 and isinstance(node.op, Affine) else None
+
     def walk(self) -> Iterator[tuple[Node, Parameters]]:
         """Nodes in topological order with their parameters. Raises OutOfTime once the deadline in force has come."""
         for node in self.graph.nodes:

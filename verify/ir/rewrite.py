@@ -15,7 +15,8 @@ from torch import Tensor
 
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph, Graph, Network, Node
-from verify.ops import Add, BatchNorm, Conv, ConvTranspose, Entrywise, Linear, Permute, Reshape, Scale
+from verify.ops import Add, Reshape, Scale
+from verify.ops.affine import Affine, Weighted
 
 
 def simplify(network: Network) -> Network:
@@ -47,8 +48,8 @@ def merge_reshapes(net: BoundGraph) -> BoundGraph:
     nodes: dict[str, Node] = {}
     for node in net.graph.nodes:
         before = nodes.get(node.inputs[0])
-        if isinstance(node.op, Reshape) and before is not None and isinstance(before.op, Reshape):
-            node = replace(node, inputs=before.inputs)
+        if _is_reshape(node) and before is not None and _is_reshape(before):
+            node = replace(node, op=Reshape(node.shape), inputs=before.inputs)
         nodes[node.name] = node
     return _rebuilt(net, nodes.values(), net.parameters)
 
@@ -58,8 +59,7 @@ def drop_identities(net: BoundGraph) -> BoundGraph:
     nodes, stands_for = [], {net.graph.input: net.graph.input}
     for node in net.graph.nodes:
         inputs = tuple(stands_for[name] for name in node.inputs)
-        same = isinstance(node.op, Reshape) and net.graph.shape_of(node.inputs[0]) == node.shape
-        same = same or (isinstance(node.op, Permute) and node.op.order == tuple(range(len(node.shape))))
+        same = _is_reshape(node) and net.graph.shape_of(node.inputs[0]) == node.shape
         stands_for[node.name] = inputs[0] if same else node.name
         if not same:
             nodes.append(replace(node, inputs=inputs))
@@ -77,8 +77,8 @@ def fold_into_layers(net: BoundGraph) -> BoundGraph:
     parameters = dict(net.parameters)
     for node in net.graph.nodes:
         layer = nodes.get(node.inputs[0])
-        if layer is not None and readers[layer.name] == 1 and isinstance(layer.op, (Linear, Conv, ConvTranspose)):
-            folded = _fold(layer, node, parameters)
+        if layer is not None and readers[layer.name] == 1 and isinstance(layer.op, Weighted):
+            folded = _fold(layer, layer.op, node, parameters)
             if folded is not None:
                 del nodes[layer.name]
                 node = folded
@@ -86,44 +86,29 @@ def fold_into_layers(net: BoundGraph) -> BoundGraph:
     return _rebuilt(net, nodes.values(), parameters)
 
 
-def _fold(layer: Node, node: Node, parameters: dict[str, Tensor]) -> Node | None:
-    """`layer` with `node` in its weights, under the name of `node`; None where they do not fit."""
-    axis = len(layer.shape) - 1 if isinstance(layer.op, Linear) else 0
-    channels = _by_channel(node, [parameters[name].double() for name in node.parameters], layer.shape, axis)
+def _fold(layer: Node, op: Weighted, node: Node, parameters: dict[str, Tensor]) -> Node | None:
+    """`layer`, which has this op, with `node` in its weights, under the name of `node`; None where they do not fit."""
+    if not isinstance(node.op, Affine):
+        return None
+    axis, p = op.channels % len(layer.shape), tuple(parameters[name].double() for name in node.parameters)
+    channels = node.op.by_channel(p, layer.shape, axis)
     if channels is None:
         return None
     factor, offset = channels
     weight, *rest = (parameters[name] for name in layer.parameters)
     bias = rest[0].double() * factor if rest else torch.zeros_like(factor)
-    new = {"weight": _scaled(layer, weight.double(), factor).to(weight.dtype), "bias": (bias + offset).to(weight.dtype)}
+    new = {"weight": op.scaled(weight.double(), factor).to(weight.dtype), "bias": (bias + offset).to(weight.dtype)}
     if not all(bool(torch.isfinite(t).all()) for t in new.values()):
         return None
     names = []
     for role, value in new.items():
         names.append(_fresh(parameters, f"{node.name}.{role}"))
         parameters[names[-1]] = value
-    return Node(node.name, layer.op, layer.inputs, tuple(names), node.shape)
+    return Node(node.name, op, layer.inputs, tuple(names), node.shape)
 
 
-def _by_channel(node: Node, p: list[Tensor], shape: tuple[int, ...], axis: int) -> tuple[Tensor, Tensor] | None:
-    """(factor, offset), each (channels,), of an op that is affine in each entry, if they vary along `axis` alone."""
-    if isinstance(node.op, BatchNorm) and axis == 0 and node.op.spatial == len(shape) - 1:
-        factor = node.op.scale(tuple(p))
-        return factor, p[1] - p[2] * factor
-    if not isinstance(node.op, Entrywise) or any(n != 1 for i, n in enumerate(node.op.shape) if i != axis):
-        return None
-    one = p[0].new_ones((1, *(n if i == axis else 1 for i, n in enumerate(shape))))
-    bias = node.op.bias(tuple(p))
-    offset = p[0].new_zeros(()) if bias is None else bias.flatten()
-    return node.op.linear(tuple(p), 0, one).flatten(), offset.expand(shape[axis])
-
-
-def _scaled(layer: Node, weight: Tensor, factor: Tensor) -> Tensor:
-    """The weight with each output channel multiplied by its factor (channels,)."""
-    if not isinstance(layer.op, ConvTranspose):
-        return weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
-    spread = factor.reshape(layer.op.groups, 1, -1, *[1] * (weight.ndim - 2))  # weight is (in, out / groups, *kernel)
-    return (weight.reshape(layer.op.groups, -1, *weight.shape[1:]) * spread).reshape(weight.shape)
+def _is_reshape(node: Node) -> bool:
+    return isinstance(node.op, Affine) and node.op.keeps_order
 
 
 def _fresh(taken: dict[str, Tensor], name: str) -> str:

@@ -29,10 +29,14 @@ IDENTITY_CHUNK = 1 << 22  # floats of the identity pushed through an adjoint at 
 
 class Affine(Op):
     """An op that is affine in its arguments. `is_monotone` states that all coefficients are >= 0, `is_move` that every
-    output is one of the inputs."""
+    output is one of the inputs, and `keeps_order` that the outputs are the inputs in their order."""
 
     is_monotone: bool = False
     is_move: bool = False
+
+    @property
+    def keeps_order(self) -> bool:
+        return False
 
     @abstractmethod
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
@@ -45,6 +49,32 @@ class Affine(Op):
             y = self.linear(p, k, x)
             differentiable = a.requires_grad or any(t.requires_grad for t in p)
             return torch.autograd.grad(y, x, a, create_graph=differentiable)[0]
+
+    def spread(self, p: Parameters, k: int, a: Tensor) -> Tensor:
+        """A_k' a of windows a (n, channels, *size) of the output's map, of all that they reach, padding included; by
+        default for ops that reach a place. Only for ops with a `reach`."""
+        return self.adjoint(p, k, a, tuple(a.shape[1:]))
+
+    def unit_spread(self, p: Parameters, channel: Tensor) -> Tensor | None:
+        """`spread` of one place with a 1 at a channel (n,) long, where that is a mere look-up: (n, channels, *size)."""
+        return None
+
+    def unpadded(self) -> Affine:
+        """The op on windows that were cut out with their padding. Only for ops with a `reach`."""
+        return self
+
+    def dense(self, p: Parameters) -> Tensor | None:
+        """A_0 of a vector as one matrix (outputs, inputs), where the op holds it; else None."""
+        return None
+
+    def terms(self, p: Parameters, inputs: Sequence[int], outputs: int) -> int:
+        """At least the number of terms of each entry of A x and of A' y, from the numbers of entries of both sides."""
+        return sum(inputs) + outputs
+
+    def by_channel(self, p: Parameters, shape: tuple[int, ...], axis: int) -> tuple[Tensor, Tensor] | None:
+        """(factor, offset), each (channels,), of an op factor * x + offset that varies along this axis of values of
+        this shape alone; None for others."""
+        return None
 
     def absolute(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         """|A_k| x without bias."""
@@ -160,7 +190,14 @@ def _integers(values: Sequence[Fraction]) -> tuple[np.ndarray, int]:
 
 
 class Weighted(Affine):
-    """Affine ops of one argument that are linear in their first parameter, the weight, as well."""
+    """Affine ops of one argument that are linear in their first parameter, the weight, as well, with a number for each
+    entry of the output's axis `channels` as an optional second one, the bias."""
+
+    channels: int = 0
+
+    @abstractmethod
+    def scaled(self, weight: Tensor, factor: Tensor) -> Tensor:
+        """The weight of the op that multiplies each channel of the output by its factor (channels,)."""
 
     def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Half the weight meets low + high and high - low, which saves halving every entry.

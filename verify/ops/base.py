@@ -58,6 +58,24 @@ class Hinge(NamedTuple):
     intercepts: tuple[Fraction, Fraction]
 
 
+class Reach(NamedTuple):
+    """What one place of a map (channels, height, width) reads of the argument's map: the places p * stride - padding +
+    k * dilation for k < size, of all its channels; two numbers each."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...] = (1, 1)
+    padding: tuple[int, ...] = (0, 0)
+    dilation: tuple[int, ...] = (1, 1)
+
+    def of(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """The extent that a window of this size reads."""
+        axes = zip(size, self.size, self.stride, self.dilation, strict=True)
+        return tuple((n - 1) * s + d * (k - 1) + 1 for n, k, s, d in axes)
+
+
+PLACE = Reach((1, 1))  # the same place and no other
+
+
 @dataclass(frozen=True)
 class Lines:
     """lower_slope * z + lower_intercept <= f(x) <= upper_slope * z + upper_intercept over a box.
@@ -98,6 +116,12 @@ class Op(ABC):
     """One operator of the IR. Subclasses are frozen dataclasses; parameters arrive as tensors, never live inside."""
 
     is_exact: bool = True  # whether `encode` with integrality describes the op exactly
+    mixes: bool = True  # whether an output may depend on several inputs, or several outputs on one
+
+    def reach(self, p: Parameters) -> Reach | None:
+        """What one place of a map reads of each argument's map, the same at every place; None if that is not so, or
+        where values are no maps (channels, height, width)."""
+        return None
 
     def fits(self, given: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> bool:
         """Whether arguments of these shapes may give a value of this shape, all without batch; a graph refuses an op
@@ -127,9 +151,12 @@ class Op(ABC):
 
 
 class Nonlinear(Op):
-    """An op of one argument that linear bounds replace by a line on each side."""
+    """An op of one argument that linear bounds replace by a line on each side; elementwise, if it says no other."""
 
-    is_elementwise: bool = False  # whether an entry of the output depends on that at its place alone
+    mixes = False
+
+    def reach(self, p: Parameters) -> Reach | None:
+        return PLACE
 
     @property
     def kinks(self) -> tuple[float, ...]:
@@ -162,6 +189,11 @@ class Nonlinear(Op):
     def reached(self, p: Parameters, marked: Tensor) -> Tensor:
         """The entries of the output that depend on marked ones of the input, bool; by default those at their places."""
         return marked
+
+    def largest(self, p: Parameters, sizes: Tensor) -> Tensor:
+        """The largest of sizes (batch, *input shape) that each output reads, (batch, *output shape); by default the one
+        at its place."""
+        return sizes
 
     @abstractmethod
     def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:

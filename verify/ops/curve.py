@@ -45,7 +45,6 @@ class Curve(Nonlinear):
     """Elementwise f with one `curvature` for each piece between its `breakpoints`."""
 
     is_exact = False
-    is_elementwise = True
     ulps: int = 16  # units in the last place to which `forward` and `derivative` are trusted
 
     @property

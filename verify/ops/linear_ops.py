@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from verify.ops.affine import Affine, Weighted
-from verify.ops.base import Example, Parameters, register
+from verify.ops.base import PLACE, Example, Parameters, Reach, register
 from verify.rationals import exact_array, unit_fraction
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -31,6 +32,8 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
 class Linear(Weighted):
     """x W' + b over the last axis; parameters: weight (out, in), optional bias (out,)."""
 
+    channels = -1
+
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return F.linear(x, p[0])
 
@@ -39,6 +42,15 @@ class Linear(Weighted):
 
     def adjoint(self, p: Parameters, k: int, a: Tensor, shape: tuple[int, ...]) -> Tensor:
         return a @ p[0]
+
+    def dense(self, p: Parameters) -> Tensor | None:
+        return p[0]
+
+    def terms(self, p: Parameters, inputs: Sequence[int], outputs: int) -> int:
+        return max(p[0].shape)
+
+    def scaled(self, weight: Tensor, factor: Tensor) -> Tensor:
+        return weight * factor[:, None]
 
     def bias(self, p: Parameters) -> Tensor | None:
         return p[1] if len(p) > 1 else None
@@ -76,8 +88,34 @@ class Conv(Weighted):
         transpose = _CONV_TRANSPOSE[len(self.stride)]
         return transpose(a, p[0], None, self.stride, self.padding, extra, self.groups, self.dilation)
 
+    def reach(self, p: Parameters) -> Reach | None:
+        if len(self.stride) != 2:
+            return None
+        return Reach(tuple(p[0].shape[2:]), self.stride, self.padding, self.dilation)
+
+    def spread(self, p: Parameters, k: int, a: Tensor) -> Tensor:
+        size = Reach(tuple(p[0].shape[2:]), self.stride, (0, 0), self.dilation).of(tuple(a.shape[2:]))
+        return transposed(a, p[0], self, (0, 0), size)
+
+    def unit_spread(self, p: Parameters, channel: Tensor) -> Tensor | None:
+        return p[0][channel] if self.groups == 1 and self.dilation == (1, 1) else None
+
+    def unpadded(self) -> Conv:
+        return replace(self, padding=(0, 0))
+
+    def terms(self, p: Parameters, inputs: Sequence[int], outputs: int) -> int:
+        return _terms(p)
+
+    def scaled(self, weight: Tensor, factor: Tensor) -> Tensor:
+        return weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
+
     def bias(self, p: Parameters) -> Tensor | None:
         return p[1].reshape(-1, *[1] * len(self.stride)) if len(p) > 1 else None
+
+
+def _terms(p: Parameters) -> int:
+    """At least the number of terms of entries of a convolution and of its transposed one."""
+    return max(p[0][0].numel(), p[0][:, 0].numel())
 
 
 def transposed(a: Tensor, weight: Tensor, op: Conv, start: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
@@ -148,6 +186,13 @@ class ConvTranspose(Weighted):
             out = out.narrow(axis, 0, n)
         return out
 
+    def terms(self, p: Parameters, inputs: Sequence[int], outputs: int) -> int:
+        return _terms(p)
+
+    def scaled(self, weight: Tensor, factor: Tensor) -> Tensor:
+        spread = factor.reshape(self.groups, 1, -1, *[1] * (weight.ndim - 2))  # weight is (in, out / groups, *kernel)
+        return (weight.reshape(self.groups, -1, *weight.shape[1:]) * spread).reshape(weight.shape)
+
     def bias(self, p: Parameters) -> Tensor | None:
         return p[1].reshape(-1, *[1] * len(self.stride)) if len(p) > 1 else None
 
@@ -189,6 +234,19 @@ class BatchNorm(Affine):
 
     eps: float
     spatial: int
+    mixes = False
+
+    def reach(self, p: Parameters) -> Reach | None:
+        return PLACE if self.spatial == 2 else None
+
+    def terms(self, p: Parameters, inputs: Sequence[int], outputs: int) -> int:
+        return 1
+
+    def by_channel(self, p: Parameters, shape: tuple[int, ...], axis: int) -> tuple[Tensor, Tensor] | None:
+        if axis != 0 or self.spatial != len(shape) - 1:
+            return None
+        factor = self.scale(p)
+        return factor, p[1] - p[2] * factor
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return x * self._wide(self.scale(p))

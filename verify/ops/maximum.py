@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedOp
-from verify.ops.base import Encoder, Example, IntervalBounds, Lines, Nonlinear, Parameters, register
+from verify.ops.base import Encoder, Example, IntervalBounds, Lines, Nonlinear, Parameters, Reach, register
 
 
 @register(lambda op: [
@@ -23,6 +23,11 @@ from verify.ops.base import Encoder, Example, IntervalBounds, Lines, Nonlinear, 
 class Max(Nonlinear):
     """max over the flattened input at groups; parameter: groups (*output shape, size) long. A shorter group repeats
     one of its members."""
+
+    mixes = True
+
+    def reach(self, p: Parameters) -> Reach | None:
+        return None
 
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         return self._gather(p, xs[0]).amax(-1)
@@ -42,6 +47,9 @@ class Max(Nonlinear):
 
     def reached(self, p: Parameters, marked: Tensor) -> Tensor:
         return self._gather(p, marked).any(-1)
+
+    def largest(self, p: Parameters, sizes: Tensor) -> Tensor:
+        return self.forward(p, sizes)
 
     def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
         return torch.ones_like(self.forward(p, box.low))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from verify.ops.affine import Affine
-from verify.ops.base import Example, IntervalBounds, Op, Parameters, register
+from verify.ops.base import PLACE, Example, IntervalBounds, Op, Parameters, Reach, register
 from verify.rationals import exact_array, unit_fraction
 
 
@@ -25,6 +25,11 @@ class Reshape(Affine):
     shape: tuple[int, ...]
     is_monotone = True
     is_move = True
+    mixes = False
+
+    @property
+    def keeps_order(self) -> bool:
+        return True
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0], *self.shape)
@@ -41,6 +46,11 @@ class Permute(Affine):
     order: tuple[int, ...]
     is_monotone = True
     is_move = True
+    mixes = False
+
+    @property
+    def keeps_order(self) -> bool:
+        return self.order == tuple(range(len(self.order)))
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return x.permute(0, *(i + 1 for i in self.order))
@@ -136,6 +146,12 @@ class Add(Affine):
     def fits(self, given: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> bool:
         return tuple(given) == (shape,) * len(self.signs)
 
+    def reach(self, p: Parameters) -> Reach | None:
+        return PLACE
+
+    def terms(self, p: Parameters, inputs: Sequence[int], outputs: int) -> int:
+        return len(inputs)
+
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return x if self.signs[k] > 0 else -x
 
@@ -147,8 +163,8 @@ class Add(Affine):
 
     def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Sound because a sum is extreme where every term is; trusts float rounding."""
-        signed = zip(self.signs, boxes, strict=True)
-        facing = [box if sign > 0 else IntervalBounds(box.high, box.low) for sign, box in signed]
+        pairs = zip(self.signs, boxes, strict=True)
+        facing = [box if sign > 0 else IntervalBounds(box.high, box.low) for sign, box in pairs]
         return IntervalBounds(self.forward(p, *(b.low for b in facing)), self.forward(p, *(b.high for b in facing)))
 
 
@@ -161,6 +177,21 @@ class Entrywise(Affine):
     """
 
     shape: tuple[int, ...]
+    mixes = False
+
+    def reach(self, p: Parameters) -> Reach | None:
+        return PLACE if len(self.shape) == 3 and self.shape[1:] == (1, 1) else None
+
+    def terms(self, p: Parameters, inputs: Sequence[int], outputs: int) -> int:
+        return 1
+
+    def by_channel(self, p: Parameters, shape: tuple[int, ...], axis: int) -> tuple[Tensor, Tensor] | None:
+        if any(n != 1 for i, n in enumerate(self.shape) if i != axis):
+            return None
+        one = p[0].new_ones((1, *(n if i == axis else 1 for i, n in enumerate(shape))))
+        bias = self.bias(p)
+        offset = p[0].new_zeros(()) if bias is None else bias.flatten()
+        return self.linear(p, 0, one).flatten(), offset.expand(shape[axis])
 
     @classmethod
     def broadcast(cls, constant: tuple[int, ...], value: tuple[int, ...]) -> Self:

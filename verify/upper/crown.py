@@ -25,7 +25,6 @@ from verify.method import Answer
 from verify.ops.affine import Affine
 from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
 from verify.ops.piecewise import Piecewise
-from verify.ops.shape_ops import Entrywise, Permute, Reshape
 from verify.problem import Problem
 from verify.registry import Entry
 from verify.sets import InputSet
@@ -263,7 +262,7 @@ def _tightened(backward: Backward, op: Nonlinear, p: Parameters, name: str) -> I
     owner, index = op.unstable(p, box).flatten(1).nonzero(as_tuple=True)
     if not owner.numel():
         return box
-    is_open = partial(op.unstable, p) if op.is_elementwise else _always
+    is_open = _always if op.mixes else partial(op.unstable, p)
     new = IntervalBounds(box.low.flatten(1).clone(), box.high.flatten(1).clone())
     known = IntervalBounds(new.low[owner, index], new.high[owner, index])
     new.low[owner, index], new.high[owner, index] = backward.extremes(name, owner, index, known, is_open)
@@ -277,13 +276,13 @@ def _always(box: IntervalBounds) -> Tensor:
 def exact_values(network: BoundGraph) -> set[str]:
     """Values whose interval over a box of inputs is attained entry by entry: one affine map of independent entries.
 
-    The input's entries vary independently, and so do reordered or rescaled ones; one further affine node is bounded
-    exactly by an interval, since each of its entries is one linear function of a box.
+    The input's entries vary independently, and so do those of affine nodes that do not mix; one further affine node is
+    bounded exactly by an interval, since each of its entries is one linear function of a box.
     """
     independent, exact = {network.graph.input}, {network.graph.input}
     for node, _ in network.walk():
         if isinstance(node.op, Affine) and len(node.inputs) == 1 and node.inputs[0] in independent:
             exact.add(node.name)
-            if isinstance(node.op, (Reshape, Permute, Entrywise)):
+            if not node.op.mixes:
                 independent.add(node.name)
     return exact

@@ -12,20 +12,22 @@ not linear on their whole range, the *columns*, carry numbers of their own; a do
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from copy import copy
 from math import prod
 
 import torch
 from torch import Tensor
 
-from verify.ir.graph import BoundGraph
+from verify.ir.graph import BoundGraph, Node
 from verify.ops.affine import Affine
-from verify.ops.base import IntervalBounds, Nonlinear
+from verify.ops.base import IntervalBounds, Nonlinear, Op, Parameters
 from verify.sets import InputSet
 from verify.upper.duals.activation import Site, site_of
 from verify.upper.duals.domains import Domains, Objective, Primal, Pulled
 from verify.upper.linear_bounds.rounding import FLOOR, SUPPORT, Rounding
 from verify.upper.linear_bounds.rows import Dense, Slopes
+from verify.upper.linear_bounds.walk import Walk
 
 
 class Dual:
@@ -170,52 +172,21 @@ class Prepared:
         pending = {objective.name: objective.a}
         if objective.direct is not None:
             pending[graph.input] = objective.direct + pending.get(graph.input, 0)
-        gap = torch.addcmul(self.base, slope, self.knot, value=-1)
-        a, free, left = torch.empty_like(slope), torch.empty_like(slope), dict(dual.sites)
-        pools: dict[str, Tensor] = {}
-        for node in reversed(graph.nodes):
-            rows = pending.pop(node.name, None)
-            if rows is None:
-                continue
-            p, source = dual.network.of(node), node.inputs[0]
-            if dual.rounding is not None and node.name in dual.rounding.fields:
-                bound = bound + self._met(rows, dual.rounding.fields[node.name])
-            if isinstance(node.op, Affine):
-                parts = [(s, node.op.adjoint(p, k, rows, graph.shape_of(s))) for k, s in enumerate(node.inputs)]
-            elif node.name in dual.pools:
-                pools[node.name] = rows
-                spread, more = Dense(rows, self.owner).scatter(dual.pools[node.name], graph.shape_of(source))
-                bound, parts = bound + more, [(source, spread.a)]
-            else:
-                site, flat = left.pop(node.name), rows.flatten(1)
-                span, here = site.span, site.pick(flat)
-                a[:, span] = here
-                # clamps and products: selections by a condition are many times slower
-                bent = here.clamp(min=0) if site.convex is False else here.clamp(max=0)
-                free[:, span] = bent
-                straight = here - bent
-                bound = bound + torch.linalg.vecdot(bent, gap[:, span])
-                bound = bound + torch.linalg.vecdot(straight, self.gap[:, span])
-                new = (straight * self.slope[:, span]).addcmul_(bent, slope[:, span])
-                new = new if multiplier is None else new.add_(multiplier[:, span])
-                parts = [(source, site.spread(flat, new).reshape(-1, *graph.shape_of(source)))]
-            for name, part in parts:
-                pending[name] = pending[name] + part if name in pending else part
-        for site in left.values():  # rows do not reach them
-            a[:, site.span] = free[:, site.span] = 0
-        last = pending[graph.input]
+        walk = Substitution(self, bound, slope, multiplier)
+        last = walk.back(pending)[graph.input]
+        bound = walk.bound
         if dual.rounding is not None:
-            bound = bound + self._met(last, dual.rounding.slack(graph.input)) * (1 if dual.inputs.is_box else SUPPORT)
-        return Pulled(bound + self.support(last), a, free, slope, gap, pools, last)
+            bound = bound + self.met(last, dual.rounding.slack(graph.input)) * (1 if dual.inputs.is_box else SUPPORT)
+        return Pulled(bound + self.support(last), walk.a, walk.free, slope, walk.gap, walk.pools, last)
 
     def _cost(self, rounding: Rounding, objective: Objective, multiplier: Tensor | None) -> Tensor:
         """What it costs the rows of an objective and the multipliers to begin, (rows,)."""
-        cost = self._met(objective.a, rounding.start(objective.name)) + FLOOR
+        cost = self.met(objective.a, rounding.start(objective.name)) + FLOOR
         if objective.direct is not None:
-            cost = cost + self._met(objective.direct, rounding.start(self.dual.network.graph.input))
-        return cost if multiplier is None else cost + self._met(multiplier, self.dual.starts)
+            cost = cost + self.met(objective.direct, rounding.start(self.dual.network.graph.input))
+        return cost if multiplier is None else cost + self.met(multiplier, self.dual.starts)
 
-    def _met(self, rows: Tensor, terms: Tensor) -> Tensor:
+    def met(self, rows: Tensor, terms: Tensor) -> Tensor:
         """The sizes of rows (rows, *shape) times terms (batch, *shape), (rows,)."""
         return torch.linalg.vecdot(rows.flatten(1).abs(), _pick(terms.flatten(1), self.owner))
 
@@ -274,6 +245,47 @@ class Prepared:
             return a.sign() * _pick(dual.radius, self.owner)
         center = dual.reference[dual.network.graph.input]
         return dual.inputs.select(self.owner).maximiser(a) - center[self.owner]
+
+
+class Substitution(Walk[Tensor]):
+    """Rows (rows, *shape) of domains on their way to the input, each with its own slopes and multipliers."""
+
+    def __init__(self, prepared: Prepared, bound: Tensor, slope: Tensor, multiplier: Tensor | None):
+        """bound (rows,): what is added to."""
+        super().__init__(prepared.dual.network)
+        self.prepared, self.bound, self.slope, self.multiplier = prepared, bound, slope, multiplier
+        self.gap = torch.addcmul(prepared.base, slope, prepared.knot, value=-1)  # of the free lines
+        # coefficients of f at the columns, and their parts that meet free lines; zero where rows do not come
+        self.a, self.free = torch.zeros_like(slope), torch.zeros_like(slope)
+        self.pools: dict[str, Tensor] = {}
+
+    def affine(self, node: Node, op: Affine, p: Parameters, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
+        return [(s, op.adjoint(p, k, rows, self.network.graph.shape_of(s))) for k, s in enumerate(node.inputs)]
+
+    def cross(self, node: Node, op: Op, p: Parameters, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
+        prepared, dual = self.prepared, self.prepared.dual
+        if dual.rounding is not None:
+            self.bound = self.bound + prepared.met(rows, dual.rounding.fields[node.name])
+        if node.name not in dual.pools:
+            return [(node.inputs[0], self._at_site(dual.sites[node.name], rows))]
+        self.pools[node.name] = rows
+        lines, shape = dual.pools[node.name], self.network.graph.shape_of(node.inputs[0])
+        spread, more = Dense(rows, prepared.owner).cross(lines, shape)
+        self.bound = self.bound + more
+        return [(node.inputs[0], spread.a)]
+
+    def _at_site(self, site: Site, rows: Tensor) -> Tensor:
+        """The rows over the argument of a node whose columns have lines of their own."""
+        prepared, span, flat = self.prepared, site.span, rows.flatten(1)
+        self.a[:, span] = here = site.pick(flat)
+        # clamps and products: selections by a condition are many times slower
+        self.free[:, span] = bent = here.clamp(min=0) if site.convex is False else here.clamp(max=0)
+        straight = here - bent
+        self.bound = self.bound + torch.linalg.vecdot(bent, self.gap[:, span])
+        self.bound = self.bound + torch.linalg.vecdot(straight, prepared.gap[:, span])
+        new = (straight * prepared.slope[:, span]).addcmul_(bent, self.slope[:, span])
+        new = new if self.multiplier is None else new.add_(self.multiplier[:, span])
+        return site.spread(flat, new).reshape(-1, *self.network.graph.shape_of(site.source))
 
 
 def _pick(values: Tensor, owner: Tensor) -> Tensor:

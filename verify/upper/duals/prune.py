@@ -9,7 +9,6 @@ from torch import Tensor
 
 from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ops.base import IntervalBounds, Nonlinear, Parameters
-from verify.ops.linear_ops import Linear
 
 
 def live_entries(network: BoundGraph, boxes: dict[str, IntervalBounds]) -> dict[str, Tensor]:
@@ -26,7 +25,7 @@ def live_entries(network: BoundGraph, boxes: dict[str, IntervalBounds]) -> dict[
         layer = graph.by_name.get(node.inputs[0])
         if layer is None or not isinstance(node.op, Nonlinear) or graph.output in (layer.name, node.name):
             continue
-        if len(readers[layer.name]) == 1 and all(map(_is_flat_layer, [layer, *readers[node.name]])):
+        if len(readers[layer.name]) == 1 and all(_is_matrix(network, n) for n in [layer, *readers[node.name]]):
             same, slope = node.op.linear_on(network.of(node), boxes[layer.name])
             dead = same & (slope == 0) & (node.op.forward((), boxes[layer.name].low[0]) == 0)
             dead[0] &= not bool(dead.all())
@@ -41,7 +40,7 @@ def pruned(
     kept = kept_entries(network, live)
     nodes, parameters = [], {}
     for node, p in network.walk():
-        p = _restricted(p, live.get(node.name), kept.get(node.inputs[0]) if _is_flat_layer(node) else None)
+        p = _restricted(p, live.get(node.name), kept.get(node.inputs[0]) if _is_matrix(network, node) else None)
         names = tuple(f"{node.name}:{k}" for k in range(len(p)))
         parameters.update(zip(names, p, strict=True))
         shape = (len(kept[node.name]),) if node.name in kept else node.shape
@@ -56,8 +55,8 @@ def kept_entries(network: BoundGraph, live: dict[str, Tensor]) -> dict[str, Tens
     return {node.name: live[node.inputs[0]] for node in network.graph.nodes if node.inputs[0] in live} | live
 
 
-def _is_flat_layer(node: Node) -> bool:
-    return isinstance(node.op, Linear) and len(node.shape) == 1
+def _is_matrix(network: BoundGraph, node: Node) -> bool:
+    return network.matrix(node) is not None
 
 
 def _restricted(p: Parameters, out: Tensor | None, into: Tensor | None) -> Parameters:

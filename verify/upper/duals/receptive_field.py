@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from verify.ir.graph import BoundGraph, Graph, Node
-from verify.ops.linear_ops import Conv
+from verify.ops.affine import Affine
+from verify.ops.base import Reach
 from verify.sets import Box
 from verify.upper.duals.dual import Dual, Prepared
 from verify.upper.linear_bounds.rounding import Rounding
@@ -33,13 +34,12 @@ class ReceptiveField(NamedTuple):
     offset: tuple[int, ...]
     size: tuple[int, ...]
 
-    def before(self, op: Conv, kernel: tuple[int, ...]) -> ReceptiveField:
-        """What a convolution reads for this window of its output."""
-        axes = list(zip(self.stride, self.offset, self.size, op.stride, op.padding, op.dilation, kernel, strict=True))
+    def before(self, reach: Reach) -> ReceptiveField:
+        """What an op of this reach reads for this window of its output."""
         return ReceptiveField(
-            tuple(m * s for m, _, _, s, _, _, _ in axes),
-            tuple(o * s - q for _, o, _, s, q, _, _ in axes),
-            tuple((n - 1) * s + d * (k - 1) + 1 for _, _, n, s, _, d, k in axes),
+            tuple(m * s for m, s in zip(self.stride, reach.stride, strict=True)),
+            tuple(o * s - q for o, s, q in zip(self.offset, reach.stride, reach.padding, strict=True)),
+            reach.of(self.size),
         )
 
     def cut(self, values: Tensor, places: tuple[int, ...]) -> Tensor:
@@ -56,22 +56,19 @@ class ReceptiveField(NamedTuple):
 
 def windows_of(dual: Dual, source: str) -> dict[str, ReceptiveField] | None:
     """The windows that one entry of a value depends on, by value; None where the value is no map at the end of a chain
-    of convolutions and activations, or where its windows are no small part of the input."""
+    of convolutions and activations by turns, or where its windows are no small part of the input."""
     graph = dual.network.graph
     if len(graph.shape_of(source)) != 3 or not dual.inputs.is_box:
         return None
     found, name, padded = {source: ReceptiveField((1, 1), (0, 0), (1, 1))}, source, False
     while name != graph.input:
         node = graph.by_name[name]
-        is_conv = isinstance(node.op, Conv)
-        if is_conv and not padded:
-            kernel = tuple(dual.network.of(node)[0].shape[2:])
-            found[node.inputs[0]] = found[name].before(node.op, kernel)
-        elif name in dual.sites and dual.sites[name].kink is not None:
-            found[node.inputs[0]] = found[name]
-        else:  # beside a map all is zero, which activations keep up there, but no convolution does
+        (before, *others), reach, site = node.inputs, node.op.reach(dual.network.of(node)), dual.sites.get(name)
+        # beside a map all is zero, which activations keep up there, but no affine op does that looks at the map too
+        if reach is None or others or (padded if site is None else site.kink is None):
             return None
-        name, padded = node.inputs[0], is_conv and any(node.op.padding)
+        found[before], padded = found[name].before(reach), site is None and any(reach.padding)
+        name = before
     area = dual.inputs.batch * prod(graph.shape_of(source)[1:])
     floats = max(area * graph.shape_of(key)[0] * prod(window.size) for key, window in found.items())
     is_small = prod(found[graph.input].size) <= SHARE * prod(graph.input_shape[1:])
@@ -87,7 +84,7 @@ def cropped(dual: Dual, source: str, windows: dict[str, ReceptiveField]) -> Dual
         if node.name not in windows:
             continue
         shape = (node.shape[0], *windows[node.name].size)
-        op = replace(node.op, padding=(0, 0)) if isinstance(node.op, Conv) else node.op
+        op = node.op.unpadded() if isinstance(node.op, Affine) else node.op
         nodes.append(Node(node.name, op, node.inputs, node.parameters, shape))
         if node.name in dual.sites:
             count = prod(shape)

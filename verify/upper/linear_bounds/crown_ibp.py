@@ -7,34 +7,27 @@ same bound for certification, where every neuron is bounded again and nothing is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from math import prod
 
 import torch
 from torch import Tensor
 
-from verify.errors import UnsupportedMethod
 from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ops.affine import Affine
-from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
-from verify.ops.linear_ops import Linear
-from verify.ops.maximum import Max
+from verify.ops.base import IntervalBounds as Box
+from verify.ops.base import Lines, Nonlinear, Op, Parameters
 from verify.ops.piecewise import ReLU
-from verify.ops.shape_ops import Reshape
 from verify.sets import InputSet
 from verify.upper.linear_bounds.kernels import Corner, ThroughLines, ThroughReLU, dot
+from verify.upper.linear_bounds.walk import Walk
 
-Crossed = tuple[Tensor, Tensor, bool]  # rows over a nonlinear node's argument, what is added, whether with its bias
-Cross = Callable[[Node, Tensor, Tensor | None], Crossed]  # of a node, rows over it, and the bias before it
-Relax = Callable[[Nonlinear, Parameters, IntervalBounds], Lines]
+Relax = Callable[[Nonlinear, Parameters, Box], Lines]
 
 KINDS = 32  # up to so many kinds of rows, all of them are multiplied with every sample
 
 
-
-def affine_end_bounds(
-    network: BoundGraph, boxes: dict[str, IntervalBounds], rows: Tensor, kind: Tensor | None = None,
-) -> Tensor:
+def affine_end_bounds(network: BoundGraph, boxes: dict[str, Box], rows: Tensor, kind: Tensor | None = None) -> Tensor:
     """Upper bounds of rows over the output, merged with the affine layers that the network ends with; (batch, rows).
 
     The merging ("elision of the last layer", Gowal et al. 2018, section 3) lets what the rows share cancel.
@@ -49,17 +42,16 @@ def affine_end_bounds(
     return affine_end_boxes(network, boxes, rows, kind).high
 
 
-def affine_end_boxes(
-    network: BoundGraph, boxes: dict[str, IntervalBounds], rows: Tensor, kind: Tensor | None = None,
-) -> IntervalBounds:
+def affine_end_boxes(network: BoundGraph, boxes: dict[str, Box], rows: Tensor, kind: Tensor | None = None) -> Box:
     """Bounds of rows from both sides, as in `affine_end_bounds`."""
-    total, ends = _pull(network, rows)
-    center, radius = total if kind is None else total[kind], torch.zeros_like(total[:1])
+    walk = AffineEnd(network, rows)
+    ends = walk.back({network.graph.output: rows}) | walk.ends
+    center, radius = walk.total if kind is None else walk.total[kind], torch.zeros_like(walk.total[:1])
     for name, a in ends.items():
         middle, half = ((boxes[name].high + sign * boxes[name].low).flatten(1) / 2 for sign in (1, -1))
         center = center + _values(a.flatten(2), middle, kind)
         radius = radius + _values(a.flatten(2).abs(), half, kind)
-    return IntervalBounds(center - radius, center + radius)
+    return Box(center - radius, center + radius)
 
 
 def _values(rows: Tensor, x: Tensor, kind: Tensor | None) -> Tensor:
@@ -70,13 +62,13 @@ def _values(rows: Tensor, x: Tensor, kind: Tensor | None) -> Tensor:
     return each.take_along_dim(kind[:, None, None], 1).squeeze(1)
 
 
-def adaptive(op: Nonlinear, p: Parameters, box: IntervalBounds) -> Lines:
+def adaptive(op: Nonlinear, p: Parameters, box: Box) -> Lines:
     """The op's own lines, for ReLU those of CROWN."""
     return op.relax(p, box)
 
 
 def crown_ibp_bounds(
-    network: BoundGraph, inputs: InputSet, boxes: dict[str, IntervalBounds], rows: Tensor, relax: Relax = adaptive
+    network: BoundGraph, inputs: InputSet, boxes: dict[str, Box], rows: Tensor, relax: Relax = adaptive
 ) -> Tensor:
     """Upper bounds of rows over the output by one backward pass over lines of the given boxes.
 
@@ -84,60 +76,65 @@ def crown_ibp_bounds(
     Sound because each line bounds its neuron over its box, a coefficient >= 0 takes the upper line, another one the
     lower (CROWN, theorem 3.2), and the support function of the inputs bounds the rest; trusts float rounding.
     """
-    def cross(node: Node, a: Tensor, bias: Tensor | None) -> Crossed:
-        op, p, box = node.op, network.of(node), boxes[node.inputs[0]]
-        if not isinstance(op, Nonlinear):
-            raise UnsupportedMethod(f"node {node.name} has no linear bounds; train with interval bounds")
-        if isinstance(op, Max):
-            return *through_lines(a, relax(op, p, box), network.graph.shape_of(node.inputs[0])), False
-        return *_through_each(a, op, p, box, bias, relax), bias is not None
-
-    total, ends = _pull(network, rows, cross)
-    source = network.graph.input
-    for name, a in ends.items():
-        total = total + (_corner(a, boxes[source]) if inputs.is_box or name != source else inputs.support(a))
-    return total
+    walk = ThroughBoxes(network, rows, boxes, relax)
+    source, last = network.graph.input, walk.back({network.graph.output: rows})
+    if source not in last:
+        return walk.total
+    return walk.total + (_corner(last[source], boxes[source]) if inputs.is_box else inputs.support(last[source]))
 
 
-def _pull(network: BoundGraph, rows: Tensor, cross: Cross | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-    """What biases and intercepts add up to, (batch, rows), and the coefficients that are left, by name of the value:
-    over the input, and without `cross` over nonlinear nodes."""
-    graph = network.graph
-    pending, ends, settled = {graph.output: rows}, {}, set()
-    total = rows.new_zeros(rows.shape[:2])
-    for node in reversed(graph.nodes):
-        a = pending.pop(node.name, None)
-        if a is None:
-            continue
-        if isinstance(node.op, Affine):
-            parts = _through_affine(network, node, node.op, a)
-            bias = None if node.name in settled else node.op.bias(network.of(node))
-            total = total if bias is None else total + _dot_bias(a, bias)
-        elif cross is None:
-            ends[node.name] = a
-            continue
+class AffineEnd(Walk[Tensor]):
+    """Rows (batch, rows, *shape) through the affine nodes at the end of a network; they stop at others, in `ends`.
+    What biases add up to is `total`, (batch, rows)."""
+
+    def __init__(self, network: BoundGraph, rows: Tensor):
+        super().__init__(network)
+        self.total, self.ends = rows.new_zeros(rows.shape[:2]), dict[str, Tensor]()
+        self.settled: set[str] = set()  # affine nodes whose bias is in the total already
+
+    def affine(self, node: Node, op: Affine, p: Parameters, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
+        bias = None if node.name in self.settled else op.bias(p)
+        self.total = self.total if bias is None else self.total + _dot_bias(rows, bias)
+        return _through_affine(self.network, node, op, p, rows)
+
+    def cross(self, node: Node, op: Op, p: Parameters, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
+        self.ends[node.name] = rows
+        return ()
+
+
+class ThroughBoxes(AffineEnd):
+    """The same rows through the lines of all nonlinear nodes over given boxes, which add to the total."""
+
+    def __init__(self, network: BoundGraph, rows: Tensor, boxes: dict[str, Box], relax: Relax):
+        super().__init__(network, rows)
+        self.boxes, self.relax = boxes, relax
+
+    def cross(self, node: Node, op: Op, p: Parameters, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
+        assert isinstance(op, Nonlinear)
+        source = node.inputs[0]
+        box = self.boxes[source]
+        if op.mixes:
+            part, added = through_lines(rows, self.relax(op, p, box), self.network.graph.shape_of(source))
         else:
-            bias = _bias_before(network, node)
-            part, added, with_bias = cross(node, a, bias)
-            settled.update(node.inputs if with_bias else ())
-            parts, total = {node.inputs[0]: part}, total + added
-        for name, part in parts.items():
-            pending[name] = pending[name] + part if name in pending else part
-    return total, {**ends, **pending}
+            bias = _bias_before(self.network, node)
+            part, added = _through_each(rows, op, p, box, bias, self.relax)
+            self.settled.update(() if bias is None else (source,))
+        self.total = self.total + added
+        return [(source, part)]
 
 
-def _through_affine(network: BoundGraph, node: Node, op: Affine, a: Tensor) -> dict[str, Tensor]:
-    """The rows over each argument, by name."""
-    p, flat, out = network.of(node), a.flatten(0, 1), {}
+def _through_affine(
+    network: BoundGraph, node: Node, op: Affine, p: Parameters, a: Tensor
+) -> Iterator[tuple[str, Tensor]]:
+    """(argument, rows over it) for each argument; what is flattened maps is carried on to the maps."""
+    graph, flat = network.graph, a.flatten(0, 1)
+    weight = network.matrix(node)
     for k, name in enumerate(node.inputs):
-        maps = _flattened(network.graph, name) if isinstance(op, Linear) else None
-        if maps is not None:
-            name, pulled = maps.name, _to_maps(flat, p[0], maps.shape)
+        maps = None if weight is None else _flattened(graph, name)
+        if weight is not None and maps is not None:
+            yield maps.name, _to_maps(flat, weight, maps.shape).unflatten(0, a.shape[:2])
         else:
-            pulled = op.adjoint(p, k, flat, network.graph.shape_of(name))
-        pulled = pulled.unflatten(0, a.shape[:2])
-        out[name] = out[name] + pulled if name in out else pulled
-    return out
+            yield name, op.adjoint(p, k, flat, graph.shape_of(name)).unflatten(0, a.shape[:2])
 
 
 def _dot_bias(a: Tensor, bias: Tensor) -> Tensor:
@@ -160,7 +157,7 @@ def _bias_before(network: BoundGraph, node: Node) -> Tensor | None:
 def _flattened(graph: Graph, name: str) -> Node | None:
     """The node whose maps (channels, height, width) this value is, flattened."""
     node = graph.by_name.get(name)
-    if node is None or not isinstance(node.op, Reshape) or len(node.shape) > 1:
+    if node is None or not (isinstance(node.op, Affine) and node.op.keeps_order) or len(node.shape) > 1:
         return None
     source = graph.by_name.get(node.inputs[0])
     return source if source is not None and len(source.shape) == 3 else None
@@ -192,7 +189,7 @@ def through_lines(a: Tensor, lines: Lines, shape: tuple[int, ...]) -> tuple[Tens
 
 
 def _through_each(
-    a: Tensor, op: Nonlinear, p: Parameters, box: IntervalBounds, bias: Tensor | None, relax: Relax
+    a: Tensor, op: Nonlinear, p: Parameters, box: Box, bias: Tensor | None, relax: Relax
 ) -> tuple[Tensor, Tensor]:
     """Rows a (batch, rows, *shape) pulled through an elementwise op to z - bias, z its argument in the box, and what
     intercepts and the bias add, (batch, rows)."""
@@ -203,7 +200,7 @@ def _through_each(
     if isinstance(op, ReLU) and relax is adaptive:
         out, added = ThroughReLU.apply(_flat(a, order), low, high, shift)
         return _shaped(out, a, order), added
-    slope, intercept, upper_slope, upper_intercept = relax(op, p, IntervalBounds(low, high)).parts
+    slope, intercept, upper_slope, upper_intercept = relax(op, p, Box(low, high)).parts
     rise, gap = upper_slope - slope, upper_intercept - intercept
     line = slope, torch.addcmul(intercept, slope, shift), rise, torch.addcmul(gap, rise, shift)
     out, added = ThroughLines.apply(_flat(a, order), *line)
@@ -227,7 +224,7 @@ def _shaped(flat: Tensor, like: Tensor, order: list[int]) -> Tensor:
     return flat.unflatten(2, [like.shape[axis] for axis in order[2:]]).permute(back)
 
 
-def _corner(a: Tensor, box: IntervalBounds) -> Tensor:
+def _corner(a: Tensor, box: Box) -> Tensor:
     """max of rows a (batch, rows, *shape) over boxes (batch, *shape); (batch, rows)."""
     order = _order(a)
     return Corner.apply(_flat(a, order), *(_flat(end[:, None], order).squeeze(1) for end in box))

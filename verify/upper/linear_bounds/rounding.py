@@ -25,11 +25,10 @@ from math import prod
 import torch
 from torch import Tensor
 
-from verify.ir.evaluate import CONSTANTS, UNIT, summands
+from verify.ir.evaluate import CONSTANTS, UNIT
 from verify.ir.graph import BoundGraph, Network, Node
 from verify.ops.affine import Affine
 from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
-from verify.ops.maximum import Max
 
 COVER = 4.0  # the 3 above, and the rounding of these numbers themselves
 TINY = 2.0**-900  # more than what underflows of an entry add up to where no size is beyond 2^512; there the terms are
@@ -100,7 +99,7 @@ class Rounding:
         so many terms, at least."""
         op, p = node.op, self.network.of(node)
         assert isinstance(op, Affine)
-        own = summands(op, p, [prod(size.shape[1:]) for size in sizes], prod(node.shape))
+        own = op.terms(p, [prod(size.shape[1:]) for size in sizes], prod(node.shape))
         share = gamma(max(terms, own) + len(self.nodes))
         total = torch.full((1,) * (1 + len(node.shape)), TINY, dtype=sizes[0].dtype, device=sizes[0].device)
         constant = self.network.constants.get(node.name)
@@ -162,7 +161,7 @@ class Rounding:
         size, error = self.sizes[source], self.errors.get(source)
         sums = gamma(prod(node.shape) + len(self.nodes))
         before = size * sums + TINY if error is None else torch.add(error, size, alpha=sums)
-        before = op.forward(p, before) if isinstance(op, Max) else before
+        before = op.largest(p, before)
         return torch.addcmul(self.sizes[node.name] * sums, op.steepness(p, box), before) + own
 
 

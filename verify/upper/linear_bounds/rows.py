@@ -17,12 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from verify.ops.affine import Affine
-from verify.ops.base import Lines, Op, Parameters
-from verify.ops.curve import Curve
-from verify.ops.linear_ops import BatchNorm, Conv, transposed
-from verify.ops.shape_ops import Add
+from verify.ops.base import PLACE, Lines, Parameters
 
-WHOLE = 1 << 30  # the size of a window that covers its map
 MANY = 24  # samples up to which a product with all of them is cheaper than a copy for each row
 
 
@@ -139,8 +135,10 @@ class Dense:
         """|a| . field of the row's owner; (rows,)."""
         return field.dot(self.a.abs().flatten(1), self.owner)
 
-    def through(self, slopes: Slopes) -> tuple[Dense, Tensor]:
-        """The rows pulled back through the lines of an elementwise op, and what their gaps add; (rows,)."""
+    def cross(self, slopes: Slopes, shape: tuple[int, ...]) -> tuple[Dense, Tensor]:
+        """The rows pulled back through lines to an argument of this shape, and what their gaps add; (rows,)."""
+        if slopes.lines.lower_index is not None:
+            return self._scatter(slopes, shape)
         a = self.a.flatten(1)
         size = a.abs()
         added = slopes.gap_middle.dot(a, self.owner) + slopes.gap_spread.dot(size, self.owner)
@@ -151,14 +149,14 @@ class Dense:
         """The rows at these positions."""
         return Dense(self.a.index_select(0, index), self.owner[index])
 
-    def plus(self, other: Rows) -> Dense:
+    def __add__(self, other: Rows) -> Dense:
         """Sum with rows over the same value."""
         return Dense(self.a + other.dense().a, self.owner)
 
     def dense(self) -> Dense:
         return self
 
-    def scatter(self, slopes: Slopes, shape: tuple[int, ...]) -> tuple[Dense, Tensor]:
+    def _scatter(self, slopes: Slopes, shape: tuple[int, ...]) -> tuple[Dense, Tensor]:
         """The rows pulled back through the lines of a maximum, which name the entry of the input (of this shape) that
         they read, and what their gaps add."""
         lines = slopes.lines
@@ -193,17 +191,14 @@ class Window:
     clean: bool = True
 
     def adjoint(self, op: Affine, p: Parameters, k: int, shape: tuple[int, ...]) -> Rows:
-        if isinstance(op, Add):
-            return self if op.signs[k] > 0 else self._with(-self.a)
-        if isinstance(op, BatchNorm) and op.spatial == 2:
-            return self._with(op.linear(p, k, self.a))
-        if not isinstance(op, Conv) or len(op.stride) != 2:
+        reach = op.reach(p)
+        if reach is None:
             return self.dense().adjoint(op, p, k, shape)
-        here = self.masked()
-        axes = zip(here.a.shape[2:], p[0].shape[2:], op.stride, op.dilation, strict=True)
-        a = transposed(here.a, p[0], op, (0, 0), tuple((n - 1) * s + d * (k - 1) + 1 for n, k, s, d in axes))
-        offset = tuple(o * s - q for o, s, q in zip(self.offset, op.stride, op.padding, strict=True))
-        stride = tuple(m * s for m, s in zip(self.stride, op.stride, strict=True))
+        if reach == PLACE:
+            return self._with(op.spread(p, k, self.a))
+        a = op.spread(p, k, self.masked().a)
+        offset = tuple(o * s - q for o, s, q in zip(self.offset, reach.stride, reach.padding, strict=True))
+        stride = tuple(m * s for m, s in zip(self.stride, reach.stride, strict=True))
         out = replace(self, a=a, stride=stride, offset=offset, extent=shape[1:], clean=False)
         # a window about as large as the map saves nothing
         return out.dense() if prod(a.shape[2:]) >= 0.7 * prod(shape[1:]) else out
@@ -214,7 +209,9 @@ class Window:
     def size_dot(self, field: Field) -> Tensor:
         return self._with(self.a.abs()).dot(field)
 
-    def through(self, slopes: Slopes) -> tuple[Window, Tensor]:
+    def cross(self, slopes: Slopes, shape: tuple[int, ...]) -> tuple[Rows, Tensor]:
+        if slopes.lines.lower_index is not None:
+            return self.dense().cross(slopes, shape)
         size = self._with(self.a.abs())
         added = self.dot(slopes.gap_middle) + size.dot(slopes.gap_spread)
         out = (self.a * slopes.middle.windows(self)).addcmul_(size.a, slopes.spread.windows(self))
@@ -224,9 +221,9 @@ class Window:
     def take(self, index: Tensor) -> Window:
         return replace(self, a=self.a.index_select(0, index), owner=self.owner[index], place=self.place[index])
 
-    def plus(self, other: Rows) -> Rows:
+    def __add__(self, other: Rows) -> Rows:
         if isinstance(other, Dense) or other.stride != self.stride:
-            return self.dense().plus(other)
+            return self.dense() + other
         corner = [min(a, b) for a, b in zip(self.offset, other.offset, strict=True)]
         ends = [[o + n for o, n in zip(w.offset, w.a.shape[2:], strict=True)] for w in (self, other)]
         far = [max(a, b) for a, b in zip(*ends, strict=True)]
@@ -241,9 +238,6 @@ class Window:
         out = torch.zeros((*self.a.shape[:2], height * width), dtype=self.a.dtype, device=self.a.device)
         out = out.scatter_add(2, spots[:, None].expand(-1, self.a.shape[1], -1), here.a.flatten(2))
         return Dense(out.reshape(*self.a.shape[:2], height, width), self.owner)
-
-    def scatter(self, slopes: Slopes, shape: tuple[int, ...]) -> tuple[Dense, Tensor]:
-        return self.dense().scatter(slopes, shape)
 
     def masked(self) -> Window:
         """The same rows without coefficients outside the map."""
@@ -268,14 +262,6 @@ class Window:
 
 
 Rows = Dense | Window
-
-
-def widened(op: Op, p: Parameters, size: tuple[int, ...]) -> tuple[int, ...]:
-    """The size of the window of an op's argument that a `Window` of this size of its value reads."""
-    if isinstance(op, Conv) and len(op.stride) == 2:
-        axes = zip(size, p[0].shape[2:], op.stride, op.dilation, strict=True)
-        return tuple((n - 1) * s + d * (k - 1) + 1 for n, k, s, d in axes)
-    return size if isinstance(op, (Add, BatchNorm, Curve)) else (WHOLE, WHOLE)
 
 
 def _pick(value: Tensor, owner: Tensor) -> Tensor:
