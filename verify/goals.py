@@ -17,7 +17,6 @@ from torch import Tensor
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph, Network
 from verify.ops.affine import Affine
-from verify.ops.shape_ops import Select
 from verify.ops.smooth import Sigmoid
 from verify.rationals import Number, rational, shown
 from verify.spec import Specification, margins, ranges, sides
@@ -197,8 +196,7 @@ def _middle(network: BoundGraph, name: str) -> Fraction | None:
         return Fraction(0)
     before = {_middle(network, source) for source in node.inputs}
     found = before.pop() if len(before) == 1 else None
-    moves = node.op.is_move or isinstance(node.op, Select)
-    return found if moves or found == 0 else None
+    return found if node.op.picks or found == 0 else None
 
 
 def _within(tolerance: Number) -> Within:

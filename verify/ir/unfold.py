@@ -17,7 +17,7 @@ from verify.ops import Add, Max, ReLU, Select
 
 def has_maxima(network: BoundGraph) -> bool:
     """Whether some node is a maximum."""
-    return any(isinstance(node.op, Max) for node in network.graph.nodes)
+    return any(map(_is_maximum, network.graph.nodes))
 
 
 def unfold_maxima(network: Network) -> Network:
@@ -26,12 +26,16 @@ def unfold_maxima(network: Network) -> Network:
     nodes: list[Node] = []
     parameters = dict(source.parameters)
     for node in source.graph.nodes:
-        if not isinstance(node.op, Max):
+        if not _is_maximum(node):
             nodes.append(node)
             continue
         nodes.extend(_tree(node, parameters))
     graph = replace(source.graph, nodes=tuple(nodes))
     return simplify(graph.freeze({name: parameters[name] for name in graph.parameter_names}))
+
+
+def _is_maximum(node: Node) -> bool:
+    return isinstance(node.op, Max)
 
 
 def _tree(node: Node, parameters: dict[str, torch.Tensor]) -> list[Node]:

@@ -35,6 +35,11 @@ class Affine(Op):
     is_move: bool = False
 
     @property
+    def picks(self) -> bool:
+        """Whether every output is one of the inputs, or 0."""
+        return self.is_move
+
+    @property
     def keeps_order(self) -> bool:
         return False
 

@@ -58,6 +58,9 @@ class Hinge(NamedTuple):
     intercepts: tuple[Fraction, Fraction]
 
 
+RECTIFIER = Hinge(Fraction(0), (Fraction(0), Fraction(1)), (Fraction(0), Fraction(0)))  # max(x, 0)
+
+
 class Reach(NamedTuple):
     """What one place of a map (channels, height, width) reads of the argument's map: the places p * stride - padding +
     k * dilation for k < size, of all its channels; two numbers each."""
@@ -117,6 +120,12 @@ class Op(ABC):
 
     is_exact: bool = True  # whether `encode` with integrality describes the op exactly
     mixes: bool = True  # whether an output may depend on several inputs, or several outputs on one
+    statistics: tuple[int, ...] = ()  # the parameters that are mean and variance of the argument's channels, if any
+
+    @property
+    def hinge(self) -> Hinge | None:
+        """The op, if it is elementwise and linear but for one kink."""
+        return None
 
     def reach(self, p: Parameters) -> Reach | None:
         """What one place of a map reads of each argument's map, the same at every place; None if that is not so, or
@@ -162,11 +171,6 @@ class Nonlinear(Op):
     def kinks(self) -> tuple[float, ...]:
         """Where pieces of a piecewise linear function meet."""
         return ()
-
-    @property
-    def hinge(self) -> Hinge | None:
-        """The op, if it is elementwise and linear but for one kink."""
-        return None
 
     @abstractmethod
     def relax(self, p: Parameters, box: IntervalBounds) -> Lines:

@@ -235,6 +235,7 @@ class BatchNorm(Affine):
     eps: float
     spatial: int
     mixes = False
+    statistics = (2, 3)
 
     def reach(self, p: Parameters) -> Reach | None:
         return PLACE if self.spatial == 2 else None

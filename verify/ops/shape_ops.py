@@ -73,6 +73,10 @@ class Select(Affine):
 
     is_monotone = True
 
+    @property
+    def picks(self) -> bool:
+        return True
+
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         index = p[0].reshape(-1)
         picked = x.reshape(len(x), prod(x.shape[1:]))[:, index.clamp(min=0)]

@@ -142,13 +142,20 @@ def _linear(site: _Site, op: Linear) -> Fields:
     return {"op": "linear", "weight": site.weight(0), "bias": site.weight(1)}
 
 
-def _conv(site: _Site, op: Conv | ConvTranspose) -> Fields:
-    if isinstance(op, ConvTranspose) and any(e >= s for e, s in zip(op.output_padding, op.stride, strict=True)):
+def _conv(site: _Site, op: Conv) -> Fields:
+    return _convolution(site, op) | {"transposed": False}
+
+
+def _conv_transpose(site: _Site, op: ConvTranspose) -> Fields:
+    if any(e >= s for e, s in zip(op.output_padding, op.stride, strict=True)):
         site.refuse(f"has output padding {op.output_padding}, not less than its stride {op.stride}")
+    return _convolution(site, op) | {"transposed": True}
+
+
+def _convolution(site: _Site, op: Conv | ConvTranspose) -> Fields:
     return {
         "op": "conv", "weight": site.weight(0), "bias": site.weight(1), "stride": list(op.stride),
         "padding": list(op.padding), "dilation": list(op.dilation), "groups": op.groups,
-        "transposed": isinstance(op, ConvTranspose),
     }
 
 
@@ -229,7 +236,7 @@ def _places(shape: Shape) -> np.ndarray:
 
 
 _WRITERS: dict[type[Op], Callable[[_Site, Any], Fields]] = {
-    Linear: _linear, Conv: _conv, ConvTranspose: _conv, Reshape: _reshape, Permute: _permute, Select: _select,
+    Linear: _linear, Conv: _conv, ConvTranspose: _conv_transpose, Reshape: _reshape, Permute: _permute, Select: _select,
     Concat: _concat, Sum: _sum, AvgPool: _avg_pool, Add: _add, Scale: _entrywise("scale", "factor"),
     Divide: _entrywise("divide", "divisor"), Shift: _entrywise("shift", "offset"), BatchNorm: _norm,
     Piecewise: _piecewise, Max: _max,

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from verify.errors import UnsupportedMethod
 from verify.ops.affine import Affine
-from verify.ops.base import Hinge, IntervalBounds, Nonlinear, Op
+from verify.ops.base import Hinge, IntervalBounds
 from verify.solvers.encoding import Boxes
 from verify.solvers.objectives import SolverCase
 
@@ -69,7 +69,7 @@ def lifted_size(case: SolverCase, boxes: Boxes) -> int:
     for node in case.network.graph.nodes:
         if isinstance(node.op, Affine):
             continue
-        if (hinge := _hinge(node.op)) is None:
+        if (hinge := node.op.hinge) is None:
             raise UnsupportedMethod(
                 f"SDP takes affine operators and piecewise linear ones with one kink, not {type(node.op).__name__} "
                 f"(node {node.name}); use LP or CROWN"
@@ -95,7 +95,7 @@ def lift(case: SolverCase, boxes: Boxes) -> Lift:
             constant = node.op.forward(p, *(form[:1] for form in arguments))
             forms[node.name] = torch.cat([constant, torch.as_tensor(slopes)])
             continue
-        hinge = _hinge(node.op)
+        hinge = node.op.hinge
         assert hinge is not None
         box = IntervalBounds(*(end.double() for end in boxes[node.inputs[0]]))
         forms[node.name], hinges, beyond, ends = _hinged(hinge, arguments[0], box, used)
@@ -138,10 +138,6 @@ def _rows_of(z: np.ndarray, q: np.ndarray, low: np.ndarray, high: np.ndarray) ->
     constant[:, 0] = 1
     above_low, below_high = q - low[:, None] * constant, high[:, None] * constant - q
     return np.concatenate([z - q, slope * above_low - z, above_low, below_high])
-
-
-def _hinge(op: Op) -> Hinge | None:
-    return op.hinge if isinstance(op, Nonlinear) else None
 
 
 def _undecided(hinge: Hinge, box: IntervalBounds) -> Tensor:

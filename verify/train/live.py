@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from verify.errors import UnsupportedOp
-from verify.ir.graph import BoundGraph, Graph, Node
+from verify.ir.graph import BoundGraph, Graph
 from verify.ir.torch_export import trace_graph
-from verify.ops.linear_ops import BatchNorm
 from verify.train.logit import logit_of
 
 MOMENTUM = 0.1  # weight of a batch in the running averages where a layer has none of its own
@@ -52,8 +51,8 @@ class Live:
         self.graph, self._constants = trace_graph(module, example)
         self.graph, more = logit_of(self.network(), threshold)
         self._constants |= more
-        self.normalisations = [node for node in self.graph.nodes if isinstance(node.op, BatchNorm)]
-        averages = [node.parameters[2] for node in self.normalisations]
+        self.normalisations = [node for node in self.graph.nodes if node.op.statistics]
+        averages = [node.parameters[node.op.statistics[0]] for node in self.normalisations]
         twice = next((name for name in averages if averages.count(name) > 1), None)
         if twice is not None:
             raise UnsupportedOp(
@@ -106,10 +105,11 @@ def batch_network(graph: Graph, tensors: dict[str, Tensor], x: Tensor) -> BatchN
     parameters = dict(bound.parameters)
     for node in graph.nodes:
         arguments = [values[name] for name in node.inputs]
-        if isinstance(node.op, BatchNorm):
-            mean, variance, unbiased = _statistics(node, arguments[0])
-            parameters[node.parameters[2]], parameters[node.parameters[3]] = mean, variance
-            statistics[node.parameters[2]], statistics[node.parameters[3]] = mean, unbiased
+        if node.op.statistics:
+            names = [node.parameters[k] for k in node.op.statistics]
+            mean, variance, unbiased = _statistics(arguments[0])
+            parameters.update(zip(names, (mean, variance), strict=True))
+            statistics.update(zip(names, (mean, unbiased), strict=True))
         values[node.name] = node.op.forward(tuple(parameters[name] for name in node.parameters), *arguments)
     return BatchNetwork(graph, parameters, batch=x, outputs_of_batch=values[graph.output], statistics=statistics)
 
@@ -122,7 +122,7 @@ def detached(network: BoundGraph) -> BoundGraph:
     return BoundGraph(network.graph, still)
 
 
-def _statistics(node: Node, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, variance and unbiased variance of every channel of x (batch, channels, *spatial)."""
     axes = [0, *range(2, x.dim())]
     variance, mean = torch.var_mean(x, axes, correction=0)

@@ -18,7 +18,7 @@ from verify.errors import InputError
 from verify.goals import default_threshold
 from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ops.affine import Affine
-from verify.ops.shape_ops import Select, Shift
+from verify.ops.shape_ops import Shift
 from verify.ops.smooth import Sigmoid
 from verify.rationals import rational, shown
 
@@ -51,7 +51,7 @@ def logit_of(network: BoundGraph, threshold: str | None) -> tuple[Graph, dict[st
 def _last(graph: Graph) -> Node | None:
     """The node whose value the output is, up to moves."""
     node = graph.by_name.get(graph.output)
-    while node is not None and isinstance(node.op, Affine) and (node.op.is_move or isinstance(node.op, Select)):
+    while node is not None and isinstance(node.op, Affine) and node.op.picks:
         node = graph.by_name.get(node.inputs[0]) if len(node.inputs) == 1 else None
     return node
 

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph
-from verify.ops.base import IntervalBounds
-from verify.ops.piecewise import ReLU
+from verify.ops.base import RECTIFIER, IntervalBounds
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Regularizer:
                              "be at least 0, the tolerance above 0 and at most 1")
 
     def __call__(self, network: BoundGraph, boxes: dict[str, IntervalBounds]) -> Tensor | float:
-        layers = [boxes[node.inputs[0]] for node in network.graph.nodes if isinstance(node.op, ReLU)]
+        layers = [boxes[node.inputs[0]] for node in network.graph.nodes if node.op.hinge == RECTIFIER]
         if self.weight == 0 or not layers:
             return 0.0
         source = boxes[network.graph.input]

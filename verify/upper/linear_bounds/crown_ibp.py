@@ -15,9 +15,8 @@ from torch import Tensor
 
 from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ops.affine import Affine
+from verify.ops.base import RECTIFIER, Lines, Nonlinear, Op, Parameters
 from verify.ops.base import IntervalBounds as Box
-from verify.ops.base import Lines, Nonlinear, Op, Parameters
-from verify.ops.piecewise import ReLU
 from verify.sets import InputSet
 from verify.upper.linear_bounds.kernels import Corner, ThroughLines, ThroughReLU, dot
 from verify.upper.linear_bounds.walk import Walk
@@ -197,7 +196,7 @@ def _through_each(
     low, high = (_flat(end[:, None], order).squeeze(1) for end in box)
     shift = a.new_zeros(()) if bias is None else bias
     shift = _flat(shift.expand(a.shape[2:])[None, None], order).flatten()
-    if isinstance(op, ReLU) and relax is adaptive:
+    if op.hinge == RECTIFIER and relax is adaptive:
         out, added = ThroughReLU.apply(_flat(a, order), low, high, shift)
         return _shaped(out, a, order), added
     slope, intercept, upper_slope, upper_intercept = relax(op, p, Box(low, high)).parts
