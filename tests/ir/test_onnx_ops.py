@@ -24,6 +24,7 @@ CASES = {
     "abs": (IMAGE, 13, [("Abs",)]),
     "sigmoid": (IMAGE, 13, [("Sigmoid",)]),
     "tanh": (IMAGE, 13, [("Tanh",)]),
+    "softplus": (IMAGE, 8, [("Softplus",)]),
     "neg": (IMAGE, 8, [("Neg",)]),
     "leaky default": (IMAGE, 8, [("LeakyRelu",)]),
     "leaky": (IMAGE, 16, [("LeakyRelu", {"alpha": 0.3})]),

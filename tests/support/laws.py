@@ -101,6 +101,7 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "HardSigmoid": lambda op, p, x: nn.Hardsigmoid()(x),
     "Max": _max,
     "Sigmoid": lambda op, p, x: torch.from_numpy(expit(x.numpy())),
+    "Softplus": lambda op, p, x: torch.from_numpy(np.logaddexp(x.numpy(), np.zeros((), x.numpy().dtype))),
     "Tanh": lambda op, p, x: torch.from_numpy(np.tanh(x.numpy())),
 }
 

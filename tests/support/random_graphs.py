@@ -35,6 +35,7 @@ from verify.ops import (
     Select,
     Shift,
     Sigmoid,
+    Softplus,
     Sum,
     Tanh,
 )
@@ -203,6 +204,7 @@ GROW: dict[str, Callable[[Grower], object]] = {
     "Clip": _elementwise(lambda rng: Clip(_fraction(rng, -8, 0), _fraction(rng, 1, 8))),
     "HardSigmoid": _elementwise(lambda rng: HardSigmoid(_fraction(rng, 1, 4), _fraction(rng, 1, 4))),
     "Sigmoid": _elementwise(lambda rng: Sigmoid()), "Tanh": _elementwise(lambda rng: Tanh()),
+    "Softplus": _elementwise(lambda rng: Softplus()),
 }  # fmt: skip
 assert GROW.keys() == REGISTRY.keys(), "give a new op a way into random graphs"
 

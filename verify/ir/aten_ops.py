@@ -11,19 +11,10 @@ import torch
 
 from verify.ir.aten import Context, aten
 from verify.ir.aten_layout import TracedValue
-from verify.ops import (
-    Abs,
-    Add,
-    Clip,
-    Concat,
-    HardSigmoid,
-    LeakyReLU,
-    Max,
-    ReLU,
-    Sigmoid,
-    Tanh,
-)
+from verify.ops import Add, Clip, Concat, LeakyReLU, Max, Op, ReLU, piecewise, smooth
 from verify.rationals import exact_array
+
+SOFTPLUS_THRESHOLD = 20.0  # torch's default
 
 
 @aten("add.Tensor", "add.Scalar")
@@ -74,9 +65,36 @@ def sizes(value: list[int] | int, count: int) -> tuple[int, ...]:
     return tuple(sizes * count if len(sizes) == 1 else sizes)
 
 
-@aten("relu.default")
+PLAIN: dict[str, Op] = {
+    "relu.default": piecewise.ReLU(),
+    "abs.default": piecewise.Abs(),
+    "hardsigmoid.default": piecewise.HardSigmoid(Fraction(1, 6), Fraction(1, 2)),
+    "sigmoid.default": smooth.Sigmoid(),
+    "tanh.default": smooth.Tanh(),
+}
+
+
+@aten(*PLAIN)
+def plain(c: Context, x: TracedValue) -> TracedValue:
+    """Operators of one argument that have an op of their own and no settings."""
+    return c.emit(PLAIN[str(c.node.target).removeprefix("aten.")], x)
+
+
 def relu(c: Context, x: TracedValue) -> TracedValue:
+    """max(x, 0)."""
     return c.emit(ReLU(), x)
+
+
+@aten("softplus.default")
+def softplus(c: Context, x: TracedValue, beta: float, threshold: float) -> TracedValue:
+    """log(1 + exp(beta x)) / beta. What torch computes is x where beta x is beyond the threshold, at 20 off by a share
+    of 1e-10, which is taken for rounding."""
+    if beta <= 0 or threshold < SOFTPLUS_THRESHOLD:
+        raise c.refuse(f"has beta {beta} and threshold {threshold}, beyond which it jumps to x; let the first be "
+                       f"positive and the second at least {SOFTPLUS_THRESHOLD}")
+    if beta == 1:
+        return c.emit(smooth.Softplus(), x)
+    return c.divide(c.emit(smooth.Softplus(), c.scale(x, beta)), beta)
 
 
 @aten("leaky_relu.default")
@@ -91,26 +109,6 @@ def rrelu(c: Context, x: TracedValue, noise: Any, lower: float, upper: float, tr
         raise c.refuse("draws slopes at random; export the module in eval mode")
     y = leaky_relu(c, x, (lower + upper) / 2)
     return [y, None] if "functional" in str(c.node.target) else y
-
-
-@aten("abs.default")
-def abs_(c: Context, x: TracedValue) -> TracedValue:
-    return c.emit(Abs(), x)
-
-
-@aten("sigmoid.default")
-def sigmoid(c: Context, x: TracedValue) -> TracedValue:
-    return c.emit(Sigmoid(), x)
-
-
-@aten("tanh.default")
-def tanh(c: Context, x: TracedValue) -> TracedValue:
-    return c.emit(Tanh(), x)
-
-
-@aten("hardsigmoid.default")
-def hardsigmoid(c: Context, x: TracedValue) -> TracedValue:
-    return c.emit(HardSigmoid(Fraction(1, 6), Fraction(1, 2)), x)
 
 
 @aten("clamp.default", "hardtanh.default")

@@ -26,6 +26,7 @@ from verify.errors import InputError, UnsupportedOp
 from verify.ir.aten import Constant, Context
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_nodes import first_line, translated
+from verify.ir.aten_ops import PLAIN
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Graph, Network
 from verify.ir.guard import Called, beside_module, compare, probes
@@ -35,7 +36,7 @@ from verify.ops import Reshape
 
 ANY_BATCH = 1009  # stands for a symbolic batch: a prime, so that no product of other sizes is taken for it
 KEPT = (  # these are translated whole
-    *(getattr(torch.ops.aten, name).default for name in ("linear", "hardsigmoid", "pad")),
+    *(getattr(torch.ops.aten, name.split(".")[0]).default for name in (*PLAIN, "linear", "pad", "softplus")),
     *(getattr(torch.ops.aten, f"upsample_{name}").vec for name in ("linear1d", "bilinear2d", "trilinear3d")),
 )
 

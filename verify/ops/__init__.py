@@ -7,11 +7,11 @@ from verify.ops.linear_ops import AvgPool, BatchNorm, Conv, ConvTranspose, Linea
 from verify.ops.maximum import Max, axis_groups, pool_groups, pool_length
 from verify.ops.piecewise import Abs, Clip, HardSigmoid, LeakyReLU, Piecewise, ReLU
 from verify.ops.shape_ops import Add, Concat, Divide, Entrywise, Permute, Reshape, Scale, Select, Shift, Sum
-from verify.ops.smooth import Sigmoid, Tanh
+from verify.ops.smooth import Sigmoid, Softplus, Tanh
 
 __all__ = [
     "REGISTRY", "Abs", "Add", "Affine", "AvgPool", "BatchNorm", "Clip", "Concat", "Conv", "ConvTranspose", "Curvature",
     "Curve", "Divide", "Encoder", "Entrywise", "Example", "HardSigmoid", "IntervalBounds", "LeakyReLU", "Linear",
     "Lines", "Max", "Nonlinear", "Op", "Parameters", "Permute", "Piecewise", "ReLU", "Reshape", "Scale", "Select",
-    "Shift", "Sigmoid", "Sum", "Tanh", "axis_groups", "pool_groups", "pool_length", "register",
+    "Shift", "Sigmoid", "Softplus", "Sum", "Tanh", "axis_groups", "pool_groups", "pool_length", "register",
 ]

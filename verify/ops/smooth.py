@@ -51,3 +51,19 @@ class Tanh(Curve):
 
     def derivative(self, piece: int, x: Tensor) -> Tensor:
         return 1 - torch.tanh(x).square()
+
+
+@register(lambda op: [Example(op(), (), ((5,),))])
+@dataclass(frozen=True)
+class Softplus(Curve):
+    """log(1 + exp(x)), convex everywhere."""
+
+    @property
+    def curvature(self) -> tuple[Curvature, ...]:
+        return (Curvature.CONVEX,)
+
+    def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
+        return torch.logaddexp(xs[0], torch.zeros_like(xs[0]))
+
+    def derivative(self, piece: int, x: Tensor) -> Tensor:
+        return torch.sigmoid(x)

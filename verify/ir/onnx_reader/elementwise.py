@@ -11,15 +11,21 @@ import torch
 
 from verify.ir.onnx_reader.reader import NUMPY, Call, Operand, Reader, handles
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
-from verify.ops import Abs, Add, Clip, Concat, HardSigmoid, LeakyReLU, Max, Op, ReLU, Reshape, Sigmoid, Tanh
+from verify.ops import Add, Clip, Concat, HardSigmoid, LeakyReLU, Max, Op, ReLU, Reshape, piecewise, smooth
 
-_PLAIN: dict[str, Op] = {"Relu": ReLU(), "Abs": Abs(), "Sigmoid": Sigmoid(), "Tanh": Tanh()}
+PLAIN: dict[str, Op] = {
+    "Relu": piecewise.ReLU(),
+    "Abs": piecewise.Abs(),
+    "Sigmoid": smooth.Sigmoid(),
+    "Softplus": smooth.Softplus(),
+    "Tanh": smooth.Tanh(),
+}
 
 
-@handles(*_PLAIN)
+@handles(*PLAIN)
 def plain(r: Reader, c: Call) -> Value:
     """Ops of one argument that have an op of their own and no attributes."""
-    return r.like(c, _PLAIN[c.op], c.value())
+    return r.like(c, PLAIN[c.op], c.value())
 
 
 @handles("LeakyRelu")
