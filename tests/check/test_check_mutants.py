@@ -6,6 +6,7 @@ import json
 import time
 import tracemalloc
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
@@ -81,18 +82,25 @@ def test_bases_have_all_that_a_proof_may_have() -> None:
         assert max(parts.arrays[trees["variable"]].size for trees in parts.header["boxes"]) > 8
 
 
-@many
-@given(NAMES, SEEDS)
-def test_other_proofs_prove_no_less_than_what_is_attained(kind: str, seed: int) -> None:
+def test_other_proofs_prove_no_less_than_what_is_attained() -> None:
     """The claim stays; the margin that is reported is an upper bound on v*, so no point goes beyond it."""
-    rng = np.random.default_rng(seed)
-    for _ in range(12):
-        mutant = of_proof(base(kind), rng)
-        report = answered(mutant.bytes())
-        if report.accepted:
-            assert set(report.margins) == ({"R", "F"} if report.level == "F" else {"R"})
-            for level, margin in report.margins.items():
-                assert known(kind, level) <= Fraction(margin) < 0, level
+    accepted: Counter[str] = Counter()
+
+    @many
+    @given(NAMES, SEEDS)
+    def judged(kind: str, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for _ in range(12):
+            mutant = of_proof(base(kind), rng)
+            report = answered(mutant.bytes())
+            if report.accepted:
+                accepted[kind] += 1
+                assert set(report.margins) == ({"R", "F"} if report.level == "F" else {"R"})
+                for level, margin in report.margins.items():
+                    assert known(kind, level) <= Fraction(margin) < 0, level
+
+    judged()
+    assert min(accepted[kind] for kind in KINDS) >= 1000, f"too few are accepted: {accepted}"
 
 
 @many
@@ -109,22 +117,31 @@ def test_no_proof_of_a_false_claim(kind: str, seed: int) -> None:
         assert not answered(of_proof(false, rng).bytes()).accepted
 
 
-@settings(many, max_examples=25)
-@given(NAMES, SEEDS)
-def test_other_claims_are_accepted_only_if_they_are_true(kind: str, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    for _ in range(8):
-        mutant = of_claim(base(kind), rng)
-        same = mutant.claims() == base(kind).claims()
-        unsigned = answered(mutant.bytes())
-        if unsigned.accepted:  # the digest is of the network alone
-            assert mutant.header["network"] == base(kind).header["network"]
-            for name in network_arrays(mutant):
-                assert mutant.arrays[name].tobytes() == base(kind).arrays[name].tobytes()
-        report = unsigned if unsigned.accepted else answered(_signed(mutant).bytes())
-        if report.accepted and not same:
-            for level, margin in report.margins.items():
-                assert attained(mutant, level, seed) <= Fraction(margin) < 0, level
+def test_other_claims_are_accepted_only_if_they_are_true() -> None:
+    accepted: Counter[str] = Counter()
+
+    @settings(many, max_examples=25)
+    @given(NAMES, SEEDS)
+    def judged(kind: str, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for _ in range(8):
+            mutant = of_claim(base(kind), rng)
+            same = mutant.claims() == base(kind).claims()
+            unsigned = answered(mutant.bytes())
+            if unsigned.accepted:  # the digest is of the network alone
+                accepted["as it is"] += 1
+                assert mutant.header["network"] == base(kind).header["network"]
+                for name in network_arrays(mutant):
+                    assert mutant.arrays[name].tobytes() == base(kind).arrays[name].tobytes()
+            report = unsigned if unsigned.accepted else answered(_signed(mutant).bytes())
+            if report.accepted and not same:
+                accepted["another claim"] += 1
+                for level, margin in report.margins.items():
+                    assert attained(mutant, level, seed) <= Fraction(margin) < 0, level
+
+    judged()
+    assert accepted["as it is"] >= 1000, f"too few are accepted: {accepted}"
+    assert accepted["another claim"] >= 1000, f"too few are accepted: {accepted}"
 
 
 def _signed(parts: Parts) -> Parts:
@@ -147,21 +164,33 @@ def test_accepted_claims_of_a_tiny_network_are_true_by_enumeration() -> None:
     assert accepted == 20
 
 
-@many
-@given(NAMES, SEEDS)
-def test_whatever_the_form_there_is_an_answer(kind: str, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    for _ in range(12):
-        mutant = of_form(base(kind), rng)
-        report = answered(mutant.bytes())
-        if report.accepted and mutant.claims() != base(kind).claims():
-            assert attained(mutant, "R", seed) <= Fraction(report.margins["R"])
+def test_whatever_the_form_there_is_an_answer() -> None:
+    accepted: Counter[str] = Counter()
+
+    @many
+    @given(NAMES, SEEDS)
+    def judged(kind: str, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for _ in range(12):
+            mutant = of_form(base(kind), rng)
+            report = answered(mutant.bytes())
+            accepted["same claim"] += report.accepted and mutant.claims() == base(kind).claims()
+            if report.accepted and mutant.claims() != base(kind).claims():
+                accepted["another claim"] += 1
+                assert attained(mutant, "R", seed) <= Fraction(report.margins["R"])
+
+    judged()
+    assert accepted["another claim"] >= 1000, f"too few are accepted: {accepted}"
 
 
-@many
-@given(NAMES, SEEDS)
-def test_whatever_the_bytes_there_is_an_answer(kind: str, seed: int) -> None:
+def test_whatever_the_bytes_there_is_an_answer() -> None:
     """Cut off, one byte changed, bytes inserted: in the file and, with a valid checksum, in the stream."""
+    accepted: Counter[str] = Counter()
+    many(given(kind=NAMES, seed=SEEDS)(_damaged_bytes))(accepted=accepted)
+    assert min(accepted["file"], accepted["stream"]) >= 1000, f"too few are accepted: {accepted}"
+
+
+def _damaged_bytes(kind: str, seed: int, accepted: Counter[str]) -> None:
     rng, whole = np.random.default_rng(seed), base(kind).bytes()
     stream = zlib.decompress(whole[len(MAGIC) :])
     for inside in (False, True):
@@ -172,6 +201,7 @@ def test_whatever_the_bytes_there_is_an_answer(kind: str, seed: int) -> None:
                    data[:at] + rng.bytes(3) + data[at:], data[:at] + data[at + 1 :]][how]
             report = answered(MAGIC + zlib.compress(new, 1) if inside else new)
             if report.accepted:
+                accepted["stream" if inside else "file"] += 1
                 assert inside or zlib.decompress(new[len(MAGIC) :]) == stream  # bits of zlib's own that say nothing
                 mutant = Parts.of(MAGIC + zlib.compress(new) if inside else new)
                 assert mutant.claims() == base(kind).claims() or attained(mutant, "R", 0) <= report.margins["R"]

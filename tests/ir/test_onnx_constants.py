@@ -65,6 +65,23 @@ def test_quantised_weights_are_an_ordinary_network_and_quantised_values_are_refu
         load(model.proto(model("DequantizeLinear", whole, np.float32(0.02), np.int8(0))))
 
 
+BYTES = np.ones((6, 2), np.uint8)
+SCALES = np.float32(0.02), np.uint8(0)
+
+
+@pytest.mark.parametrize(("op", "operands"), [
+    ("DynamicQuantizeLinear", ["x"]),
+    ("QLinearMatMul", ["x", *SCALES, BYTES, *SCALES, *SCALES]),
+    ("QLinearConv", ["x", *SCALES, BYTES[:, :, None], *SCALES, *SCALES]),
+    ("MatMulInteger", ["x", BYTES]),
+    ("ConvInteger", ["x", BYTES[:, :, None]]),
+])
+def test_operators_on_rounded_values_are_refused(op: str, operands: list[Any]) -> None:
+    model = Model(1, 6)
+    with pytest.raises(UnsupportedOp, match=rf"\({op}.*rounded to whole numbers"):
+        load(model.proto(model(op, *operands)))
+
+
 def _whole(rng: np.random.Generator) -> tuple[onnx.NodeProto, int, list[np.ndarray]]:
     """A random node of the arithmetic of shapes."""
     op = str(rng.choice(["Add", "Sub", "Mul", "Div", "Equal", "Where", "Cast", "Concat", "Gather", "Shape", "Slice",

@@ -48,6 +48,7 @@ CASES = {
     "gather places of samples": ((1, 3, 4), 13, [("GatherND", X, np.array([[[1], [2]]]), {"batch_dims": 1})]),
     "scatter places": (IMAGE, 16, [("ScatterND", X, np.array([[0, 1, 2], [0, 0, -1]]), numbers(2, 2, 6))]),
     "scatter into constants": ((1, 2), 13, [("ScatterND", numbers(1, 1, 4), np.array([[[0, 3], [0, 0]]]), X)]),
+    "scatter of old": (IMAGE, 10, [("Scatter", X, np.array([[[[3, 1]]]]), numbers(1, 1, 1, 1, 2), {"axis": 3})]),
     "scatter elements": (IMAGE, 13, [("ScatterElements", X, np.array([[[[3, 1]]]]), numbers(1, 1, 1, 1, 2),
                                       {"axis": 3})]),
     "pad wrap": (IMAGE, 19, [("Pad", X, integers(0, 0, 1, 2, 0, 0, 2, 3), {"mode": "wrap"})]),
