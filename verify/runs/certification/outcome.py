@@ -16,7 +16,7 @@ import torch
 
 from verify.bracket import Bracket, Rigour, Side, Verdict
 from verify.errors import Contradiction
-from verify.runs.engine.store import Result, json_bounds
+from verify.runs.engine.store import StoreEntry, json_bounds
 from verify.runs.evidence.contradiction import Holder
 from verify.upper.duals.proof_log import ProofLog
 
@@ -152,7 +152,7 @@ class Outcome:
             return replace(self, verdict=Verdict.CERTIFIED, trusts=other.trusts, evidence=other.evidence)
         return self
 
-    def result(self, sample: np.ndarray) -> Result:
+    def result(self, sample: np.ndarray) -> StoreEntry:
         """For the store; a falsified sample (*shape) is kept with its witness. A missing bound is null."""
         reason = "" if self.verdict in (Verdict.CERTIFIED, Verdict.FALSIFIED) else "; ".join(self.reasons)
         if self.verdict is Verdict.UNKNOWN and not reason:
@@ -163,7 +163,7 @@ class Outcome:
         arrays = {}
         if self.verdict is Verdict.FALSIFIED and self.bracket.witness is not None:
             arrays = {"input": sample, "witness": self.bracket.witness[0].numpy()}
-        return Result(self.key, payload, arrays)
+        return StoreEntry(self.key, payload, arrays)
 
     def state(self) -> tuple[dict[str, Any], np.ndarray | None]:
         """An undecided outcome as JSON, and its best point (*shape)."""

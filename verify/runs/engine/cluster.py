@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from verify.errors import InputError
-from verify.runs.engine.executors import Found, Job, Lost, Task, answered
+from verify.runs.engine.executors import Job, Lost, SampleResult, Task, answered
 
 REACH = 5.0  # seconds for the head of a cluster to answer
 LOCAL = "local"  # the address of a cluster that is started here, and ends with the run
@@ -48,7 +48,7 @@ class Cluster:
         actor = self._free.popleft() if self._free else self._actor.remote(self._content, self._on_gpus)
         self._running[actor.done.remote(pickle.dumps(task))] = actor, task
 
-    def take(self) -> tuple[Task, Sequence[Found] | Lost]:
+    def take(self) -> tuple[Task, Sequence[SampleResult] | Lost]:
         (ready, *_), _ = self._ray.wait(list(self._running), num_returns=1)
         actor, task = self._running.pop(ready)
         try:

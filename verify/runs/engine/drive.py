@@ -11,9 +11,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from verify.runs.engine.executors import Crew, Found, Here, Job, Task, batches, work
+from verify.runs.engine.executors import Crew, Here, Job, SampleResult, Task, batches, work
 from verify.runs.engine.files import write_whole
-from verify.runs.engine.store import Result, Store
+from verify.runs.engine.store import Store, StoreEntry
 from verify.runs.options import BATCH
 
 Tell = Callable[[Sequence[str]], None]
@@ -53,7 +53,7 @@ def _pending(job: Job, store: Store, size: int, tell: Tell) -> deque[Task]:
     return deque(fresh + begun)
 
 
-def _keep(job: Job, store: Store, final: Sequence[Found], more: list[Result]) -> None:
+def _keep(job: Job, store: Store, final: Sequence[SampleResult], more: list[StoreEntry]) -> None:
     """Files first: what the store names is there."""
     asked = store.sessions[-1]["request"] if final else {}
     final = [job.kept(found, store.folder, asked) for found in final]
@@ -63,21 +63,21 @@ def _keep(job: Job, store: Store, final: Sequence[Found], more: list[Result]) ->
     store.put_all([*(found.result(job.x[found.index].numpy()) for found in final), *more])
 
 
-def _record(task: Task, size: int, rest: Sequence[Found]) -> Result:
+def _record(task: Task, size: int, rest: Sequence[SampleResult]) -> StoreEntry:
     """What is known of the open samples of a batch."""
     states = {found.key: found.state() for found in rest}
     points = {key: point for key, (_, point) in states.items() if point is not None}
-    return Result(_number(task.samples, size), {"open": {key: state for key, (state, _) in states.items()}}, points)
+    return StoreEntry(_number(task.samples, size), {"open": {key: state for key, (state, _) in states.items()}}, points)
 
 
-def _restored(job: Job, store: Store, key: str) -> list[Found]:
+def _restored(job: Job, store: Store, key: str) -> list[SampleResult]:
     """The open samples of such a record."""
     states = (store.get(key) or {})["open"]
     return [job.restored(state, store.array(key, name)) for name, state in states.items()]
 
 
-def _by_sample(found: Sequence[Found]) -> list[Task]:
-    samples: dict[int, list[Found]] = defaultdict(list)
+def _by_sample(found: Sequence[SampleResult]) -> list[Task]:
+    samples: dict[int, list[SampleResult]] = defaultdict(list)
     for one in found:
         samples[one.index].append(one)
     return [Task((index,), tuple(many)) for index, many in samples.items()]

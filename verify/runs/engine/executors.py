@@ -26,14 +26,14 @@ import torch
 from torch import Tensor
 
 from verify.errors import VerifyError
-from verify.runs.engine.store import Result
+from verify.runs.engine.store import StoreEntry
 
 logger = logging.getLogger(__name__)
 TRIES = 3  # workers that may die over one task
 
 
-class Found(Protocol):
-    """What is known of one sample; a frozen value that knows how it is kept."""
+class SampleResult(Protocol):
+    """What is known of one sample at one radius: a frozen value that can be stored, final or still open."""
 
     @property
     def index(self) -> int: ...
@@ -53,15 +53,15 @@ class Found(Protocol):
         ...
 
     def failed(self, name: str, reason: str) -> Self:
-        """The final one of a sample that met an error."""
+        """The final result of a sample on which this method raised an error, with the reason."""
         ...
 
-    def result(self, sample: np.ndarray) -> Result:
-        """A final one for the store."""
+    def result(self, sample: np.ndarray) -> StoreEntry:
+        """The entry of the store for a final result; sample (*shape) is its input."""
         ...
 
     def state(self) -> tuple[dict[str, Any], np.ndarray | None]:
-        """One that is not final as JSON, and its best point (*shape)."""
+        """What is known so far of a sample that is not final: its JSON state and its best point (*shape), if any."""
         ...
 
 
@@ -85,21 +85,21 @@ class Job(Protocol):
         """The same job on another device."""
         ...
 
-    def first(self, index: Sequence[int]) -> Sequence[Found]:
-        """What is found of these samples together."""
+    def first(self, index: Sequence[int]) -> Sequence[SampleResult]:
+        """Begins these samples together as a batch; one result for each sample and radius."""
         ...
 
-    def last(self, found: Sequence[Any]) -> Sequence[Found]:
-        """What comes of the found of one sample that are not final."""
+    def last(self, found: Sequence[Any]) -> Sequence[SampleResult]:
+        """Finishes one sample, given its results of `first` that are not final yet; they become final here."""
         ...
 
-    def restored(self, state: dict[str, Any], point: np.ndarray | None) -> Found:
-        """The found of such a state."""
+    def restored(self, state: dict[str, Any], point: np.ndarray | None) -> SampleResult:
+        """The result whose `state` this is, read from a run that was interrupted."""
         ...
 
-    def kept(self, found: Any, folder: Path, asked: Mapping[str, Any]) -> Found:
-        """A final one as it is stored in a run folder by a command of these texts; of a contradiction, what reproduces
-        it goes there first."""
+    def kept(self, found: Any, folder: Path, asked: Mapping[str, Any]) -> SampleResult:
+        """The final result as it is stored in the run folder. Where it is a contradiction, the files that reproduce it
+        are written first, with the texts `asked` of the command that met it."""
         ...
 
 
@@ -107,10 +107,10 @@ class Task(NamedTuple):
     """Samples to begin with, or what is known of one sample that is still open."""
 
     samples: tuple[int, ...]
-    begun: tuple[Found, ...] = ()
+    begun: tuple[SampleResult, ...] = ()
 
-    def done(self, job: Job) -> Sequence[Found]:
-        """What the job makes of it."""
+    def done(self, job: Job) -> Sequence[SampleResult]:
+        """Does the task: finishes what is begun, or begins the samples."""
         return job.last(self.begun) if self.begun else job.first(self.samples)
 
 
@@ -131,7 +131,7 @@ class Crew(Protocol):
         """Starts a task; there must be a free worker."""
         ...
 
-    def take(self) -> tuple[Task, Sequence[Found] | Lost]:
+    def take(self) -> tuple[Task, Sequence[SampleResult] | Lost]:
         """Waits until a task is done, or lost."""
         ...
 
@@ -140,7 +140,7 @@ class Crew(Protocol):
         ...
 
 
-def work(tasks: deque[Task], crew: Crew) -> Iterator[tuple[Task, Sequence[Found]]]:
+def work(tasks: deque[Task], crew: Crew) -> Iterator[tuple[Task, Sequence[SampleResult]]]:
     """The tasks with their answers, in the order in which they are done; tasks may be added meanwhile.
 
     Samples over which `TRIES` workers have died are errors; so many lost batches end the run with a VerifyError.
@@ -167,7 +167,7 @@ def work(tasks: deque[Task], crew: Crew) -> Iterator[tuple[Task, Sequence[Found]
 
 
 class Here:
-    """The process itself."""
+    """The tasks are done one after the other in this process."""
 
     size = 1
 
@@ -178,7 +178,7 @@ class Here:
     def give(self, task: Task) -> None:
         self._tasks.append(task)
 
-    def take(self) -> tuple[Task, Sequence[Found] | Lost]:
+    def take(self) -> tuple[Task, Sequence[SampleResult] | Lost]:
         task = self._tasks.popleft()
         return task, task.done(self._job)
 
@@ -208,7 +208,7 @@ class Processes:
         with suppress(OSError):  # a worker that died meanwhile is found by `take`
             self._workers[place][1].send_bytes(pickle.dumps(task))
 
-    def take(self) -> tuple[Task, Sequence[Found] | Lost]:
+    def take(self) -> tuple[Task, Sequence[SampleResult] | Lost]:
         ready = wait([self._workers[place][1] for place in self._tasks])
         place = next(p for p in self._tasks if self._workers[p][1] in ready)
         process, connection = self._workers[place]
@@ -251,7 +251,7 @@ def _serve(connection: Connection, content: bytes, place: str, threads: int) -> 
     os._exit(0)
 
 
-def answered(job: Job, task: Task) -> Sequence[Found] | Exception:
+def answered(job: Job, task: Task) -> Sequence[SampleResult] | Exception:
     """The answer to a task, or what it raised, as a value that can be sent."""
     try:
         return task.done(job)

@@ -50,7 +50,7 @@ CREATE TABLE arrays (
 RESULTS = "SELECT key, payload, names, checksum FROM results"
 
 
-class Result(NamedTuple):
+class StoreEntry(NamedTuple):
     """One entry of a store: a JSON payload and arrays by name."""
 
     key: str
@@ -118,9 +118,9 @@ class Store:
 
     def put(self, key: str, payload: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
         """Writes one result in one transaction. Raises InputError if the key has a result already."""
-        self.put_all([Result(key, payload, arrays or {})])
+        self.put_all([StoreEntry(key, payload, arrays or {})])
 
-    def put_all(self, results: Iterable[Result]) -> None:
+    def put_all(self, results: Iterable[StoreEntry]) -> None:
         """Writes results that belong together in one transaction. Raises InputError if a key has a result already."""
         key = ""
         try:

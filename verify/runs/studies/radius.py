@@ -11,7 +11,7 @@ import torch
 
 from verify.rationals import exact_array, shown
 from verify.runs.certification.outcome import CLEAN
-from verify.runs.engine.store import Result
+from verify.runs.engine.store import StoreEntry
 from verify.runs.evidence.contradiction import Holder
 from verify.sets.norms import norm_of
 
@@ -66,11 +66,11 @@ class Radius:
         """The final one of a sample that met an error."""
         return replace(self, error=f"{name}: {reason}", is_closed=False, is_final=True, crossing=crossing)
 
-    def result(self, sample: np.ndarray) -> Result:
+    def result(self, sample: np.ndarray) -> StoreEntry:
         """For the store, with the sample and its witness (*shape)."""
         arrays = {} if self.point is None else {"input": sample, "witness": self.point}
         bundle = {"bundle": self.bundle} if self.bundle else {}
-        return Result(self.key, {**self._json(), "verdict": self.verdict, **bundle}, arrays)
+        return StoreEntry(self.key, {**self._json(), "verdict": self.verdict, **bundle}, arrays)
 
     def state(self) -> tuple[dict[str, Any], np.ndarray | None]:
         return self._json(), self.point
