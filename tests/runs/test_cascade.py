@@ -20,16 +20,16 @@ from verify.errors import InputError, VerifyError
 from verify.runs.certification.cascade import search_order
 from verify.runs.certification.outcome import Outcome
 from verify.runs.engine.drive import certify
-from verify.runs.engine.executors import Here, Lost, Task
+from verify.runs.engine.executors import Lost, Serial, Task
 from verify.runs.engine.store import Store
 
 SIZE = 16
 
 
-def kept(folder: Path, job: object, crew: object = None, size: int = SIZE) -> dict:
+def kept(folder: Path, job: object, executor: object = None, size: int = SIZE) -> dict:
     """The table of a run that is brought to its end in this folder."""
     with Store.open(folder, {"methods": list(METHODS)}, {}) as store:
-        certify(job, store, crew, size)  # type: ignore[arg-type]
+        certify(job, store, executor, size)  # type: ignore[arg-type]
         return table_of(store)
 
 
@@ -97,7 +97,7 @@ def test_states_come_back(lower: float, upper: float) -> None:
     assert again.reasons == first.reasons
 
 
-class Interrupted(Here):
+class Interrupted(Serial):
     """Stops after some tasks."""
 
     def __init__(self, job: object, tasks: int):
@@ -123,7 +123,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path, tasks
         assert done <= store.keys()
 
 
-class Mortal(Here):
+class Mortal(Serial):
     """Loses every task of these samples."""
 
     def __init__(self, job: object, samples: set[int]):
@@ -142,9 +142,9 @@ def test_a_sample_that_kills_workers_is_an_error(tmp_path: Path) -> None:
     job = cascade(EPS)
     open_ones = {o.index for o in job.first(range(SIZE)) if not o.is_final}
     victim = min(open_ones)
-    crew = Mortal(job, {victim})
-    table = kept(tmp_path, job, crew)
-    assert crew.deaths == 3
+    executor = Mortal(job, {victim})
+    table = kept(tmp_path, job, executor)
+    assert executor.deaths == 3
     rows = [row for key, row in table.items() if key.startswith(f"sample/{victim}/")]
     assert {row[0] for row in rows} >= {"error"}
     assert not {row[0] for key, row in table.items() if not key.startswith(f"sample/{victim}/")} & {"error"}

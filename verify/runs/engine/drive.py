@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from verify.runs.engine.executors import Crew, Here, Job, SampleResult, Task, batches, work
+from verify.runs.engine.executors import Executor, Job, SampleResult, Serial, Task, batches, work
 from verify.runs.engine.files import write_whole
 from verify.runs.engine.store import Store, StoreEntry
 from verify.runs.options import BATCH
@@ -20,19 +20,19 @@ Tell = Callable[[Sequence[str]], None]
 
 
 def certify(
-    job: Job, store: Store, crew: Crew | None = None, size: int = BATCH, tell: Tell = lambda verdicts: None
+    job: Job, store: Store, executor: Executor | None = None, size: int = BATCH, tell: Tell = lambda verdicts: None
 ) -> None:
     """Brings every sample to an end, under keys "sample/...".
 
     Args:
         job: what is to be done, such as a `Cascade`.
         store: of this run; what it has is not done again.
-        crew: who does the tasks, by default this process.
+        executor: who does the tasks, by default this process.
         size: of a batch; the same in every session of a run.
         tell: is told the verdicts that have become final, those in the store first.
     """
     tasks = _pending(job, store, size, tell)
-    for task, found in work(tasks, crew or Here(job)):
+    for task, found in work(tasks, executor or Serial(job)):
         final, rest = [f for f in found if f.is_final], [f for f in found if not f.is_final]
         _keep(job, store, final, [] if task.begun else [_record(task, size, rest)])
         tasks.extend(_by_sample(rest))

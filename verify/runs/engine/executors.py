@@ -121,7 +121,7 @@ class Lost:
     reason: str
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Workers, `size` of them; a task is given while one is free."""
 
     @property
@@ -140,17 +140,17 @@ class Crew(Protocol):
         ...
 
 
-def work(tasks: deque[Task], crew: Crew) -> Iterator[tuple[Task, Sequence[SampleResult]]]:
+def work(tasks: deque[Task], executor: Executor) -> Iterator[tuple[Task, Sequence[SampleResult]]]:
     """The tasks with their answers, in the order in which they are done; tasks may be added meanwhile.
 
     Samples over which `TRIES` workers have died are errors; so many lost batches end the run with a VerifyError.
     """
     running, deaths = 0, Counter[tuple[int, ...]]()
     while tasks or running:
-        while tasks and running < crew.size:
-            crew.give(tasks.popleft())
+        while tasks and running < executor.size:
+            executor.give(tasks.popleft())
             running += 1
-        task, answer = crew.take()
+        task, answer = executor.take()
         running -= 1
         if not isinstance(answer, Lost):
             yield task, answer
@@ -166,7 +166,7 @@ def work(tasks: deque[Task], crew: Crew) -> Iterator[tuple[Task, Sequence[Sample
                               f"({answer.reason}); take fewer at once with --batch, or fewer workers")
 
 
-class Here:
+class Serial:
     """The tasks are done one after the other in this process."""
 
     size = 1

@@ -16,7 +16,7 @@ import torch
 from verify.errors import InputError
 from verify.runs.engine.cluster import Cluster
 from verify.runs.engine.drive import Tell, certify
-from verify.runs.engine.executors import Crew, Here, Job, Processes
+from verify.runs.engine.executors import Executor, Job, Processes, Serial
 from verify.runs.engine.store import FILE, Store
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class Help:
     workers: int | None = None
     ray: str | None = None
 
-    def crew(self, job: Job) -> Crew:
+    def executor(self, job: Job) -> Executor:
         """The workers. Raises InputError for more than one on a GPU."""
         if self.workers is not None and self.workers < 1:
             raise InputError(f"{self.workers} workers were asked for; give 1 or more")
@@ -38,7 +38,7 @@ class Help:
         device = job.device
         if device.type == "cuda" and (self.workers or 1) > torch.cuda.device_count():
             raise InputError(f"{self.workers} workers need a GPU each, but there are {torch.cuda.device_count()}")
-        return Here(job) if self.workers in (None, 1) else Processes(job, self.workers)
+        return Serial(job) if self.workers in (None, 1) else Processes(job, self.workers)
 
 
 ALONE = Help()
@@ -64,13 +64,13 @@ class Keep:
         check: Callable[[Store], None] = lambda store: None,
     ) -> T:
         """Does what the run lacks; a summary of the whole run. `check` looks at a run before it goes on."""
-        crew = help.crew(job)  # first: where there are no workers, nothing is left in the folder
+        executor = help.executor(job)  # first: where there are no workers, nothing is left in the folder
         try:
             with Store.open(self.folder, self.config, versions(), self.request, check) as store:
-                certify(job, store, crew, self.batch, tell)
+                certify(job, store, executor, self.batch, tell)
                 return summary(store)
         finally:
-            crew.close()
+            executor.close()
 
 
 def folder_of(out: Path | None, model: str, resume: bool) -> Path:

@@ -15,7 +15,7 @@ import pytest
 from tests.support.runs import METHODS, cascade, table_of
 from verify.errors import InputError
 from verify.runs.engine.drive import certify
-from verify.runs.engine.executors import Crew, Here, Processes, Task
+from verify.runs.engine.executors import Executor, Processes, Serial, Task
 from verify.runs.engine.run_folder import Help
 from verify.runs.engine.store import Store
 
@@ -27,16 +27,16 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """The table that this process makes."""
     job = cascade(samples=SAMPLES)
-    return run(tmp_path_factory.mktemp("alone"), Here(job))
+    return run(tmp_path_factory.mktemp("alone"), Serial(job))
 
 
-def run(folder: Path, crew: Crew, tell: Callable = lambda verdicts: None) -> dict:
-    """The table of a run by this crew; every key once."""
+def run(folder: Path, executor: Executor, tell: Callable = lambda verdicts: None) -> dict:
+    """The table of a run by this executor; every key once."""
     with Store.open(folder, {"methods": list(METHODS)}, {}) as store:
         try:
-            certify(cascade(samples=SAMPLES), store, crew, SIZE, tell)
+            certify(cascade(samples=SAMPLES), store, executor, SIZE, tell)
         finally:
-            crew.close()
+            executor.close()
         keys = [key for key, _ in store.items()]
         assert len(keys) == len(set(keys))
         return table_of(store)
@@ -61,10 +61,10 @@ def test_processes_make_the_same_table(tmp_path: Path, alone: dict) -> None:
 
 
 def test_a_killed_process_loses_nothing_and_repeats_nothing(tmp_path: Path, alone: dict) -> None:
-    crew = Processes(cascade(samples=SAMPLES), 2)
-    busy = lambda: next((crew._workers[p][0].pid for p in crew._tasks if p in crew._workers), None)  # noqa: E731
+    executor = Processes(cascade(samples=SAMPLES), 2)
+    busy = lambda: next((executor._workers[p][0].pid for p in executor._tasks if p in executor._workers), None)  # noqa: E731
     tell = killer(busy)
-    assert run(tmp_path, crew, tell) == alone
+    assert run(tmp_path, executor, tell) == alone
     assert tell.killed
 
 
@@ -104,9 +104,9 @@ def test_a_ray_cluster_makes_the_same_table_and_survives_a_killed_worker(
 ) -> None:
     from verify.runs.engine.cluster import Cluster
 
-    crew = Cluster(cascade(samples=SAMPLES), "local", 2)
+    executor = Cluster(cascade(samples=SAMPLES), "local", 2)
     tell = killer(at_work)
-    assert run(tmp_path, crew, tell) == alone
+    assert run(tmp_path, executor, tell) == alone
     assert tell.killed
 
 
@@ -116,7 +116,7 @@ def test_a_ray_cluster_makes_the_same_table_and_survives_a_killed_worker(
 def test_a_driver_that_is_killed_is_continued_by_another_crew(tmp_path: Path, alone: dict, cluster: object) -> None:
     from verify.runs.engine.cluster import Cluster
 
-    crew = Cluster(cascade(samples=SAMPLES), "local", 2)
+    executor = Cluster(cascade(samples=SAMPLES), "local", 2)
     seen: list[str] = []
 
     def stop(verdicts: list[str]) -> None:
@@ -125,29 +125,29 @@ def test_a_driver_that_is_killed_is_continued_by_another_crew(tmp_path: Path, al
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, crew, stop)
-    assert run(tmp_path, Here(cascade(samples=SAMPLES))) == alone
+        run(tmp_path, executor, stop)
+    assert run(tmp_path, Serial(cascade(samples=SAMPLES))) == alone
 
 
 @needs_ray
 @pytest.mark.filterwarnings("ignore")
 def test_no_cluster_is_one_sentence() -> None:
     with pytest.raises(InputError, match=r"cannot join a Ray cluster at '127\.0\.0\.1:1'"):
-        Help(None, "127.0.0.1:1").crew(cascade(samples=1))
+        Help(None, "127.0.0.1:1").executor(cascade(samples=1))
 
 
 def test_so_many_workers_as_were_asked_for() -> None:
     job = cascade(samples=1)
-    assert isinstance(Help(1).crew(job), Here)
-    assert Help(3).crew(job).size == 3
+    assert isinstance(Help(1).executor(job), Serial)
+    assert Help(3).executor(job).size == 3
     with pytest.raises(InputError, match="give 1 or more"):
-        Help(0).crew(job)
+        Help(0).executor(job)
 
 
 def test_closing_ends_the_workers() -> None:
-    crew = Processes(cascade(samples=4), 1)
-    crew.give(Task((0, 1)))
-    crew.take()
-    (process, _), = crew._workers.values()
-    crew.close()
+    executor = Processes(cascade(samples=4), 1)
+    executor.give(Task((0, 1)))
+    executor.take()
+    (process, _), = executor._workers.values()
+    executor.close()
     assert not process.is_alive()
