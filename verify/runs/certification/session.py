@@ -14,7 +14,7 @@ from verify.proof.prover import ModelFile
 from verify.runs.certification.cascade import Cascade
 from verify.runs.certification.summary import Summary, summarize
 from verify.runs.engine.drive import Tell
-from verify.runs.engine.run_folder import ALONE, Help, Keep, folder_of
+from verify.runs.engine.run_folder import ALONE, Help, RunFolder, folder_of
 from verify.runs.evidence.certificates import Proving, check_certificates
 from verify.runs.options import batch_of, proof_config, proof_level, radii_of, typed_radii
 from verify.runs.request import CertifyRequest
@@ -73,9 +73,9 @@ class Session:
             tell: is told the verdicts that have become final.
             help: who shares the work.
         """
-        keep = Keep(folder_of(out, self.request.model, resume), self.config, self.request.as_json(), self.batch)
+        run = RunFolder(folder_of(out, self.request.model, resume), self.config, self.request.as_json(), self.batch)
         check = partial(check_certificates, self.request.proofs)
-        summaries = keep.carry_out(self.cascade, help, tell, summarize, check)
+        summaries = run.carry_out(self.cascade, help, tell, summarize, check)
         return keep.folder, summaries
 
 

@@ -45,8 +45,8 @@ ALONE = Help()
 
 
 @dataclass(frozen=True)
-class Keep:
-    """Where and how the results of a job are kept.
+class RunFolder:
+    """The folder in which the results of a job are stored, and what has to be the same when it is continued.
 
     Args:
         folder: of the run, see `folder_of`.

@@ -14,7 +14,7 @@ import numpy as np
 from verify.errors import InputError
 from verify.rationals import shown
 from verify.runs.engine.drive import Tell
-from verify.runs.engine.run_folder import ALONE, Help, Keep, folder_of
+from verify.runs.engine.run_folder import ALONE, Help, RunFolder, folder_of
 from verify.runs.engine.store import Store
 from verify.runs.options import batch_of, exact_eps, share_of
 from verify.runs.request import RadiusRequest
@@ -89,8 +89,8 @@ class RadiusSession:
     ) -> tuple[Path, RadiusSummary]:
         """Brackets what the run folder lacks; the folder and the summary. See `Session.run`."""
         folder = folder_of(out, self.request.model, resume)
-        keep = Keep(folder, self.config, self.request.as_json(), self.batch)
-        return folder, keep.carry_out(self.job, help, tell, summarize_radii)
+        run = RunFolder(folder, self.config, self.request.as_json(), self.batch)
+        return folder, run.carry_out(self.job, help, tell, summarize_radii)
 
 
 def prepare_radius(request: RadiusRequest) -> RadiusSession:
