@@ -16,7 +16,7 @@ from tests.support.runs import METHODS, cascade, table_of
 from verify.errors import InputError
 from verify.runs.engine.drive import certify
 from verify.runs.engine.executors import Executor, Processes, Serial, Task
-from verify.runs.engine.run_folder import Help
+from verify.runs.engine.run_folder import Parallelism
 from verify.runs.engine.store import Store
 
 SAMPLES, SIZE = 40, 8
@@ -133,15 +133,15 @@ def test_a_driver_that_is_killed_is_continued_by_another_crew(tmp_path: Path, al
 @pytest.mark.filterwarnings("ignore")
 def test_no_cluster_is_one_sentence() -> None:
     with pytest.raises(InputError, match=r"cannot join a Ray cluster at '127\.0\.0\.1:1'"):
-        Help(None, "127.0.0.1:1").executor(cascade(samples=1))
+        Parallelism(None, "127.0.0.1:1").executor(cascade(samples=1))
 
 
 def test_so_many_workers_as_were_asked_for() -> None:
     job = cascade(samples=1)
-    assert isinstance(Help(1).executor(job), Serial)
-    assert Help(3).executor(job).size == 3
+    assert isinstance(Parallelism(1).executor(job), Serial)
+    assert Parallelism(3).executor(job).size == 3
     with pytest.raises(InputError, match="give 1 or more"):
-        Help(0).executor(job)
+        Parallelism(0).executor(job)
 
 
 def test_closing_ends_the_workers() -> None:

@@ -53,7 +53,7 @@ def certify(
     from verify.report.table import shortfall
     from verify.runs.certification.session import prepare
     from verify.runs.certification.summary import exit_code
-    from verify.runs.engine.run_folder import Help, fresh_folder
+    from verify.runs.engine.run_folder import Parallelism, fresh_folder
     from verify.runs.options import share_of
 
     least = None if fail_under is None else share_of(fail_under)
@@ -66,7 +66,7 @@ def certify(
         return
     place = out if out or resume else fresh_folder(session.request.model)
     with output.kept(place if out is None else None), output.verdicts(session.total) as tell:
-        work = partial(session.run, place, tell, resume=resume, help=Help(workers, ray))
+        work = partial(session.run, place, tell, resume=resume, parallelism=Parallelism(workers, ray))
         (folder, summaries), spent = _profiled(work) if profile else (work(), None)
     _show(session, folder, summaries, spent, json=json)
     for radius, summary in summaries.items():

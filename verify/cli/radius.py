@@ -34,14 +34,14 @@ def radius(
     """
     from verify.cli import output
     from verify.report.radius import radii
-    from verify.runs.engine.run_folder import Help, fresh_folder
+    from verify.runs.engine.run_folder import Parallelism, fresh_folder
     from verify.runs.studies.radius_session import prepare_radius
 
     session = prepare_radius(RadiusRequest(**shared, most=most, tolerance=tolerance, batch=batch))
     output.warn(session.warnings)
     place = out if out or resume else fresh_folder(session.request.model)
     with output.kept(place if out is None else None), output.verdicts(len(session.job.x)) as tell:
-        folder, summary = session.run(place, tell, resume=resume, help=Help(workers, ray))
+        folder, summary = session.run(place, tell, resume=resume, parallelism=Parallelism(workers, ray))
     if json:
         output.print_json({"title": session.title, "run": str(folder), "config": session.config, **summary.as_json()})
     else:

@@ -14,7 +14,7 @@ from verify.proof.prover import ModelFile
 from verify.runs.certification.cascade import Cascade
 from verify.runs.certification.summary import Summary, summarize
 from verify.runs.engine.drive import Tell
-from verify.runs.engine.run_folder import ALONE, Help, RunFolder, folder_of
+from verify.runs.engine.run_folder import ONE_PROCESS, Parallelism, RunFolder, folder_of
 from verify.runs.evidence.certificates import Proving, check_certificates
 from verify.runs.options import batch_of, proof_config, proof_level, radii_of, typed_radii
 from verify.runs.request import CertifyRequest
@@ -63,7 +63,8 @@ class Session:
         return len(self.cascade.x) * len(self.cascade.problems)
 
     def run(
-        self, out: Path | None, tell: Tell = lambda verdicts: None, *, resume: bool = False, help: Help = ALONE
+        self, out: Path | None, tell: Tell = lambda verdicts: None, *, resume: bool = False,
+        parallelism: Parallelism = ONE_PROCESS,
     ) -> tuple[Path, dict[str, Summary]]:
         """Certifies what the run folder lacks; the folder and the summaries of the whole run by radius.
 
@@ -71,12 +72,12 @@ class Session:
             out: the run folder, by default a new one in runs/; one that holds a run is continued with `resume`, and
                 refused without.
             tell: is told the verdicts that have become final.
-            help: who shares the work.
+            parallelism: who shares the work.
         """
         run = RunFolder(folder_of(out, self.request.model, resume), self.config, self.request.as_json(), self.batch)
         check = partial(check_certificates, self.request.proofs)
-        summaries = run.carry_out(self.cascade, help, tell, summarize, check)
-        return keep.folder, summaries
+        summaries = run.carry_out(self.cascade, parallelism, tell, summarize, check)
+        return run.folder, summaries
 
 
 def prepare(request: CertifyRequest) -> Session:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Help:
+class Parallelism:
     """Who shares the work: `workers` processes, or the workers of the Ray cluster at an address."""
 
     workers: int | None = None
@@ -41,7 +41,7 @@ class Help:
         return Serial(job) if self.workers in (None, 1) else Processes(job, self.workers)
 
 
-ALONE = Help()
+ONE_PROCESS = Parallelism()
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class RunFolder:
     batch: int
 
     def carry_out(
-        self, job: Job, help: Help, tell: Tell, summary: Callable[[Store], T],
+        self, job: Job, parallelism: Parallelism, tell: Tell, summary: Callable[[Store], T],
         check: Callable[[Store], None] = lambda store: None,
     ) -> T:
         """Does what the run lacks; a summary of the whole run. `check` looks at a run before it goes on."""
-        executor = help.executor(job)  # first: where there are no workers, nothing is left in the folder
+        executor = parallelism.executor(job)  # first: where there are no workers, nothing is left in the folder
         try:
             with Store.open(self.folder, self.config, versions(), self.request, check) as store:
                 certify(job, store, executor, self.batch, tell)
