@@ -30,11 +30,11 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return run(tmp_path_factory.mktemp("alone"), Serial(job))
 
 
-def run(folder: Path, executor: Executor, tell: Callable = lambda verdicts: None) -> dict:
+def run(folder: Path, executor: Executor, on_progress: Callable = lambda verdicts: None) -> dict:
     """The table of a run by this executor; every key once."""
     with Store.open(folder, {"methods": list(METHODS)}, {}) as store:
         try:
-            certify(cascade(samples=SAMPLES), store, executor, SIZE, tell)
+            certify(cascade(samples=SAMPLES), store, executor, SIZE, on_progress)
         finally:
             executor.close()
         keys = [key for key, _ in store.items()]
@@ -46,14 +46,14 @@ def killer(pid: Callable[[], int | None]) -> Callable:
     """Kills a process the first time that something has become final after it is known."""
     killed: list[int] = []
 
-    def tell(verdicts: list[str]) -> None:
+    def on_progress(verdicts: list[str]) -> None:
         victim = pid()
         if verdicts and not killed and victim is not None:
             killed.append(victim)
             os.kill(victim, signal.SIGKILL)
 
-    tell.killed = killed  # type: ignore[attr-defined]
-    return tell
+    on_progress.killed = killed  # type: ignore[attr-defined]
+    return on_progress
 
 
 def test_processes_make_the_same_table(tmp_path: Path, alone: dict) -> None:
@@ -63,9 +63,9 @@ def test_processes_make_the_same_table(tmp_path: Path, alone: dict) -> None:
 def test_a_killed_process_loses_nothing_and_repeats_nothing(tmp_path: Path, alone: dict) -> None:
     executor = Processes(cascade(samples=SAMPLES), 2)
     busy = lambda: next((executor._workers[p][0].pid for p in executor._tasks if p in executor._workers), None)  # noqa: E731
-    tell = killer(busy)
-    assert run(tmp_path, executor, tell) == alone
-    assert tell.killed
+    on_progress = killer(busy)
+    assert run(tmp_path, executor, on_progress) == alone
+    assert on_progress.killed
 
 
 def test_an_error_in_a_worker_is_raised_here(tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_a_ray_cluster_makes_the_same_table_and_survives_a_killed_worker(
     from verify.runs.engine.cluster import Cluster
 
     executor = Cluster(cascade(samples=SAMPLES), "local", 2)
-    tell = killer(at_work)
-    assert run(tmp_path, executor, tell) == alone
-    assert tell.killed
+    on_progress = killer(at_work)
+    assert run(tmp_path, executor, on_progress) == alone
+    assert on_progress.killed
 
 
 @needs_ray

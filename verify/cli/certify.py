@@ -65,8 +65,8 @@ def certify(
         _estimate(session, workers or 1, json=json)
         return
     place = out if out or resume else fresh_folder(session.request.model)
-    with output.kept(place if out is None else None), output.verdicts(session.total) as tell:
-        work = partial(session.run, place, tell, resume=resume, parallelism=Parallelism(workers, ray))
+    with output.kept(place if out is None else None), output.verdicts(session.total) as on_progress:
+        work = partial(session.run, place, on_progress, resume=resume, parallelism=Parallelism(workers, ray))
         (folder, summaries), spent = _profiled(work) if profile else (work(), None)
     _show(session, folder, summaries, spent, json=json)
     for radius, summary in summaries.items():

@@ -79,13 +79,13 @@ def kept(folder: Path | None) -> Iterator[None]:
 
 @contextmanager
 def verdicts(total: int) -> Iterator[Callable[[Sequence[str]], None]]:
-    """A function that is told the verdicts that have become final, of so many: a bar on stderr with counts, rate and
-    time left, or where that is no terminal a line now and then."""
+    """A function to call with the verdicts that have become final, of so many: it draws a bar on stderr with counts,
+    rate and time left, or writes a line now and then where that is no terminal."""
     counts: Counter[str] = Counter()
     if not sys.stderr.isatty():
         last = start = time.monotonic()
 
-        def tell(more: Sequence[str]) -> None:
+        def on_progress(more: Sequence[str]) -> None:
             nonlocal last
             counts.update(more)
             now = time.monotonic()
@@ -93,7 +93,7 @@ def verdicts(total: int) -> Iterator[Callable[[Sequence[str]], None]]:
                 last = now
                 note(f"{counts.total()} of {total} decided or given up after {now - start:.0f} s: {_counted(counts)}")
 
-        yield tell
+        yield on_progress
         return
     from rich import progress as parts
     from rich.console import Console

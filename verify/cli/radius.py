@@ -40,8 +40,8 @@ def radius(
     session = prepare_radius(RadiusRequest(**shared, most=most, tolerance=tolerance, batch=batch))
     output.warn(session.warnings)
     place = out if out or resume else fresh_folder(session.request.model)
-    with output.kept(place if out is None else None), output.verdicts(len(session.job.x)) as tell:
-        folder, summary = session.run(place, tell, resume=resume, parallelism=Parallelism(workers, ray))
+    with output.kept(place if out is None else None), output.verdicts(len(session.job.x)) as on_progress:
+        folder, summary = session.run(place, on_progress, resume=resume, parallelism=Parallelism(workers, ray))
     if json:
         output.print_json({"title": session.title, "run": str(folder), "config": session.config, **summary.as_json()})
     else:

@@ -54,8 +54,8 @@ def train(
     output.note(f"trained; model.safetensors, model.pt2 and model.onnx are in {folder}")
     session = run.certification(given, folder, device)
     output.warn(session.warnings)
-    with output.verdicts(session.total) as tell:
-        summaries = run.certify(session, folder, tell)
+    with output.verdicts(session.total) as on_progress:
+        summaries = run.certify(session, folder, on_progress)
     if json:
         found = {"title": session.title, "run": str(folder), "config": given.config}
         (summary,) = summaries.values()

@@ -45,7 +45,7 @@ def vnnlib(
     proved = proof_level(level, proof)
     entries = shared(entries_of(methods), workers, proved)
     left = None if timeout is None else timeout - (time.perf_counter() - start)
-    decision = decide(model, prop, entries, timeout=left, tell=output.note_bracket, proof=proved)
+    decision = decide(model, prop, entries, timeout=left, on_bracket=output.note_bracket, proof=proved)
     for warning in decision.warnings:
         output.note(f"warning: {prop}: {warning}")
     if decision.reason:

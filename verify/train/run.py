@@ -22,7 +22,7 @@ from verify.errors import InputError, VerifyError
 from verify.ir.load import from_factory
 from verify.runs.certification.session import Session, prepare
 from verify.runs.certification.summary import Summary
-from verify.runs.engine.drive import Tell
+from verify.runs.engine.drive import OnProgress
 from verify.runs.engine.files import writable_folder
 from verify.runs.engine.run_folder import versions
 from verify.runs.engine.store import FILE, Store
@@ -93,10 +93,10 @@ def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
     ))
 
 
-def certify(session: Session, folder: Path, tell: Tell = lambda verdicts: None) -> dict[str, Summary]:
+def certify(session: Session, folder: Path, on_progress: OnProgress = lambda verdicts: None) -> dict[str, Summary]:
     """Runs a `certification`; continues one that was interrupted. The summaries by radius."""
     place = folder / "certify"
-    return session.run(place, tell, resume=(place / FILE).is_file())[1]
+    return session.run(place, on_progress, resume=(place / FILE).is_file())[1]
 
 
 def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch | None) -> None:

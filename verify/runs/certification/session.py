@@ -13,7 +13,7 @@ from verify.ir.original import original
 from verify.proof.prover import ModelFile
 from verify.runs.certification.cascade import Cascade
 from verify.runs.certification.summary import Summary, summarize
-from verify.runs.engine.drive import Tell
+from verify.runs.engine.drive import OnProgress
 from verify.runs.engine.run_folder import ONE_PROCESS, Parallelism, RunFolder, folder_of
 from verify.runs.evidence.certificates import Proving, check_certificates
 from verify.runs.options import batch_of, proof_config, proof_level, radii_of, typed_radii
@@ -63,7 +63,7 @@ class Session:
         return len(self.cascade.x) * len(self.cascade.problems)
 
     def run(
-        self, out: Path | None, tell: Tell = lambda verdicts: None, *, resume: bool = False,
+        self, out: Path | None, on_progress: OnProgress = lambda verdicts: None, *, resume: bool = False,
         parallelism: Parallelism = ONE_PROCESS,
     ) -> tuple[Path, dict[str, Summary]]:
         """Certifies what the run folder lacks; the folder and the summaries of the whole run by radius.
@@ -71,12 +71,12 @@ class Session:
         Args:
             out: the run folder, by default a new one in runs/; one that holds a run is continued with `resume`, and
                 refused without.
-            tell: is told the verdicts that have become final.
+            on_progress: is called with the verdicts that have become final.
             parallelism: who shares the work.
         """
         run = RunFolder(folder_of(out, self.request.model, resume), self.config, self.request.as_json(), self.batch)
         check = partial(check_certificates, self.request.proofs)
-        summaries = run.carry_out(self.cascade, parallelism, tell, summarize, check)
+        summaries = run.carry_out(self.cascade, parallelism, on_progress, summarize, check)
         return run.folder, summaries
 
 

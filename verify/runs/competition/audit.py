@@ -207,10 +207,10 @@ def searched(claim: Claim, entries: dict[str, Entry], limit: float, read: Callab
     """The claim against what our own search finds within the limit."""
     trusts: dict[str, str] = {}
 
-    def tell(name: str, bracket: Bracket) -> None:
+    def on_bracket(name: str, bracket: Bracket) -> None:
         trusts[name] = bracket.above.trusts if bracket.above is not None else ""
 
-    ours = decide(*claim.instance.files, entries, limit, tell, read, proof="R")
+    ours = decide(*claim.instance.files, entries, limit, on_bracket, read, proof="R")
     if ours.answer not in (InstanceResult.SAT, InstanceResult.UNSAT):
         return Finding(ClaimStatus.OPEN, f"our search: {ours.answer}{ours.reason and f' ({ours.reason})'}")
     status = ClaimStatus.CONFIRMED if ours.answer == claim.result else ClaimStatus.REFUTED

@@ -67,7 +67,7 @@ def read_network(model: Path) -> Network:
 
 def decide(
     model: Path, prop: Path, entries: dict[str, Entry], timeout: float | None = None,
-    tell: Callable[[str, Bracket], None] = lambda name, bracket: None,
+    on_bracket: Callable[[str, Bracket], None] = lambda name, bracket: None,
     read: Callable[[Path], Network] = read_network,
     proof: str | None = None,
     bundles: Path = Path(),
@@ -85,7 +85,7 @@ def decide(
         entries: the methods, from `entries_of`.
         timeout: seconds for all of it, reading the files and proving included, or None. A method may take an equal part
             of what is left, and the last one all of it.
-        tell: is told the bracket of every method.
+        on_bracket: is called with the bracket of every method.
         read: gives the network of the model file, for callers that keep networks.
         proof: the level, "R" or "F", at which an unsat is proved, or None.
         bundles: the folder that gets what reproduces a Contradiction.
@@ -98,7 +98,7 @@ def decide(
     except OutOfTime:
         return Decision(InstanceResult.TIMEOUT, f"{LATE} while the files were read")
     try:
-        found = _first(model, asked, problem, entries, limit, tell, proof)
+        found = _first(model, asked, problem, entries, limit, on_bracket, proof)
         reason = found.reason if asked.cases else "no input is allowed"
         notes = () if network.head is None else (network.head.note,)
         return replace(found, reason=reason, warnings=(*asked.warnings, *notes))
@@ -108,7 +108,7 @@ def decide(
 
 def _first(
     model: Path, asked: Property, problem: Problem, entries: dict[str, Entry], limit: Deadline,
-    tell: Callable[[str, Bracket], None], proof: str | None,
+    on_bracket: Callable[[str, Bracket], None], proof: str | None,
 ) -> Decision:
     """What the first method that decides says; see `decide`."""
     reasons: list[str] = []
@@ -126,7 +126,7 @@ def _first(
         except (SolverError, UnsupportedMethod) as refusal:
             reasons.append(f"{name}: {refusal}")
             continue
-        tell(name, bracket)
+        on_bracket(name, bracket)
         bracket = held(problem, bracket)
         known = bracket if known is None else known.meet(bracket)
         if bracket.verdicts[0] is Verdict.VERIFIED and proof is not None:

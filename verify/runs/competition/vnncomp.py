@@ -99,13 +99,13 @@ class Campaign:
         start = time.perf_counter()
         tried: dict[str, dict[str, Any]] = {}
 
-        def tell(name: str, bracket: Bracket) -> None:
+        def on_bracket(name: str, bracket: Bracket) -> None:
             numbers = {key: value for key, value in bracket.notes.items() if _is_json(value)}
             tried[name] = {**json_bounds(float(bracket.lower[0]), float(bracket.upper[0])), **numbers}
 
         arrays: dict[str, np.ndarray] = {}
         try:
-            decision = decide(*instance.files, self.entries, limit, tell, read, self.level, out)
+            decision = decide(*instance.files, self.entries, limit, on_bracket, read, self.level, out)
             outcome = _outcome(decision)
             if decision.witness is not None:
                 arrays = {"x": decision.witness.x, "y": decision.witness.y}

@@ -16,11 +16,12 @@ from verify.runs.engine.files import write_whole
 from verify.runs.engine.store import Store, StoreEntry
 from verify.runs.options import BATCH
 
-Tell = Callable[[Sequence[str]], None]
+OnProgress = Callable[[Sequence[str]], None]
 
 
 def certify(
-    job: Job, store: Store, executor: Executor | None = None, size: int = BATCH, tell: Tell = lambda verdicts: None
+    job: Job, store: Store, executor: Executor | None = None, size: int = BATCH,
+    on_progress: OnProgress = lambda verdicts: None,
 ) -> None:
     """Brings every sample to an end, under keys "sample/...".
 
@@ -29,20 +30,20 @@ def certify(
         store: of this run; what it has is not done again.
         executor: who does the tasks, by default this process.
         size: of a batch; the same in every session of a run.
-        tell: is told the verdicts that have become final, those in the store first.
+        on_progress: is called with the verdicts that have become final, those in the store first.
     """
-    tasks = _pending(job, store, size, tell)
+    tasks = _pending(job, store, size, on_progress)
     for task, found in work(tasks, executor or Serial(job)):
         final, rest = [f for f in found if f.is_final], [f for f in found if not f.is_final]
         _keep(job, store, final, [] if task.begun else [_record(task, size, rest)])
         tasks.extend(_by_sample(rest))
-        tell([str(f.verdict) for f in final])
+        on_progress([str(f.verdict) for f in final])
 
 
-def _pending(job: Job, store: Store, size: int, tell: Tell) -> deque[Task]:
+def _pending(job: Job, store: Store, size: int, on_progress: OnProgress) -> deque[Task]:
     """What the store lacks, in the order of the samples, batches first."""
     keys = store.keys()
-    tell([str(payload["verdict"]) for key, payload in store.items() if key.startswith("sample/")])
+    on_progress([str(payload["verdict"]) for key, payload in store.items() if key.startswith("sample/")])
     fresh, begun = [], []
     for index in batches(len(job.x), size):
         key = _number(index, size)

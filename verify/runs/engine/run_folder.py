@@ -15,7 +15,7 @@ import torch
 
 from verify.errors import InputError
 from verify.runs.engine.cluster import Cluster
-from verify.runs.engine.drive import Tell, certify
+from verify.runs.engine.drive import OnProgress, certify
 from verify.runs.engine.executors import Executor, Job, Processes, Serial
 from verify.runs.engine.store import FILE, Store
 
@@ -60,14 +60,14 @@ class RunFolder:
     batch: int
 
     def carry_out(
-        self, job: Job, parallelism: Parallelism, tell: Tell, summary: Callable[[Store], T],
+        self, job: Job, parallelism: Parallelism, on_progress: OnProgress, summary: Callable[[Store], T],
         check: Callable[[Store], None] = lambda store: None,
     ) -> T:
         """Does what the run lacks; a summary of the whole run. `check` looks at a run before it goes on."""
         executor = parallelism.executor(job)  # first: where there are no workers, nothing is left in the folder
         try:
             with Store.open(self.folder, self.config, versions(), self.request, check) as store:
-                certify(job, store, executor, self.batch, tell)
+                certify(job, store, executor, self.batch, on_progress)
                 return summary(store)
         finally:
             executor.close()

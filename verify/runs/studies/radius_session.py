@@ -13,7 +13,7 @@ import numpy as np
 
 from verify.errors import InputError
 from verify.rationals import shown
-from verify.runs.engine.drive import Tell
+from verify.runs.engine.drive import OnProgress
 from verify.runs.engine.run_folder import ONE_PROCESS, Parallelism, RunFolder, folder_of
 from verify.runs.engine.store import Store
 from verify.runs.options import batch_of, exact_eps, share_of
@@ -85,13 +85,13 @@ class RadiusSession:
         }
 
     def run(
-        self, out: Path | None, tell: Tell = lambda verdicts: None, *, resume: bool = False,
+        self, out: Path | None, on_progress: OnProgress = lambda verdicts: None, *, resume: bool = False,
         parallelism: Parallelism = ONE_PROCESS,
     ) -> tuple[Path, RadiusSummary]:
         """Brackets what the run folder lacks; the folder and the summary. See `Session.run`."""
         folder = folder_of(out, self.request.model, resume)
         run = RunFolder(folder, self.config, self.request.as_json(), self.batch)
-        return folder, run.carry_out(self.job, parallelism, tell, summarize_radii)
+        return folder, run.carry_out(self.job, parallelism, on_progress, summarize_radii)
 
 
 def prepare_radius(request: RadiusRequest) -> RadiusSession:
