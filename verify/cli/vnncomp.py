@@ -32,7 +32,7 @@ def vnncomp(
     """
     from verify.cli import output
     from verify.report.vnncomp import campaign
-    from verify.runs.competition.scores import exit_code, scores, told
+    from verify.runs.competition.scores import exit_code, scores, summary_lines
     from verify.runs.competition.vnncomp import plan
     from verify.runs.options import proof_level, shard_of
 
@@ -40,7 +40,7 @@ def vnncomp(
                    level=proof_level(level, proof), proofs=proof)
     with output.progress("instances", len(planned.instances)) as advance:
         results = planned.run(out, advance)
-    output.warn(told(results))
+    output.warn(summary_lines(results))
     found = scores(planned.instances, results)
     output.show(campaign(found))
     output.note(f"run kept in {out}")

@@ -1,7 +1,7 @@
 """Every sample goes through the methods in order and stops at the first one that decides it.
 
 Cheap methods take samples in batches; from the first dear one on, samples go one by one. With several radii the order
-of a binary search is taken, and each radius hears what the others have found (see `Outcome.told`). A sample whose clean
+of a binary search is taken, and each radius hears what the others have found (see `Outcome.informed_by`). A sample whose clean
 prediction is wrong (a tie counts as wrong) is falsified at every radius. A cascade is a value that knows nothing of
 stores and workers; it can be sent to other processes.
 """
@@ -122,13 +122,13 @@ class Cascade:
         """The outcomes after these methods, radius after radius."""
         known: dict[int, list[Outcome]] = defaultdict(list)
         for eps in search_order(list(asked)):
-            outcomes = [self._finished(o.told(known[o.index])) for o in asked[eps]]
+            outcomes = [self._finished(o.informed_by(known[o.index])) for o in asked[eps]]
             for name in names:
                 tried = iter(self._try(eps, name, [o for o in outcomes if not o.is_final]))
                 outcomes = [o if o.is_final else self._finished(next(tried)) for o in outcomes]
             for outcome in outcomes:
                 known[outcome.index].append(outcome)
-        heard = [o if o.is_final else self._finished(o.told(many)) for many in known.values() for o in many]
+        heard = [o if o.is_final else self._finished(o.informed_by(many)) for many in known.values() for o in many]
         return [replace(o, is_final=o.is_final or is_last) for o in heard]
 
     def _clean(self, index: list[int]) -> list[Outcome]:

@@ -93,7 +93,7 @@ class Outcome:
         outcome = replace(self, tried={**self.tried, name: Tried(*ends, seconds, memory)})
         return replace(outcome, reasons=(*self.reasons, *_reason(name, found))).met(name, found)
 
-    def told(self, others: Iterable[Outcome]) -> Outcome:
+    def informed_by(self, others: Iterable[Outcome]) -> Outcome:
         """The outcome once it has heard what the same sample's outcomes at other radii say of this one."""
         outcome = self
         for other in others:

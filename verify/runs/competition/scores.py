@@ -71,7 +71,7 @@ def scores(instances: list[Instance], results: dict[str, dict[str, Any]]) -> dic
     }
 
 
-def told(results: dict[str, dict[str, Any]]) -> list[str]:
+def summary_lines(results: dict[str, dict[str, Any]]) -> list[str]:
     """What properties hardly mean, each once with the properties of which it is said."""
     files: dict[str, list[str]] = {}
     for result in results.values():
