@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BOXES = 1 << 20  # beyond which it would not be a certificate that anybody checks
 
 
-class Grove:
+class InputTrees:
     """The input trees of a record; numbers (cases,) are those of its cases in the certificate."""
 
     def __init__(self, prover: Prover, record: SearchRecord, numbers: np.ndarray):

@@ -36,7 +36,7 @@ from verify.method import full_float32
 from verify.problem import Problem
 from verify.proof.certificate import Draft, problem_claim, property_claim
 from verify.proof.export import exported, front_size
-from verify.proof.input_tree_proof import Grove
+from verify.proof.input_tree_proof import InputTrees
 from verify.proof.trees import searches
 from verify.upper.duals.proof_log import ProofLog, SearchRecord
 from verify.vnnlib import Property
@@ -283,9 +283,9 @@ class Prover:
             if record.columns is not None:
                 draft.header["searches"] += searches(draft, record, numbers)
             elif len(record.root):
-                grove = Grove(self, record, numbers)
-                reason = grove.grow()
+                trees = InputTrees(self, record, numbers)
+                reason = trees.grow()
                 if reason:
                     return None, reason
-                draft.header["boxes"].append(grove.put(draft))
+                draft.header["boxes"].append(trees.put(draft))
         return draft.bytes(), ""
