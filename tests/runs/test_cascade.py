@@ -75,14 +75,14 @@ def outcome(eps: str, lower: float, upper: float, verdict: Verdict = Verdict.UNK
 
 def test_radii_that_contradict_each_other_are_an_error() -> None:
     small, large = outcome("1/10", 0.5, 2.0, Verdict.FALSIFIED), outcome("1/5", -1.0, -0.5)
-    told = replace(large, verdict=Verdict.UNKNOWN).told([small])
+    told = replace(large, verdict=Verdict.UNKNOWN).informed_by([small])
     assert told.verdict is Verdict.ERROR
     assert told.is_final
 
 
 def test_an_error_elsewhere_decides_nothing() -> None:
     broken = replace(outcome("1/10", 1.0, 2.0), verdict=Verdict.ERROR)
-    assert outcome("1/5", -1.0, 1.0).told([broken]).verdict is Verdict.UNKNOWN
+    assert outcome("1/5", -1.0, 1.0).informed_by([broken]).verdict is Verdict.UNKNOWN
 
 
 @given(st.floats(-9, -1, width=32) | st.just(-torch.inf), st.floats(0, 9, width=32) | st.just(torch.inf))

@@ -1,9 +1,9 @@
 """Every sample goes through the methods in order and stops at the first one that decides it.
 
 Cheap methods take samples in batches; from the first dear one on, samples go one by one. With several radii the order
-of a binary search is taken, and each radius hears what the others have found (see `Outcome.informed_by`). A sample whose clean
-prediction is wrong (a tie counts as wrong) is falsified at every radius. A cascade is a value that knows nothing of
-stores and workers; it can be sent to other processes.
+of a binary search is taken, and each radius hears what the others have found (see `Outcome.informed_by`). A sample
+whose clean prediction is wrong (a tie counts as wrong) is falsified at every radius. A cascade is a value that knows
+nothing of stores and workers; it can be sent to other processes.
 """
 
 from __future__ import annotations
