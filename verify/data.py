@@ -215,7 +215,7 @@ def _pixels(name: str, x: np.ndarray, shape: tuple[int, ...] | None) -> tuple[np
 
 
 def _labels(name: str, y: np.ndarray) -> np.ndarray:
-    """int64 (n,), >= 0."""
+    """The labels as int64 (n,), all at least 0; raises InputError for others."""
     if y.dtype.kind not in "iu":
         raise InputError(f"{name} has labels of type {y.dtype}; classes are integers, and of a "
                          "regressor `verify certify` asks with --within or --bounds")

@@ -54,7 +54,7 @@ _in_force: ContextVar[Deadline] = ContextVar("deadline", default=NEVER)
 
 
 def deadline() -> Deadline:
-    """The one in force here."""
+    """The deadline of the innermost `with` around the caller; one that never comes where there is none."""
     return _in_force.get()
 
 

@@ -50,7 +50,7 @@ class Registered:
         return cls
 
     def load(self) -> Any:
-        """The class."""
+        """Imports the module and returns the class."""
         return getattr(importlib.import_module(self.module), self.cls)
 
 

@@ -103,7 +103,7 @@ class BranchAndBound:
 
 
 def never() -> bool:
-    """A search is over when it is over."""
+    """Nobody asks this search to stop: it ends by its own limits."""
     return False
 
 

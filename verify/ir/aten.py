@@ -90,7 +90,7 @@ class Context:
     # values
 
     def full(self, x: TracedValue) -> Shape:
-        """The traced shape."""
+        """The shape in the traced program, batch axis included."""
         return x.full(self.batch)
 
     def axis(self, x: TracedValue, dim: int) -> int:
@@ -133,7 +133,7 @@ class Context:
     def append(
         self, op: Op, *inputs: TracedValue, parameters: tuple[str, ...] = (), at: int | None = None,
     ) -> TracedValue:
-        """The same where some entries may never have been set."""
+        """Appends an IR node as `emit` does, but takes values of which some entries may never have been set."""
         key = op, tuple(x.name for x in inputs), parameters
         name = self.made[key] if key in self.made else self.builder.add(self.node.name, *key)
         self.made[key] = name

@@ -45,7 +45,7 @@ class TracedValue:
         return self.folded and batch == 1
 
     def full(self, batch: int) -> Shape:
-        """The traced shape."""
+        """The shape in the traced program, batch axis included."""
         before, after = self.ir[: self.at], self.ir[self.at :]
         if not self.folded:
             return (*before, batch, *after)

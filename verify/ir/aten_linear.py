@@ -95,7 +95,7 @@ def _ordered(c: Context, x: TracedValue, names: str, wanted: str) -> TracedValue
 
 
 def _turned(matrix: Constant, names: str, wanted: str) -> Constant:
-    """The same for a constant."""
+    """The constant with its axes in that order."""
     if names == wanted:
         return matrix
     return _transpose(matrix) if len(names) == 2 else matrix.map(lambda t: t.permute(*map(names.index, wanted)))

@@ -70,7 +70,7 @@ class Graph:
 
     @cached_property
     def parameter_names(self) -> tuple[str, ...]:
-        """In order of first use."""
+        """Names of all parameters that nodes read, in order of first use."""
         return tuple(dict.fromkeys(name for node in self.nodes for name in node.parameters))
 
     @property

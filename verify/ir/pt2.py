@@ -57,7 +57,7 @@ def refuse_code(data: bytes, name: str) -> None:
 
 
 def _suspects(archive: zipfile.ZipFile, most: int) -> Iterator[str]:
-    """What may run, in words."""
+    """The parts of the archive that would run code when it is opened, in words for an error message."""
     infos = archive.infolist()
     if len({info.filename for info in infos}) < len(infos) or sum(info.file_size for info in infos) > most:
         raise ValueError("its members are too large, or two have one name")

@@ -52,7 +52,7 @@ class SymbolicValue(Symbolic):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Without batch."""
+        """The shape of one sample of the value, batch axis excluded."""
         return self.builder.shapes[self.name]
 
     def network(self) -> Network:

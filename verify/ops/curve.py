@@ -55,7 +55,7 @@ class Curve(Nonlinear):
     @property
     @abstractmethod
     def curvature(self) -> tuple[Curvature, ...]:
-        """Of each piece; one more than the breakpoints."""
+        """How f bends on each piece, in order; one more than the breakpoints."""
 
     @abstractmethod
     def derivative(self, piece: int, x: Tensor) -> Tensor:

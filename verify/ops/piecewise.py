@@ -32,12 +32,12 @@ class Piecewise(Curve):
     @property
     @abstractmethod
     def breakpoints(self) -> tuple[Fraction, ...]:
-        """Ascending."""
+        """The places where the slope changes, ascending."""
 
     @property
     @abstractmethod
     def slopes(self) -> tuple[Fraction, ...]:
-        """One more than the breakpoints."""
+        """The slope of each piece, from left to right; one more than the breakpoints."""
 
     @property
     def anchor(self) -> tuple[Fraction, Fraction]:

@@ -44,7 +44,7 @@ class Draft:
         return cls(header, dict(arrays))
 
     def copy(self) -> Draft:
-        """The same, to be continued in another way."""
+        """A copy of the draft that can be continued without changing this one."""
         return Draft({**self.header, "boxes": [], "searches": []}, dict(self.arrays))
 
     def put(self, name: str, values: np.ndarray, kind: str) -> str:
@@ -56,7 +56,7 @@ class Draft:
         return unique
 
     def bytes(self) -> bytes:
-        """The file."""
+        """The certificate as the bytes of its file."""
         used = [(name, values) for name, values in self.arrays.items()]
         table = [[name, values.dtype.str, list(values.shape)] for name, values in used]
         header = json.dumps({**self.header, "arrays": table}, separators=(",", ":"), allow_nan=False).encode()

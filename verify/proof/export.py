@@ -111,11 +111,11 @@ class _Site:
         return self.store.put(name, array.astype(KINDS[array.dtype]))
 
     def positions(self, place: int) -> np.ndarray:
-        """A parameter of indices."""
+        """A parameter that holds indices, as an array."""
         return self.net.parameters[self.node.parameters[place]].cpu().numpy()
 
     def index(self, role: str, array: np.ndarray) -> str:
-        """Stores indices."""
+        """Stores an array of indices in the certificate; its name."""
         if prod(array.shape) >= 1 << 31 or any(prod(shape) >= 1 << 31 for shape in self.given):
             self.refuse("has more entries than fit an int32 index")
         return self.store.put(f"{self.node.name}.{role}", np.ascontiguousarray(array, "<i4"))
@@ -128,7 +128,7 @@ class _Site:
 
 
 def _entry(site: _Site) -> Fields:
-    """One node of the header."""
+    """The JSON entry of one node of the network in a certificate's header."""
     node = site.node
     if not all(prod(shape) for shape in (*site.given, node.shape)):
         site.refuse("has a shape without entries")

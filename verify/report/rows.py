@@ -50,12 +50,12 @@ class Rows:
 
     @property
     def labels(self) -> list[int]:
-        """Labels that occur."""
+        """The class labels that occur in the run, ascending."""
         return sorted({row[2] for row in self.rows if row[2] is not None})
 
     @property
     def deciders(self) -> list[str]:
-        """Methods that decide a row."""
+        """Names of the methods that decided at least one sample."""
         found = {self.texts[row[5]] for row in self.rows}
         return [name for name in self.methods if name in found]
 

@@ -77,7 +77,7 @@ def number(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """A share for an axis."""
+    """A number between 0 and 1 as a percentage, for the labels of an axis."""
     return f"{100 * value:.4g}\u2009%"
 
 

@@ -38,7 +38,7 @@ def shortfall(summary: Summary, eps: str, least: Fraction | None) -> str:
 
 
 def _curve(summaries: Mapping[str, Summary]) -> Table:
-    """A row for each radius."""
+    """The table of shares that are verified, may be robust, or are undecided, one row a radius."""
     table = headed("eps")
     for name in ("verified", "robust at most", "undecided", "population (95 %)"):
         table.add_column(name, justify="right")

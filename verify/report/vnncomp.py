@@ -55,7 +55,7 @@ def _peers(found: dict[str, Score]) -> Table:
 
 
 def _table(first: str, *columns: str) -> Table:
-    """Of numbers, beside names in the first column."""
+    """A table of numbers with names in its first column."""
     table = headed(first)
     for name in columns:
         table.add_column(name, justify="right")

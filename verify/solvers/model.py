@@ -73,7 +73,7 @@ class LinearModel(Encoder):
         self._cuts.append((False, columns.ravel(), low.ravel(), high.ravel()))
 
     def bound(self, columns: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-        """Gives columns new bounds."""
+        """Replaces the lower and upper bounds of these columns."""
         self._cuts.append((True, columns.ravel(), low.ravel(), high.ravel()))
 
     def doubt(self, start: int, error: np.ndarray) -> None:

@@ -62,7 +62,7 @@ class Live:
 
     @property
     def weights(self) -> dict[str, nn.Parameter]:
-        """What is trained, by name."""
+        """The parameters of the module that training changes, by name."""
         return {name: p for name, p in self.module.named_parameters() if p.requires_grad}
 
     def network(self) -> BoundGraph:

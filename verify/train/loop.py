@@ -86,7 +86,7 @@ class Trainer:
         self.live.estimate(list(self.samples.x.split(size)[:CLEAN_BATCHES]))
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """All that a checkpoint must hold for training to continue as if it had not stopped."""
         return {
             "epoch": self.epoch, "module": self.live.module.state_dict(), "optimizer": self.optimizer.state_dict(),
             "average": self.average,

@@ -100,7 +100,7 @@ def certify(session: Session, folder: Path, on_progress: OnProgress = lambda ver
 
 
 def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch | None) -> None:
-    """What each process does."""
+    """Trains in one of the processes; the first also writes checkpoints and reports."""
     watch = watch or Watch()
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
     samples, held, digests = load_samples(recipe.data, recipe.seed)

@@ -109,7 +109,7 @@ class Relaxed:
         return best._replace(bound=best.bound.minimum(best.reached))
 
     def best_rows(self) -> Tensor:
-        """Of each domain the row with the least bound, as a combination; (n, width)."""
+        """The row of least bound of each domain, as weights (n, width) of the rows of its disjunct: one 1, else 0."""
         return torch.zeros_like(self.rows).scatter(1, self.rows.argmin(1, keepdim=True), 1.0)
 
     def planes(self, index: Tensor, best: BestCombinations, cutoff: Tensor) -> Planes:

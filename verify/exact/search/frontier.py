@@ -60,7 +60,8 @@ class Frontier(ABC):
         """Takes a batch of open domains, splits and bounds them; cutoff (cases,), inf for a case that is settled."""
 
     def prepare(self, cutoff: Tensor, limits: Limits) -> None:
-        """What comes before a batch is taken."""
+        """Called before a batch of domains is taken: closes those that the cutoff (cases,), which may have risen,
+        decides; a subclass may also improve what all domains share."""
         self.settle(cutoff)
 
     def apart(self) -> Self:

@@ -304,11 +304,12 @@ class NeuronSplit(Frontier):
         return domains if self.record is None else rounded(self.root.dual, domains)
 
     def _shares(self, share: Tensor) -> Tensor:
-        """The same of shares (n, width), in float64. Padding has none."""
+        """Weights (n, width) of the rows of a disjunct in float64, rounded to what the proof log holds where there is
+        one; padded rows have weight 0."""
         return share.double() if self.record is None else share_units(share).double() / SHARES
 
     def _write(self, node: Tensor, domains: Domains, share: Tensor) -> None:
-        """Writes down closed domains."""
+        """Adds closed domains, at these nodes of the search tree, to the proof log with the duals that closed them."""
         assert self.record is not None
         ranges = len(self.record.ranges) - 1
         self.record.leaves.append(closed(self.root.dual, node, domains, ranges, share))

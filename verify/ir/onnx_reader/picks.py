@@ -48,7 +48,7 @@ def _batch(shape: Sequence[int]) -> int | None:
 
 @handles("Where")
 def where(r: Reader, c: Call) -> Value:
-    """By a constant condition."""
+    """ONNX's Where by a constant condition: entries of one operand where it holds, of the other elsewhere."""
     chosen, parts = c.const(0), [c.operand(1), c.operand(2)]
     shape, batch = joint_shape(r, c, [chosen, *parts])
     r.spend(c, prod(shape))

@@ -37,7 +37,7 @@ def matmul(r: Reader, c: Call) -> Value:
 
 @handles("Einsum")
 def einsum(r: Reader, c: Call) -> Value:
-    """Of a varying tensor and at most one constant."""
+    """ONNX's Einsum of a tensor that depends on the input and at most one constant."""
     equation = c.attribute("equation").replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")

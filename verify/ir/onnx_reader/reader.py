@@ -48,7 +48,7 @@ class Call:
         return found
 
     def value(self, place: int = 0) -> Value:
-        """An input that varies."""
+        """The operand at this place, which has to depend on the input."""
         found = self.operand(place)
         if isinstance(found, Const):
             self.refuse(f"needs input {place} to depend on the network's input, and it is constant")
@@ -80,7 +80,7 @@ class Call:
         return None if found is None else [int(n) for n in found]
 
     def axis(self, axis: int, rank: int) -> int:
-        """Counted from the front."""
+        """An axis, which files may count from the end, as a number from the front."""
         if not -rank <= axis < rank:
             self.refuse(f"names axis {axis} of a tensor of rank {rank}")
         return axis % rank
@@ -169,7 +169,7 @@ class Reader:
                         "check its sizes, or cut the model down")
 
     def index(self, call: Call, array: np.ndarray) -> str:
-        """Stores positions."""
+        """Stores an array of positions as a parameter; its name."""
         places = torch.from_numpy(np.array(array, dtype=np.int64, order="C"))
         return self.builder.parameter(f"{call.name}.index", places)
 

@@ -69,7 +69,7 @@ def _squeeze(arrays: Arrays, attributes: Attributes) -> np.ndarray:
 
 
 def _quotient(arrays: Arrays, attributes: Attributes) -> np.ndarray:
-    """Rounded toward zero."""
+    """The quotient of whole numbers, rounded toward zero as ONNX does."""
     above = np.abs(arrays[0]) // np.abs(arrays[1])
     return np.asarray(above * np.sign(arrays[0]) * np.sign(arrays[1]))
 

@@ -77,12 +77,12 @@ class Cascade:
 
     @property
     def folder(self) -> Path | None:
-        """Where certificates go."""
+        """The folder in which certificates are written, or None."""
         return None if self.proving is None else self.proving.folder
 
     @cached_property
     def batched(self) -> list[str]:
-        """The methods that take batches."""
+        """Names of the methods that take samples in batches."""
         return list(takewhile(lambda name: name not in self.dear, self.methods))
 
     @cached_property

@@ -15,7 +15,7 @@ SINGLE = 3  # open samples that the methods that take one at a time are tried on
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a run.
+    """What a run will take, from the few samples that were tried.
 
     Args:
         samples: how many there are; probed: how many were looked at.

@@ -60,7 +60,7 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """Over all methods."""
+        """Seconds that all methods took for this sample together."""
         return sum(effort.seconds or 0.0 for effort in self.methods.values())
 
 
@@ -88,7 +88,7 @@ class Run:
 
     @cached_property
     def eps(self) -> tuple[str, ...]:
-        """Those that have a record, smallest first."""
+        """The radii for which there are records, smallest first."""
         return tuple(dict.fromkeys(record.eps for record in self.records))
 
     @cached_property

@@ -83,7 +83,7 @@ class Audit:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What fixes the findings."""
+        """All settings that determine the findings, as JSON: a run continues only where they are the same."""
         families: dict[str, dict[str, Any]] = {}
         for claim in self.claims:
             families.setdefault(claim.instance.family, {})[claim.instance.key] = claim.instance

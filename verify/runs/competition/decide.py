@@ -30,7 +30,7 @@ TORCH = (".pt2", ".pt", ".pth")  # endings of files that onnxruntime does not re
 
 
 class InstanceResult(StrEnum):
-    """The words of the competition."""
+    """The result of one instance, in the words of the verification competition."""
 
     SAT = "sat"
     UNSAT = "unsat"

@@ -58,7 +58,7 @@ class Score:
 
     @property
     def solved(self) -> int:
-        """Answered sat or unsat."""
+        """How many instances were answered sat or unsat."""
         return sum(self.answers.get(word, 0) for word in SOLVED)
 
 

@@ -55,7 +55,7 @@ class Campaign:
 
     @property
     def instances(self) -> list[Instance]:
-        """Those of this shard."""
+        """The instances that this shard of the benchmark decides."""
         part, parts = self.shard
         return [instance for family in self.families.values() for instance in family][part - 1 :: parts]
 

@@ -78,7 +78,7 @@ class Job(Protocol):
 
     @property
     def folder(self) -> Path | None:
-        """Where files go."""
+        """The folder in which files beside the store are written, or None."""
         ...
 
     def to(self, device: torch.device | str) -> Self:

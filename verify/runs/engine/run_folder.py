@@ -86,7 +86,8 @@ def folder_of(out: Path | None, model: str, resume: bool) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """Of what computed the results, as far as it is installed: training needs no solver."""
+    """Versions of Python and of the packages that compute results, as far as they are installed; training needs no
+    solver."""
     found = {"python": platform.python_version()}
     for name in ("verify-nn", "torch", "numpy", "highspy", "onnx"):
         with suppress(PackageNotFoundError):

@@ -43,7 +43,7 @@ class Witness:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """Those at which the point is known to violate, of "R" and "F"."""
+        """The levels, of "R" (real arithmetic) and "F" (float32 execution), at which the point is known to violate."""
         return tuple(name for name, level in (("R", self.real), ("F", self.executed)) if level.holds)
 
     @property

@@ -100,7 +100,7 @@ class Gaps:
 
 
 def _verdict(lower: float, upper: float) -> Verdict:
-    """As `Bracket.verdicts` says it."""
+    """The verdict of the two ends together, by the rule of `Bracket.verdicts`."""
     return Verdict.FALSIFIED if lower >= 0 else Verdict.VERIFIED if upper < 0 else Verdict.UNKNOWN
 
 

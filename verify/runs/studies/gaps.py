@@ -87,7 +87,7 @@ class _Known:
 
 
 class _Work:
-    """The comparison while it runs."""
+    """The state of a comparison of methods while it runs."""
 
     def __init__(
         self, problem: Problem, methods: dict[str, Method], advance: Callable[[int], None], ahead: dict[str, int],

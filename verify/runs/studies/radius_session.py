@@ -49,7 +49,7 @@ class RadiusSummary:
     results: list[dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The request as values that JSON can hold."""
         return asdict(self)
 
 
@@ -75,7 +75,7 @@ class RadiusSession:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What fixes the results."""
+        """All settings that determine the results, as JSON: a run continues only where they are the same."""
         return {
             **self.subject.config,
             "most": str(self.job.most),

@@ -38,7 +38,7 @@ class Site:
 
     @property
     def is_full(self) -> bool:
-        """Whether all entries are columns."""
+        """Whether every entry of the layer is an unstable neuron with a column of its own."""
         return len(self.columns) == len(self.slope)
 
     def relax(self, box: IntervalBounds) -> Lines:

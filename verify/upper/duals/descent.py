@@ -167,7 +167,7 @@ class Descent:
             self.multiplier = new * (1 - crossed)
 
     def _pressure(self, primal: Primal, split: Tensor) -> Tensor:
-        """The gradient of the multipliers."""
+        """The gradient of the bound in the multipliers."""
         assert self.multiplier is not None
         side = self.multiplier.sign()
         below, above = primal.z - self.prepared.low, primal.z - self.prepared.high
