@@ -20,7 +20,8 @@ IN_TORCH = {  # operator: a case of tests.support.torch_cases whose network has 
     "Concat": "cat", "Conv": "conv2d", "ConvTranspose": "transposed conv", "Divide": "where",
     "HardSigmoid": "hardsigmoid", "LeakyReLU": "leaky relu", "Linear": "linear", "Max": "where of two",
     "Permute": "permute", "ReLU": "relu", "Reshape": "stacked product", "Scale": "addmm", "Select": "index",
-    "Shift": "addmm", "Sigmoid": "sigmoid and tanh", "Sum": "no batch inside", "Tanh": "sigmoid and tanh",
+    "Shift": "addmm", "Sigmoid": "sigmoid and tanh", "Softplus": "softplus", "Sum": "no batch inside",
+    "Tanh": "sigmoid and tanh",
 }
 ELSEWHERE = {  # operator that no step of the ONNX tables makes: the operands of a node that does
     "AvgPool": ("AveragePool", (), {"kernel_shape": [2, 2]}),
