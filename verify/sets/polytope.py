@@ -62,7 +62,7 @@ class Polytope(InputSet):
     def maximiser(self, a: Tensor) -> Tensor:
         flat = a.detach().flatten(1).cpu().double().numpy()
         points = np.stack([self._halfspaces(case).propose(row)[0] for case, row in enumerate(flat)])
-        return self.project(torch.from_numpy(points).to(a).reshape(a.shape))
+        return self._rounded_inside(torch.from_numpy(points), a)
 
     def project(self, x: Tensor) -> Tensor:
         """Dykstra's alternating projections (Boyle and Dykstra 1986) over the halfspaces and the box.
@@ -71,8 +71,7 @@ class Polytope(InputSet):
         are nearly parallel converge slowly: there the answer is a member, but need not be the nearest one.
         """
         start = x.detach().flatten(1).cpu().double()
-        point = self._pulled_inside(self._dykstra(start))
-        near = self.box.project(point.to(x).reshape(x.shape))
+        near = self._rounded_inside(self._dykstra(start), x)
         rows, bounds, error, _ = self._floats
         member = start.clamp(*self._hull)  # what a float beyond an end that rounds to it stands for
         fits = ((rows @ member[..., None]).squeeze(2) <= bounds - error).all(1).to(x.device)
@@ -153,14 +152,16 @@ class Polytope(InputSet):
                 break
         return point
 
-    def _pulled_inside(self, point: Tensor) -> Tensor:
-        """The first point on the way to the inner point that meets the rows."""
+    def _rounded_inside(self, point: Tensor, like: Tensor) -> Tensor:
+        """The first point on the way to the inner point that meets the rows, as floats of the shape and type of `like`.
+        """
         rows, bounds, _, reserve = self._floats
         here, there = (rows @ point[..., None]).squeeze(2), (rows @ self._inner_point[..., None]).squeeze(2)
         excess = (here - bounds + reserve / 2).clamp(min=0)
         share = torch.where(excess > 0, excess / (here - there).clamp(min=torch.finfo(torch.float64).tiny), 0)
         share = share.clamp(max=1).amax(1, keepdim=True) if share.shape[1] else torch.zeros_like(point[:, :1])
-        return point + share * (self._inner_point - point)
+        point = point + share * (self._inner_point - point)
+        return self.box.project(point.to(like).reshape(like.shape))
 
     @cached_property
     def _inner_point(self) -> Tensor:
