@@ -60,6 +60,18 @@ class NormEntry(Registered):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SetEntry(Registered):
+    """A kind of set that `--set` can name: a class of `verify/sets/` with a way `around` samples.
+
+    Args:
+        help: how it is written.
+        example: such a text that needs no file: the laws of sets then run over what it means.
+    """
+
+    example: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry(Registered):
     """What a method can do. Without an entry a method can do what is said here by default.
 
@@ -137,5 +149,6 @@ def _read(kind: type[R], *folders: str) -> list[R]:
 _OF_CLASS: dict[type, Registered] = {}  # of the classes that have been imported
 METHODS = {entry.name: entry for entry in _read(Entry, *FAMILIES)}
 NORMS = {entry.name: entry for entry in _read(NormEntry, "sets/norms")}
+SETS = {entry.name: entry for entry in _read(SetEntry, "sets")}
 ALIASES = {alias: name for name, entry in METHODS.items() for alias in entry.aliases}
 EXPORTS = {entry.cls: entry.module for entry in METHODS.values()}

@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 
+from verify import registry
 from verify.errors import InputError, UnsupportedMethod
 from verify.registry import NORMS
 from verify.sets import Ball, Box, InputSet, Polytope
+from verify.sets.around import sets_around
 from verify.sets.norms import norm_of
+from verify.sets.samples import Samples
 
 EPS = st.sampled_from([0, "1e-6", "1/255", "0.3", 1, 5])
 
@@ -64,7 +67,17 @@ def polytopes(draw: st.DrawFn) -> Polytope:
     return Polytope(Box(rationals(low), rationals(high)), rationals(rows), rational_bounds)
 
 
-SETS = st.one_of(balls(), balls(dtype=torch.float64), boxes(), polytopes())
+@st.composite
+def named(
+    draw: st.DrawFn, names: tuple[str, ...] = tuple(name for name, entry in registry.SETS.items() if entry.example)
+) -> InputSet:
+    """Sets around samples by their texts on the command line."""
+    ball = draw(balls())
+    return sets_around(registry.SETS[draw(st.sampled_from(names))].example,
+                       Samples(ball.center, ball.eps, ball.norm, ball.clip))
+
+
+SETS = st.one_of(balls(), balls(dtype=torch.float64), boxes(), polytopes(), named())
 
 
 def noise(sets: InputSet, seed: int, rows: int | None = None) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from verify.registry import METHODS, NORMS, default_methods
+from verify.registry import METHODS, NORMS, SETS, default_methods
 from verify.runs.request import Request
 
 _NORMS = list(NORMS)
@@ -22,6 +22,9 @@ Weights = Annotated[str | None, typer.Option(
 TrustCode = Annotated[bool, typer.Option(
     "--trust-code", help="read a .pt2 file even where that runs code that the file holds")]
 Norm = Annotated[str, typer.Option(metavar="NORM", help=f"{', '.join(_NORMS[:-1])} or {_NORMS[-1]}")]
+_FORMS = ", ".join(entry.help for entry in SETS.values())
+Set = Annotated[str, typer.Option(
+    metavar="SET", help=f"what may change around a sample, its numbers times eps: {_FORMS}")]
 Clip = Annotated[str, typer.Option(metavar="LOW,HIGH", help="range of valid inputs, or none")]
 Normalize = Annotated[str | None, typer.Option(
     metavar="MEAN:STD", help="normalisation that goes before the model; numbers, or comma lists with one a channel")]
@@ -95,7 +98,7 @@ def _shared(command: str) -> dict[str, Any]:
     methods = Annotated[str | None, typer.Option(
         metavar="A,B,..", help=f"{METHODS_HELP}; default {default_methods(command)}")]
     return {
-        "model": Model, "data": Data, "weights": Weights, "trust_code": TrustCode, "norm": Norm, "clip": Clip,
-        "normalize": Normalize, "threshold": Threshold, "within": Within, "bounds": Bounds, "limit": Limit,
-        "methods": methods, "timeout": Timeout, "device": Device,
+        "model": Model, "data": Data, "weights": Weights, "trust_code": TrustCode, "set": Set, "norm": Norm,
+        "clip": Clip, "normalize": Normalize, "threshold": Threshold, "within": Within, "bounds": Bounds,
+        "limit": Limit, "methods": methods, "timeout": Timeout, "device": Device,
     }

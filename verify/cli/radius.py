@@ -10,7 +10,7 @@ from verify.cli import options
 from verify.runs.request import RadiusRequest
 
 
-@options.shares(RadiusRequest)
+@options.shares(RadiusRequest, without=("set",))
 def radius(
     *,
     most: Annotated[str | None, typer.Option(

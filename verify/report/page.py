@@ -106,7 +106,7 @@ def _section(number: int, run: Run, rows: Rows, gallery: Gallery) -> Section:
     clip, asked = run.config.get("clip"), run.config.get("eps", [])
     typed = str(run.request["clip"]).split(",") if "clip" in run.request else clip
     within = f"clip [{', '.join(str(end).strip() for end in typed)}]" if clip and typed else "no clip"
-    ball = f"{run.config.get('norm', 'linf')} eps {', '.join(run.eps)}"
+    ball = f"{run.config.get('set', run.config.get('norm', 'linf'))} eps {', '.join(run.eps)}"
     return Section(
         number=number,
         title=title_of(run),

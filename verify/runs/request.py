@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 from verify.registry import Entry, default_methods
 
+BALL = "ball"  # what surrounds a sample where nothing else is asked
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -22,6 +24,7 @@ class Request:
     data: str = field(kw_only=False)
     weights: str | None = None
     trust_code: bool = False
+    set: str = BALL
     norm: str = "linf"
     clip: str = "0,1"
     normalize: str | None = None
@@ -47,6 +50,11 @@ class Request:
         from verify.runs.options import clip_of
 
         return clip_of(self.clip)
+
+    @property
+    def shape(self) -> str:
+        """What surrounds the samples, for titles: the norm of balls, or the set."""
+        return self.norm if self.set == BALL else self.set
 
     @property
     def entries(self) -> dict[str, Entry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from verify.ir.rewrite import simplify
 from verify.problem import Problem, around
 from verify.rationals import shown
 from verify.runs.options import asked_goal, device_of, normalization_of
-from verify.runs.request import Request
+from verify.runs.request import BALL, Request
+from verify.sets.around import sets_around
 from verify.sets.norms import norm_of
+from verify.sets.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Subject:
             "data": self.data.digest,
             "samples": len(self.data.x),
             "norm": asked.norm,
+            **({} if asked.set == BALL else {"set": asked.set, "set file": _digest(asked.set)}),
             "clip": None if clip is None else [str(end) for end in clip],
             "timeout": asked.timeout,
             "device": asked.device,
@@ -55,9 +59,11 @@ class Subject:
         }
 
     def around(self, eps: Fraction) -> Problem:
-        """The problem of all samples at this radius."""
+        """The problem of all samples in their sets at this radius."""
         asked = self.request
-        return around(self.network, self.data.x, self.data.y, eps, asked.norm, asked.clip_ends, self.goal)
+        problem = around(self.network, self.data.x, self.data.y, 0, asked.norm, asked.clip_ends, self.goal)
+        samples = Samples(problem.inputs.nominal(), eps, norm_of(asked.norm), asked.clip_ends)
+        return replace(problem, inputs=sets_around(asked.set, samples))
 
     def title(self, radii: str) -> str:
         """One line that says what is asked of which samples."""
@@ -70,8 +76,9 @@ class Subject:
 
     def warnings(self, radii: Iterable[Fraction]) -> list[str]:
         """What the user may not have meant: also a ball that holds every valid input."""
-        largest, clip = max(radii), self.request.clip_ends
-        if clip is None or largest <= largest_radius(clip, self.request.norm, self.data.x[0].numel()):
+        largest, clip, size = max(radii), self.request.clip_ends, self.data.x[0].numel()
+        is_ball = self.request.set == BALL
+        if not is_ball or clip is None or largest <= largest_radius(clip, self.request.norm, size):
             return [*self.data.notes]
         low, high = map(shown, clip)
         return [*self.data.notes, f"eps {shown(largest)} reaches every input of the clip [{low}, {high}] and further; "
@@ -84,6 +91,8 @@ def read(request: Request, *, simplified: bool = True) -> Subject:
     if not request.timeout > 0:
         raise InputError(f"timeout is {request.timeout:g} but must be a positive number of seconds; write for example "
                          "10")
+    if request.set != BALL and request.norm != "linf":
+        raise InputError(f"--norm is of balls, and --set asks for {request.set}; leave out one of the two")
     network = network_of(request.model, request.weights, request.normalize, request.trust_code)
     network = (simplify(network) if simplified else network).to(device)
     goal = asked_goal(network, request.threshold, request.within, request.bounds)
@@ -128,3 +137,9 @@ def fitted(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 def largest_radius(clip: tuple[Fraction, Fraction], norm: str, size: int) -> Fraction:
     """A radius that reaches every valid input from everywhere."""
     return (clip[1] - clip[0]) * norm_of(norm).of_ones(size)
+
+
+def _digest(text: str) -> str | None:
+    """SHA-256 of the file that a set names, None where it names none."""
+    file = Path(text.partition(":")[2])
+    return sha256(file.read_bytes()).hexdigest() if file.is_file() else None

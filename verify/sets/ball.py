@@ -14,11 +14,14 @@ from torch import Tensor
 
 from verify.errors import InputError, UnsupportedMethod
 from verify.rationals import Number, exact_array, rational, round_down, round_up, shown
+from verify.registry import SetEntry
 from verify.sets.base import InputSet, Round, box_support
 from verify.sets.norms import BoxNorm, Norm, RoundNorm, norm_of
 from verify.sets.norms.base import clamp
+from verify.sets.samples import Samples
 
 
+@SetEntry(name="ball", place=10, help="ball (of --norm)", example="ball")
 class Ball(InputSet):
     """{x : ||x - center|| <= eps, clip[0] <= x <= clip[1]}, the threat model of adversarial examples.
 
@@ -81,6 +84,13 @@ class Ball(InputSet):
         ends = np.array(self.clip, dtype=object)
         down, up = round_down(ends, dtype).tolist(), round_up(ends, dtype).tolist()
         return (down[0], up[1]), (up[0], down[1])
+
+    @classmethod
+    def around(cls, argument: str, samples: Samples) -> Ball:
+        """The balls of radius eps."""
+        if argument:
+            raise InputError(f"a ball takes its norm from --norm, not from {argument!r}; write --set ball")
+        return cls(samples.x, samples.eps, samples.norm, samples.clip)
 
     @property
     def is_box(self) -> bool:

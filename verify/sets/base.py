@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from verify.errors import UnsupportedMethod
+from verify.errors import InputError, UnsupportedMethod
+
+if TYPE_CHECKING:
+    from verify.sets.samples import Samples
 
 PINNED = 2.0  # units in the last place between the ends of a coordinate that is one number
 
@@ -79,6 +82,12 @@ class InputSet(ABC):
     @abstractmethod
     def contains(self, x: Tensor) -> Tensor:
         """Whether points are what a member rounds to, as decided in rationals; x (batch, *shape) -> bool (batch,)."""
+
+    @classmethod
+    def around(cls, argument: str, samples: Samples) -> InputSet:
+        """The sets around samples that `--set NAME:ARGUMENT` asks for, of a class with a `SetEntry`: changes d of a
+        sample of which eps d is added. Raises InputError for an argument that is not understood."""
+        raise InputError(f"the command line has no way to write the set {cls.__name__}")
 
     def origins(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Ends (low, high) float64, (batch, *shape) each, of a box around a member in rationals that rounds to x.

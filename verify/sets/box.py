@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError
-from verify.rationals import exact_array, round_down, round_up
+from verify.rationals import exact_array, rational, round_down, round_up
+from verify.registry import SetEntry
 from verify.sets.base import InputSet, box_support
+from verify.sets.samples import Samples, arrays_of
 
 
+@SetEntry(name="box", place=20, help="box:LOW,HIGH, box:FILE.npz (arrays low, high)", example="box:-1,1/2")
 class Box(InputSet):
     """{x : low <= x <= high}; low, high (batch, *shape), float tensors or object arrays of rationals.
 
@@ -38,6 +41,24 @@ class Box(InputSet):
         if bad.any():
             where = np.argwhere(bad)[0].tolist()
             raise InputError(f"a box is empty: low > high at position {where}; swap or widen the bounds")
+
+    @classmethod
+    def around(cls, argument: str, samples: Samples) -> Box:
+        """Every coordinate changes by eps times a number between its ends, the same two for all or arrays of a file."""
+        if argument.endswith(".npz"):
+            low, high = arrays_of(argument, "low", "high")
+            return cls.moved(low, high, samples)
+        ends = argument.split(",")
+        if len(ends) != 2:
+            raise InputError(f"box:{argument} is neither box:LOW,HIGH nor box:FILE.npz; write for example box:-1,1/2")
+        low, high = (np.array(rational(end.strip(), "an end of the box"), dtype=object) for end in ends)
+        return cls.moved(low, high, samples)
+
+    @classmethod
+    def moved(cls, low: np.ndarray, high: np.ndarray, samples: Samples) -> Box:
+        """The boxes of changes between low and high (rationals) times eps around samples."""
+        ends = samples.moved(low, "low"), samples.moved(high, "high")
+        return cls(*ends, dtype=samples.x.dtype).to(samples.x.device)
 
     @property
     def exact(self) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -10,10 +13,12 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError, UnsupportedMethod
+from verify.registry import SetEntry
 from verify.sets.base import InputSet
 from verify.sets.box import Box
 from verify.sets.halfspaces import Halfspaces
 from verify.sets.program import Program
+from verify.sets.samples import Samples
 
 ROUNDS = 10  # of cutting planes for one value of the support function
 KINKS = 100  # at most so many cuts for the kinks of the constraints at the maximiser
@@ -22,6 +27,19 @@ CLOSE = 1e-4  # gap at which the value is good enough, relative to 1 + its size
 SHARES = [0.0, *(4.0**k for k in range(-13, 0)), 1.0]  # of the way to the inner point, for a point that is not inside
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """The constraints of a change d at x = center + eps d; centers (batch, size) float64."""
+
+    constrain: Callable[[Any], Sequence[Any]]
+    centers: np.ndarray
+    eps: float
+
+    def __call__(self, x: Any, case: int) -> Sequence[Any]:
+        return self.constrain((x - self.centers[case]) / self.eps)
+
+
+@SetEntry(name="convex", place=40, help="convex:package.module:function (CVXPY inequalities of the change)")
 class ConvexSet(InputSet):
     """{x in box : constrain(x, case)}, one convex set for each case.
 
@@ -47,6 +65,21 @@ class ConvexSet(InputSet):
             raise InputError(f"a convex set has {box.batch} boxes but {len(self.cases)} case numbers; give one each")
         self._programs: dict[int, Program] = {}  # filled on first use: CVXPY takes its time to compile a problem
         self._inner: dict[int, np.ndarray] = {}
+
+    @classmethod
+    def around(cls, argument: str, samples: Samples) -> ConvexSet:
+        """Changes between -eps and eps whose quotient by eps meets what the function of a CVXPY vector returns."""
+        place, _, name = argument.partition(":")
+        try:
+            function = getattr(importlib.import_module(place), name)
+        except (ImportError, AttributeError, ValueError) as problem:
+            raise InputError(f"convex:{argument} names no function ({problem}); write convex:package.module:function, "
+                             "with its folder on PYTHONPATH") from None
+        if not samples.eps > 0:
+            raise InputError("a convex set needs eps > 0, by which its constraints are stretched")
+        one = np.array(Fraction(1), dtype=object)
+        centers = samples.x.flatten(1).cpu().double().numpy()
+        return cls(Box.moved(-one, one, samples), _Moved(function, centers, float(samples.eps)))
 
     @property
     def facts(self) -> tuple[Any, ...]:

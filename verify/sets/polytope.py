@@ -14,14 +14,17 @@ from torch import Tensor
 
 from verify.errors import InputError
 from verify.rationals import round_up
+from verify.registry import SetEntry
 from verify.sets.base import InputSet
 from verify.sets.box import Box
 from verify.sets.halfspaces import Halfspaces
+from verify.sets.samples import Samples, arrays_of
 
 PROJECTION_SWEEPS = 200
 SETTLED = 1e-9  # a sweep that moves the point by no more than this, relative to 1 + |x|, is the last
 
 
+@SetEntry(name="polytope", place=30, help="polytope:FILE.npz (rows, bounds, low, high)")
 @dataclass(frozen=True, eq=False)
 class Polytope(InputSet):
     """{x in box : rows[b] x <= bounds[b]} for each case b, x flattened.
@@ -44,6 +47,17 @@ class Polytope(InputSet):
             raise InputError(f"a polytope has rows of shape {self.rows.shape}; expected ({self.box.batch}, n, {size})")
         object.__setattr__(self, "low", self.box.low)
         object.__setattr__(self, "high", self.box.high)
+
+    @classmethod
+    def around(cls, argument: str, samples: Samples) -> Polytope:
+        """Changes d of the flattened sample with rows d <= bounds and low <= d <= high, times eps, from a file."""
+        rows, bounds, low, high = arrays_of(argument, "rows", "bounds", "low", "high")
+        center = samples.exact.reshape(len(samples.x), -1)
+        if rows.ndim != 2 or bounds.shape != rows.shape[:1] or rows.shape[1] != center.shape[1]:
+            raise InputError(f"rows and bounds of {argument} have shapes {rows.shape} and {bounds.shape}; expected "
+                             f"(n, {center.shape[1]}) and (n,)")
+        sides = center @ rows.T + samples.eps * bounds
+        return cls(Box.moved(low, high, samples), np.broadcast_to(rows, (len(center), *rows.shape)), sides)
 
     def support(self, a: Tensor) -> Tensor:
         """max of a . x, one LP for each row of a; (batch, rows, *shape) -> (batch, rows).

@@ -34,7 +34,7 @@ class Session:
     def title(self) -> str:
         """One line that says what is asked."""
         level = f", proved at level {self.cascade.proving.level}" if self.cascade.proving is not None else ""
-        return self.subject.title(f"{self.request.norm} eps {self.request.eps}") + level
+        return self.subject.title(f"{self.request.shape} eps {self.request.eps}") + level
 
     @property
     def spelled(self) -> dict[str, str]:

@@ -24,7 +24,7 @@ from verify.runs.engine.files import writable_folder, write_whole
 from verify.runs.engine.run_folder import versions
 
 NAME = "contradiction"
-FLAGS = ("norm", "clip", "normalize", "timeout", "device", "threshold", "within", "bounds")
+FLAGS = ("set", "norm", "clip", "normalize", "timeout", "device", "threshold", "within", "bounds")
 MOST = 10  # folders that one run writes: a wrong method is wrong of many samples, and each folder holds the network
 Holder = tuple[str, Bracket | None]  # the method that gives one side, and its bracket where there is one
 

@@ -38,7 +38,7 @@ class Plan:
     @property
     def title(self) -> str:
         """One line that says what is compared."""
-        return self.subject.title(self.asked.norm)
+        return self.subject.title(self.asked.shape)
 
     @property
     def warnings(self) -> list[str]:

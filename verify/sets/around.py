@@ -1,0 +1,20 @@
+"""Sets around samples, as the command line names them: `--set KIND:ARGUMENT`."""
+
+from __future__ import annotations
+
+from verify.errors import InputError
+from verify.registry import SETS
+from verify.sets.base import InputSet
+from verify.sets.samples import Samples
+
+
+def sets_around(text: str, samples: Samples) -> InputSet:
+    """The sets that the text asks for. Raises InputError in one sentence where it cannot be understood, and where a set
+    does not hold its own sample."""
+    kind, _, argument = text.partition(":")
+    if kind not in SETS:
+        raise InputError(f"unknown set {text!r}; write one of {', '.join(entry.help for entry in SETS.values())}")
+    found: InputSet = SETS[kind].load().around(argument, samples)
+    if not bool(found.contains(samples.x).all()):
+        raise InputError(f"the set {text} does not hold the sample that it surrounds; let it allow a change of 0")
+    return found
