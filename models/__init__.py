@@ -32,8 +32,7 @@ def build(name: str) -> tuple[nn.Module, Tensor]:
         raise InputError(f"there is no bundled network {name!r}; choose one of {', '.join(bundled())}")
     import torch
     from safetensors.torch import load_file
-
-    from .architectures import make, normalized
+    from verify.models.architectures import make, normalized
 
     recipe = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
     model, shape = recipe["model"], SHAPES[recipe["data"]["train"]]

@@ -7,7 +7,6 @@ import hashlib
 import zipfile
 import zlib
 from dataclasses import dataclass
-from importlib import import_module
 from math import prod
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from verify.errors import InputError, place_of
 from verify.ir.load import imported
+from verify.models import digits
 
 BUNDLED = ("digits",)
 SPLITS = {"train": "train", "test": "t10k"}  # of MNIST's layout, by the first letters of the files' names
@@ -114,8 +114,7 @@ def _read(source: str, split: str) -> tuple[str, np.ndarray, np.ndarray | None]:
     """(name, x, y) as the source has them; an .npz file may lack y."""
     path = Path(source)
     if source in BUNDLED:
-        # by name: the package lies in the folder models/, which type checkers cannot map to it
-        x, y = import_module("verify.models").digits(split)
+        x, y = digits(split)
         return source, x.numpy(), y.numpy()
     if path.suffix == ".npz":
         return path.name, *_read_npz(path)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from verify import models
 from verify.errors import InputError, place_of
 from verify.ir.graph import Network
 from verify.ir.guard import beside_module, compare, probes
@@ -69,7 +70,6 @@ def _read_file(path: Path, trust_code: bool) -> Network:
 
 
 def _bundled(name: str) -> tuple[nn.Module, Tensor]:
-    models = importlib.import_module("verify.models")
     known = models.bundled()
     if name in known:
         return models.build(name)

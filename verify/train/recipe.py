@@ -10,7 +10,6 @@ Every table is one of the dataclasses below, whose fields are its keys; whatever
 
 from __future__ import annotations
 
-import importlib
 import tomllib
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from verify.errors import InputError
+from verify.models import RECIPES
 from verify.rationals import rational
 from verify.registry import default_methods
 from verify.runs.options import entries_of
@@ -214,13 +214,13 @@ def read_recipe(path: Path | str) -> Recipe:
 
 def find_recipe(name: Path | str) -> Recipe:
     """The recipe in a file, or the one of this name that comes with the package. Raises InputError for neither."""
-    path, bundled = Path(name), importlib.import_module("verify.models").RECIPES
+    path = Path(name)
     if path.is_file() or path.suffix == ".toml":
         return read_recipe(path)
-    known = sorted(file.stem for file in bundled.glob("*.toml"))
+    known = sorted(file.stem for file in RECIPES.glob("*.toml"))
     if str(name) not in known:
         raise InputError(f"there is no recipe {name}: neither a .toml file nor one of {', '.join(known)}")
-    return read_recipe(bundled / f"{name}.toml")
+    return read_recipe(RECIPES / f"{name}.toml")
 
 
 def with_data(recipe: Recipe, train: str | None, test: str | None) -> Recipe:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from verify.errors import InputError, VerifyError
 from verify.ir.load import from_factory
+from verify.models import architectures
 from verify.runs.certification.session import Session, prepare
 from verify.runs.certification.summary import Summary
 from verify.runs.engine.drive import OnProgress
@@ -151,8 +151,6 @@ def build(recipe: Recipe, samples: Samples) -> tuple[nn.Module, Tensor]:
     Raises InputError where the samples do not fit the network.
     """
     model, example = recipe.model, samples.x[:1]
-    # by name: the package lies in the folder models/, which type checkers cannot map to it
-    architectures = importlib.import_module("verify.models.architectures")
     if ":" in model.network:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.seed)

@@ -1,0 +1,1 @@
+../../verify/__init__.py
