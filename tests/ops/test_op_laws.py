@@ -146,14 +146,15 @@ def test_lines_bracket_the_function(example: Example, dtype: torch.dtype):
 
 @every_dtype
 @of_family(Curve)
-def test_lines_for_any_point_and_between_bracket_too(example: Example, dtype: torch.dtype):
+def test_lines_for_any_point_and_moved_toward_it_bracket_too(example: Example, dtype: torch.dtype):
     op = example.op
     assert isinstance(op, Curve)
     (box,) = boundary_boxes(example, dtype, 22)
     share = torch.rand(box.low.shape, generator=torch.Generator().manual_seed(23), dtype=dtype)
-    start, end = op.relax((), box), op.relax((), box, box.low + share * (box.high - box.low))
+    at = box.low + share * (box.high - box.low)
+    start, end = op.relax((), box), op.relax((), box, at)
     check_bracket(example, box, end)
-    check_bracket(example, box, op.between(box, start, end, 0.3))
+    check_bracket(example, box, op.nearer(box, start, at, 0.3))
 
 
 def check_bracket(example: Example, box: IntervalBounds, lines: Lines) -> None:

@@ -181,6 +181,11 @@ class Nonlinear(Op):
         UnsupportedMethod where lines do not have one argument each."""
         raise UnsupportedMethod(f"{type(self).__name__} has no lines of a given slope; choose another method")
 
+    def nearer(self, box: IntervalBounds, lines: Lines, at: Tensor, step: float) -> Lines:
+        """Lines over the box with slopes that lie a share `step` of the way from those given to those of the lines
+        closest to an elementwise op at the points `at`; by default the lines given."""
+        return lines
+
     @abstractmethod
     def unstable(self, p: Parameters, box: IntervalBounds) -> Tensor:
         """The entries of the input on whose bounds the lines depend, all others being decided; bool, box's shape."""

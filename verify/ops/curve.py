@@ -163,10 +163,11 @@ class Curve(Nonlinear):
             upper = upper + self._slack(size_of(upper_slope, vertices, tangents))
         return Lines(lower_slope, lower, upper_slope, upper)
 
-    def between(self, box: IntervalBounds, start: Lines, end: Lines, step: float) -> Lines:
-        """Lines over the box with slopes that lie a share `step` of the way from `start` to `end`."""
-        lower = start.lower_slope.lerp(end.lower_slope, step)
-        upper = start.upper_slope.lerp(end.upper_slope, step)
+    def nearer(self, box: IntervalBounds, lines: Lines, at: Tensor, step: float) -> Lines:
+        """Sound because `line` is."""
+        end = self.relax((), box, at)
+        lower = lines.lower_slope.lerp(end.lower_slope, step)
+        upper = lines.upper_slope.lerp(end.upper_slope, step)
         return Lines(lower, self.line(box, lower)[0], upper, self.line(box, upper)[1])
 
     def line(self, box: IntervalBounds, slope: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,8 +40,8 @@ def node_lines(network: Network) -> list[str]:
 def unstable_lines(problem: Problem) -> list[str]:
     """For every nonlinear node, how many of its inputs are unstable, on average over the problem's sets.
 
-    An input is unstable where its bounds hold a breakpoint inside (Piecewise), where it may or may not be the largest
-    of its group (Max), and wherever they are not a point (other families).
+    An input is unstable where its bounds hold a breakpoint inside (piecewise linear curves), where it may or may not be
+    the largest of its group (maxima), and wherever they are not a point (other curves).
     """
     nodes, network = nonlinear(problem.network), problem.network
     totals = {(node.name, name): 0 for node, _ in nodes for name in BOUNDS}

@@ -24,7 +24,6 @@ from verify.ir.graph import BoundGraph
 from verify.method import Answer
 from verify.ops.affine import Affine
 from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
-from verify.ops.piecewise import Piecewise
 from verify.problem import Problem
 from verify.registry import Entry
 from verify.sets import InputSet
@@ -188,19 +187,19 @@ def _second_guess(backward: Backward, trail: Trail, a: Tensor, owner: Tensor, di
             continue
         lines = backward.lines[node.name].select(owner)
         values[node.name] = lines.at(arguments[0], trail[node.name])
-        if isinstance(node.op, Piecewise):
+        if isinstance(node.op, Nonlinear) and node.op.kinks:  # where a curve touches is dear to find for every row
             lines = _moved(node.op, lines, backward.boxes[node.inputs[0]], owner, arguments[0])
         again.relax(node, lines)
     return again.maximum(network.graph.output, a, torch.arange(len(owner), device=owner.device), direct)[0]
 
 
-def _moved(op: Piecewise, lines: Lines, box: IntervalBounds, owner: Tensor, at: Tensor) -> Lines:
+def _moved(op: Nonlinear, lines: Lines, box: IntervalBounds, owner: Tensor, at: Tensor) -> Lines:
     """Each row's lines (rows, *shape), their slopes moved a STEP toward those of the lines closest to f at the points
     `at` (rows, *shape); entries on which the op is linear for every sample stay as they are."""
     where = op.unstable((), box).any(0).flatten().nonzero().flatten()
     start = Lines(*(part.flatten(1)[:, where] for part in lines.parts))
     here = IntervalBounds(box.low.flatten(1)[owner][:, where], box.high.flatten(1)[owner][:, where])
-    new = op.between(here, start, op.relax((), here, at.flatten(1)[:, where]), STEP)
+    new = op.nearer(here, start, at.flatten(1)[:, where], STEP)
     open_here = op.unstable((), here)
     moved = (part.where(open_here, old) for part, old in zip(new.parts, start.parts, strict=True))
     pairs = zip(lines.parts, moved, strict=True)
