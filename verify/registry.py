@@ -1,8 +1,9 @@
-"""What the package has of methods, norms and sets, as they say it above their classes: `@Entry(name="crown", ...)`.
+"""What the package has of methods, norms, sets and losses, as entries say above classes: `@Entry(name="crown", ...)`.
 
 Entries consist of literals and are read off the texts of the files, so that names, help and defaults are known at
-start-up without importing a method, which takes torch. A new file with an entry is a new method, norm or set of the
-package: it is known to the command line and its help, and to the tests of all of its kind; methods are exported.
+start-up without importing a method, which takes torch. A new file with an entry is a new method, norm, set or loss
+of the package: it is known to the command line and its help, to recipes, and to the tests of all of its kind; methods
+are exported.
 """
 
 from __future__ import annotations
@@ -72,6 +73,11 @@ class SetEntry(Registered):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LossEntry(Registered):
+    """A loss of training: a dataclass of `verify/train/losses/` whose fields are the keys of `[loss]` in a recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry(Registered):
     """What a method can do. Without an entry a method can do what is said here by default.
 
@@ -127,17 +133,17 @@ def default_methods(command: str) -> str:
     return ",".join(entry.name for entry in sorted(chosen, key=lambda entry: entry.defaults[command]))
 
 
-def _read(kind: type[R], *folders: str) -> list[R]:
+def declared(kind: type[R], *folders: str) -> list[R]:
     """The entries of this kind in all files of these folders, in their order in lists."""
     mark = f"@{kind.__name__}("
-    declared = re.compile(rf"\n@{kind.__name__}(\([^@]*\))\n(?:@.*\n)*class (\w+)")
+    mention = re.compile(rf"\n@{kind.__name__}(\([^@]*?\))\n(?:@.*\n)*class (\w+)")
     paths = [os.path.join(place, name) for folder in folders for place, _, names in os.walk(PACKAGE / folder)
              for name in names if name.endswith(".py")]
     found = []
     for path in paths:
         with open(path, "rb") as file:
             text = file.read()
-        for arguments, cls in declared.findall(text.decode()) if mark.encode() in text else ():
+        for arguments, cls in mention.findall(text.decode()) if mark.encode() in text else ():
             module = ".".join(("verify", *Path(path).relative_to(PACKAGE).with_suffix("").parts))
             call = ast.parse(f"{kind.__name__}{arguments}", mode="eval").body
             assert isinstance(call, ast.Call)
@@ -147,8 +153,8 @@ def _read(kind: type[R], *folders: str) -> list[R]:
 
 
 _OF_CLASS: dict[type, Registered] = {}  # of the classes that have been imported
-METHODS = {entry.name: entry for entry in _read(Entry, *FAMILIES)}
-NORMS = {entry.name: entry for entry in _read(NormEntry, "sets/norms")}
-SETS = {entry.name: entry for entry in _read(SetEntry, "sets")}
+METHODS = {entry.name: entry for entry in declared(Entry, *FAMILIES)}
+NORMS = {entry.name: entry for entry in declared(NormEntry, "sets/norms")}
+SETS = {entry.name: entry for entry in declared(SetEntry, "sets")}
 ALIASES = {alias: name for name, entry in METHODS.items() for alias in entry.aliases}
 EXPORTS = {entry.cls: entry.module for entry in METHODS.values()}

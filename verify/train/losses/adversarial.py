@@ -10,12 +10,14 @@ from torch import Generator, Tensor
 
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph
+from verify.registry import LossEntry
 from verify.sets import Ball
 from verify.train.attack import Attack
 from verify.train.live import detached
 from verify.train.losses.base import Loss, cross_entropy
 
 
+@LossEntry(name="plain", place=10, help="cross-entropy at the samples")
 @dataclass(frozen=True)
 class Plain(Loss):
     """L(x, y): cross-entropy of the clean samples."""
@@ -24,6 +26,7 @@ class Plain(Loss):
         return cross_entropy(network(x), y).mean()
 
 
+@LossEntry(name="noisy", place=20, help="at random points of the sets")
 @dataclass(frozen=True)
 class Noisy(Loss):
     """L(x + n, y) with Gaussian noise n of deviation eps in every coordinate, clipped to the valid range: the baseline
@@ -34,6 +37,7 @@ class Noisy(Loss):
         return cross_entropy(network(moved if self.threat.clip is None else moved.clamp(*self.threat.clip)), y).mean()
 
 
+@LossEntry(name="mixed", place=30, help="at samples and attacked points")
 @dataclass(frozen=True)
 class Mixed(Loss):
     """alpha L(x, y) + (1 - alpha) L(x_adv, y) (Szegedy et al. 2014; Goodfellow et al. 2015, section 6).
@@ -49,6 +53,7 @@ class Mixed(Loss):
         return (self.alpha * cross_entropy(network(x), y) + (1 - self.alpha) * cross_entropy(network(bad), y)).mean()
 
 
+@LossEntry(name="linearised", place=40, help="at the maximiser of the gradient")
 @dataclass(frozen=True)
 class Linearised(Loss):
     """max over delta of L(x, y) + <grad_x L(x, y), delta>, in closed form for any norm (Shaham et al. 2018, section 3).
@@ -65,6 +70,7 @@ class Linearised(Loss):
         return (loss + (gradient * delta).flatten(1).sum(1)).mean()
 
 
+@LossEntry(name="adversarial", place=50, help="at attacked points (Madry et al.)")
 @dataclass(frozen=True)
 class Adversarial(Loss):
     """L(x_adv, y) at the worst of several tries and the clean point (Madry et al. 2018, eq. 2.1).
@@ -81,6 +87,7 @@ class Adversarial(Loss):
         return cross_entropy(network(bad), y).mean()
 
 
+@LossEntry(name="trades", place=60, help="at samples, and how far attacks move the outputs")
 @dataclass(frozen=True)
 class Trades(Loss):
     """L(x, y) + beta KL(p(x) || p(x_adv)), x_adv maximising the same divergence (Zhang et al. 2019, section 3)."""

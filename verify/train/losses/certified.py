@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph
 from verify.ops.base import IntervalBounds
+from verify.registry import LossEntry
 from verify.sets import InputSet
 from verify.sets.norms import BoxNorm, norm_of
 from verify.train.attack import Attack
@@ -45,6 +46,7 @@ def _rows_of_classes(network: BoundGraph, boxes: dict[str, IntervalBounds]) -> T
     return margin_rows(classes, network.outputs, like).unflatten(2, network.output_shape)
 
 
+@LossEntry(name="interval", place=70, help="interval bounds (IBP)")
 @dataclass(frozen=True)
 class IntervalLoss(Loss):
     """clean L(x, y) + (1 - clean) L_IBP, L_IBP of interval bounds (Gowal et al. 2018, eq. 12), plus the regularizer of
@@ -59,6 +61,7 @@ class IntervalLoss(Loss):
         return mixed(self.clean, network, x, y, loss) + self.regularizer(network, boxes)
 
 
+@LossEntry(name="crown-ibp", place=80, help="linear bounds over interval boxes")
 @dataclass(frozen=True)
 class CrownIBP(Loss):
     """Margins bounded by `share` of a backward pass over interval boxes and the rest of interval bounds, mixed with the
@@ -80,6 +83,7 @@ class CrownIBP(Loss):
         return mixed(self.clean, network, x, y, margin_loss(margins)) + self.regularizer(network, boxes)
 
 
+@LossEntry(name="fused-crown-ibp", place=90, help="a linear bound of the loss itself")
 @dataclass(frozen=True)
 class FusedCrownIBP(Loss):
     """CROWN-IBP with loss fusion (Xu et al. 2020, section 3.3): one backward row a sample instead of one a class.
@@ -117,6 +121,7 @@ def _chord_of_exp(low: Tensor, high: Tensor, top: Tensor) -> tuple[Tensor, Tenso
     return slope, torch.where(narrow, torch.exp(middle - top) * (torch.exp(half) - half - middle), chord)
 
 
+@LossEntry(name="sabr", place=110, help="interval bounds of a small box around an attacked point")
 @dataclass(frozen=True)
 class SABR(Loss):
     """Interval bounds over a small box inside the ball, around an attacked point (Mueller et al. 2023, section 3).
@@ -173,6 +178,7 @@ class Expressive(Loss):
         """The loss of each sample from attacked logits (batch, classes) and bounds of the margins (batch, rows)."""
 
 
+@LossEntry(name="mtl-ibp", place=120, help="attacked and bounded losses, added")
 @dataclass(frozen=True)
 class MTL(Expressive):
     """(1 - alpha) L(x_adv, y) + alpha L_IBP: MTL-IBP, De Palma et al. 2024, section 4.2."""
@@ -181,6 +187,7 @@ class MTL(Expressive):
         return (1 - self.alpha) * cross_entropy(logits, y) + self.alpha * margin_loss(margins)
 
 
+@LossEntry(name="cc-ibp", place=130, help="attacked and bounded margins, added")
 @dataclass(frozen=True)
 class CC(Expressive):
     """L of (1 - alpha) attacked margins + alpha bounded ones: CC-IBP, De Palma et al. 2024, section 4.1."""
@@ -189,6 +196,7 @@ class CC(Expressive):
         return margin_loss((1 - self.alpha) * margins_of(logits, y) + self.alpha * margins)
 
 
+@LossEntry(name="exp-ibp", place=140, help="attacked and bounded losses, multiplied")
 @dataclass(frozen=True)
 class ExpIBP(Expressive):
     """L(x_adv, y)^(1 - alpha) L_IBP^alpha: Exp-IBP, De Palma et al. 2024, section 4.3."""

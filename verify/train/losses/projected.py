@@ -19,6 +19,7 @@ from verify.errors import InputError, UnsupportedMethod
 from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
 from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
+from verify.registry import LossEntry
 from verify.sets import Ball
 from verify.train.losses.base import Loss, margin_loss, margin_rows
 from verify.train.losses.certified import mixed
@@ -27,6 +28,7 @@ from verify.upper.linear_bounds.crown_ibp import crown_ibp_bounds
 Bundle = dict[str, Tensor]  # random vectors (batch * vectors, *shape), by name of the node whose offsets they carry
 
 
+@LossEntry(name="dual", place=100, help="the dual bound, with random projections (Wong et al.)")
 @dataclass(frozen=True)
 class DualLoss(Loss):
     """clean L(x, y) + (1 - clean) L of the dual bound of the margins (Wong and Kolter 2018; Wong et al. 2018).
