@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -31,13 +32,12 @@ SHARE = 0.2  # of the other tool's time that we may take
 def other_tool(folder: Path, problem: Problem) -> Callable[[], Tensor]:
     """A call of auto_LiRPA's optimised CROWN, 20 steps, that returns upper bounds of the rows."""
     sys.path.insert(0, str(folder))
-    from auto_LiRPA import BoundedModule, BoundedTensor
-    from auto_LiRPA.perturbations import PerturbationLpNorm
+    lirpa, perturbations = import_module("auto_LiRPA"), import_module("auto_LiRPA.perturbations")
 
     low, high = problem.inputs.low, problem.inputs.high
     options = {"conv_mode": "patches", "optimize_bound_args": {"iteration": 20, "early_stop_patience": 1000}}
-    module = BoundedModule(Module(problem.network), low, bound_opts=options, verbose=0)
-    x = BoundedTensor((low + high) / 2, PerturbationLpNorm(x_L=low, x_U=high))
+    module = lirpa.BoundedModule(Module(problem.network), low, bound_opts=options, verbose=0)
+    x = lirpa.BoundedTensor((low + high) / 2, perturbations.PerturbationLpNorm(x_L=low, x_U=high))
 
     def call() -> Tensor:
         with torch.enable_grad():

@@ -15,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -67,11 +68,10 @@ def _call(op: ops.Op, p: list[Tensor], xs: list[Tensor]) -> Tensor:
 def other_tool(folder: Path, net: Network, low: Tensor, high: Tensor, spec: Specification) -> Callable[[], Tensor]:
     """A call of auto_LiRPA's CROWN on these boxes that returns upper bounds of the rows."""
     sys.path.insert(0, str(folder))
-    from auto_LiRPA import BoundedModule, BoundedTensor
-    from auto_LiRPA.perturbations import PerturbationLpNorm
+    lirpa, perturbations = import_module("auto_LiRPA"), import_module("auto_LiRPA.perturbations")
 
-    module = BoundedModule(Module(net), low[:1], bound_opts={"conv_mode": "patches"}, verbose=0)
-    x = BoundedTensor((low + high) / 2, PerturbationLpNorm(x_L=low, x_U=high))
+    module = lirpa.BoundedModule(Module(net), low[:1], bound_opts={"conv_mode": "patches"}, verbose=0)
+    x = lirpa.BoundedTensor((low + high) / 2, perturbations.PerturbationLpNorm(x_L=low, x_U=high))
     return lambda: -module.compute_bounds(x=(x,), C=-spec.output, method="CROWN", bound_upper=False)[0]
 
 
@@ -139,7 +139,7 @@ def throughput(shared: Path, folder: Path | None, only: list[str], budget: float
             if size > BATCH_LIMIT.get(family, 64):
                 continue
             low, high, spec = batch_of(problem, size)
-            calls = {"ours": partial(linear_row_bounds, net, Box(low, high), spec)}
+            calls: dict[str, Callable[[], Tensor]] = {"ours": partial(linear_row_bounds, net, Box(low, high), spec)}
             if folder is not None:
                 calls["auto_LiRPA"] = other_tool(folder, net, low, high, spec)
             for tool, call in calls.items():

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +44,10 @@ from verify.check.ops import Affine
 from verify.data import load_data
 from verify.ir.evaluate import exact_value
 from verify.ir.graph import Network
+from verify.ir.original import Original
 from verify.ops import IntervalBounds
 from verify.proof.export import exported
 from verify.rationals import exact_array
-from verify.runs.evidence.runtime_replay import Original
 from verify.sets import Box
 from verify.spec import Specification
 from verify.upper.crown import linear_boxes, linear_row_bounds
@@ -157,13 +158,12 @@ def linear_rows(subject: Subject, eps: str) -> Bounds:
 def other_tool(folder: Path, method: str) -> Tool:
     """Boxes of the output by a method of auto_LiRPA."""
     sys.path.insert(0, str(folder))
-    from auto_LiRPA import BoundedModule, BoundedTensor
-    from auto_LiRPA.perturbations import PerturbationLpNorm
+    lirpa, perturbations = import_module("auto_LiRPA"), import_module("auto_LiRPA.perturbations")
 
     def call(subject: Subject, eps: str) -> Bounds:
         low, high = subject.box(eps)
-        module = BoundedModule(Module(subject.network), low[:1], bound_opts={"conv_mode": "patches"}, verbose=0)
-        x = BoundedTensor(subject.points, PerturbationLpNorm(x_L=low, x_U=high))
+        module = lirpa.BoundedModule(Module(subject.network), low[:1], bound_opts={"conv_mode": "patches"}, verbose=0)
+        x = lirpa.BoundedTensor(subject.points, perturbations.PerturbationLpNorm(x_L=low, x_U=high))
         return _arrays(*module.compute_bounds(x=(x,), method=method))
 
     return call

@@ -19,6 +19,7 @@ import csv
 import time
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from pathlib import Path
 
 import torch
@@ -93,7 +94,7 @@ def measure(problem: Problem, device: str, limit: float) -> None:
     assert points is not None
     reached = problem.violation(points).double()
     frontier = NeuronSplit(problem, reached, Limits())
-    top = frontier.upper()
+    top = frontier.certified(inf)
     cutoff = reached + SHARE * (top - reached)
     frontier.narrowings.clear()
     undecided = int(frontier.root.dual.unstable(frontier.root.low, frontier.root.high).sum())

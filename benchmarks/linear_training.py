@@ -62,12 +62,14 @@ def trained(loss: Loss, x: Tensor, y: Tensor, epochs: int, seed: int) -> nn.Modu
 
 def errors(module: nn.Module, x: Tensor, y: Tensor) -> Errors:
     """Measured by attack and bound on the two-class network (-z, z) / 2, and by the formula."""
+    assert isinstance(module, nn.Sequential)
     linear = module[1]
     assert isinstance(linear, nn.Linear)
-    both = nn.Sequential(nn.Flatten(), nn.Linear(784, 2))
+    pair = nn.Linear(784, 2)
+    both = nn.Sequential(nn.Flatten(), pair)
     with torch.no_grad():
-        both[1].weight.copy_(torch.cat([-linear.weight, linear.weight]) / 2)
-        both[1].bias.copy_(torch.cat([-linear.bias, linear.bias]) / 2)
+        pair.weight.copy_(torch.cat([-linear.weight, linear.weight]) / 2)
+        pair.bias.copy_(torch.cat([-linear.bias, linear.bias]) / 2)
         margin = (1 - 2 * y) * module(x)[:, 0]
         closed = margin + EPS * linear.weight.abs().sum()
     problem = verify.robustness(verify.trace(both, x[:1]), x, y, EPS, clip=None)

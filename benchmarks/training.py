@@ -16,15 +16,17 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-from verify.models.architectures import make
 
+from verify.models.architectures import make
 from verify.train.live import Live
 from verify.train.losses import CrownIBP, FusedCrownIBP, IntervalLoss, Loss
 from verify.train.losses.base import margin_loss, margin_rows
@@ -48,7 +50,8 @@ Margins = Callable[[], Tensor]  # upper bounds of the margins, (batch, rows)
 
 def network(name: str) -> nn.Module:
     """A network of the architectures, or the dense 784-512-512-512-10."""
-    return make(name, SHAPE, CLASSES, **({"widths": (512, 512, 512)} if name == "dense" else {}))
+    options: dict[str, Any] = {"widths": (512, 512, 512)} if name == "dense" else {}
+    return make(name, SHAPE, CLASSES, **options)
 
 
 def step(module: nn.Module, loss: Callable[[], Tensor]) -> Step:
@@ -85,19 +88,19 @@ def theirs(
     module: nn.Module, x: Tensor, y: Tensor, eps: float, mode: str
 ) -> tuple[dict[str, Step], dict[str, Margins]]:
     """The steps of auto_LiRPA with this mode of convolutions; the margins are the same, bounded from below."""
-    from auto_LiRPA import BoundedModule, BoundedTensor
-    from auto_LiRPA.perturbations import PerturbationLpNorm
+    lirpa, perturbations = import_module("auto_LiRPA"), import_module("auto_LiRPA.perturbations")
 
     rows = -margin_rows(y, CLASSES, x)
-    ball = PerturbationLpNorm(norm=torch.inf, eps=eps, x_L=(x - eps).clamp(min=0), x_U=(x + eps).clamp(max=1))
+    low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)
+    ball = perturbations.PerturbationLpNorm(norm=torch.inf, eps=eps, x_L=low, x_U=high)
 
-    def model() -> nn.Module:
-        return BoundedModule(copy.deepcopy(module), x, bound_opts={"conv_mode": mode}, verbose=0)
+    def model() -> Any:
+        return lirpa.BoundedModule(copy.deepcopy(module), x, bound_opts={"conv_mode": mode}, verbose=0)
 
-    def margins(bounded: nn.Module, **how: object) -> Tensor:
-        return -bounded.compute_bounds(x=(BoundedTensor(x, ball),), C=rows, bound_upper=False, **how)[0]
+    def margins(bounded: Any, **how: object) -> Tensor:
+        return -bounded.compute_bounds(x=(lirpa.BoundedTensor(x, ball),), C=rows, bound_upper=False, **how)[0]
 
-    def clean(bounded: nn.Module) -> Tensor:
+    def clean(bounded: Any) -> Tensor:
         return F.cross_entropy(bounded(x), y) / 2 + margin_loss(margins(bounded, IBP=True, method=None)).mean() / 2
 
     interval, both, crown = model(), model(), model()

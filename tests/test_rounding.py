@@ -10,8 +10,9 @@ from torch import nn
 
 import verify
 from verify.bracket import Verdict
+from verify.method import Method
 
-METHODS = [
+METHODS: list[Method] = [
     verify.FGSM(), verify.PGD(), verify.Interval(), verify.CROWN(), verify.AlphaCROWN(), verify.LP(), verify.MILP(),
 ]
 
@@ -29,7 +30,7 @@ def chain(*layers: tuple[list[list[float]], list[float]]) -> nn.Sequential:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
-def test_a_needle_is_not_verified_away(method: object) -> None:
+def test_a_needle_is_not_verified_away(method: Method) -> None:
     needle = chain(([[1e6]], [-1.0]), ([[-1.0]], [1.0]), ([[0.0], [1.0]], [0.999, 0.0]))  # v(0) = 0.001, else -0.999
     problem = verify.robustness(verify.trace(needle, torch.zeros(1, 1)), torch.tensor([[0.5]]), [0], eps="1/2")
     bracket = verify.solve(problem, method)
@@ -38,7 +39,7 @@ def test_a_needle_is_not_verified_away(method: object) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
-def test_cancellation_at_a_point_verifies_nothing_false(method: object) -> None:
+def test_cancellation_at_a_point_verifies_nothing_false(method: Method) -> None:
     for seed in range(40):
         random = torch.Generator().manual_seed(seed)
         scale = 10.0 ** (2 + seed % 4)
@@ -49,7 +50,9 @@ def test_cancellation_at_a_point_verifies_nothing_false(method: object) -> None:
         x = torch.rand((1, 3), generator=random)
         with torch.no_grad():
             logits = module.double()(x.double())[0]
-            module.float()[4].bias[0] += float(logits[1] - logits[0])
+            last = module.float()[4]
+            assert isinstance(last, nn.Linear)
+            last.bias[0] += float(logits[1] - logits[0])
             logits = module.double()(x.double())[0]
             value = float(logits[1] - logits[0])  # close to 0, on either side
         problem = verify.robustness(verify.trace(module.float(), x), x, [0], eps=0, clip=None)

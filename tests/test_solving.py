@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 import torch
@@ -35,11 +36,11 @@ class Fake:
 
 
 @pytest.mark.parametrize("method", ["crown", verify.CROWN, None, 3])
-def test_only_a_methods_value_is_taken(method: object) -> None:
+def test_only_a_methods_value_is_taken(method: Any) -> None:
     with pytest.raises(verify.InputError, match=r"verify.CROWN\(\)"):
         verify.solve(problem_of(0), method)
     with pytest.raises(verify.InputError, match=r"verify\.robustness"):
-        verify.solve(problem_of(0).network, verify.CROWN())
+        verify.solve(cast("Problem", problem_of(0).network), verify.CROWN())
 
 
 def test_points_outside_the_set_are_projected_before_they_count() -> None:

@@ -61,7 +61,7 @@ class Place(Entry):
 
 
 def told(monkeypatch: pytest.MonkeyPatch, name: str, upper: float | Exception) -> None:
-    monkeypatch.setitem(options.METHODS, name, Place("milp", "exact", 0, "", method=Told(upper)))
+    monkeypatch.setitem(options.METHODS, name, Place(name="milp", family="exact", place=0, help="", method=Told(upper)))
 
 
 def test_the_table_and_the_files(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

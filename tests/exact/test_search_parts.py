@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,7 +20,7 @@ from verify.exact.search.open_domains import OpenDomains
 from verify.exact.search.refine_bounds import narrowed
 from verify.exact.search.tasks import Tasks
 from verify.ir.unfold import has_maxima, unfold_maxima
-from verify.ops import Clip, LeakyReLU, ReLU, Sigmoid
+from verify.ops import Clip, LeakyReLU, Op, ReLU, Sigmoid
 from verify.upper.duals.descent import improve
 from verify.upper.duals.domains import Domains
 from verify.upper.duals.dual import Prepared
@@ -78,7 +80,7 @@ def test_tasks_are_the_disjuncts(kind: str) -> None:
             assert low - 1e-5 <= value <= middle + 1e-5
 
 
-def _root(op: object, seed: int) -> tuple[Root, Tasks]:
+def _root(op: Op, seed: int) -> tuple[Root, Tasks]:
     p = problem(dense(op, (4, 8, 6, 3), seed), "untargeted", seed).merged
     return Root.of(p), Tasks(p)
 
@@ -89,8 +91,8 @@ def _whole(root: Root, n: int) -> Domains:
     return Domains(owner, low, high, root.dual.usual_slopes(low, high), torch.zeros_like(low))
 
 
-@pytest.mark.parametrize("op", [ReLU(), LeakyReLU(3), Sigmoid(), Clip(-1, 1)])
-def test_candidates_are_open_and_split_inside(op: object) -> None:
+@pytest.mark.parametrize("op", [ReLU(), LeakyReLU(Fraction(3)), Sigmoid(), Clip(Fraction(-1), Fraction(1))])
+def test_candidates_are_open_and_split_inside(op: Op) -> None:
     root, tasks = _root(op, 1)
     n = len(tasks.case)
     objective, _ = tasks.objective(torch.arange(n), tasks.equal_shares())

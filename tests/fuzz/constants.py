@@ -42,7 +42,8 @@ def axis_of(rng: Generator, rank: int) -> int:
 
 
 def unary(rng: Generator, model: Model, shape: tuple[int, ...]) -> str:
-    op, attributes = str(rng.choice(UNARY)), {}
+    op = str(rng.choice(UNARY))
+    attributes: dict[str, Any] = {}
     if op in ("Celu", "Elu", "HardSigmoid", "LeakyRelu", "Selu", "ThresholdedRelu") and rng.random() < 0.5:
         attributes["alpha"] = float(np.round(rng.random() + 0.1, 2))
     if op == "Shrink":
@@ -111,7 +112,8 @@ def moved(rng: Generator, model: Model, shape: tuple[int, ...]) -> str:
     op, rank, x = str(rng.choice(MOVES)), len(shape), reals(rng, model, *shape)
     axis, old = axis_of(rng, rank), model.opset < 13
     if op == "Transpose":
-        return model(op, x, **({"perm": [int(a) for a in rng.permutation(rank)]} if rng.random() < 0.8 else {}))
+        order: dict[str, Any] = {"perm": [int(a) for a in rng.permutation(rank)]} if rng.random() < 0.8 else {}
+        return model(op, x, **order)
     if op in ("Reshape", "Expand", "Tile", "ConstantOfShape"):
         target = {"Reshape": [-1, int(rng.choice([0, 1]))], "Expand": [2, *shape], "Tile": whole(rng, rank, 1, 2),
                   "ConstantOfShape": list(shape)}[op]
@@ -119,7 +121,7 @@ def moved(rng: Generator, model: Model, shape: tuple[int, ...]) -> str:
     if op in ("Squeeze", "Unsqueeze"):
         x = x[..., None] if op == "Squeeze" else x
         axes = [x.ndim - 1 if rng.random() < 0.5 else -1]
-        return model(op, x, **{"axes": axes}) if old else model(op, x, np.array(axes, np.int64))
+        return model(op, x, axes=axes) if old else model(op, x, np.array(axes, np.int64))
     if op == "Slice":
         parts = [[int(rng.integers(-5, 5))], [int(rng.integers(-5, 6))], [axis], [int(rng.choice([1, 2, -1]))]]
         if model.opset < 10:
@@ -143,7 +145,8 @@ def moved(rng: Generator, model: Model, shape: tuple[int, ...]) -> str:
 def made(rng: Generator, model: Model, shape: tuple[int, ...]) -> str:
     op, x = str(rng.choice(OTHERS)), reals(rng, model, *shape)
     if op in ("DepthToSpace", "SpaceToDepth"):
-        mode = {"mode": str(rng.choice(["DCR", "CRD"]))} if op == "DepthToSpace" and model.opset >= 11 else {}
+        has_mode = op == "DepthToSpace" and model.opset >= 11
+        mode: dict[str, Any] = {"mode": str(rng.choice(["DCR", "CRD"]))} if has_mode else {}
         return model(op, reals(rng, model, 1, 8, 2, 4), blocksize=2, **mode)
     if op == "Where":
         return model(op, x > 0, x, reals(rng, model, *shape[-1:]))

@@ -27,7 +27,7 @@ def graph(rng: Generator) -> onnx.ModelProto:
     shape = [(2, 4, 4), (1, 5, 3), (6,), (3, 4), (4, 2, 3)][rng.integers(5)]
     kind = TensorProto.DOUBLE if rng.random() < 0.05 else TensorProto.FLOAT
     model = Model(batch, *shape, opset=int(rng.choice(OPSETS)), kind=kind)
-    values = {"x": (1, *shape)}
+    values: dict[str, Shape] = {"x": (1, *shape)}
     for _ in range(int(rng.integers(1, 7))):
         name = list(values)[-1] if rng.random() < 0.7 else str(rng.choice(list(values)))
         step, before = STEPS[rng.integers(len(STEPS))], len(model.nodes)
@@ -99,9 +99,10 @@ def joined(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> st
 
 
 def multiplied(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> str:
-    shape, right = values[x], rng.random() < 0.75
+    shape: tuple[int, ...] = tuple(values[x])
+    right = rng.random() < 0.75
     if len(shape) == 2 and rng.random() < 0.5:
-        flags = {name: int(rng.integers(0, 2)) for name in ("transA", "transB") if rng.random() < 0.3}
+        flags: dict[str, Any] = {name: int(rng.integers(0, 2)) for name in ("transA", "transB") if rng.random() < 0.3}
         flags |= {name: float(rng.choice([0.5, 0.3, 2])) for name in ("alpha", "beta") if rng.random() < 0.2}
         inner = shape[0 if flags.get("transA") else 1] if right else shape[1 if flags.get("transB") else 0]
         other = (inner, 3) if right else (2, inner)
@@ -128,7 +129,8 @@ def shaped(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> st
         return model(op, x, **({"axis": axis} if rng.random() < 0.6 else {}))
     if op == "Transpose":
         order = [0, *(1 + rng.permutation(rank - 1))] if rng.random() < 0.7 else rng.permutation(rank)
-        return model(op, x, **({"perm": [int(a) for a in order]} if rng.random() < 0.9 else {}))
+        named: dict[str, Any] = {"perm": [int(a) for a in order]} if rng.random() < 0.9 else {}
+        return model(op, x, **named)
     if op in ("Squeeze", "Unsqueeze"):
         axes = [axis] if rng.random() < 0.9 else None
         if op == "Unsqueeze" or axes:
@@ -161,7 +163,8 @@ def _moved(rng: Generator, model: Model, op: str, x: str, shape: Shape, axis: in
     if op in ("Expand", "Tile"):
         target = [n if n > 1 else int(rng.integers(1, 3)) for n in shape] if op == "Expand" else whole(rng, rank, 1, 2)
         return model(op, x, np.array(target, np.int64))
-    mode = {"mode": str(rng.choice(["DCR", "CRD"]))} if op == "DepthToSpace" and model.opset >= 11 else {}
+    has_mode = op == "DepthToSpace" and model.opset >= 11
+    mode: dict[str, Any] = {"mode": str(rng.choice(["DCR", "CRD"]))} if has_mode else {}
     return model(op, x, blocksize=2, **mode)
 
 
@@ -181,7 +184,7 @@ def reduced(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> s
 def normalised(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> str:
     channels = (*values[x], 1)[1]
     parts = [reals(rng, model, channels) for _ in range(4)]
-    attributes = {"epsilon": 0.1} if rng.random() < 0.5 else {}
+    attributes: dict[str, Any] = {"epsilon": 0.1} if rng.random() < 0.5 else {}
     return model("BatchNormalization", x, *parts[:3], np.abs(parts[3]), **attributes)
 
 

@@ -17,7 +17,7 @@ from verify.bracket import Bracket
 from verify.deadline import NEVER, Deadline, check_time, deadline, within
 from verify.errors import OutOfTime
 from verify.ir.torch_export import trace
-from verify.method import Method
+from verify.method import Answer, Method
 from verify.problem import Problem, robustness
 from verify.proof.prover import prove
 from verify.runs.certification.cascade import Cascade
@@ -124,9 +124,11 @@ def test_no_time_at_all_is_an_answer_without_a_bound() -> None:
 class Slow:
     """Takes all the time that it is given, then answers nothing."""
 
-    name = "slow"
+    @property
+    def name(self) -> str:
+        return "slow"
 
-    def answer(self, problem: Problem) -> verify.method.Answer:
+    def answer(self, problem: Problem) -> Answer:
         while True:
             check_time()
 
@@ -135,7 +137,7 @@ def test_methods_share_the_time_of_a_sample() -> None:
     problem = robustness(medium().network, torch.rand(3, 1, 20, 20), [0, 1, 2], "1/10")
     slow: Method = Slow()
     labels = problem.network(problem.inputs.nominal()).argmax(1).tolist()
-    names = {"first": slow, "second": slow, "third": slow}
+    names: dict[str, Method] = {"first": slow, "second": slow, "third": slow}
     cascade = Cascade({"1/10": robustness(problem.network, problem.inputs.nominal(), labels, "1/10")},
                       problem.inputs.nominal(), labels, names, {"third"}, timeout=0.2)
     found = cascade.first([0, 1, 2])

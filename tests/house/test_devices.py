@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 import verify
 from tests.support.pretend import DEVICE, pretending
 from tests.support.small_nets import NETWORKS, problem
-from verify.exact.branch_and_bound import BranchAndBound
+from verify.exact.branch_and_bound import BranchAndBound, Goal
 from verify.exact.search import input_split, neuron_split
 from verify.exact.search.branching_choice import FEW
 from verify.exact.search.open_domains import OpenDomains
@@ -19,7 +20,7 @@ from verify.method import Answer, Method
 from verify.problem import Problem
 from verify.solving import solve
 
-CONVOLUTIONS = getattr(torch.backends.cudnn, "conv", None)
+CONVOLUTIONS: Any = getattr(torch.backends.cudnn, "conv", None)
 
 
 def same_off_the_cpu(here: Problem, method: Method) -> None:
@@ -35,7 +36,7 @@ def same_off_the_cpu(here: Problem, method: Method) -> None:
 @pytest.mark.parametrize(("goal", "kind"), [("decide", "conjunctive"), ("optimum", "untargeted")])
 @pytest.mark.parametrize("few", [0, FEW], ids=["neurons", "inputs"])
 @pytest.mark.parametrize("name", ["relu", "clip", "residual", "conv", "maxpool"])
-def test_a_search_stays_on_its_device(name: str, few: int, kind: str, goal: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_search_stays_on_its_device(name: str, few: int, kind: str, goal: Goal, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("verify.exact.search.branching_choice.FEW", few)
     monkeypatch.setitem(neuron_split.FLOATS, DEVICE.type, neuron_split.FLOATS["cpu"])
     monkeypatch.setitem(input_split.BATCH, DEVICE.type, input_split.BATCH["cpu"])
@@ -93,7 +94,7 @@ def test_a_pool_that_cannot_grow_stays_as_it_was():
 
     pool = OpenDomains([torch.zeros(1, 2)])
     pool.put(torch.zeros(1, dtype=torch.float64), [torch.ones(1, 2)])
-    pool.parts = [pool.parts[0].as_subclass(Full)]
+    pool.parts[:] = [pool.parts[0].as_subclass(Full)]
     with pytest.raises(torch.OutOfMemoryError):
         pool.put(torch.zeros(4, dtype=torch.float64), [torch.ones(4, 2)])
     assert len(pool) == len(pool.filled()) == len(pool.parts[0]) == 1

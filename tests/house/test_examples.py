@@ -58,7 +58,7 @@ def test_certified_training(tmp_path: Path) -> None:
 def minima(out: str) -> list[tuple[int, float, float, float, float, float]]:
     """(target, interval, CROWN, LP, exact minimum, PGD) of each row that tutorial_inner_maximum prints."""
     rows = [line.split() for line in out.splitlines() if re.match(r" \d +-?\d", line)]
-    return [(int(row[0]), *map(float, row[1:6])) for row in rows]
+    return [(int(row[0]), float(row[1]), float(row[2]), float(row[3]), float(row[4]), float(row[5])) for row in rows]
 
 
 def test_tutorial_inner_maximum(tmp_path: Path) -> None:

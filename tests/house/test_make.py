@@ -34,6 +34,9 @@ def test_quick_tests_are_of_every_room() -> None:
     names = files.replace("\\\n", " ").split()
     assert names
     for name in names:
-        assert (ROOT / "tests" / name).is_file(), f"make quick names tests/{name}, which is not there"
+        file, _, test = name.partition("::")
+        path = ROOT / "tests" / file
+        assert path.is_file(), f"make quick names tests/{name}, which is not there"
+        assert f"def {test}" in path.read_text(), f"make quick names {name}, which is not there"
     rooms = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - WITHOUT_QUICK_TESTS
     assert rooms == {name.split("/")[0] for name in names if "/" in name}

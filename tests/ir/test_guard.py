@@ -21,6 +21,7 @@ from verify.ir.guard import Called, beside_module, compare, probes
 from verify.ir.load import load
 from verify.ir.onnx_reader import read_onnx
 from verify.ir.original import original
+from verify.ir.rewrite import simplify
 from verify.ir.torch_export import read_pt2
 from verify.ops import Scale
 
@@ -155,7 +156,7 @@ def test_one_session_serves_all_and_is_not_sent_along(tmp_path: Path) -> None:
     assert network.source is original(path)
     sent = pickle.loads(pickle.dumps(network))
     assert compare(sent, probes(sent)) == ""
-    assert verify.ir.rewrite.simplify(network).unmerged is network
+    assert simplify(network).unmerged is network
     assert not any(isinstance(node.op, Scale) for node in sent.graph.nodes)
 
 

@@ -38,7 +38,7 @@ def agrees_with_the_runtime(path, network) -> None:
     feed = session.get_inputs()[0]
     shape = [n if isinstance(n, int) else 1 for n in feed.shape]
     x = np.random.default_rng(0).random((7, *shape), np.float32)
-    theirs = np.stack([session.run(None, {feed.name: sample})[0] for sample in x]).reshape(7, -1)
+    theirs = np.stack([np.asarray(session.run(None, {feed.name: sample})[0]) for sample in x]).reshape(7, -1)
     rows = torch.from_numpy(x).reshape(7, *network.input_shape)
     mine = network(rows)
     np.testing.assert_allclose(mine.flatten(1), theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())

@@ -20,7 +20,7 @@ BATCH_NORM = [np.array(v, np.float32) for v in ([[1, 2], [3, 5]], [1, 2], [0, 1]
 WEIGHTS = np.random.default_rng(0).integers(-127, 128, (4, 6)).astype(np.int8)
 
 # name: opset, operator, operands, attributes
-FOLDED: dict[str, tuple[int, str, list[np.ndarray | None], dict[str, Any]]] = {
+FOLDED: dict[str, tuple[int, str, list[Any], dict[str, Any]]] = {
     "softmax 11": (11, "Softmax", [SQUARE], {"axis": 1}),
     "softmax 13": (13, "Softmax", [SQUARE], {"axis": 1}),
     "log softmax 12": (12, "LogSoftmax", [SQUARE], {"axis": 1}),
@@ -86,7 +86,7 @@ def _whole(rng: np.random.Generator) -> tuple[onnx.NodeProto, int, list[np.ndarr
     """A random node of the arithmetic of shapes."""
     op = str(rng.choice(["Add", "Sub", "Mul", "Div", "Equal", "Where", "Cast", "Concat", "Gather", "Shape", "Slice",
                          "Squeeze", "Unsqueeze"]))
-    kind, opset = rng.choice([np.int64, np.int32]), int(rng.choice([11, 13]))
+    kind, opset = (np.int64, np.int32)[rng.integers(2)], int(rng.choice([11, 13]))
 
     def some(*shape: int, low: int = -9) -> np.ndarray:
         return np.asarray(rng.integers(low, 10, shape), kind)

@@ -14,6 +14,7 @@ from verify.ir.evaluate import exact_value
 
 X = "x"
 IMAGE = (1, 2, 5, 6)
+SCALE = np.array([1, 1, 1.7, 1], np.float32)
 MASK = np.random.default_rng(0).random((5, 6)) > 0.5
 
 # name: (input shape, opset, steps), as in test_onnx_ops
@@ -54,7 +55,7 @@ CASES = {
     "pad wrap": (IMAGE, 19, [("Pad", X, integers(0, 0, 1, 2, 0, 0, 2, 3), {"mode": "wrap"})]),
     "resize linear": (IMAGE, 13, [("Resize", X, None, np.array([1, 1, 2, 0.5], np.float32), {"mode": "linear"})]),
     "resize linear by thirds": (IMAGE, 13, [("Resize", X, None, None, integers(1, 2, 9, 4), {"mode": "linear"})]),
-    "resize linear by 1.7": (IMAGE, 19, [("Resize", X, None, np.float32([1, 1, 1.7, 1]), {"mode": "linear"})]),
+    "resize linear by 1.7": (IMAGE, 19, [("Resize", X, None, SCALE, {"mode": "linear"})]),
     "upsample linear": (IMAGE, 9, [("Upsample", X, np.array([1, 1, 2, 4], np.float32), {"mode": "linear"})]),
 }
 

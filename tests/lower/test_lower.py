@@ -6,6 +6,7 @@ import gzip
 from fractions import Fraction
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import numpy as np
 import pytest
@@ -252,7 +253,8 @@ def test_labels_of_every_integer_type_are_class_numbers() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    for bad in ({"steps": 0}, {"restarts": 0}, {"step": 0.0}, {"step": torch.inf}, {"step": torch.nan}):
+    beyond: list[dict[str, Any]] = [{"steps": 0}, {"restarts": 0}, *({"step": s} for s in (0.0, torch.inf, torch.nan))]
+    for bad in beyond:
         with pytest.raises(InputError, match="must be"):
             PGD(**bad)
     for bad in ({"steps": "3"}, {"steps": True}, {"restarts": 1.5}, {"seed": None}, {"step": "1"}, {"step": True}):

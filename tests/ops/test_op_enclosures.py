@@ -63,6 +63,7 @@ def test_enclosure_of_a_mean_over_three_is_exact():
 @of_family(Piecewise)
 def test_enclosure_of_a_piecewise_op_is_exact(example: Example):
     (x,) = (rational_input(shape, 12) for shape in example.shapes)
+    assert isinstance(example.op, Piecewise)
     x.flat[0] = example.op.breakpoints[0]
     exact = EXACT[type(example.op).__name__]
     low, high = example.op.enclose((), x)
@@ -111,6 +112,7 @@ def test_enclosure_of_a_smooth_op_holds_the_true_value(case: tuple, x: Fraction)
 
 def test_enclosure_of_batch_norm_holds_the_true_value():
     example = next(e for e in EXAMPLES.values() if isinstance(e.op, BatchNorm) and e.op.spatial == 0)
+    assert isinstance(example.op, BatchNorm)
     x = rational_input((4,), 15)
     low, high = example.op.enclose(example.parameters, x)
     weight, bias, mean, variance = (t.double().tolist() for t in example.parameters)
@@ -133,9 +135,17 @@ def test_pieces_against_hand_values():
     class Late(Piecewise):
         """Slopes 1, -1, 2 between 0 and 2, through (3, 5): the anchor lies beyond both breakpoints."""
 
-        breakpoints = (Fraction(0), Fraction(2))
-        slopes = (Fraction(1), Fraction(-1), Fraction(2))
-        anchor = (Fraction(3), Fraction(5))
+        @property
+        def breakpoints(self) -> tuple[Fraction, ...]:
+            return Fraction(0), Fraction(2)
+
+        @property
+        def slopes(self) -> tuple[Fraction, ...]:
+            return Fraction(1), Fraction(-1), Fraction(2)
+
+        @property
+        def anchor(self) -> tuple[Fraction, Fraction]:
+            return Fraction(3), Fraction(5)
 
     assert Late().intercepts == (5, 5, -1)
     assert [Late().exact(Fraction(x)) for x in (-1, 0, 1, 2, 3)] == [4, 5, 4, 3, 5]

@@ -7,6 +7,7 @@ import gzip
 import re
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,7 +198,7 @@ def test_an_interrupted_audit_continues_and_another_one_is_refused(
     with monkeypatch.context() as patch:
         original, seen = module.examined, []
 
-        def stopped(*given: object) -> module.Finding:
+        def stopped(*given: Any) -> module.Finding:
             seen.append(given)
             if len(seen) == 2:
                 raise KeyboardInterrupt

@@ -7,6 +7,7 @@ import pickle
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -159,7 +160,7 @@ def test_a_batch_that_kills_workers_ends_the_run_with_a_remedy(tmp_path: Path) -
 def test_a_cascade_can_be_sent(tmp_path: Path) -> None:
     job = cascade(EPS)
     again = pickle.loads(pickle.dumps(job))
-    one, other = (Task(tuple(range(4))).done(j) for j in (job, again))
+    one, other = (cast("list[Outcome]", Task(tuple(range(4))).done(j)) for j in (job, again))
     assert [(o.key, o.verdict, float(o.bracket.upper[0])) for o in one] == [
         (o.key, o.verdict, float(o.bracket.upper[0])) for o in other]
 

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,18 +42,17 @@ def run(folder: Path, executor: Executor, on_progress: Callable = lambda verdict
         return table_of(store)
 
 
-def killer(pid: Callable[[], int | None]) -> Callable:
-    """Kills a process the first time that something has become final after it is known."""
+def killer(pid: Callable[[], int | None]) -> tuple[Callable[[Sequence[str]], None], list[int]]:
+    """Kills a process the first time that something has become final after it is known; the list of those killed."""
     killed: list[int] = []
 
-    def on_progress(verdicts: list[str]) -> None:
+    def on_progress(verdicts: Sequence[str]) -> None:
         victim = pid()
         if verdicts and not killed and victim is not None:
             killed.append(victim)
             os.kill(victim, signal.SIGKILL)
 
-    on_progress.killed = killed  # type: ignore[attr-defined]
-    return on_progress
+    return on_progress, killed
 
 
 def test_processes_make_the_same_table(tmp_path: Path, alone: dict) -> None:
@@ -63,9 +62,9 @@ def test_processes_make_the_same_table(tmp_path: Path, alone: dict) -> None:
 def test_a_killed_process_loses_nothing_and_repeats_nothing(tmp_path: Path, alone: dict) -> None:
     executor = Processes(cascade(samples=SAMPLES), 2)
     busy = lambda: next((executor._workers[p][0].pid for p in executor._tasks if p in executor._workers), None)  # noqa: E731
-    on_progress = killer(busy)
+    on_progress, killed = killer(busy)
     assert run(tmp_path, executor, on_progress) == alone
-    assert on_progress.killed
+    assert killed
 
 
 def test_an_error_in_a_worker_is_raised_here(tmp_path: Path) -> None:
@@ -105,9 +104,9 @@ def test_a_ray_cluster_makes_the_same_table_and_survives_a_killed_worker(
     from verify.runs.engine.cluster import Cluster
 
     executor = Cluster(cascade(samples=SAMPLES), "local", 2)
-    on_progress = killer(at_work)
+    on_progress, killed = killer(at_work)
     assert run(tmp_path, executor, on_progress) == alone
-    assert on_progress.killed
+    assert killed
 
 
 @needs_ray

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from verify.models import digits
 
 import verify
 from tests.support.cli_cases import X, Y, certify, error_of
 from verify.cli.main import run
+from verify.models import digits
 from verify.runs.certification.estimate import estimate
 from verify.runs.certification.explain import explain
 from verify.runs.certification.session import prepare
@@ -47,6 +47,7 @@ def test_an_open_sample(folder: Path) -> None:
     assert [bound for _, bound in found.classes] == sorted((bound for _, bound in found.classes), reverse=True)
     assert {label for label, _ in found.classes} == set(range(10)) - {int(y[index])}
     for label, bound in found.classes:
+        assert isinstance(label, int)
         aimed = verify.robustness(problem.network, x[index : index + 1], y[index : index + 1], "0.06", target=label)
         assert float(verify.solve(aimed, verify.PGD()).lower[0]) <= bound + 1e-5
     assert sum(layer.share for layer in found.layers) == pytest.approx(1)

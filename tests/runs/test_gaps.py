@@ -86,14 +86,15 @@ def test_tighter_methods_leave_smaller_gaps(name: str, norm: str) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_all_methods_agree_on_linear_networks(seed: int) -> None:
-    module = seeded(nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3)), seed)
+    first, last = nn.Linear(6, 5), nn.Linear(5, 3)
+    module = seeded(nn.Sequential(first, last), seed)
     x = torch.rand(4, 6, generator=torch.Generator().manual_seed(seed))
     asked = robustness(verify.trace(module, x[:1]), x, [0, 1, 2, 0], "1/10", target=torch.tensor([1, 2, 0, 2]))
     methods = [verify.FGSM(), verify.Interval(), verify.CROWN(), verify.AlphaCROWN(), verify.LP(), verify.MILP(),
                verify.BranchAndBound(goal="optimum")]
     gaps = verify.gaps(asked, methods)
     # by hand: the largest of a linear function over a box is at a corner
-    weight, bias = (module[1].weight @ module[0].weight).detach(), module[1](module[0].bias).detach()
+    weight, bias = (last.weight @ first.weight).detach(), last(first.bias).detach()
     low, high = (x - 0.1).clamp(min=0), (x + 0.1).clamp(max=1)
     for i, (label, target) in enumerate(zip((0, 1, 2, 0), (1, 2, 0, 2), strict=True)):
         row = weight[target] - weight[label]

@@ -102,7 +102,7 @@ def test_junit(folder: Path, tmp_path: Path) -> None:
     suite = ElementTree.parse(target).getroot()
     assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
         "tests": "13", "failures": "4", "errors": "2", "skipped": "2"}
-    cases = {(case.get("classname"), case.get("name")): case for case in suite}
+    cases = {(case.get("classname"), case.get("name", "")): case for case in suite}
     assert len(cases) == 13
     said = {name.split()[1]: [child.tag for child in case] for (eps, name), case in cases.items() if eps == "eps 1/10"}
     assert said == {"0": ["system-out"], "1": ["system-out"], "2": ["failure"], "3": ["failure"], "4": ["skipped"],

@@ -225,7 +225,7 @@ def test_every_instance_has_its_own_limit(bench: Path) -> None:
 
     family(bench / "c", "close", "sat", limit="7")
     planned = plan(bench, ["c"], "milp")
-    noting = Noting(Answer(upper=torch.tensor([1.0])))
+    noting: Any = Noting(Answer(upper=torch.tensor([1.0])))
     campaign = vnncomp.Campaign(planned.families, {"milp": noting}, None)
     results = campaign.run(Path("run"))
     assert given[0] is None, "for the configuration, which speaks of no instance"

@@ -92,6 +92,10 @@ def test_members_are_rational_points_that_round_to_the_input(here: Path) -> None
         assert members(asked, np.array(x, np.float32)) == []
 
 
+def exactly(value: Fraction) -> Violation:
+    return Violation(value, value)
+
+
 @given(st.fractions(-2, 2, max_denominator=50), st.fractions(-2, 2, max_denominator=50), st.fractions(-1, 1))
 @settings(deadline=None, max_examples=100)
 def test_the_violation_in_real_arithmetic_is_exact(x0: Fraction, x1: Fraction, offset: Fraction) -> None:
@@ -101,8 +105,8 @@ def test_the_violation_in_real_arithmetic_is_exact(x0: Fraction, x1: Fraction, o
     y = np.array([0.5], np.float32)
     found = examine([[row]], two_layers(), point, x, y)
     value = 2 * max(x0 - 3 * x1, 0) - max(x0 + x1, 0) + Fraction(1, 2)
-    assert found.real == Violation(*(-value + x1 / 3 - offset,) * 2)
-    assert found.executed == Violation(*(Fraction(-1, 2) + x1 / 3 - offset,) * 2)
+    assert found.real == exactly(-value + x1 / 3 - offset)
+    assert found.executed == exactly(Fraction(-1, 2) + x1 / 3 - offset)
 
 
 def test_larger_networks_are_bounded_until_the_sign_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +160,7 @@ def test_the_rows_of_a_sample_are_its_margins() -> None:
     found = sample_witness(problem.select(torch.tensor([1])), x[1].numpy(), lambda flat: y.numpy())
     assert found.executed.low == max(Fraction(float(y[k])) for k in (0, 1)) - Fraction(float(y[2]))
     assert found.real.low is not None
+    assert found.executed.low is not None
     assert float(found.real.low) == pytest.approx(float(found.executed.low), abs=1e-5)
 
 
@@ -207,8 +212,8 @@ def test_the_end_of_a_range_may_round_beyond_it(divisor: float, tmp_path: Path) 
     """2^23 (x / c - 1) changes its sign within the last float of [0, c], c written in fewer digits than it has."""
     end = float(np.float32(divisor))
     model = Model(1, 1)
-    share = model("Div", "x", np.float32([divisor]))
-    last = model("Gemm", share, np.float32([[2.0**23]]), np.float32([-(2.0**23)]))
+    share = model("Div", "x", np.array([divisor], np.float32))
+    last = model("Gemm", share, np.array([[2.0**23]], np.float32), np.array([-(2.0**23)], np.float32))
     path, prop = tmp_path / "net.onnx", tmp_path / "p.vnnlib"
     path.write_bytes(model.proto(last).SerializeToString())
     for written in (repr(end), f"{end:.15g}"):

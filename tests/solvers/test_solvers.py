@@ -19,6 +19,7 @@ from verify.ops import (
     Clip,
     Concat,
     IntervalBounds,
+    LeakyReLU,
     Linear,
     Max,
     Permute,
@@ -165,6 +166,7 @@ def test_fixed_input_fixes_output(example) -> None:
             np.add.at(cost, y.ravel(), sign)
             solution = highs.maximise(cost)
             assert solution.status is SolverStatus.OPTIMAL
+            assert solution.x is not None
             np.testing.assert_allclose(solution.x[y.ravel()], expected, atol=1e-5)
 
 
@@ -211,7 +213,7 @@ def test_lp_of_one_maximum_is_its_hull(example) -> None:
 
 
 def test_equal_slopes_still_fix_the_output() -> None:
-    leaky = REGISTRY["LeakyReLU"][0](Fraction(1))
+    leaky = LeakyReLU(Fraction(1))
     model, xs, y = _encoded(leaky, (), [_box((-2, 3))])
     highs = Highs(model.arrays())
     highs.change_bounds(xs[0], np.array([-1.5]), np.array([-1.5]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,14 +42,14 @@ def _module(module: nn.Module, weights: Parameters, *xs: Tensor) -> Tensor:
         return module(*xs)
 
 
-def _conv(op, p: Parameters, x: Tensor) -> Tensor:
-    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(op.stride) - 1]
+def _conv(op: Any, p: Parameters, x: Tensor) -> Tensor:
+    kind: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(op.stride) - 1]
     sizes = (p[0].shape[1] * op.groups, p[0].shape[0], tuple(p[0].shape[2:]))
     return _module(kind(*sizes, op.stride, op.padding, op.dilation, op.groups, bias=len(p) > 1), p, x)
 
 
 def _conv_transpose(op, p: Parameters, x: Tensor) -> Tensor:
-    kind = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[len(op.stride) - 1]
+    kind: Any = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[len(op.stride) - 1]
     sizes = (p[0].shape[0], p[0].shape[1] * op.groups, tuple(p[0].shape[2:]))
     settings = (op.stride, op.padding, op.output_padding, op.groups, len(p) > 1, op.dilation)
     return _module(kind(*sizes, *settings), p, x)
@@ -105,7 +106,7 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "Tanh": lambda op, p, x: torch.from_numpy(np.tanh(x.numpy())),
 }
 
-EXACT: dict[str, Callable[[Op, Fraction], Fraction]] = {  # the piecewise ops in rationals
+EXACT: dict[str, Callable[[Any, Fraction], Fraction]] = {  # the piecewise ops in rationals
     "ReLU": lambda op, x: max(x, Fraction(0)),
     "LeakyReLU": lambda op, x: x if x > 0 else op.negative_slope * x,
     "Abs": lambda op, x: abs(x),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -21,6 +21,8 @@ from verify.ir.onnx_reader import read_onnx
 
 onnxruntime.set_default_logger_severity(4)
 
+Operand = str | np.ndarray | np.generic | None  # a result, a constant, or an input that is left out
+
 
 class Model:
     """An ONNX graph with the input `x`; calling it adds a node. Arrays among the operands become initialisers."""
@@ -30,16 +32,16 @@ class Model:
         self.nodes: list[onnx.NodeProto] = []
         self.stored: list[onnx.TensorProto] = []
 
-    def __call__(self, op: str, *operands: str | np.ndarray | None, outputs: int = 1, **attributes: Any) -> Any:
+    def __call__(self, op: str, *operands: Operand, outputs: int = 1, **attributes: Any) -> Any:
         names = [f"v{len(self.nodes)}_{i}" for i in range(outputs)]
         node = helper.make_node(op, [self._name(o) for o in operands], names, **attributes)
         self.nodes.append(node)
         return names[0] if outputs == 1 else names
 
-    def _name(self, operand: str | np.ndarray | None) -> str:
+    def _name(self, operand: Operand) -> str:
         if operand is None or isinstance(operand, str):
             return operand or ""
-        self.stored.append(numpy_helper.from_array(operand, f"c{len(self.stored)}"))
+        self.stored.append(numpy_helper.from_array(np.asarray(operand), f"c{len(self.stored)}"))
         return self.stored[-1].name
 
     def proto(self, *outputs: str, listed: bool = False) -> onnx.ModelProto:
@@ -72,7 +74,8 @@ def run(proto: onnx.ModelProto, xs: np.ndarray) -> list[np.ndarray]:
     try:
         session = onnxruntime.InferenceSession(proto.SerializeToString())
     except RuntimeLacksOp:
-        session = ReferenceEvaluator(proto)
+        reference = ReferenceEvaluator(proto)
+        return [np.asarray(cast("list[np.ndarray]", reference.run(None, {"x": x}))[0]) for x in xs]
     return [np.asarray(session.run(None, {"x": x})[0]) for x in xs]
 
 

@@ -39,7 +39,7 @@ def _phases(network: Network, start: Tensor):
 
 def _pieces(op, p, forms: list[Tensor]):
     if isinstance(op, Affine):
-        linear = sum(op.linear(p, k, form[1:]) for k, form in enumerate(forms))
+        linear = torch.stack([op.linear(p, k, form[1:]) for k, form in enumerate(forms)]).sum(0)
         return [(torch.cat([op.forward(p, *(form[:1] for form in forms)), linear]), [])]
     (form,) = forms
     flat = form.flatten(1)

@@ -122,7 +122,7 @@ def _conv(g: Grower) -> None:
     bias = [g.numbers(outputs)] if g.rng.random() < 0.7 else []
     one = (1,) * len(lengths)
     if g.rng.random() < 0.7:
-        g.add(Conv(*settings, one, groups), (x,), g.numbers(outputs, inputs // groups, *kernel), *bias)
+        g.add(Conv(settings[0], settings[1], one, groups), (x,), g.numbers(outputs, inputs // groups, *kernel), *bias)
     elif prod(lengths) <= 6:
         op = ConvTranspose(settings[0], (0,) * len(lengths), (0,) * len(lengths), one, groups)
         g.add(op, (x,), g.numbers(inputs, outputs // groups, *kernel), *bias)

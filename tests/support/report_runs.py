@@ -73,7 +73,7 @@ def many(samples: int, eps: list[str]) -> list[dict[str, Any]]:
             verdict, method = next(pair for limit, *pair in (
                 (0.3, "verified", "interval"), (0.55, "verified", "crown"), (0.6, "unknown", None),
                 (0.9, "falsified", "pgd"), (2.0, "falsified", "clean")) if hard < limit)
-            found.append(payload(index, each, verdict, method))
+            found.append(payload(index, each, str(verdict), method))
             found[-1]["lower"] = None if verdict == "verified" else float(found[-1]["lower"] + 0.4 * noise.random())
             if found[-1]["upper"] is not None and verdict == "verified":
                 found[-1]["upper"] = float(-3 * noise.random() - 0.01)

@@ -165,14 +165,16 @@ def test_a_weight_that_is_used_through_a_copy_is_refused() -> None:
 
 def test_initial_weights_for_interval_bounds() -> None:
     """Of deviation sqrt(2 pi) / inputs; a layer of them keeps the mean width of boxes (Shi et al. 2021)."""
-    module = nn.Sequential(nn.Conv2d(8, 64, 3), nn.Flatten(), nn.Linear(64, 3000)).requires_grad_(False)
-    bias = module[0].bias.clone()
+    conv, last = nn.Conv2d(8, 64, 3), nn.Linear(64, 3000)
+    module = nn.Sequential(conv, nn.Flatten(), last).requires_grad_(False)
+    assert conv.bias is not None
+    bias = conv.bias.clone()
     ibp_initialise(module, 5)
-    for layer, count in ((module[0], 72), (module[2], 64)):
+    for layer, count in ((conv, 72), (last, 64)):
         assert float(layer.weight.std()) == pytest.approx((2 * torch.pi) ** 0.5 / count, rel=0.04)
         assert abs(float(layer.weight.mean())) < 0.02 * (2 * torch.pi) ** 0.5 / count + 1e-3
-    assert torch.equal(module[0].bias, bias)
-    widths = module[2].weight.abs().sum(1)  # of boxes of width 1 pushed through
+    assert torch.equal(conv.bias, bias)
+    widths = last.weight.abs().sum(1)  # of boxes of width 1 pushed through
     assert float(widths.mean()) / 2 == pytest.approx(1.0, rel=0.02)  # half of the neurons are active
     again = copy.deepcopy(module)
     ibp_initialise(again, 5)

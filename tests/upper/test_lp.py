@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,7 @@ def test_skipped_disjuncts_do_not_move_the_maximum(seed: int) -> None:
     ]
     together = solve(p, LP())
     assert together.upper.item() == pytest.approx(max(each), abs=1e-6)
-    assert together.notes["lps"] + together.notes["skipped"] == 2
+    assert sum(cast("int", together.notes[name]) for name in ("lps", "skipped")) == 2
 
 
 @pytest.mark.parametrize("op", [Sigmoid(), Tanh()])
@@ -72,6 +74,7 @@ def test_a_lying_solver_cannot_lower_the_bound(lie: str, monkeypatch: pytest.Mon
 
     def maximise(self, cost, time_limit=None):
         good = truth(self, cost, time_limit)
+        assert good.duals is not None
         duals = {
             "optimum": good.duals, "duals": rng.normal(size=len(good.duals)), "none": None,
             "nan": np.full(len(good.duals), np.nan),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import cast
 
 import cvxpy as cp
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from verify.models import digits
 
 import verify
 from tests.support.phases import exact_maximum
@@ -18,6 +18,7 @@ from tests.support.small_nets import NETWORKS, dense, problem
 from verify.errors import UnsupportedMethod
 from verify.exact.milp import MILP
 from verify.lower.gradient import PGD
+from verify.models import digits
 from verify.ops import ReLU
 from verify.problem import Problem, robustness
 from verify.sets import Box, ConvexSet
@@ -109,7 +110,9 @@ def moment_maximum(row: np.ndarray, rows: Lift) -> float:
     met = [x[0, 0] == 1, cp.diag(x) <= 1, rows.linear @ x[:, 0] >= 0]
     met += [cp.sum(cp.multiply(np.outer(z, rest), x)) == 0 for z, rest in zip(rows.left, rows.right, strict=True)]
     least = cp.min(row @ x[:, 0])
-    return cp.Problem(cp.Maximize(least), met).solve(solver="CLARABEL")
+    program = cp.Problem(cp.Maximize(least), met)
+    program.solve(solver="CLARABEL")
+    return float(cast("float", program.value))
 
 
 @pytest.mark.parametrize("kind", ["untargeted", "conjunctive"])

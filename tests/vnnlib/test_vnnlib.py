@@ -108,7 +108,7 @@ def test_a_file_means_what_its_text_evaluates_to(tmp_path_factory, asserted, poi
     assert inputs.batch == spec.cases == len(prop.cases)
     assert inputs.shape == (2, 1)
     for point in points:
-        values = dict(zip(("X_0", "X_1", "Y_0", "Y_1"), map(Fraction, point), strict=True))
+        values: dict[str, Fraction] = dict(zip(("X_0", "X_1", "Y_0", "Y_1"), map(Fraction, point), strict=True))
         expected = evaluate(text, values)
         x, y = np.array(point[:2], np.float32), np.array(point[2:], np.float32)
         assert prop.contains(x, y) == expected
