@@ -25,8 +25,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
-
 from verify.models.architectures import make
+
 from verify.train.live import Live
 from verify.train.losses import CrownIBP, FusedCrownIBP, IntervalLoss, Loss
 from verify.train.losses.base import margin_loss, margin_rows

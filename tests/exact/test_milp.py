@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from verify.models import digits
 
 from tests.support.helpers import SHARED, needs_shared
 from tests.support.phases import exact_maximum
@@ -21,7 +22,6 @@ from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
 from verify.ir.load import load
 from verify.lower.gradient import PGD
-from verify.models import digits
 from verify.ops import Linear, ReLU, Reshape, Sigmoid
 from verify.problem import Problem, robustness
 from verify.sets import Box

@@ -99,7 +99,7 @@ def joined(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> st
 
 
 def multiplied(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> str:
-    shape: tuple[int, ...] = tuple(values[x])
+    shape = list(values[x])
     right = rng.random() < 0.75
     if len(shape) == 2 and rng.random() < 0.5:
         flags: dict[str, Any] = {name: int(rng.integers(0, 2)) for name in ("transA", "transB") if rng.random() < 0.3}

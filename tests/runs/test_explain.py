@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from verify.models import digits
 
 import verify
 from tests.support.cli_cases import X, Y, certify, error_of
 from verify.cli.main import run
-from verify.models import digits
 from verify.runs.certification.estimate import estimate
 from verify.runs.certification.explain import explain
 from verify.runs.certification.session import prepare

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from tests.support.training import NORMED, digits_table, noise, recipe, trainer
 from verify.errors import InputError
-from verify.train.data import Samples, augmented, batches, load_samples
+from verify.train.data import TrainingSamples, augmented, batches, load_samples
 from verify.train.live import Live
 from verify.train.recipe import Data
 
@@ -108,7 +108,7 @@ def test_held_out_samples_are_not_trained_on(data: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_an_epoch_goes_through_every_sample_once(world: int) -> None:
-    samples = Samples(torch.arange(50.0)[:, None, None, None], torch.arange(50))
+    samples = TrainingSamples(torch.arange(50.0)[:, None, None, None], torch.arange(50))
     parts = [list(batches(samples, Data("none"), 16, noise(1), rank, world)) for rank in range(world)]
     seen = torch.cat([y for part in parts for _, y, _ in part])
     assert sorted(seen.tolist()) == ([*range(50)] if world < 3 else sorted(set(seen.tolist())))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from verify.models import digits
 
 import verify
 from tests.support.phases import exact_maximum
@@ -18,7 +19,6 @@ from tests.support.small_nets import NETWORKS, dense, problem
 from verify.errors import UnsupportedMethod
 from verify.exact.milp import MILP
 from verify.lower.gradient import PGD
-from verify.models import digits
 from verify.ops import ReLU
 from verify.problem import Problem, robustness
 from verify.sets import Box, ConvexSet

@@ -14,7 +14,7 @@ from verify.train.recipe import Data
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class TrainingSamples:
     """x (n, *shape) float32 and y (n,) int64."""
 
     x: Tensor
@@ -23,11 +23,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.y)
 
-    def to(self, device: torch.device) -> Samples:
-        return Samples(self.x.to(device), self.y.to(device))
+    def to(self, device: torch.device) -> TrainingSamples:
+        return TrainingSamples(self.x.to(device), self.y.to(device))
 
 
-def load_samples(data: Data, seed: int) -> tuple[Samples, Samples, dict[str, str]]:
+def load_samples(data: Data, seed: int) -> tuple[TrainingSamples, TrainingSamples, dict[str, str]]:
     """(training samples, held out ones, digests of the data by name). Raises InputError where there are too few."""
     train = load_data(data.train, split="train")
     test = load_data(data.test or data.train)
@@ -46,12 +46,12 @@ def load_samples(data: Data, seed: int) -> tuple[Samples, Samples, dict[str, str
     return _part(train, rest), _part(train, held), {"train": train.digest, "test": test.digest}
 
 
-def _part(data: Dataset, index: Tensor) -> Samples:
-    return Samples(data.x[index], data.y[index])
+def _part(data: Dataset, index: Tensor) -> TrainingSamples:
+    return TrainingSamples(data.x[index], data.y[index])
 
 
 def batches(
-    samples: Samples, data: Data, size: int, noise: Generator, rank: int = 0, world: int = 1
+    samples: TrainingSamples, data: Data, size: int, noise: Generator, rank: int = 0, world: int = 1
 ) -> Iterator[tuple[Tensor, Tensor, float]]:
     """One epoch of (x, y, weight) in random order, augmented; of each batch the part of process `rank` of `world`.
 

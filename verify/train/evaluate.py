@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from verify.errors import UnsupportedMethod
 from verify.ir.graph import BoundGraph
 from verify.train.attack import Attack
-from verify.train.data import Samples
+from verify.train.data import TrainingSamples
 from verify.train.losses.adversarial import attacked
 from verify.train.losses.base import Threat, margin_rows, margins_of
 from verify.train.losses.certified import boxes_over, interval_margins
@@ -19,7 +19,7 @@ BATCH = 256
 
 
 def accuracies(
-    network: BoundGraph, samples: Samples, threat: Threat, eps: float, noise: Generator
+    network: BoundGraph, samples: TrainingSamples, threat: Threat, eps: float, noise: Generator
 ) -> dict[str, float]:
     """Shares of the samples that are classified correctly, also at an attacked point, and for all points as bounds say.
 

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from verify.errors import Diverged
 from verify.train.blame import first_not_finite
-from verify.train.data import Samples, batches
+from verify.train.data import TrainingSamples, batches
 from verify.train.evaluate import accuracies
 from verify.train.live import Live
 from verify.train.losses import weight_penalty
@@ -36,7 +36,7 @@ class Trainer:
         team: this process among those that train together.
     """
 
-    def __init__(self, recipe: Recipe, live: Live, samples: Samples, held: Samples, team: Team):
+    def __init__(self, recipe: Recipe, live: Live, samples: TrainingSamples, held: TrainingSamples, team: Team):
         self.recipe, self.live, self.samples, self.held, self.team = recipe, live, samples, held, team
         self.epoch = 0
         self.optimizer = _optimizer(recipe, list(live.weights.values()))

@@ -28,7 +28,7 @@ from verify.runs.engine.run_folder import versions
 from verify.runs.engine.store import FILE, Store
 from verify.runs.request import CertifyRequest
 from verify.train import checkpoint
-from verify.train.data import Samples, load_samples
+from verify.train.data import TrainingSamples, load_samples
 from verify.train.export import write_model
 from verify.train.initialize import ibp_initialise
 from verify.train.live import Live
@@ -145,7 +145,7 @@ def _key(figures: dict[str, Any]) -> str:
     return f"epoch/{figures['epoch']:04d}"
 
 
-def build(recipe: Recipe, samples: Samples) -> tuple[nn.Module, Tensor]:
+def build(recipe: Recipe, samples: TrainingSamples) -> tuple[nn.Module, Tensor]:
     """The untrained module of a recipe and an example input (1, *shape), on the CPU.
 
     Raises InputError where the samples do not fit the network.
