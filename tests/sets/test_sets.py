@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 
-from verify import registry
 from verify.errors import InputError, UnsupportedMethod
 from verify.registry import NORMS
+from verify.registry import SETS as NAMED
 from verify.sets import Ball, Box, InputSet, Polytope
 from verify.sets.around import sets_around
 from verify.sets.norms import norm_of
@@ -69,11 +69,11 @@ def polytopes(draw: st.DrawFn) -> Polytope:
 
 @st.composite
 def named(
-    draw: st.DrawFn, names: tuple[str, ...] = tuple(name for name, entry in registry.SETS.items() if entry.example)
+    draw: st.DrawFn, names: tuple[str, ...] = tuple(name for name, entry in NAMED.items() if entry.example)
 ) -> InputSet:
     """Sets around samples by their texts on the command line."""
     ball = draw(balls())
-    return sets_around(registry.SETS[draw(st.sampled_from(names))].example,
+    return sets_around(NAMED[draw(st.sampled_from(names))].example,
                        Samples(ball.center, ball.eps, ball.norm, ball.clip))
 
 
