@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import verify
-from verify import ops
+import verify.ops as ops
 from verify.ir.graph import Network
 from verify.problem import Problem
 from verify.sets import Box
