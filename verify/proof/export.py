@@ -135,7 +135,7 @@ def _entry(site: _Site) -> Fields:
     for kind, write in _WRITERS.items():
         if isinstance(node.op, kind):
             return {"name": node.name, "inputs": list(node.inputs), "shape": list(node.shape), **write(site, node.op)}
-    site.refuse("belongs to no family that the checker knows")
+    site.refuse("belongs to no family that the checker knows; ask for a verdict without a proof")
 
 
 def _linear(site: _Site, op: Linear) -> Fields:
