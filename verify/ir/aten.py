@@ -191,7 +191,8 @@ class Context:
     def constant(self, x: Any) -> Constant:
         """A number or constant tensor as a constant. Raises UnsupportedOp for a value that varies."""
         if isinstance(x, TracedValue):
-            raise self.refuse("has a varying tensor where the IR needs a constant; avoid products and quotients of varying tensors")
+            raise self.refuse("has a varying tensor where the IR needs a constant; avoid products and quotients of "
+                              "varying tensors")
         return x if isinstance(x, Constant) else Constant(torch.tensor(x, dtype=self.kind))
 
     def scalar(self, x: float) -> Fraction:
