@@ -294,6 +294,7 @@ def mnist(count: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images.copy()).float() / 255, torch.from_numpy(labels.copy())
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize(
     ("name", "count", "clean", "fgsm", "pgd"),

@@ -99,6 +99,7 @@ quarters = st.integers(-10, 10).map(lambda k: k / 4)
 BOX = "(assert (and (<= X_0 2) (>= X_0 -2)))\n(assert (<= -2 X_1))\n(assert (<= (* 2 X_1) 4.0))\n"
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(st.lists(formulas, min_size=1, max_size=3), st.lists(st.tuples(*[quarters] * 4), min_size=6, max_size=6))
 def test_a_file_means_what_its_text_evaluates_to(tmp_path_factory, asserted, points):
@@ -345,6 +346,7 @@ def test_a_byte_order_mark_and_declared_functions_are_read(tmp_path):
 # -- size --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nine_megabytes_are_read_in_seconds(tmp_path):
     numbers, inputs = random.Random(5), 96_000
     lines = [declarations(inputs, 1)]
