@@ -17,7 +17,7 @@ from torch import Tensor
 from verify.exact.search.neuron_split import STEPS, Batch, NeuronSplit
 from verify.upper.duals.descent import improve
 from verify.upper.duals.domains import Domains, Objective
-from verify.upper.duals.dual import Dual, Prepared
+from verify.upper.duals.dual import Dual, RelaxedDomains
 
 RIVAL_STEPS, RIVAL_RATES, RIVAL_PRESS, RIVAL_FADE = 20, (0.01, 0.1), 0.05, 0.98
 T = TypeVar("T")
@@ -45,20 +45,20 @@ def parts_of(frontier: NeuronSplit, count: int) -> Batch:
 
 def rival(frontier: NeuronSplit, objective: Objective, domains: Domains, split: Tensor, rate: float) -> Tensor:
     """The least bounds (rows,) met by beta-CROWN's rule with this rate for slopes."""
-    prepared = Prepared(frontier.root.dual, domains)
-    slope, press = domains.slope.clamp(prepared.least, prepared.most), domains.multiplier.clone()
+    relaxed = RelaxedDomains(frontier.root.dual, domains)
+    slope, press = domains.slope.clamp(relaxed.least, relaxed.most), domains.multiplier.clone()
     raised = domains.low > frontier.range.low[domains.owner]  # upper parts, whose multipliers are those of their low
-    end, best = torch.where(raised, prepared.low, prepared.high), torch.full_like(prepared.low[:, 0], torch.inf)
+    end, best = torch.where(raised, relaxed.low, relaxed.high), torch.full_like(relaxed.low[:, 0], torch.inf)
     adam = torch.optim.Adam([{"params": [slope], "lr": rate}, {"params": [press], "lr": RIVAL_PRESS}])
     fade = torch.optim.lr_scheduler.ExponentialLR(adam, RIVAL_FADE)
     for _ in range(RIVAL_STEPS):
-        pulled = prepared.pull(objective, slope, press)
+        pulled = relaxed.pull(objective, slope, press)
         best = best.minimum(pulled.bound)
-        z = prepared.primal(objective, pulled).z
-        slope.grad, press.grad = (z - prepared.knot) * pulled.free, (z - end) * split
+        z = relaxed.primal(objective, pulled).z
+        slope.grad, press.grad = (z - relaxed.knot) * pulled.free, (z - end) * split
         adam.step()
         fade.step()
-        slope.copy_(slope.clamp(prepared.least, prepared.most))
+        slope.copy_(slope.clamp(relaxed.least, relaxed.most))
         press.copy_(torch.where(raised, press.clamp(min=0), press.clamp(max=0)))
     return best
 

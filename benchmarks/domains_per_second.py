@@ -33,13 +33,13 @@ from verify.method import full_float32
 from verify.problem import Problem, from_vnnlib
 from verify.runs.competition.decide import read_network
 from verify.upper.duals.descent import Descent
-from verify.upper.duals.dual import Prepared
+from verify.upper.duals.dual import RelaxedDomains
 from verify.vnnlib import read_vnnlib
 
 SHARE = 0.2  # where the cutoff lies between attack and root
 WARM = 60.0  # seconds at most until batches are full
-KERNEL = {"prepare": (Prepared, "__init__"), "pull": (Prepared, "pull"), "primal": (Prepared, "primal"),
-          "start": (Descent, "__init__"), "step": (Descent, "step")}  # fmt: skip
+KERNEL = {"prepare": (RelaxedDomains, "__init__"), "pull": (RelaxedDomains, "pull"),
+          "primal": (RelaxedDomains, "primal"), "start": (Descent, "__init__"), "step": (Descent, "step")}  # fmt: skip
 VERDICTS = {"sat": "falsified", "unsat": "verified"}
 
 

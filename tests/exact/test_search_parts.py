@@ -23,7 +23,7 @@ from verify.ir.unfold import has_maxima, unfold_maxima
 from verify.ops import Clip, LeakyReLU, Op, ReLU, Sigmoid
 from verify.upper.duals.descent import improve
 from verify.upper.duals.domains import Domains
-from verify.upper.duals.dual import Prepared
+from verify.upper.duals.dual import RelaxedDomains
 from verify.upper.duals.root_bounds import Root
 
 
@@ -137,8 +137,8 @@ def test_leaves_cover_the_maximum(seed: int, kind: str) -> None:
             assert leaf.share.sum().item() == pytest.approx(1)
             a = (leaf.share[:, None] * rows.a.flatten(1)).sum(0)[None]
             direct = None if rows.direct is None else (leaf.share[:, None] * rows.direct.flatten(1)).sum(0)[None]
-            prepared = Prepared(root.wide, domain)
-            pulled = prepared.pull(rows._replace(a=a, direct=direct), domain.slope, leaf.multiplier)
+            relaxed = RelaxedDomains(root.wide, domain)
+            pulled = relaxed.pull(rows._replace(a=a, direct=direct), domain.slope, leaf.multiplier)
             best = max(best, float(pulled.bound - leaf.share @ offset))
     assert best == pytest.approx(exact, abs=1e-4)
 
@@ -155,8 +155,8 @@ def test_narrowed_ranges_hold_and_shrink(seed: int) -> None:
         values = {root.dual.network.graph.input: x}
         for node, parameters in root.dual.network.walk():
             values[node.name] = node.op.forward(parameters, *(values[name] for name in node.inputs))
-        for site in root.dual.sites.values():
-            z.append(values[site.source].flatten(1)[:, site.columns])
+        for layer in root.dual.layers.values():
+            z.append(values[layer.source].flatten(1)[:, layer.columns])
         z = torch.cat(z, 1).double()
         assert bool(((z >= tight.low - 1e-5) & (z <= tight.high + 1e-5)).all())
 

@@ -68,7 +68,7 @@ def test_ranges_and_rows_hold_in_float64(name: str) -> None:
         values = {root.wide.network.graph.input: x}
         for node, weights in root.wide.network.walk():
             values[node.name] = node.op.forward(weights, *(values[key] for key in node.inputs))
-        z = torch.cat([values[s.source].flatten(1)[:, s.columns] for s in root.wide.sites.values()], 1)
+        z = torch.cat([values[s.source].flatten(1)[:, s.columns] for s in root.wide.layers.values()], 1)
         slack = 1e-12 * (1 + z.abs())
         assert bool(((z >= root.low - slack) & (z <= root.high + slack)).all())
         assert bool((wide.spec.values(x, wide.network(x)) <= rows + 1e-12).all())
@@ -177,15 +177,16 @@ def test_patches_give_the_bounds_of_the_whole_network(shape: tuple[int, ...], ac
     x = torch.rand((2, *shape), generator=torch.Generator().manual_seed(6))
     p = verify.robustness(net, x, net(x).argmax(1), eps="1/10").merged
     root, met = Root.of(p, 2), 0
-    for site in list(root.dual.sites.values())[1:]:
-        stage = Stage.of(root.dual, root.wide, IntervalBounds(root.low, root.high), site.span.start)
-        patch = stage.before(site.source)
+    for activation in list(root.dual.layers.values())[1:]:
+        stage = Stage.of(root.dual, root.wide, IntervalBounds(root.low, root.high), activation.span.start)
+        patch = stage.before(activation.source)
         met += patch is not stage
-        ranges = IntervalBounds(root.low[:, site.span], root.high[:, site.span])
-        owner, index = site.unstable(ranges).nonzero(as_tuple=True)
+        ranges = IntervalBounds(root.low[:, activation.span], root.high[:, activation.span])
+        owner, index = activation.unstable(ranges).nonzero(as_tuple=True)
         sign = torch.where(torch.arange(len(owner)) % 2 == 0, 1.0, -1.0)
         for steps in (1, 4):
-            ends = [s.entries(site.source, site.columns[index], sign, owner, steps, None) for s in (stage, patch)]
+            entries = activation.source, activation.columns[index], sign, owner, steps
+            ends = [s.entries(*entries, None) for s in (stage, patch)]
             assert torch.allclose(*ends, rtol=1e-5, atol=1e-5)
     assert met == 2
 

@@ -21,7 +21,7 @@ from verify.sets import Ball, Box
 from verify.upper.crown import linear_boxes
 from verify.upper.duals.descent import improve
 from verify.upper.duals.domains import Domains, Objective, Pulled
-from verify.upper.duals.dual import Dual, Prepared
+from verify.upper.duals.dual import Dual, RelaxedDomains
 from verify.upper.duals.float64 import outward
 
 NETS = {name: net.double() for name, net in nets().items()}
@@ -42,7 +42,7 @@ def columns_of(dual: Dual, x: Tensor) -> tuple[Tensor, Tensor]:
     values = {dual.network.graph.input: x}
     for node, p in dual.network.walk():
         values[node.name] = node.op.forward(p, *(values[name] for name in node.inputs))
-    parts = [values[site.source].flatten(1)[:, site.columns] for site in dual.sites.values()]
+    parts = [values[layer.source].flatten(1)[:, layer.columns] for layer in dual.layers.values()]
     return torch.cat(parts, 1), values[dual.network.graph.output]
 
 
@@ -59,8 +59,8 @@ def random_rows(dual: Dual, seed: int) -> tuple[Objective, Domains, Tensor]:
     return Objective(dual.network.graph.output, a, direct), Domains(owner, low, high, low * 0, low * 0), point
 
 
-def pull(prepared: Prepared, objective: Objective, share: Tensor, multiplier: Tensor | None) -> Pulled:
-    return prepared.pull(objective, prepared.least.lerp(prepared.most, share), multiplier)
+def pull(relaxed: RelaxedDomains, objective: Objective, share: Tensor, multiplier: Tensor | None) -> Pulled:
+    return relaxed.pull(objective, relaxed.least.lerp(relaxed.most, share), multiplier)
 
 
 @settings(deadline=None, max_examples=24)
@@ -68,11 +68,11 @@ def pull(prepared: Prepared, objective: Objective, share: Tensor, multiplier: Te
 def test_any_slopes_and_multipliers_bound_every_point_of_the_domain(name: str, norm: str, seed: int) -> None:
     dual = dual_of(name, norm, seed % 2)
     objective, domains, point = random_rows(dual, seed)
-    prepared = Prepared(dual, domains)
+    relaxed = RelaxedDomains(dual, domains)
     rng = torch.Generator().manual_seed(seed)
     share = torch.rand(domains.low.shape, generator=rng).double()
     multiplier = torch.randn(domains.low.shape, generator=rng).double() * (share > 0.7)
-    bound = pull(prepared, objective, share, multiplier).bound
+    bound = pull(relaxed, objective, share, multiplier).bound
     assert bool(torch.isfinite(bound).all())
     inputs = dual.inputs.select(domains.owner)
     for near in (0.0, 0.001, 0.01, 0.1, 1.0):
@@ -90,10 +90,10 @@ def test_any_slopes_and_multipliers_bound_every_point_of_the_domain(name: str, n
 def test_the_bound_is_the_value_at_the_primal_point(name: str, norm: str) -> None:
     dual = dual_of(name, norm, 3)
     objective, domains, _ = random_rows(dual, 4)
-    prepared = Prepared(dual, domains)
+    relaxed = RelaxedDomains(dual, domains)
     share = torch.rand(domains.low.shape, generator=torch.Generator().manual_seed(5)).double()
-    pulled = pull(prepared, objective, share, None)
-    primal = prepared.primal(objective, pulled)
+    pulled = pull(relaxed, objective, share, None)
+    primal = relaxed.primal(objective, pulled)
     assert objective.direct is not None
     value = (objective.a * primal.value).flatten(1).sum(1) + (objective.direct * primal.x).flatten(1).sum(1)
     assert torch.allclose(value, pulled.bound, rtol=1e-7, atol=1e-7)
@@ -103,20 +103,20 @@ def test_the_bound_is_the_value_at_the_primal_point(name: str, norm: str) -> Non
 def test_the_primal_point_gives_the_gradient(name: str) -> None:
     dual = dual_of(name, "linf", 6)
     objective, domains, _ = random_rows(dual, 7)
-    prepared = Prepared(dual, domains)
+    relaxed = RelaxedDomains(dual, domains)
     rng = torch.Generator().manual_seed(8)
     share = torch.rand(domains.low.shape, generator=rng).double() * 0.8 + 0.1
     multiplier = torch.randn(domains.low.shape, generator=rng).double()
-    slope = prepared.least.lerp(prepared.most, share)
-    pulled = prepared.pull(objective, slope, multiplier)
-    primal = prepared.primal(objective, pulled)
-    by_slope = pulled.free * (primal.z - prepared.knot)
-    by_multiplier = primal.z - torch.where(multiplier > 0, prepared.low, prepared.high)
+    slope = relaxed.least.lerp(relaxed.most, share)
+    pulled = relaxed.pull(objective, slope, multiplier)
+    primal = relaxed.primal(objective, pulled)
+    by_slope = pulled.free * (primal.z - relaxed.knot)
+    by_multiplier = primal.z - torch.where(multiplier > 0, relaxed.low, relaxed.high)
     step = 1e-7
     for _ in range(5):
         way = torch.randn(share.shape, generator=rng).double()
         for gradient, shifts in ((by_slope, (way, 0 * way)), (by_multiplier, (0 * way, way))):
-            ends = [prepared.pull(objective, slope + s * shifts[0], multiplier + s * shifts[1]).bound
+            ends = [relaxed.pull(objective, slope + s * shifts[0], multiplier + s * shifts[1]).bound
                     for s in (-step, step)]
             found = (ends[1] - ends[0]) / (2 * step)
             assert torch.allclose(found, (gradient * way).sum(1), rtol=1e-4, atol=1e-4)
@@ -139,9 +139,9 @@ def test_a_descent_never_loses_and_leaves_its_arguments_alone(name: str, seed: i
     found = improve(dual, objective, domains, 7, cutoff, split)
     assert all(torch.equal(part, old) for part, old in zip(domains, before, strict=True))
     assert bool((found.bound <= start.bound).all())
-    prepared = Prepared(dual, found.domains)
-    slope = found.domains.slope.clamp(prepared.least, prepared.most)
-    again = prepared.pull(objective, slope, found.domains.multiplier).bound
+    relaxed = RelaxedDomains(dual, found.domains)
+    slope = found.domains.slope.clamp(relaxed.least, relaxed.most)
+    again = relaxed.pull(objective, slope, found.domains.multiplier).bound
     assert torch.allclose(again, found.bound, rtol=1e-9, atol=1e-9)
 
 
@@ -158,19 +158,19 @@ def triangles(dual: Dual, a: Tensor, low: Tensor, high: Tensor) -> float | None:
                 equal.append(({new[i]: -1.0, **dict(zip(last, weights, strict=True))}, -float(p[1][i])))
             last = new
             continue
-        site = dual.sites[node.name]
+        layer = dual.layers[node.name]
         left, right = map(float, node.op.slopes)
-        side = 1.0 if site.convex else -1.0
-        for k, j in enumerate(site.columns.tolist()):
-            ends = [float(part[site.span][k]) for part in (low, high)]
+        side = 1.0 if layer.convex else -1.0
+        for k, j in enumerate(layer.columns.tolist()):
+            ends = [float(part[layer.span][k]) for part in (low, high)]
             bounds[last[j]] = (ends[0], ends[1])
             values = [max(end, 0) * right + min(end, 0) * left for end in ends]
             chord = (values[1] - values[0]) / (ends[1] - ends[0])
             offset = values[1] - chord * ends[1]
             upper.append(({new[j]: side, last[j]: -side * chord}, side * offset))
             upper += [({new[j]: -side, last[j]: side * slope}, 0.0) for slope in (left, right)]
-        for j in set(range(len(new))) - set(site.columns.tolist()):
-            equal.append(({new[j]: 1.0, last[j]: -float(site.slope[j])}, 0.0))
+        for j in set(range(len(new))) - set(layer.columns.tolist()):
+            equal.append(({new[j]: 1.0, last[j]: -float(layer.slope[j])}, 0.0))
         last = new
     cost = np.zeros(len(bounds))
     cost[last] = -a.numpy()
@@ -224,7 +224,7 @@ def test_a_wide_dual_takes_the_columns_of_the_boxes_that_hold_its_own() -> None:
     near = Dual(nets()["dense"], Ball(inputs.center.float(), 0.05), rounded)
     wide = Dual(net, inputs, boxes, like=near)
     assert wide.columns == near.columns
-    assert all(torch.equal(wide.sites[name].columns, site.columns) for name, site in near.sites.items())
+    assert all(torch.equal(wide.layers[name].columns, layer.columns) for name, layer in near.layers.items())
     for name, box in boxes.items():
         boxes[name] = IntervalBounds(box.low - 1, box.high + 1)
     with pytest.raises(ValueError, match="no column"):

@@ -40,9 +40,9 @@ def test_every_entry_has_the_bound_of_the_whole_network(chain: str) -> None:
     net = simplify(trace(module, example[:1]))
     inputs = Box(example - 0.2, example + 0.2)
     dual = Dual(net, inputs, linear_boxes(net, inputs))
-    site = list(dual.sites.values())[-1]
-    name, shape = site.source, net.graph.shape_of(site.source)
-    stage = Stage.of(dual, dual, IntervalBounds(dual.low, dual.high), site.span.start)
+    layer = list(dual.layers.values())[-1]
+    name, shape = layer.source, net.graph.shape_of(layer.source)
+    stage = Stage.of(dual, dual, IntervalBounds(dual.low, dual.high), layer.span.start)
     part = stage.before(name)
     size = shape[0] * shape[1] * shape[2]
     owner, index = (t.flatten() for t in torch.meshgrid(torch.arange(2), torch.arange(size), indexing="ij"))

@@ -14,7 +14,7 @@ from verify.problem import Problem
 from verify.sets import Box
 from verify.upper.crown import sweep
 from verify.upper.duals.descent import Descent
-from verify.upper.duals.dual import Dual, Prepared
+from verify.upper.duals.dual import Dual, RelaxedDomains
 from verify.upper.linear_bounds.forward import Forward
 
 STEPS = 5  # descents of a domain's slopes and shares
@@ -87,16 +87,16 @@ class Relaxed:
         rounding = None if self.rounding is None else self.rounding.select(index)
         dual = Dual(self.problem.network, self.inputs.select(index), boxes, rounding=rounding)
         whole = dual.whole(torch.arange(len(index), device=index.device))
-        prepared = Prepared(dual, whole)
+        relaxed = RelaxedDomains(dual, whole)
         owner = whole.owner
         objective, offset = self.tasks.objective(task, share)
-        descent = Descent(prepared, objective, whole, None)
+        descent = Descent(relaxed, objective, whole, None)
         parts = (self.bounds, torch.full_like(self.bounds, torch.inf), self.domains.low, self.inputs.low)
         bound, reached, slope, point = (part[index] for part in parts)
         best = BestCombinations(bound, reached, slope, point, share)
         for k in range(STEPS + 1):
-            pulled = prepared.pull(objective, descent.slope, None)
-            primal = prepared.primal(objective, pulled)
+            pulled = relaxed.pull(objective, descent.slope, None)
+            primal = relaxed.primal(objective, pulled)
             bound = pulled.bound + self.tasks.cost(task, share, rounding, owner) - offset
             better = bound < best.reached  # never where it is NaN
             slope = torch.where(better[:, None], pulled.input.flatten(1), best.slope)

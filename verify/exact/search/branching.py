@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from verify.ops.base import IntervalBounds
-from verify.upper.duals.activation import Site
+from verify.upper.duals.activation import ActivationLayer
 from verify.upper.duals.descent import Improved
 from verify.upper.duals.dual import Dual
 
@@ -36,40 +36,40 @@ def costs(dual: Dual, improved: Improved) -> tuple[Tensor, Tensor]:
     domains = improved.domains
     height, error = torch.zeros_like(domains.low), torch.zeros_like(domains.low)
     at = dual.at[domains.owner]
-    for site in dual.sites.values():
-        span = site.span
+    for layer in dual.layers.values():
+        span = layer.span
         box = IntervalBounds(domains.low[:, span], domains.high[:, span])
         z = improved.primal.z[:, span] + at[:, span]
-        height[:, span], error[:, span] = _costs(site, box, improved.a[:, span], z, domains.slope[:, span])
+        height[:, span], error[:, span] = _costs(layer, box, improved.a[:, span], z, domains.slope[:, span])
     return height, error
 
 
 def split_points(dual: Dual, column: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Where to split the ranges (n,) of these columns (n,): at a kink inside, else in the middle; (n,)."""
     point = (low + high) / 2
-    for site in dual.sites.values():
-        for kink in site.op.kinks:
-            here = (column >= site.span.start) & (column < site.span.stop)
+    for layer in dual.layers.values():
+        for kink in layer.op.kinks:
+            here = (column >= layer.span.start) & (column < layer.span.stop)
             point = torch.where(here & (low < kink) & (kink < high), kink, point)
     return point
 
 
-def _costs(site: Site, box: IntervalBounds, a: Tensor, z: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """(height, error) of every column of a site, both (rows, n)."""
-    lines = site.relax(box)
+def _costs(layer: ActivationLayer, box: IntervalBounds, a: Tensor, z: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """(height, error) of every column of a layer, both (rows, n)."""
+    lines = layer.relax(box)
     knot = (box.low + box.high) / 2
-    if site.op.kinks:
-        knot = torch.full_like(knot, site.op.kinks[0]).clamp(box.low, box.high)
-    f = site.op.forward(site.parameters, knot)
+    if layer.op.kinks:
+        knot = torch.full_like(knot, layer.op.kinks[0]).clamp(box.low, box.high)
+    f = layer.op.forward(layer.parameters, knot)
     upper, lower = lines.upper_slope * z + lines.upper_intercept, lines.lower_slope * z + lines.lower_intercept
-    if site.convex is False:
+    if layer.convex is False:
         height = a.clamp(max=0) * (lines.lower_slope * knot + lines.lower_intercept - f)
         upper = slope * (z - knot) + f
     else:
         height = a.clamp(min=0) * (lines.upper_slope * knot + lines.upper_intercept - f)
-        lower = lower if site.convex is None else slope * (z - knot) + f
+        lower = lower if layer.convex is None else slope * (z - knot) + f
     line = torch.where(a >= 0, upper, lower)
-    return height, a.abs() * (line - site.op.forward(site.parameters, z)).abs()
+    return height, a.abs() * (line - layer.op.forward(layer.parameters, z)).abs()
 
 
 def _distinct(columns: Tensor, count: int) -> Tensor:

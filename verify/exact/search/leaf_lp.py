@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from verify.upper.duals.domains import Domains, Objective
-from verify.upper.duals.dual import Dual, Prepared
+from verify.upper.duals.dual import Dual, RelaxedDomains
 
 PENALTY = 1e4  # price of leaving a split range, in units of the rows' largest change over the set
 TINY = 1e-100
@@ -45,13 +45,13 @@ def solve_leaf(dual: Dual, rows: Objective, offset: Tensor, domain: Domains, spl
     many = torch.zeros(n, dtype=torch.long, device=offset.device)
     tops, constants = _linear(dual, rows, domain.take(many))
     columns, forms, starts = [many[:0]], [tops[:0]], [constants[:0]]
-    for site in dual.sites.values():
-        here = split[site.span].nonzero().flatten()
+    for layer in dual.layers.values():
+        here = split[layer.span].nonzero().flatten()
         if len(here):
-            a = offset.new_zeros((len(here), *dual.network.graph.shape_of(site.source)))
-            a.flatten(1)[torch.arange(len(here), device=a.device), site.columns[here]] = 1
-            form, start = _linear(dual, Objective(site.source, a), domain.take(torch.zeros_like(here)))
-            columns.append(site.span.start + here)
+            a = offset.new_zeros((len(here), *dual.network.graph.shape_of(layer.source)))
+            a.flatten(1)[torch.arange(len(here), device=a.device), layer.columns[here]] = 1
+            form, start = _linear(dual, Objective(layer.source, a), domain.take(torch.zeros_like(here)))
+            columns.append(layer.span.start + here)
             forms.append(form)
             starts.append(start)
     column, matrix, start = torch.cat(columns), torch.cat(forms), torch.cat(starts)
@@ -66,10 +66,10 @@ def solve_leaf(dual: Dual, rows: Objective, offset: Tensor, domain: Domains, spl
 
 def _linear(dual: Dual, rows: Objective, domains: Domains) -> tuple[Tensor, Tensor]:
     """(coefficients, constants) of rows as functions of the input relative to the center: (n, inputs) and (n,)."""
-    prepared = Prepared(dual, domains)
-    slope = domains.slope.clamp(prepared.least, prepared.most)
-    pulled = prepared.pull(rows, slope, torch.zeros_like(slope))
-    return pulled.input.flatten(1), pulled.bound - prepared.support(pulled.input)
+    relaxed = RelaxedDomains(dual, domains)
+    slope = domains.slope.clamp(relaxed.least, relaxed.most)
+    pulled = relaxed.pull(rows, slope, torch.zeros_like(slope))
+    return pulled.input.flatten(1), pulled.bound - relaxed.support(pulled.input)
 
 
 def _program(

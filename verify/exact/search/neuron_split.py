@@ -28,7 +28,7 @@ from verify.ops.base import IntervalBounds
 from verify.problem import Problem
 from verify.upper.duals.descent import Improved, improve
 from verify.upper.duals.domains import Domains, Objective
-from verify.upper.duals.dual import Prepared
+from verify.upper.duals.dual import RelaxedDomains
 from verify.upper.duals.float64 import outward, replayed
 from verify.upper.duals.proof_log import SHARES, SearchRecord, closed, rounded, share_units
 from verify.upper.duals.root_bounds import Root
@@ -211,9 +211,9 @@ class NeuronSplit(Frontier):
         """Bounds with the inherited duals, (n,) float64."""
         self.work += len(batch.task)
         objective, offset = self.tasks.objective(batch.task, batch.share)
-        prepared = Prepared(self.root.dual, batch.domains)
-        slope = batch.domains.slope.clamp(prepared.least, prepared.most)
-        return (prepared.pull(objective, slope, batch.domains.multiplier).bound - offset).double()
+        relaxed = RelaxedDomains(self.root.dual, batch.domains)
+        slope = batch.domains.slope.clamp(relaxed.least, relaxed.most)
+        return (relaxed.pull(objective, slope, batch.domains.multiplier).bound - offset).double()
 
     def _bounds(self, batch: Batch, cutoff: Tensor, steps: int) -> tuple[Improved, Tensor]:
         """Bounds domains (n,): what the descent found, and the bounds, from float64 where they close a domain."""

@@ -18,7 +18,7 @@ from verify.exact.search.branching import candidates, split_points
 from verify.exact.search.limits import Limits
 from verify.ops.base import IntervalBounds
 from verify.upper.crown import exact_values
-from verify.upper.duals.activation import Site
+from verify.upper.duals.activation import ActivationLayer
 from verify.upper.duals.descent import Improved, improve
 from verify.upper.duals.domains import Domains, Objective
 from verify.upper.duals.dual import Dual
@@ -40,17 +40,17 @@ def narrowed(root: Root, splits: int, limits: Limits, record: SearchRecord | Non
     """
     ranges = IntervalBounds(root.low.clone(), root.high.clone())
     exact = exact_values(root.dual.network) if root.dual.inputs.is_box else set()
-    for site in root.dual.sites.values():
-        if site.source in exact or site.kink is None or not len(site.columns):
+    for layer in root.dual.layers.values():
+        if layer.source in exact or layer.kink is None or not len(layer.columns):
             continue
-        dual, wide = root.dual.first(site.span.start), root.wide.first(site.span.start)
-        here = site.unstable(IntervalBounds(ranges.low[:, site.span], ranges.high[:, site.span]))
+        dual, wide = root.dual.first(layer.span.start), root.wide.first(layer.span.start)
+        here = layer.unstable(IntervalBounds(ranges.low[:, layer.span], ranges.high[:, layer.span]))
         owner, index = here.nonzero(as_tuple=True)
-        together = max(1, FLOATS // max(1, (splits + 1) * max(dual.columns, dual.widest(site.source))))
+        together = max(1, FLOATS // max(1, (splits + 1) * max(dual.columns, dual.widest(layer.source))))
         for part in torch.arange(len(owner), device=owner.device).split(together):
             if limits.left <= 0:
                 return replace(root, low=ranges.low, high=ranges.high)
-            _narrow(dual, wide, site, owner[part], index[part], ranges, splits, limits, record)
+            _narrow(dual, wide, layer, owner[part], index[part], ranges, splits, limits, record)
     return replace(root, low=ranges.low, high=ranges.high)
 
 
@@ -61,31 +61,31 @@ def narrowing_work(root: Root, splits: int) -> float:
     for node in nodes:
         total += prod(node.shape)
         before[node.name] = total
-    for site in root.dual.sites.values():
-        here = site.unstable(IntervalBounds(root.low[:, site.span], root.high[:, site.span]))
-        work += 2 * int(here.sum()) * before.get(site.source, 0)
+    for layer in root.dual.layers.values():
+        here = layer.unstable(IntervalBounds(root.low[:, layer.span], root.high[:, layer.span]))
+        work += 2 * int(here.sum()) * before.get(layer.source, 0)
     return work / total * (FIRST_STEPS + 2 * STEPS * splits)
 
 
 def _narrow(
-    dual: Dual, wide: Dual, site: Site, owner: Tensor, index: Tensor, ranges: IntervalBounds, splits: int,
+    dual: Dual, wide: Dual, layer: ActivationLayer, owner: Tensor, index: Tensor, ranges: IntervalBounds, splits: int,
     limits: Limits,
     record: SearchRecord | None,
 ) -> None:
-    """Tightens the ranges in place at these columns (n,) of a site, first where the neuron may become linear."""
-    column, kink = site.span.start + index, site.kink
+    """Tightens the ranges in place at these columns (n,) of a layer, first where the neuron may become linear."""
+    column, kink = layer.span.start + index, layer.kink
     assert kink is not None
     middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
     side = torch.where(middle < kink, 1.0, -1.0).to(dual.low)
     for sign in (side, -side):
-        left = site.unstable(IntervalBounds(ranges.low[owner, column], ranges.high[owner, column])).nonzero().flatten()
+        left = layer.unstable(IntervalBounds(ranges.low[owner, column], ranges.high[owner, column])).nonzero().flatten()
         if not len(left) or limits.left <= 0:
             return
         o, c, s = owner[left], column[left], sign[left]
-        a = torch.zeros((len(left), *dual.network.graph.shape_of(site.source)), dtype=s.dtype, device=s.device)
-        a.flatten(1)[torch.arange(len(left), device=a.device), site.columns[index[left]]] = s
+        a = torch.zeros((len(left), *dual.network.graph.shape_of(layer.source)), dtype=s.dtype, device=s.device)
+        a.flatten(1)[torch.arange(len(left), device=a.device), layer.columns[index[left]]] = s
         exact = IntervalBounds(ranges.low[o, : dual.columns], ranges.high[o, : dual.columns])
-        tree = Trees(dual, Objective(site.source, a), o, outward(exact, dual.low.dtype), s * kink, splits)
+        tree = Trees(dual, Objective(layer.source, a), o, outward(exact, dual.low.dtype), s * kink, splits)
         tree.grow(limits)
         rows, duals = tree.leaves(record)
         bound = tree.replayed(wide, rows, duals)

@@ -19,9 +19,9 @@ LARGEST = 1 << 21  # entries of the linear program's matrix up to which climbing
 
 def can_climb(root: Root) -> bool:
     """Whether the regions are polyhedra whose linear programs are small."""
-    hinges = all(site.kink is not None or not len(site.columns) for site in root.dual.sites.values())
+    hinges = all(layer.kink is not None or not len(layer.columns) for layer in root.dual.layers.values())
     small = root.dual.columns * root.dual.radius[0].numel() <= LARGEST
-    return hinges and small and not root.dual.pools and root.dual.inputs.is_box
+    return hinges and small and not root.dual.max_nodes and root.dual.inputs.is_box
 
 
 def climbed(root: Root, tasks: Tasks, case: int, x: Tensor) -> Tensor:
@@ -30,12 +30,12 @@ def climbed(root: Root, tasks: Tasks, case: int, x: Tensor) -> Tensor:
     wide, network = root.wide, root.wide.network
     values = network.values(x.double())
     low, high = root.low[case, None].clone(), root.high[case, None].clone()
-    for site in wide.sites.values():
-        if site.kink is None:
+    for layer in wide.layers.values():
+        if layer.kink is None:
             continue
-        on = values[site.source].flatten(1)[:, site.columns] >= site.kink
-        low[:, site.span] = torch.where(on, low[:, site.span].clamp(min=site.kink), low[:, site.span])
-        high[:, site.span] = torch.where(on, high[:, site.span], high[:, site.span].clamp(max=site.kink))
+        on = values[layer.source].flatten(1)[:, layer.columns] >= layer.kink
+        low[:, layer.span] = torch.where(on, low[:, layer.span].clamp(min=layer.kink), low[:, layer.span])
+        high[:, layer.span] = torch.where(on, high[:, layer.span], high[:, layer.span].clamp(max=layer.kink))
     owner = torch.tensor([case], device=x.device)
     domain = Domains(owner, low, high, wide.usual_slopes(low, high), torch.zeros_like(low))
     split = (low > root.low[case]) | (high < root.high[case])

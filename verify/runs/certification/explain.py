@@ -163,8 +163,8 @@ def _blocked(problem: Problem, seconds: float) -> tuple[list[float], list[Layer]
     sizes = {node.name: prod(node.shape) for node in merged.network.graph.nodes if isinstance(node.op, Nonlinear)}
     sizes |= {node.name: prod(node.shape) for node in original.nodes if node.name in sizes}
     for name, neurons in sizes.items():
-        site = root.dual.sites.get(name)
-        here = slice(0, 0) if site is None else site.span
+        activation = root.dual.layers.get(name)
+        here = slice(0, 0) if activation is None else activation.span
         layers.append(Layer(name, neurons, int(unstable[here].sum()), float(error[here].sum()) / total))
     return bounds, layers
 

@@ -11,14 +11,14 @@ from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
 
 
 @dataclass(frozen=True)
-class Site:
+class ActivationLayer:
     """An elementwise nonlinear node: the flat entries that are columns, and the slope of f at all others."""
 
     op: Nonlinear
     parameters: Parameters
     source: str  # the node's argument
     columns: Tensor  # (n,) long
-    span: slice  # where these columns lie among those of all sites
+    span: slice  # where these columns lie among those of all layers
     slope: Tensor  # (entries,), 0 at columns
     kink: float | None  # for a hinge: its breakpoint
     ends: tuple[float, float]  # for a hinge: its slopes before and after the kink
@@ -85,9 +85,9 @@ class Site:
         return self.op.unstable(self.parameters, box)
 
 
-def site_of(
+def activation_layer(
     op: Nonlinear, p: Parameters, source: str, box: IntervalBounds, start: int, columns: Tensor | None = None
-) -> Site:
+) -> ActivationLayer:
     """A node with its columns: the entries that are not one and the same linear piece on every sample's range, or the
     entries given, which must contain those. Raises ValueError where they do not."""
     same, slope = (part.flatten() for part in op.linear_on(p, box))
@@ -99,4 +99,4 @@ def site_of(
     kink, ends = None, (0.0, 0.0)
     if op.hinge is not None:
         kink, ends = float(op.hinge.kink), (float(op.hinge.slopes[0]), float(op.hinge.slopes[1]))
-    return Site(op, p, source, columns, span, slope.index_fill(0, columns, 0), kink, ends)
+    return ActivationLayer(op, p, source, columns, span, slope.index_fill(0, columns, 0), kink, ends)

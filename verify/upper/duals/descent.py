@@ -10,7 +10,7 @@ from torch import Tensor
 from verify.deadline import deadline, within
 from verify.errors import OutOfTime
 from verify.upper.duals.domains import Domains, Objective, Primal, Pulled
-from verify.upper.duals.dual import Dual, Prepared
+from verify.upper.duals.dual import Dual, RelaxedDomains
 
 STEP = 0.5  # first step of a slope, in units of its own range
 WARM = 0.3  # the same in a split domain, whose slopes are those of its parent
@@ -38,22 +38,23 @@ class Improved(NamedTuple):
 
 def improve(
     dual: Dual, objective: Objective, domains: Domains, steps: int,
-    cutoff: Tensor | None = None, split: Tensor | None = None, prepared: Prepared | None = None,
+    cutoff: Tensor | None = None, split: Tensor | None = None, relaxed: RelaxedDomains | None = None,
 ) -> Improved:
     """Bounds the rows of an objective on domains, then descends for some steps, at least 1 bound in all.
 
     Args:
         cutoff: (rows,) a row leaves as soon as its bound is below; None to use all steps.
         split: bool (rows, U), the columns whose multipliers are free; None to keep them as they are.
-        prepared: of the domains, where it is known already.
+        relaxed: of the domains, where it is known already.
 
-    Where time is short it takes fewer steps. Sound because `Prepared.pull` is for any duals; trusts float rounding.
+    Where time is short it takes fewer steps. Sound because `RelaxedDomains.pull` is for any duals; trusts float
+    rounding.
     """
-    prepared = Prepared(dual, domains) if prepared is None else prepared
+    relaxed = RelaxedDomains(dual, domains) if relaxed is None else relaxed
     best = Best(objective, domains)
     with within(deadline().part(SHARE)):
         try:
-            _descend(best, prepared, objective, domains, steps, cutoff, split)
+            _descend(best, relaxed, objective, domains, steps, cutoff, split)
         except OutOfTime:
             if best.x is None:
                 raise
@@ -61,16 +62,16 @@ def improve(
 
 
 def _descend(
-    best: Best, prepared: Prepared, objective: Objective, domains: Domains, steps: int,
+    best: Best, relaxed: RelaxedDomains, objective: Objective, domains: Domains, steps: int,
     cutoff: Tensor | None, split: Tensor | None,
 ) -> None:
     """The bounds of `improve`, told to `best` one after the other."""
-    descent = Descent(prepared, objective, domains, split)
+    descent = Descent(relaxed, objective, domains, split)
     steps = steps if descent.may_move else 1
     left = torch.arange(len(domains.owner), device=domains.owner.device)
     for k in range(steps):
-        pulled = descent.prepared.pull(descent.objective, descent.slope, descent.multiplier)
-        primal = descent.prepared.primal(descent.objective, pulled)
+        pulled = descent.relaxed.pull(descent.objective, descent.slope, descent.multiplier)
+        primal = descent.relaxed.primal(descent.objective, pulled)
         best.see(left, pulled, primal, descent.slope, descent.multiplier)
         if k + 1 == steps:
             break
@@ -125,11 +126,11 @@ class Best:
 class Descent:
     """State of AdaMax for the slopes, as shares of their ranges, and the multipliers of the rows that are left."""
 
-    def __init__(self, prepared: Prepared, objective: Objective, domains: Domains, split: Tensor | None):
-        self.prepared, self.objective = prepared, objective
-        self.slope = domains.slope.clamp(prepared.least, prepared.most)
-        self.span = prepared.most - prepared.least
-        self.share = (self.slope - prepared.least) / self.span.clamp(min=torch.finfo(self.span.dtype).tiny)
+    def __init__(self, relaxed: RelaxedDomains, objective: Objective, domains: Domains, split: Tensor | None):
+        self.relaxed, self.objective = relaxed, objective
+        self.slope = domains.slope.clamp(relaxed.least, relaxed.most)
+        self.span = relaxed.most - relaxed.least
+        self.share = (self.slope - relaxed.least) / self.span.clamp(min=torch.finfo(self.span.dtype).tiny)
         # (rows, U) columns whose multipliers are free as ones, or None for no change of multipliers
         self.split = None if split is None else split.to(self.slope)
         self.multiplier = None if split is None and not bool(domains.multiplier.any()) else domains.multiplier.clone()
@@ -149,7 +150,7 @@ class Descent:
         more than that, to first order, is shortened, as in Polyak's rule. Duals that are almost good enough are not
         thrown about.
         """
-        gradient = (primal.z - self.prepared.knot).mul_(pulled.free).mul_(self.span)
+        gradient = (primal.z - self.relaxed.knot).mul_(pulled.free).mul_(self.span)
         moves = [(gradient, self._move(0, gradient, k, self.length * rest))]
         if self.split is not None:
             gradient = self._pressure(primal, self.split)
@@ -159,7 +160,7 @@ class Descent:
             short = (REACH * excess / fall.clamp(min=torch.finfo(fall.dtype).tiny)).clamp(max=1)[:, None]
             moves = [(gradient, move * short) for gradient, move in moves]
         self.share.sub_(moves[0][1]).clamp_(0, 1)
-        self.slope = torch.addcmul(self.prepared.least, self.share, self.span)
+        self.slope = torch.addcmul(self.relaxed.least, self.share, self.span)
         if self.multiplier is not None and self.split is not None:
             new = self.multiplier - moves[1][1]
             # a multiplier stops at zero, where the other end of the range takes over
@@ -170,7 +171,7 @@ class Descent:
         """The gradient of the bound in the multipliers."""
         assert self.multiplier is not None
         side = self.multiplier.sign()
-        below, above = primal.z - self.prepared.low, primal.z - self.prepared.high
+        below, above = primal.z - self.relaxed.low, primal.z - self.relaxed.high
         up, down = side.clamp(min=0), side.clamp(max=0)
         # at zero the subdifferential is [above, below], and nothing moves where that holds 0
         rest = (below.clamp(max=0) + above.clamp(min=0)).mul_(1 - side.abs())
@@ -180,14 +181,14 @@ class Descent:
         """The scale of the multipliers: the size of the coefficients that they add to, at first."""
         if self.unit is None:
             self.unit = torch.empty_like(pulled.a)
-            for site in self.prepared.dual.sites.values():
-                a = pulled.a[:, site.span]
-                self.unit[:, site.span] = a.square().mean(1, keepdim=True).sqrt()
+            for layer in self.relaxed.dual.layers.values():
+                a = pulled.a[:, layer.span]
+                self.unit[:, layer.span] = a.square().mean(1, keepdim=True).sqrt()
         return self.unit
 
     def keep(self, index: Tensor) -> None:
         """Goes on with the rows at these positions only."""
-        self.prepared, self.objective = self.prepared.take(index), self.objective.take(index)
+        self.relaxed, self.objective = self.relaxed.take(index), self.objective.take(index)
         self.slope, self.share, self.span = self.slope[index], self.share[index], self.span[index]
         self.multiplier = None if self.multiplier is None else self.multiplier[index]
         self.split = None if self.split is None else self.split[index]

@@ -50,14 +50,14 @@ class Pulled(NamedTuple):
     free: Tensor
     slope: Tensor
     gap: Tensor
-    pools: dict[str, Tensor]
+    max_nodes: dict[str, Tensor]
     input: Tensor
 
     def take(self, index: Tensor) -> Pulled:
         """The rows at these positions."""
-        pools = {name: rows[index] for name, rows in self.pools.items()}
+        max_nodes = {name: rows[index] for name, rows in self.max_nodes.items()}
         bound, a, free, slope, gap = (part[index] for part in self[:5])
-        return Pulled(bound, a, free, slope, gap, pools, self.input[index])
+        return Pulled(bound, a, free, slope, gap, max_nodes, self.input[index])
 
 
 class Primal(NamedTuple):

@@ -23,7 +23,7 @@ from verify.ir.graph import BoundGraph, Node
 from verify.ops.affine import Affine
 from verify.ops.base import IntervalBounds, Nonlinear, Op, Parameters
 from verify.sets import InputSet
-from verify.upper.duals.activation import Site, site_of
+from verify.upper.duals.activation import ActivationLayer, activation_layer
 from verify.upper.duals.domains import Domains, Objective, Primal, Pulled
 from verify.upper.linear_bounds.rounding import FLOOR, SUPPORT, Rounding
 from verify.upper.linear_bounds.rows import Dense, Slopes
@@ -43,8 +43,8 @@ class Dual:
         self.network, self.inputs, self.rounding = network, inputs, rounding
         self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
         self.radius = (inputs.high - inputs.low) / 2
-        self.sites: dict[str, Site] = {}
-        self.pools: dict[str, Slopes] = {}
+        self.layers: dict[str, ActivationLayer] = {}
+        self.max_nodes: dict[str, Slopes] = {}
         self.columns = 0
         for node, p in network.walk():
             arguments = [self.reference[name] for name in node.inputs]
@@ -53,35 +53,35 @@ class Dual:
                 box = boxes[node.inputs[0]]
                 lines = node.op.relax(p, box)
                 if lines.lower_index is not None:
-                    self.pools[node.name] = Slopes(lines, arguments[0], self.reference[node.name])
+                    self.max_nodes[node.name] = Slopes(lines, arguments[0], self.reference[node.name])
                 else:
                     # the middle of a ball's hull may lie outside of the ball, and so beyond a neuron's box: there a
                     # neuron that is linear on its box is its line, not f
                     inside, line = (box.low <= arguments[0]) & (arguments[0] <= box.high), lines.parts[:2]
                     on_line = line[0] * arguments[0] + line[1]
                     self.reference[node.name] = torch.where(inside, self.reference[node.name], on_line)
-                    columns = None if like is None else like.sites[node.name].columns
-                    self.sites[node.name] = site_of(node.op, p, node.inputs[0], box, self.columns, columns)
-                    self.columns = self.sites[node.name].span.stop
+                    columns = None if like is None else like.layers[node.name].columns
+                    self.layers[node.name] = activation_layer(node.op, p, node.inputs[0], box, self.columns, columns)
+                    self.columns = self.layers[node.name].span.stop
         self.low = self._gathered({name: box.low for name, box in boxes.items()})
         self.high = self._gathered({name: box.high for name, box in boxes.items()})
         self.at = self._gathered(self.reference)
         self.value = self._gathered(self.reference, outputs=True)
         self.starts = torch.zeros_like(self.low)  # what rounding costs numbers over the columns
         if rounding is not None:
-            self.starts = self._gathered({site.source: rounding.start(site.source) for site in self.sites.values()})
+            self.starts = self._gathered({layer.source: rounding.start(layer.source) for layer in self.layers.values()})
 
     def _gathered(self, values: dict[str, Tensor], outputs: bool = False) -> Tensor:
-        """The columns' entries of the sites' inputs, or of their outputs; (batch, U)."""
+        """The columns' entries of the layers' inputs, or of their outputs; (batch, U)."""
         parts = [self.radius.flatten(1)[:, :0]]
-        for name, site in self.sites.items():
-            parts.append(values[name if outputs else site.source].flatten(1)[:, site.columns])
+        for name, layer in self.layers.items():
+            parts.append(values[name if outputs else layer.source].flatten(1)[:, layer.columns])
         return torch.cat(parts, 1)
 
     def first(self, count: int) -> Dual:
-        """The same without the sites behind the first `count` columns, for rows over values that come before these."""
+        """The same without the layers behind the first `count` columns, for rows over values that come before these."""
         out = copy(self)
-        out.sites = {name: site for name, site in self.sites.items() if site.span.stop <= count}
+        out.layers = {name: layer for name, layer in self.layers.items() if layer.span.stop <= count}
         for name in ("low", "high", "at", "value", "starts"):
             setattr(out, name, getattr(self, name)[:, :count])
         out.columns = count
@@ -104,19 +104,19 @@ class Dual:
     def usual_slopes(self, low: Tensor, high: Tensor) -> Tensor:
         """Slopes of the free lines to begin with on these ranges, (rows, U)."""
         slope = torch.zeros_like(low)
-        for site in self.sites.values():
-            slope[:, site.span] = site.usual_slope(IntervalBounds(low[:, site.span], high[:, site.span]))
+        for layer in self.layers.values():
+            slope[:, layer.span] = layer.usual_slope(IntervalBounds(low[:, layer.span], high[:, layer.span]))
         return slope
 
     def unstable(self, low: Tensor, high: Tensor) -> Tensor:
         """The columns on whose ranges f is not linear; bool (rows, U)."""
         parts = [torch.zeros_like(low[:, :0], dtype=torch.bool)]
-        for site in self.sites.values():
-            parts.append(site.unstable(IntervalBounds(low[:, site.span], high[:, site.span])))
+        for layer in self.layers.values():
+            parts.append(layer.unstable(IntervalBounds(low[:, layer.span], high[:, layer.span])))
         return torch.cat(parts, 1)
 
 
-class Prepared:
+class RelaxedDomains:
     """Domains of a `Dual` with their fixed lines, ready for any slopes and multipliers."""
 
     def __init__(self, dual: Dual, domains: Domains):
@@ -128,24 +128,24 @@ class Prepared:
         # a free line of slope s lies base - s * knot above f at the reference
         self.knot, self.base = torch.empty_like(self.low), torch.empty_like(self.low)
         self.least, self.most = torch.empty_like(self.low), torch.empty_like(self.low)  # range of the free slope
-        for site in dual.sites.values():
-            span = site.span
-            self._fix(site, IntervalBounds(domains.low[:, span], domains.high[:, span]), at[:, span], value[:, span])
+        for layer in dual.layers.values():
+            span = layer.span
+            self._fix(layer, IntervalBounds(domains.low[:, span], domains.high[:, span]), at[:, span], value[:, span])
 
-    def _fix(self, site: Site, box: IntervalBounds, at: Tensor, value: Tensor) -> None:
-        span = site.span
-        if site.kink is None:
-            lines = site.relax(box)
+    def _fix(self, layer: ActivationLayer, box: IntervalBounds, at: Tensor, value: Tensor) -> None:
+        span = layer.span
+        if layer.kink is None:
+            lines = layer.relax(box)
             line, free = lines.parts[2:], lines.parts[:2]
             self.knot[:, span], self.base[:, span] = 0, free[0] * at + free[1] - value
             self.least[:, span] = self.most[:, span] = free[0]
         else:
-            line, knot = site.chord(box), torch.full_like(box.low, site.kink).clamp(box.low, box.high)
-            self.knot[:, span], self.base[:, span] = knot - at, site.op.forward((), knot) - value
-            self.least[:, span], self.most[:, span] = site.free_slopes(box)
+            line, knot = layer.chord(box), torch.full_like(box.low, layer.kink).clamp(box.low, box.high)
+            self.knot[:, span], self.base[:, span] = knot - at, layer.op.forward((), knot) - value
+            self.least[:, span], self.most[:, span] = layer.free_slopes(box)
         self.slope[:, span], self.gap[:, span] = line[0], line[0] * at + line[1] - value
 
-    def take(self, index: Tensor) -> Prepared:
+    def take(self, index: Tensor) -> RelaxedDomains:
         """The rows at these positions; copies of one row are shared."""
         out = copy(self)
         out.owner = self.owner[index]
@@ -177,7 +177,7 @@ class Prepared:
         bound = walk.bound
         if dual.rounding is not None:
             bound = bound + self.met(last, dual.rounding.slack(graph.input)) * (1 if dual.inputs.is_box else SUPPORT)
-        return Pulled(bound + self.support(last), walk.a, walk.free, slope, walk.gap, walk.pools, last)
+        return Pulled(bound + self.support(last), walk.a, walk.free, slope, walk.gap, walk.max_nodes, last)
 
     def _cost(self, rounding: Rounding, objective: Objective, multiplier: Tensor | None) -> Tensor:
         """What it costs the rows of an objective and the multipliers to begin, (rows,)."""
@@ -204,18 +204,18 @@ class Prepared:
                 for k, name in enumerate(node.inputs[1:], 1):
                     total = total + node.op.linear(p, k, values[name])
                 values[node.name] = total
-            elif node.name in dual.pools:
-                at = dual.pools[node.name]
-                lines, sign = at.lines.select(self.owner), pulled.pools.get(node.name, at.value[self.owner])
+            elif node.name in dual.max_nodes:
+                at = dual.max_nodes[node.name]
+                lines, sign = at.lines.select(self.owner), pulled.max_nodes.get(node.name, at.value[self.owner])
                 values[node.name] = lines.at(here + at.at[self.owner], sign) - at.value[self.owner]
             else:
-                site, flat = dual.sites[node.name], here.flatten(1)
-                span = site.span
-                z[:, span] = here = site.pick(flat)
+                layer, flat = dual.layers[node.name], here.flatten(1)
+                span = layer.span
+                z[:, span] = here = layer.pick(flat)
                 bent = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], here)
                 straight = torch.addcmul(self.gap[:, span], self.slope[:, span], here)
                 new = straight.lerp_(bent, pulled.free[:, span].sign().abs_())
-                values[node.name] = site.spread(flat, new).reshape(-1, *node.shape)
+                values[node.name] = layer.spread(flat, new).reshape(-1, *node.shape)
         value = values[objective.name] + _pick(dual.reference[objective.name], self.owner)
         return Primal(z, x + _pick(dual.reference[graph.input], self.owner), value)
 
@@ -250,42 +250,42 @@ class Prepared:
 class Substitution(Walk[Tensor]):
     """Rows (rows, *shape) of domains on their way to the input, each with its own slopes and multipliers."""
 
-    def __init__(self, prepared: Prepared, bound: Tensor, slope: Tensor, multiplier: Tensor | None):
+    def __init__(self, relaxed: RelaxedDomains, bound: Tensor, slope: Tensor, multiplier: Tensor | None):
         """bound (rows,): what is added to."""
-        super().__init__(prepared.dual.network)
-        self.prepared, self.bound, self.slope, self.multiplier = prepared, bound, slope, multiplier
-        self.gap = torch.addcmul(prepared.base, slope, prepared.knot, value=-1)  # of the free lines
+        super().__init__(relaxed.dual.network)
+        self.relaxed, self.bound, self.slope, self.multiplier = relaxed, bound, slope, multiplier
+        self.gap = torch.addcmul(relaxed.base, slope, relaxed.knot, value=-1)  # of the free lines
         # coefficients of f at the columns, and their parts that meet free lines; zero where rows do not come
         self.a, self.free = torch.zeros_like(slope), torch.zeros_like(slope)
-        self.pools: dict[str, Tensor] = {}
+        self.max_nodes: dict[str, Tensor] = {}
 
     def affine(self, node: Node, op: Affine, p: Parameters, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
         return [(s, op.adjoint(p, k, rows, self.network.graph.shape_of(s))) for k, s in enumerate(node.inputs)]
 
     def cross(self, node: Node, op: Op, p: Parameters, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
-        prepared, dual = self.prepared, self.prepared.dual
+        relaxed, dual = self.relaxed, self.relaxed.dual
         if dual.rounding is not None:
-            self.bound = self.bound + prepared.met(rows, dual.rounding.fields[node.name])
-        if node.name not in dual.pools:
-            return [(node.inputs[0], self._at_site(dual.sites[node.name], rows))]
-        self.pools[node.name] = rows
-        lines, shape = dual.pools[node.name], self.network.graph.shape_of(node.inputs[0])
-        spread, more = Dense(rows, prepared.owner).cross(lines, shape)
+            self.bound = self.bound + relaxed.met(rows, dual.rounding.fields[node.name])
+        if node.name not in dual.max_nodes:
+            return [(node.inputs[0], self._at_layer(dual.layers[node.name], rows))]
+        self.max_nodes[node.name] = rows
+        lines, shape = dual.max_nodes[node.name], self.network.graph.shape_of(node.inputs[0])
+        spread, more = Dense(rows, relaxed.owner).cross(lines, shape)
         self.bound = self.bound + more
         return [(node.inputs[0], spread.a)]
 
-    def _at_site(self, site: Site, rows: Tensor) -> Tensor:
+    def _at_layer(self, layer: ActivationLayer, rows: Tensor) -> Tensor:
         """The rows over the argument of a node whose columns have lines of their own."""
-        prepared, span, flat = self.prepared, site.span, rows.flatten(1)
-        self.a[:, span] = here = site.pick(flat)
+        relaxed, span, flat = self.relaxed, layer.span, rows.flatten(1)
+        self.a[:, span] = here = layer.pick(flat)
         # clamps and products: selections by a condition are many times slower
-        self.free[:, span] = bent = here.clamp(min=0) if site.convex is False else here.clamp(max=0)
+        self.free[:, span] = bent = here.clamp(min=0) if layer.convex is False else here.clamp(max=0)
         straight = here - bent
         self.bound = self.bound + torch.linalg.vecdot(bent, self.gap[:, span])
-        self.bound = self.bound + torch.linalg.vecdot(straight, prepared.gap[:, span])
-        new = (straight * prepared.slope[:, span]).addcmul_(bent, self.slope[:, span])
+        self.bound = self.bound + torch.linalg.vecdot(straight, relaxed.gap[:, span])
+        new = (straight * relaxed.slope[:, span]).addcmul_(bent, self.slope[:, span])
         new = new if self.multiplier is None else new.add_(self.multiplier[:, span])
-        return site.spread(flat, new).reshape(-1, *self.network.graph.shape_of(site.source))
+        return layer.spread(flat, new).reshape(-1, *self.network.graph.shape_of(layer.source))
 
 
 def _pick(values: Tensor, owner: Tensor) -> Tensor:

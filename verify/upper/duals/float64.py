@@ -7,7 +7,7 @@ from torch import Tensor
 
 from verify.ops.base import IntervalBounds
 from verify.upper.duals.domains import Domains, Objective
-from verify.upper.duals.dual import Dual, Prepared
+from verify.upper.duals.dual import Dual, RelaxedDomains
 
 
 def outward(box: IntervalBounds, dtype: torch.dtype) -> IntervalBounds:
@@ -30,16 +30,16 @@ def replayed(wide: Dual, objective: Objective, ranges: IntervalBounds, duals: Do
         duals: owners, slopes and multipliers; its ranges are not used.
 
     Slopes that the ranges do not allow are clamped.
-    Sound because `Prepared.pull` is for any duals; trusts what `Rounding` does.
+    Sound because `RelaxedDomains.pull` is for any duals; trusts what `Rounding` does.
     """
     domains = Domains(duals.owner, *ranges, duals.slope.double(), duals.multiplier.double())
-    return replayed_on(Prepared(wide, domains), objective, duals)
+    return replayed_on(RelaxedDomains(wide, domains), objective, duals)
 
 
-def replayed_on(prepared: Prepared, objective: Objective, duals: Domains) -> Tensor:
-    """`replayed` on domains that are prepared already."""
+def replayed_on(relaxed: RelaxedDomains, objective: Objective, duals: Domains) -> Tensor:
+    """`replayed` on domains that are relaxed already."""
     name, a, direct = objective
     rows = Objective(name, a.double(), None if direct is None else direct.double())
-    slope = duals.slope.double().clamp(prepared.least, prepared.most)
+    slope = duals.slope.double().clamp(relaxed.least, relaxed.most)
     multiplier = duals.multiplier.double() if bool(duals.multiplier.any()) else None
-    return prepared.pull(rows, slope, multiplier).bound
+    return relaxed.pull(rows, slope, multiplier).bound

@@ -12,7 +12,7 @@ from torch import Tensor
 from verify.ops.base import IntervalBounds
 from verify.upper.duals.descent import improve
 from verify.upper.duals.domains import Domains, Objective
-from verify.upper.duals.dual import Dual, Prepared
+from verify.upper.duals.dual import Dual, RelaxedDomains
 from verify.upper.duals.float64 import outward, replayed_on
 from verify.upper.duals.receptive_field import cropped, cropped_columns, cropped_rows, windows_of
 
@@ -24,14 +24,14 @@ class Stage:
     Args:
         dual: of the network, or of the network before one entry of a map.
         domains: the sets, in the precision of the search, with the slopes to begin with.
-        near, far: the same prepared for the search and in float64.
+        near, far: the same with their lines, for the search and in float64.
         places: how many rows of `domains` a set has: 1, or the entries of a channel of the map.
     """
 
     dual: Dual
     domains: Domains
-    near: Prepared
-    far: Prepared
+    near: RelaxedDomains
+    far: RelaxedDomains
     places: int = 1
 
     @classmethod
@@ -42,7 +42,7 @@ class Stage:
         low, high = outward(exact, dual.low.dtype)
         domains = Domains(whole, low, high, dual.usual_slopes(low, high), torch.zeros_like(low))
         wider = Domains(whole, *exact, domains.slope.double(), domains.multiplier.double())
-        return cls(dual, domains, Prepared(dual, domains), Prepared(wide.first(count), wider))
+        return cls(dual, domains, RelaxedDomains(dual, domains), RelaxedDomains(wide.first(count), wider))
 
     def before(self, name: str) -> Stage:
         """The same for rows over single entries of a value: on what these depend on, where that is much less."""
@@ -77,5 +77,5 @@ class Stage:
         near, domains = self.near.take(owner), self.domains.take(owner)
         name, a, direct = objective
         rows = Objective(name, a.to(domains.low), None if direct is None else direct.to(domains.low))
-        found = improve(self.dual, rows, domains, steps, cutoff, prepared=near)
+        found = improve(self.dual, rows, domains, steps, cutoff, relaxed=near)
         return replayed_on(self.far.take(owner), objective, adjust(found.domains))

@@ -125,21 +125,21 @@ class ProofLog:
 def slope_units(dual: Dual, slope: Tensor) -> Tensor:
     """Slopes (rows, U) of the free lines in units of 1/128 of their range, uint8; 0 where a line is not free."""
     out = torch.zeros(slope.shape, dtype=torch.uint8, device=slope.device)
-    for site in dual.sites.values():
-        if site.kink is not None:
-            left, right = site.ends
-            share = (slope[:, site.span].double() - left) / (right - left)
-            out[:, site.span] = (share * SLOPES).round().clamp(0, SLOPES).to(torch.uint8)
+    for layer in dual.layers.values():
+        if layer.kink is not None:
+            left, right = layer.ends
+            share = (slope[:, layer.span].double() - left) / (right - left)
+            out[:, layer.span] = (share * SLOPES).round().clamp(0, SLOPES).to(torch.uint8)
     return out
 
 
 def rounded(dual: Dual, duals: Domains) -> Domains:
     """The duals as a proof log holds them."""
     slope, units = duals.slope.clone(), slope_units(dual, duals.slope)
-    for site in dual.sites.values():
-        if site.kink is not None:
-            left, right = site.ends
-            slope[:, site.span] = (left + units[:, site.span].double() / SLOPES * (right - left)).to(slope)
+    for layer in dual.layers.values():
+        if layer.kink is not None:
+            left, right = layer.ends
+            slope[:, layer.span] = (left + units[:, layer.span].double() / SLOPES * (right - left)).to(slope)
     return duals._replace(slope=slope, multiplier=duals.multiplier.float().to(duals.multiplier))
 
 

@@ -20,7 +20,7 @@ from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ops.affine import Affine
 from verify.ops.base import Reach
 from verify.sets import Box
-from verify.upper.duals.dual import Dual, Prepared
+from verify.upper.duals.dual import Dual, RelaxedDomains
 from verify.upper.linear_bounds.rounding import Rounding
 
 SHARE = 0.5  # of the input that a window may cover to be worth while
@@ -63,11 +63,11 @@ def windows_of(dual: Dual, source: str) -> dict[str, ReceptiveField] | None:
     found, name, padded = {source: ReceptiveField((1, 1), (0, 0), (1, 1))}, source, False
     while name != graph.input:
         node = graph.by_name[name]
-        (before, *others), reach, site = node.inputs, node.op.reach(dual.network.of(node)), dual.sites.get(name)
+        (before, *others), reach, layer = node.inputs, node.op.reach(dual.network.of(node)), dual.layers.get(name)
         # beside a map all is zero, which activations keep up there, but no affine op does that looks at the map too
-        if reach is None or others or (padded if site is None else site.kink is None):
+        if reach is None or others or (padded if layer is None else layer.kink is None):
             return None
-        found[before], padded = found[name].before(reach), site is None and any(reach.padding)
+        found[before], padded = found[name].before(reach), layer is None and any(reach.padding)
         name = before
     area = dual.inputs.batch * prod(graph.shape_of(source)[1:])
     floats = max(area * graph.shape_of(key)[0] * prod(window.size) for key, window in found.items())
@@ -79,18 +79,18 @@ def cropped(dual: Dual, source: str, windows: dict[str, ReceptiveField]) -> Dual
     """The dual of the network from a window of the input to one place of the value."""
     graph, places = dual.network.graph, dual.network.graph.shape_of(source)[1:]
     out, nodes, start = copy(dual), [], 0
-    out.sites, out.pools = {}, {}
+    out.layers, out.max_nodes = {}, {}
     for node in graph.nodes:
         if node.name not in windows:
             continue
         shape = (node.shape[0], *windows[node.name].size)
         op = node.op.unpadded() if isinstance(node.op, Affine) else node.op
         nodes.append(Node(node.name, op, node.inputs, node.parameters, shape))
-        if node.name in dual.sites:
+        if node.name in dual.layers:
             count = prod(shape)
             columns = torch.arange(count, device=dual.low.device)
-            site, span = dual.sites[node.name], slice(start, start + count)
-            out.sites[node.name] = replace(site, columns=columns, span=span, slope=dual.radius.new_zeros(count))
+            layer, span = dual.layers[node.name], slice(start, start + count)
+            out.layers[node.name] = replace(layer, columns=columns, span=span, slope=dual.radius.new_zeros(count))
             start = span.stop
     small = Graph(graph.input, (graph.input_shape[0], *windows[graph.input].size), tuple(nodes), source)
     out.network, out.columns = BoundGraph(small, dual.network.parameters), start
@@ -101,24 +101,24 @@ def cropped(dual: Dual, source: str, windows: dict[str, ReceptiveField]) -> Dual
     out.starts = cropped_columns(dual, out, windows, dual.starts)
     if dual.rounding is not None:
         ends = {name: windows[name] for name in (graph.input, source)}
-        at_sites = {name: windows[name] for name in out.sites}
+        at_layers = {name: windows[name] for name in out.layers}
         out.rounding = Rounding(
             dual.rounding.network,
             {name: window.cut(dual.rounding.sizes[name], places) for name, window in ends.items()},
             {source: ends[source].cut(dual.rounding.errors[source], places)} if source in dual.rounding.errors else {},
-            {name: window.cut(dual.rounding.fields[name], places) for name, window in at_sites.items()},
+            {name: window.cut(dual.rounding.fields[name], places) for name, window in at_layers.items()},
         )
     return out
 
 
-def cropped_rows(prepared: Prepared, small: Dual, windows: dict[str, ReceptiveField]) -> Prepared:
-    """Prepared samples as rows of the `cropped` dual, one for each place; outside the maps all is zero."""
-    out = copy(prepared)
+def cropped_rows(relaxed: RelaxedDomains, small: Dual, windows: dict[str, ReceptiveField]) -> RelaxedDomains:
+    """Samples as rows of the `cropped` dual, relaxed, one for each place; outside the maps all is zero."""
+    out = copy(relaxed)
     out.dual, out.owner = small, torch.arange(len(small.radius), device=small.radius.device)
     for name in ("low", "high", "gap", "knot", "base"):
-        setattr(out, name, cropped_columns(prepared.dual, small, windows, getattr(prepared, name)))
+        setattr(out, name, cropped_columns(relaxed.dual, small, windows, getattr(relaxed, name)))
     for name in ("slope", "least", "most"):
-        setattr(out, name, cropped_columns(prepared.dual, small, windows, getattr(prepared, name), linear=True))
+        setattr(out, name, cropped_columns(relaxed.dual, small, windows, getattr(relaxed, name), linear=True))
     return out
 
 
@@ -129,9 +129,9 @@ def cropped_columns(
     columns of the whole dual have the slopes of their pieces if `linear`, and zero else."""
     parts = [small.radius.flatten(1)[:, :0]]
     graph, places = whole.network.graph, whole.network.graph.shape_of(small.network.graph.output)[1:]
-    for name in small.sites:
-        site = whole.sites[name]
-        rest = site.slope if linear else torch.zeros_like(site.slope)
-        full = rest.repeat(len(values), 1).index_copy_(1, site.columns, values[:, site.span])
+    for name in small.layers:
+        layer = whole.layers[name]
+        rest = layer.slope if linear else torch.zeros_like(layer.slope)
+        full = rest.repeat(len(values), 1).index_copy_(1, layer.columns, values[:, layer.span])
         parts.append(windows[name].cut(full.reshape(-1, *graph.shape_of(name)), places).flatten(1))
     return torch.cat(parts, 1)

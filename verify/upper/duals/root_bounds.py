@@ -19,7 +19,7 @@ from verify.errors import OutOfTime
 from verify.ops.base import IntervalBounds
 from verify.problem import Problem
 from verify.upper.crown import cheap_forward, exact_values, sweep
-from verify.upper.duals.activation import Site
+from verify.upper.duals.activation import ActivationLayer
 from verify.upper.duals.domains import Domains
 from verify.upper.duals.dual import Dual
 from verify.upper.duals.float64 import outward
@@ -66,7 +66,7 @@ class Root:
         network, far = pruned(broad.network, boxes, live)
         wide = Dual(network, broad.inputs, far, dual, backward.rounding.kept(kept_entries(broad.network, live)))
         if record is not None:
-            record.columns = {name: _original(site, live) for name, site in dual.sites.items()}
+            record.columns = {name: _original(layer, live) for name, layer in dual.layers.items()}
         ranges = refine(dual, wide, wide.low, wide.high, steps, record)
         if record is not None:
             record.ranges.append(ranges)
@@ -78,9 +78,9 @@ class Root:
         return Stage.of(self.dual, self.wide, IntervalBounds(self.low, self.high), self.dual.columns)
 
 
-def _original(site: Site, live: dict[str, Tensor]) -> Tensor:
-    """The flat entries of a site's columns before entries were left out, (n,) long."""
-    return live[site.source][site.columns] if site.source in live else site.columns
+def _original(layer: ActivationLayer, live: dict[str, Tensor]) -> Tensor:
+    """The flat entries of a layer's columns before entries were left out, (n,) long."""
+    return live[layer.source][layer.columns] if layer.source in live else layer.columns
 
 
 def refine(
@@ -100,16 +100,16 @@ def refine(
 def _refine(dual: Dual, wide: Dual, ranges: IntervalBounds, steps: int, record: SearchRecord | None) -> None:
     """Tightens the ranges in place; they hold at any time."""
     exact = exact_values(dual.network) if dual.inputs.is_box else set()
-    for site in dual.sites.values():
-        if site.source in exact or not len(site.columns):
+    for layer in dual.layers.values():
+        if layer.source in exact or not len(layer.columns):
             continue
-        stage = Stage.of(dual, wide, ranges, site.span.start)
-        stage = stage.before(site.source) if record is None else stage
-        open_here = site.unstable(IntervalBounds(ranges.low[:, site.span], ranges.high[:, site.span]))
+        stage = Stage.of(dual, wide, ranges, layer.span.start)
+        stage = stage.before(layer.source) if record is None else stage
+        open_here = layer.unstable(IntervalBounds(ranges.low[:, layer.span], ranges.high[:, layer.span]))
         owner, index = open_here.nonzero(as_tuple=True)
-        for part in torch.arange(len(owner), device=owner.device).split(rows_at_once(stage.dual, site.source)):
+        for part in torch.arange(len(owner), device=owner.device).split(rows_at_once(stage.dual, layer.source)):
             check_time()
-            _tighten(stage, site, ranges, owner[part], index[part], steps, record)
+            _tighten(stage, layer, ranges, owner[part], index[part], steps, record)
 
 
 def rows_at_once(dual: Dual, name: str) -> int:
@@ -118,11 +118,11 @@ def rows_at_once(dual: Dual, name: str) -> int:
 
 
 def _tighten(
-    stage: Stage, site: Site, ranges: IntervalBounds, owner: Tensor, index: Tensor, steps: int,
+    stage: Stage, layer: ActivationLayer, ranges: IntervalBounds, owner: Tensor, index: Tensor, steps: int,
     record: SearchRecord | None,
 ) -> None:
-    """Tightens the ranges in place at these columns (n,) of the site that the stage ends at."""
-    column, kink = site.span.start + index, site.kink
+    """Tightens the ranges in place at these columns (n,) of the layer that the stage ends at."""
+    column, kink = layer.span.start + index, layer.kink
     middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
     # where the neuron may become linear comes first
     side = torch.where(middle < (0 if kink is None else kink), 1.0, -1.0).to(stage.domains.low)
@@ -134,7 +134,7 @@ def _tighten(
         cutoff = None if kink is None else sign * kink
         used: list[Domains] = []
         adjust = partial(_noted, stage.dual, used) if record is not None else _as_they_are
-        bound = stage.entries(site.source, site.columns[index[rest]], sign, here, steps, cutoff, adjust)
+        bound = stage.entries(layer.source, layer.columns[index[rest]], sign, here, steps, cutoff, adjust)
         if record is not None:
             leaves = closed(stage.dual, torch.arange(len(rest)), used[0], len(record.ranges))
             record.lemmas.append(Lemma(here, at, sign, bound, Branches(len(rest)), leaves))
@@ -142,7 +142,7 @@ def _tighten(
         old = IntervalBounds(ranges.low[here, at], ranges.high[here, at])
         new = old.meet(IntervalBounds(torch.where(up, -infinity, -bound), torch.where(up, bound, infinity)))
         ranges.low[here, at], ranges.high[here, at] = new
-        rest = rest[site.unstable(new)]
+        rest = rest[layer.unstable(new)]
 
 
 def _as_they_are(duals: Domains) -> Domains:
