@@ -86,15 +86,16 @@ def test_interval_encloses_points_and_is_attained(example: Example, dtype: torch
     out = op.interval(p, *boxes)
     assert out.low.dtype == dtype
     assert (out.low <= out.high).all()
-    slack = rounding(example, p, *(torch.maximum(b.low.abs(), b.high.abs()) for b in boxes))
-    if (is_rounded_outward(op) or isinstance(op, Max)) and dtype == torch.float32:
-        slack = slack * 0  # rounded outward, or not at all
+    low, high = extremes(example, wide, tuple(IntervalBounds(b.low.double(), b.high.double()) for b in boxes))
+    if is_rounded_outward(op):
+        slack = 32 * (torch.finfo(dtype).eps * low.abs().maximum(high.abs()) + torch.finfo(dtype).tiny)
+    else:
+        slack = rounding(example, p, *(torch.maximum(b.low.abs(), b.high.abs()) for b in boxes))
+    none = (is_rounded_outward(op) or isinstance(op, Max)) and dtype == torch.float32  # rounded outward, or not at all
     for xs in points(boxes, 9, 5):
         y = op.forward(wide, *(x.double() for x in xs))
-        assert (y >= out.low.double() - slack).all()
-        assert (y <= out.high.double() + slack).all()
-    low, high = extremes(example, wide, tuple(IntervalBounds(b.low.double(), b.high.double()) for b in boxes))
-    slack = rounding(example, p, *(torch.maximum(b.low.abs(), b.high.abs()) for b in boxes))
+        assert (y >= out.low.double() - (0 if none else slack)).all()
+        assert (y <= out.high.double() + (0 if none else slack)).all()
     torch.testing.assert_close((out.low.double() - low).abs().clamp(min=slack), slack, rtol=0, atol=0)
     torch.testing.assert_close((out.high.double() - high).abs().clamp(min=slack), slack, rtol=0, atol=0)
 
@@ -202,7 +203,9 @@ def test_lines_have_the_least_area(example: Example, dtype: torch.dtype):
     chord = (y[2000] - y[0]) / (high - low)
     slopes = [chord, *(torch.full_like(low, s) for s in np.linspace(-1, 1.5, 101))]
     size = (1 + low.abs() + high.abs()).maximum(y.abs().amax(0))
-    slack = 64 * torch.finfo(dtype).eps * size + 1e-6 * is_rounded_outward(op)
+    if is_rounded_outward(op):
+        size = size.maximum(chord.abs() * (low.abs() + high.abs()))
+    slack = 64 * torch.finfo(dtype).eps * size + 1e-6 * is_rounded_outward(op) * y.abs().amax(0).clamp(min=1)
     for slope in slopes:
         offset = y - slope * x
         assert (upper <= slope * middle + offset.amax(0) + slack).all()
@@ -266,6 +269,8 @@ def test_gradients_of_lines_are_finite(example: Example):
     low, high = (end.clone().requires_grad_() for end in box)
     lines = lines_of(example.op, example.parameters, IntervalBounds(low, high))
     moderate = (box.low.abs() < 200) & (box.high.abs() < 200) & (box.high - box.low > 1e-6)
+    if isinstance(example.op, Curve):
+        moderate &= torch.isfinite(example.op.steepness((), box))  # a root is infinitely steep at 0
     parts = (lines.lower_slope, lines.lower_intercept, lines.upper_slope, lines.upper_intercept)
     total = torch.stack([v.sum() for v in parts]).sum()
     for gradient in torch.autograd.grad(total, (low, high)):
@@ -278,7 +283,7 @@ def test_nothing_is_mutated(example: Example):
     boxes = plain_boxes(example, torch.float32, 19)
     inputs = [*p, *(end for box in boxes for end in box)]
     before = [(t.clone(), t._version) for t in inputs]
-    exact = tuple(rational_input(shape, 20) for shape in example.shapes)
+    exact = tuple(abs(rational_input(shape, 20)) + 1 for shape in example.shapes)
     copies = [x.copy() for x in exact]
     out = op.forward(p, *(b.low for b in boxes))
     op.interval(p, *boxes)

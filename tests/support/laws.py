@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.special import expit
+from scipy.special import erf, expit
 from torch import Tensor, nn
 
 from verify.ops import (
@@ -17,6 +17,7 @@ from verify.ops import (
     Affine,
     BatchNorm,
     Curve,
+    Domain,
     Example,
     IntervalBounds,
     Lines,
@@ -101,6 +102,10 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "Clip": lambda op, p, x: nn.Hardtanh(float(op.low), float(op.high))(x),
     "HardSigmoid": lambda op, p, x: nn.Hardsigmoid()(x),
     "Max": _max,
+    "Erf": lambda op, p, x: torch.from_numpy(erf(x.numpy())),
+    "Exp": lambda op, p, x: torch.from_numpy(np.exp(x.numpy())),
+    "Log": lambda op, p, x: torch.from_numpy(np.log(x.numpy())),
+    "Power": lambda op, p, x: torch.from_numpy(np.power(x.numpy(), float(op.exponent))),
     "Sigmoid": lambda op, p, x: torch.from_numpy(expit(x.numpy())),
     "Softplus": lambda op, p, x: torch.from_numpy(np.logaddexp(x.numpy(), np.zeros((), x.numpy().dtype))),
     "Tanh": lambda op, p, x: torch.from_numpy(np.tanh(x.numpy())),
@@ -141,7 +146,9 @@ def boundary_pairs(op: Op, dtype: torch.dtype) -> list[tuple[float, float]]:
         pairs += [(below, b), (b, above), (below, above), (b, b), (b - 1, above), (below, b + 1)]
         pairs += [(b, b + 1), (b - 1, b)]
     if isinstance(op, Curve):
-        finite = torch.isfinite(op.forward((), torch.tensor(pairs, dtype=dtype))).all(1)
+        ends = torch.tensor(pairs, dtype=dtype)
+        gone = op.domain.left_by(IntervalBounds(*ends.T))
+        finite = torch.isfinite(op.forward((), ends)).all(1) & (True if gone is None else ~gone)
         pairs = [pair for pair, is_finite in zip(pairs, finite.tolist(), strict=True) if is_finite]
     return pairs
 
@@ -163,13 +170,20 @@ def boundary_boxes(example: Example, dtype: torch.dtype, seed: int) -> tuple[Int
 
 
 def plain_boxes(example: Example, dtype: torch.dtype, seed: int) -> tuple[IntervalBounds, ...]:
-    """Three boxes of moderate random size for each argument."""
+    """Three boxes of moderate random size for each argument; where an op is not defined everywhere, of positive
+    numbers."""
     generator = torch.Generator().manual_seed(seed)
     boxes = []
     for shape in example.shapes:
         center, radius = (torch.randn((3, *shape), generator=generator, dtype=dtype) for _ in range(2))
-        boxes.append(IntervalBounds(center - radius.abs(), center + radius.abs()))
+        box = IntervalBounds(center - radius.abs(), center + radius.abs())
+        boxes.append(IntervalBounds(box.low.exp(), box.high.exp()) if is_partial(example.op) else box)
     return tuple(boxes)
+
+
+def is_partial(op: Op) -> bool:
+    """Whether an op has no value at some numbers."""
+    return isinstance(op, Curve) and op.domain != Domain()
 
 
 def points(boxes: tuple[IntervalBounds, ...], count: int, seed: int) -> Iterator[tuple[Tensor, ...]]:
@@ -227,8 +241,11 @@ def of_family(*families: type, but: type | None = None) -> pytest.MarkDecorator:
 
 
 def magnitude(example: Example, p: tuple[Tensor, ...], *xs: Tensor) -> Tensor:
-    """What rounding errors of the op are proportional to, float64: |A| |x| + |b|, or max(|x|, |f(x)|)."""
-    op, xs = example.op, tuple(x.double().abs() for x in xs)
+    """What rounding errors of the op are proportional to, float64: |A| |x| + |b|, |x| + |f(x)| or |f(x)|."""
+    op = example.op
+    if isinstance(op, Curve) and op.ulps:
+        return op.forward((), xs[0].double()).abs()
+    xs = tuple(x.double().abs() for x in xs)
     p = tuple(t.double() if t.is_floating_point() else t for t in p)
     if not isinstance(op, Affine):
         return op.forward(p, *xs).abs() + (xs[0] if isinstance(op, Piecewise) else 0)

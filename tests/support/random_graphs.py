@@ -23,12 +23,16 @@ from verify.ops import (
     Conv,
     ConvTranspose,
     Divide,
+    Erf,
+    Exp,
     HardSigmoid,
     LeakyReLU,
     Linear,
+    Log,
     Max,
     Op,
     Permute,
+    Power,
     ReLU,
     Reshape,
     Scale,
@@ -194,6 +198,21 @@ def _fraction(rng: np.random.Generator, low: int, high: int) -> Fraction:
     return Fraction(int(rng.integers(low, high)), 4)
 
 
+def _tamed(g: Grower) -> str:
+    """A value between -2 and 2."""
+    return g.add(Clip(Fraction(-2), Fraction(2)), (g.value(),))
+
+
+def _positive(g: Grower) -> str:
+    """A value between 1/4 and 5."""
+    return g.add(Clip(Fraction(1, 4), Fraction(5)), (g.value(),))
+
+
+def _power(g: Grower) -> None:
+    exponent = Fraction(str(g.rng.choice(["2", "3", "-1", "-2", "1/2", "-1/2", "5/2"])))
+    g.add(Power(exponent), (_tamed(g) if exponent in (2, 3) else _positive(g),))
+
+
 GROW: dict[str, Callable[[Grower], object]] = {
     "Linear": _linear, "Conv": _conv, "ConvTranspose": _conv, "AvgPool": _avg_pool, "BatchNorm": _batch_norm,
     "Reshape": _reshape, "Permute": _permute, "Select": _select, "Concat": _concat, "Sum": _sum, "Add": _add,
@@ -204,7 +223,9 @@ GROW: dict[str, Callable[[Grower], object]] = {
     "Clip": _elementwise(lambda rng: Clip(_fraction(rng, -8, 0), _fraction(rng, 1, 8))),
     "HardSigmoid": _elementwise(lambda rng: HardSigmoid(_fraction(rng, 1, 4), _fraction(rng, 1, 4))),
     "Sigmoid": _elementwise(lambda rng: Sigmoid()), "Tanh": _elementwise(lambda rng: Tanh()),
-    "Softplus": _elementwise(lambda rng: Softplus()),
+    "Softplus": _elementwise(lambda rng: Softplus()), "Erf": _elementwise(lambda rng: Erf()),
+    "Exp": lambda g: g.add(Exp(), (_tamed(g),)), "Log": lambda g: g.add(Log(), (_positive(g),)),
+    "Power": lambda g: _power(g),
 }  # fmt: skip
 assert GROW.keys() == REGISTRY.keys(), "give a new op a way into random graphs"
 

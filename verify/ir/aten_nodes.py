@@ -9,13 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from verify.ir import aten_assign, aten_heads, aten_linear, aten_ops, aten_reduce, aten_resize, aten_shapes, aten_where
+from verify.ir import (
+    aten_assign,
+    aten_curves,
+    aten_heads,
+    aten_linear,
+    aten_ops,
+    aten_reduce,
+    aten_resize,
+    aten_shapes,
+    aten_where,
+)
 from verify.ir.aten import COMPARING, OPS, Constant, Context
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_where import JUMPS, Comparison
 
 TRANSLATIONS = (  # they fill OPS
-    aten_assign, aten_heads, aten_linear, aten_ops, aten_reduce, aten_resize, aten_shapes, aten_where,
+    aten_assign, aten_curves, aten_heads, aten_linear, aten_ops, aten_reduce, aten_resize, aten_shapes, aten_where,
 )
 
 VARYING = ("divides by a deviation that varies with the input, and products of varying tensors are outside the IR; "

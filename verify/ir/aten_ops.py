@@ -11,7 +11,8 @@ import torch
 
 from verify.ir.aten import Context, aten
 from verify.ir.aten_layout import TracedValue
-from verify.ops import Add, Clip, Concat, LeakyReLU, Max, Op, ReLU, piecewise, smooth
+from verify.ops import Add, Clip, Concat, LeakyReLU, Max, Op, ReLU, piecewise
+from verify.ops.smooth import exponential, power
 from verify.rationals import exact_array
 
 SOFTPLUS_THRESHOLD = 20.0  # torch's default
@@ -69,8 +70,15 @@ PLAIN: dict[str, Op] = {
     "relu.default": piecewise.ReLU(),
     "abs.default": piecewise.Abs(),
     "hardsigmoid.default": piecewise.HardSigmoid(Fraction(1, 6), Fraction(1, 2)),
-    "sigmoid.default": smooth.Sigmoid(),
-    "tanh.default": smooth.Tanh(),
+    "sigmoid.default": exponential.Sigmoid(),
+    "tanh.default": exponential.Tanh(),
+    "exp.default": exponential.Exp(),
+    "log.default": exponential.Log(),
+    "erf.default": exponential.Erf(),
+    "sqrt.default": power.Power(Fraction(1, 2)),
+    "rsqrt.default": power.Power(Fraction(-1, 2)),
+    "reciprocal.default": power.Power(Fraction(-1)),
+    "square.default": power.Power(Fraction(2)),
 }
 
 
@@ -93,8 +101,8 @@ def softplus(c: Context, x: TracedValue, beta: float, threshold: float) -> Trace
         raise c.refuse(f"has beta {beta} and threshold {threshold}, beyond which it jumps to x; let the first be "
                        f"positive and the second at least {SOFTPLUS_THRESHOLD}")
     if beta == 1:
-        return c.emit(smooth.Softplus(), x)
-    return c.divide(c.emit(smooth.Softplus(), c.scale(x, beta)), beta)
+        return c.emit(exponential.Softplus(), x)
+    return c.divide(c.emit(exponential.Softplus(), c.scale(x, beta)), beta)
 
 
 @aten("leaky_relu.default")

@@ -3,15 +3,17 @@
 from verify.ops.affine import Affine
 from verify.ops.base import REGISTRY, Encoder, Example, IntervalBounds, Lines, Nonlinear, Op, Parameters, register
 from verify.ops.curve import Curvature, Curve
+from verify.ops.domain import Domain
 from verify.ops.linear_ops import AvgPool, BatchNorm, Conv, ConvTranspose, Linear
 from verify.ops.maximum import Max, axis_groups, pool_groups, pool_length
 from verify.ops.piecewise import Abs, Clip, HardSigmoid, LeakyReLU, Piecewise, ReLU
 from verify.ops.shape_ops import Add, Concat, Divide, Entrywise, Permute, Reshape, Scale, Select, Shift, Sum
-from verify.ops.smooth import Sigmoid, Softplus, Tanh
+from verify.ops.smooth import Erf, Exp, Log, Power, Sigmoid, Softplus, Tanh
 
 __all__ = [
     "REGISTRY", "Abs", "Add", "Affine", "AvgPool", "BatchNorm", "Clip", "Concat", "Conv", "ConvTranspose", "Curvature",
-    "Curve", "Divide", "Encoder", "Entrywise", "Example", "HardSigmoid", "IntervalBounds", "LeakyReLU", "Linear",
-    "Lines", "Max", "Nonlinear", "Op", "Parameters", "Permute", "Piecewise", "ReLU", "Reshape", "Scale", "Select",
-    "Shift", "Sigmoid", "Softplus", "Sum", "Tanh", "axis_groups", "pool_groups", "pool_length", "register",
+    "Curve", "Divide", "Domain", "Encoder", "Entrywise", "Erf", "Example", "Exp", "HardSigmoid", "IntervalBounds",
+    "LeakyReLU", "Linear", "Lines", "Log", "Max", "Nonlinear", "Op", "Parameters", "Permute", "Piecewise", "Power",
+    "ReLU", "Reshape", "Scale", "Select", "Shift", "Sigmoid", "Softplus", "Sum", "Tanh", "axis_groups", "pool_groups",
+    "pool_length", "register",
 ]

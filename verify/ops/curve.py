@@ -14,31 +14,32 @@ once its intercept is that extreme value; the slope only decides how tight it is
 So the ends of the interval, the breakpoints at which a piece meets another that the tangents of neither bound
 (`vertices`), and one tangent of each curved piece are all that a line must clear. The interval of f is the pair of
 lines of slope 0, whose extreme values lie at ends and at the stated points where f turns.
+
+An inflection b may be rounded to the nearest float, a share u of |b| away. On the strip between them f is bent the
+wrong way, but hardly: f' is off there by D (u b)^2 with D the third derivative, and a tangent taken there by as much
+for each unit of distance. The slack of some u of slope times distance is more than that by many orders.
+
+Bounds are infinite, never NaN, over an interval that leaves the domain of f, and where numbers overflow: the lines are
+then those of slope 0 at the ends of the interval of f.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from enum import IntEnum
 from fractions import Fraction
 from functools import cached_property, reduce
+from math import inf
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from verify.errors import UnsupportedMethod
 from verify.ops.base import Encoder, IntervalBounds, Lines, Nonlinear, Parameters
-from verify.ops.tangents import Tangent, Vertices, better, bisected, intercepts, secant, size_of
+from verify.ops.domain import REALS, Domain, flattened, sloped, unbounded
+from verify.ops.tangents import Curvature, Tangent, Vertices, better, bisected, intercepts, secant, size_of
 from verify.rationals import exact_array, round_down, round_up
-
-
-class Curvature(IntEnum):
-    """How a piece bends; the sign of f''."""
-
-    CONCAVE = -1
-    LINEAR = 0
-    CONVEX = 1
 
 
 class Curve(Nonlinear):
@@ -65,6 +66,16 @@ class Curve(Nonlinear):
     def turns(self) -> tuple[float, ...]:
         """Where f turns from rising to falling or back, to the nearest float."""
         return ()
+
+    @property
+    def domain(self) -> Domain:
+        """Where f has values."""
+        return REALS
+
+    @property
+    def image(self) -> tuple[float, float]:
+        """Two floats between which all values of f lie."""
+        return -inf, inf
 
     @property
     def jumps(self) -> tuple[int, ...]:
@@ -103,7 +114,7 @@ class Curve(Nonlinear):
 
     def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Sound because f is extreme at an end, where it turns, or beside a jump; trusts the library's f to `ulps`."""
-        (box,) = boxes
+        box = self.domain.part(boxes[0])
         if self.jumps:
             values = self.vertices(box)[1]
             low, high = values.amin(0), values.amax(0)
@@ -113,7 +124,7 @@ class Curve(Nonlinear):
         for turn in self.turns:
             value = self.forward(p, torch.full_like(box.low, turn).minimum(box.high).maximum(box.low))
             low, high = low.minimum(value), high.maximum(value)
-        return IntervalBounds(low - self._slack(low), high + self._slack(high))
+        return unbounded(self._outward(low, high), self.domain.left_by(boxes[0]))
 
     def unstable(self, p: Parameters, box: IntervalBounds) -> Tensor:
         """Where the interval is more than what rounding makes of a point; bool."""
@@ -121,8 +132,9 @@ class Curve(Nonlinear):
 
     def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
         """The largest |f'|, which lies at an end of a piece's part of the box since f' is monotone on pieces."""
-        least, most = self._slopes(box)
-        return least.abs().maximum(most.abs())
+        least, most = self._slopes(self.domain.part(box))
+        steepest, gone = least.abs().maximum(most.abs()), self.domain.left_by(box)
+        return steepest if gone is None else steepest.masked_fill(gone, torch.inf)
 
     def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:
         low, high = self.interval(p, box)
@@ -143,6 +155,7 @@ class Curve(Nonlinear):
         2019 (DeepPoly), section 4). All these slopes are tried, and any point may be taken for a touching one.
         Sound because `line` is; trusts float rounding, and the library's f and f' to `ulps`.
         """
+        whole, box = box, self.domain.part(box)
         at = (box.low + box.high) / 2 if at is None else at
         vertices = self.vertices(box)
         with torch.no_grad():  # any point gives a bound; its choice is no part of the gradient
@@ -158,10 +171,12 @@ class Curve(Nonlinear):
             height = tangent.slope * at + intercept
             sides[side] = better(sides[side], [tangent.slope, intercept, height if side else -height])
         (lower_slope, lower, _), (upper_slope, upper, _) = sides
-        if self.ulps:
-            lower = lower - self._slack(size_of(lower_slope, vertices, tangents))
-            upper = upper + self._slack(size_of(upper_slope, vertices, tangents))
-        return Lines(lower_slope, lower, upper_slope, upper)
+        if not self.ulps:
+            return Lines(lower_slope, lower, upper_slope, upper)
+        lower = lower - self._slack(size_of(lower_slope, vertices, tangents))
+        upper = upper + self._slack(size_of(upper_slope, vertices, tangents))
+        lines = Lines(lower_slope, lower, upper_slope, upper)
+        return flattened(lines, self.domain.fails(whole, vertices[1]), self.interval((), whole))
 
     def nearer(self, box: IntervalBounds, lines: Lines, at: Tensor, step: float) -> Lines:
         """Sound because `line` is."""
@@ -175,6 +190,7 @@ class Curve(Nonlinear):
 
         Sound by the remark above; trusts float rounding, and the library's f and f' to `ulps`.
         """
+        whole, box = box, self.domain.part(box)
         vertices = self.vertices(box)
         with torch.no_grad():
             parts = [(piece, self._part(piece, box)) for piece in self.curved]
@@ -183,7 +199,10 @@ class Curve(Nonlinear):
         if not self.ulps:
             return lower, upper
         slack = self._slack(size_of(slope, vertices, tangents))
-        return lower - slack, upper + slack
+        lower, upper = lower - slack, upper + slack
+        fails, values = self.domain.fails(whole, vertices[1]), self.interval((), whole)
+        low, high = sloped(values, whole, slope)
+        return low.where(fails | ~lower.isfinite(), lower), high.where(fails | ~upper.isfinite(), upper)
 
     def encode(
         self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[IntervalBounds]
@@ -200,9 +219,18 @@ class Curve(Nonlinear):
         return y
 
     def enclose(self, p: Parameters, *xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The interval over the nearest floats on both sides of each point, which at a float is 2^-47 of f wide."""
+        """The interval over the nearest floats on both sides of each point, which at a float is 2^-47 of f wide. Raises
+        UnsupportedMethod where that is not finite."""
         ends = self.interval(p, IntervalBounds(round_down(xs[0], torch.float64), round_up(xs[0], torch.float64)))
+        if not all(bool(end.isfinite().all()) for end in ends):
+            raise UnsupportedMethod(f"{type(self).__name__} has no value within float64 at a point; choose another one")
         return exact_array(ends.low), exact_array(ends.high)
+
+    def _outward(self, low: Tensor, high: Tensor) -> IntervalBounds:
+        """Values of f as the ends of an interval; an infinite one is beyond the largest float."""
+        largest, (least, most) = torch.finfo(low.dtype).max, self.image
+        low, high = low.clamp(max=largest), high.clamp(min=-largest)
+        return IntervalBounds((low - self._slack(low)).clamp(min=least), (high + self._slack(high)).clamp(max=most))
 
     def _slack(self, size: Tensor) -> Tensor:
         """A few units in the last place, and the smallest normal numbers for values that are flushed to zero."""

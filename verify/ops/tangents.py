@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import torch
 from torch import Tensor
@@ -11,6 +12,15 @@ from torch import Tensor
 from verify.ops.base import IntervalBounds
 
 BISECTIONS = 40
+
+
+class Curvature(IntEnum):
+    """How a piece bends; the sign of f''."""
+
+    CONCAVE = -1
+    LINEAR = 0
+    CONVEX = 1
+
 
 Vertices = tuple[Tensor, Tensor]  # x and f(x), both (count, batch, *shape), the ends of the box first
 

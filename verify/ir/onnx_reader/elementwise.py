@@ -11,14 +11,20 @@ import torch
 
 from verify.ir.onnx_reader.reader import NUMPY, Call, Operand, Reader, handles
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
-from verify.ops import Add, Clip, Concat, HardSigmoid, LeakyReLU, Max, Op, ReLU, Reshape, piecewise, smooth
+from verify.ops import Add, Clip, Concat, HardSigmoid, LeakyReLU, Max, Op, ReLU, Reshape, piecewise
+from verify.ops.smooth import exponential, power
 
 PLAIN: dict[str, Op] = {
     "Relu": piecewise.ReLU(),
     "Abs": piecewise.Abs(),
-    "Sigmoid": smooth.Sigmoid(),
-    "Softplus": smooth.Softplus(),
-    "Tanh": smooth.Tanh(),
+    "Sigmoid": exponential.Sigmoid(),
+    "Softplus": exponential.Softplus(),
+    "Tanh": exponential.Tanh(),
+    "Exp": exponential.Exp(),
+    "Log": exponential.Log(),
+    "Erf": exponential.Erf(),
+    "Sqrt": power.Power(Fraction(1, 2)),
+    "Reciprocal": power.Power(Fraction(-1)),
 }
 
 

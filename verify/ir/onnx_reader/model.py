@@ -18,14 +18,14 @@ from verify.deadline import check_time
 from verify.errors import InputError, UnsupportedOp
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
-from verify.ir.onnx_reader import elementwise, heads, linear, moves, picks, products, resize, windows
+from verify.ir.onnx_reader import curves, elementwise, heads, linear, moves, picks, products, resize, windows
 from verify.ir.onnx_reader.comparisons import COMPARISONS, Sign, compared, follow
 from verify.ir.onnx_reader.fold import fold
 from verify.ir.onnx_reader.reader import HANDLERS, LARGEST, Call, Operand, Reader
 from verify.ir.onnx_reader.traps import refuse_lengths
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
 
-GROUPS = (elementwise, heads, linear, moves, picks, products, resize, windows)  # importing them fills HANDLERS
+GROUPS = (curves, elementwise, heads, linear, moves, picks, products, resize, windows)  # importing them fills HANDLERS
 OPSETS = range(8, 22)
 DTYPES = {int(TensorProto.FLOAT): torch.float32, int(TensorProto.DOUBLE): torch.float64}
 

@@ -1,0 +1,6 @@
+"""Smooth curves: f and f' of the library, and the inflections between convex and concave pieces."""
+
+from verify.ops.smooth.exponential import Erf, Exp, Log, Sigmoid, Softplus, Tanh
+from verify.ops.smooth.power import Power
+
+__all__ = ["Erf", "Exp", "Log", "Power", "Sigmoid", "Softplus", "Tanh"]
