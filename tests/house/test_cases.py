@@ -18,6 +18,7 @@ TESTS = Path(__file__).resolve().parents[1]
 IN_TORCH = {  # operator: a case of tests.support.torch_cases whose network has it
     "Abs": "abs and neg", "Add": "add and sub", "AvgPool": "avg pool", "BatchNorm": "batch norm", "Clip": "softshrink",
     "Concat": "cat", "Conv": "conv2d", "ConvTranspose": "transposed conv", "Divide": "where",
+    "Atan": "waves", "Cos": "waves", "Sin": "waves",
     "Erf": "erf", "Exp": "exp and log", "Log": "exp and log", "Power": "powers",
     "HardSigmoid": "hardsigmoid", "LeakyReLU": "leaky relu", "Linear": "linear", "Max": "where of two",
     "Permute": "permute", "ReLU": "relu", "Reshape": "stacked product", "Scale": "addmm", "Select": "index",

@@ -21,6 +21,7 @@ from tests.support.small_nets import dense, problem
 from verify.errors import UnsupportedMethod
 from verify.lower.gradient import PGD
 from verify.ops import REGISTRY, Curvature, Curve, Example, IntervalBounds, Parameters, Sigmoid
+from verify.ops.smooth.trigonometric import Wave
 
 CONCAVE, LINEAR, CONVEX = Curvature
 
@@ -160,7 +161,8 @@ def test_the_stated_pieces_are_those_of_the_function(example: Example) -> None:
     """By finite differences: f' on the pieces, the sign of f'', and where f turns."""
     op = example.op
     assert isinstance(op, Curve)
-    ends = [max(-9.0, op.domain.low), *map(float, op.breakpoints), 9.0]
+    first, last = op.window if isinstance(op, Wave) else (-9.0, 9.0)
+    ends = [max(first, op.domain.low), *map(float, op.breakpoints), last]
     step, signs = 1e-3, list[Tensor]()
     for piece, (low, high) in enumerate(pairwise(ends)):
         low, high = low + (low in (op.domain.low, *op.domain.poles)), high - (high in op.domain.poles)

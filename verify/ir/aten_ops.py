@@ -12,7 +12,7 @@ import torch
 from verify.ir.aten import Context, aten
 from verify.ir.aten_layout import TracedValue
 from verify.ops import Add, Clip, Concat, LeakyReLU, Max, Op, ReLU, piecewise
-from verify.ops.smooth import exponential, power
+from verify.ops.smooth import exponential, power, trigonometric
 from verify.rationals import exact_array
 
 SOFTPLUS_THRESHOLD = 20.0  # torch's default
@@ -75,6 +75,9 @@ PLAIN: dict[str, Op] = {
     "exp.default": exponential.Exp(),
     "log.default": exponential.Log(),
     "erf.default": exponential.Erf(),
+    "sin.default": trigonometric.Sin(),
+    "cos.default": trigonometric.Cos(),
+    "atan.default": trigonometric.Atan(),
     "sqrt.default": power.Power(Fraction(1, 2)),
     "rsqrt.default": power.Power(Fraction(-1, 2)),
     "reciprocal.default": power.Power(Fraction(-1)),

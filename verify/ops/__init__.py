@@ -8,12 +8,12 @@ from verify.ops.linear_ops import AvgPool, BatchNorm, Conv, ConvTranspose, Linea
 from verify.ops.maximum import Max, axis_groups, pool_groups, pool_length
 from verify.ops.piecewise import Abs, Clip, HardSigmoid, LeakyReLU, Piecewise, ReLU
 from verify.ops.shape_ops import Add, Concat, Divide, Entrywise, Permute, Reshape, Scale, Select, Shift, Sum
-from verify.ops.smooth import Erf, Exp, Log, Power, Sigmoid, Softplus, Tanh
+from verify.ops.smooth import Atan, Cos, Erf, Exp, Log, Power, Sigmoid, Sin, Softplus, Tanh
 
 __all__ = [
-    "REGISTRY", "Abs", "Add", "Affine", "AvgPool", "BatchNorm", "Clip", "Concat", "Conv", "ConvTranspose", "Curvature",
-    "Curve", "Divide", "Domain", "Encoder", "Entrywise", "Erf", "Example", "Exp", "HardSigmoid", "IntervalBounds",
-    "LeakyReLU", "Linear", "Lines", "Log", "Max", "Nonlinear", "Op", "Parameters", "Permute", "Piecewise", "Power",
-    "ReLU", "Reshape", "Scale", "Select", "Shift", "Sigmoid", "Softplus", "Sum", "Tanh", "axis_groups", "pool_groups",
-    "pool_length", "register",
+    "REGISTRY", "Abs", "Add", "Affine", "Atan", "AvgPool", "BatchNorm", "Clip", "Concat", "Conv", "ConvTranspose",
+    "Cos", "Curvature", "Curve", "Divide", "Domain", "Encoder", "Entrywise", "Erf", "Example", "Exp", "HardSigmoid",
+    "IntervalBounds", "LeakyReLU", "Linear", "Lines", "Log", "Max", "Nonlinear", "Op", "Parameters", "Permute",
+    "Piecewise", "Power", "ReLU", "Reshape", "Scale", "Select", "Shift", "Sigmoid", "Sin", "Softplus", "Sum", "Tanh",
+    "axis_groups", "pool_groups", "pool_length", "register",
 ]

@@ -53,12 +53,13 @@ def unbounded(values: IntervalBounds, gone: Tensor | None) -> IntervalBounds:
 
 
 def sloped(values: IntervalBounds, box: IntervalBounds, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """(lower, upper) intercepts of lines of this slope over the box that clear these bounds of the values; rounded
-    outward."""
+    """(lower, upper) intercepts of lines of this slope over the box that clear these bounds of the values, rounded
+    outward; infinite where they are beyond the largest float."""
     rise = torch.stack([(slope * end).masked_fill(slope == 0, 0) for end in box])
     slack = 2 * torch.finfo(rise.dtype).eps * (rise.abs().amax(0) + values.low.abs().maximum(values.high.abs()))
     slack = slack.where(slope != 0, 0)
-    return values.low - rise.amax(0) - slack, values.high - rise.amin(0) + slack
+    lower, upper = values.low - rise.amax(0) - slack, values.high - rise.amin(0) + slack
+    return lower.masked_fill(~lower.isfinite(), -torch.inf), upper.masked_fill(~upper.isfinite(), torch.inf)
 
 
 def flattened(lines: Lines, fails: Tensor, values: IntervalBounds) -> Lines:

@@ -12,7 +12,7 @@ import torch
 from verify.ir.onnx_reader.reader import NUMPY, Call, Operand, Reader, handles
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
 from verify.ops import Add, Clip, Concat, HardSigmoid, LeakyReLU, Max, Op, ReLU, Reshape, piecewise
-from verify.ops.smooth import exponential, power
+from verify.ops.smooth import exponential, power, trigonometric
 
 PLAIN: dict[str, Op] = {
     "Relu": piecewise.ReLU(),
@@ -23,6 +23,9 @@ PLAIN: dict[str, Op] = {
     "Exp": exponential.Exp(),
     "Log": exponential.Log(),
     "Erf": exponential.Erf(),
+    "Sin": trigonometric.Sin(),
+    "Cos": trigonometric.Cos(),
+    "Atan": trigonometric.Atan(),
     "Sqrt": power.Power(Fraction(1, 2)),
     "Reciprocal": power.Power(Fraction(-1)),
 }
