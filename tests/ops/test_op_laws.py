@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product as cartesian
 
 import hypothesis
 import numpy as np
@@ -27,6 +28,7 @@ from tests.support.laws import (
     plain_boxes,
     points,
     rational_input,
+    relaxation_of,
     rounding,
 )
 from verify.ops import (
@@ -39,6 +41,8 @@ from verify.ops import (
     Max,
     Op,
     Piecewise,
+    Product,
+    Relaxation,
     ReLU,
     Sigmoid,
     Tanh,
@@ -120,6 +124,9 @@ def extremes(example: Example, p: tuple[Tensor, ...], boxes: tuple[IntervalBound
         return low.reshape(shape), high.reshape(shape)
     oracle = ORACLES[type(op).__name__]
     at = list(boxes[0])
+    if isinstance(op, Product):
+        low, high = (end.flatten(1) for end in boxes[0])
+        at = [torch.where(torch.tensor(bits), high, low) for bits in cartesian((False, True), repeat=low.shape[1])]
     if isinstance(op, Curve):
         at += [torch.full_like(at[0], float(b)).clamp(boxes[0].low, boxes[0].high) for b in (*op.kinks, *op.turns)]
         if isinstance(op, Wave):  # the turns nearest to the ends
@@ -146,7 +153,7 @@ def test_interval_of_an_affine_op_with_signs_in_several_arguments():
 def test_lines_bracket_the_function(example: Example, dtype: torch.dtype):
     p = cast(example, dtype)
     (box,) = boundary_boxes(example, dtype, 6)
-    check_bracket(example, box, lines_of(example.op, p, box))
+    check_bracket(example, box, relaxation_of(example.op, p, box))
 
 
 @every_dtype
@@ -159,33 +166,32 @@ def test_lines_for_any_point_and_moved_toward_it_bracket_too(example: Example, d
     at = box.low + share * (box.high - box.low)
     start, end = op.relax((), box), op.relax((), box, at)
     check_bracket(example, box, end)
-    check_bracket(example, box, op.nearer(box, start, at, 0.3))
+    check_bracket(example, box, op.nearer((), box, start, at, 0.3))
 
 
-def check_bracket(example: Example, box: IntervalBounds, lines: Lines) -> None:
-    """Lower line <= f <= upper line at points of the box, within the rounding of an intercept, if not rounded out."""
+def check_bracket(example: Example, box: IntervalBounds, relaxation: Relaxation) -> None:
+    """Lower side <= f <= upper side at points of the box, within the rounding of an intercept, if not rounded out."""
     op, p, wide = example.op, cast(example, box.low.dtype), cast(example, torch.float64)
     ends = torch.maximum(box.low.abs(), box.high.abs())
     slack = 0 if is_rounded_outward(op) else rounding(example, p, ends)
     for (x,) in points((box,), 31, 7):
-        lower, upper = along(lines, x)
+        lower, upper = along(relaxation, x)
         y = op.forward(wide, x.double())
         exact = 8 * torch.finfo(torch.float64).eps * (1 + magnitude(example, p, x))  # of this comparison
         assert (lower <= y + slack + exact).all()
         assert (upper >= y - slack - exact).all()
         assert (lower <= upper + slack).all()
-    assert all(torch.isfinite(v).all() for v in (lines.lower_slope, lines.lower_intercept, lines.upper_slope))
+    if isinstance(relaxation, Lines):
+        assert all(torch.isfinite(v).all() for v in relaxation.parts[:3])
 
 
 def test_a_maximum_with_a_leader_is_that_member():
     groups = torch.tensor([[0, 1, 1], [2, 2, 2]])
     box = IntervalBounds(torch.tensor([[0.0, 2, -1]]), torch.tensor([[2.0, 3, 4]]))
-    lines = Max().relax((groups,), box)
-    assert lines.lower_index is not None
-    assert lines.upper_index is not None
-    assert lines.lower_index.tolist() == lines.upper_index.tolist() == [[1, 2]]
-    assert lines.lower_slope.tolist() == lines.upper_slope.tolist() == [[1, 1]]
-    assert lines.lower_intercept.tolist() == lines.upper_intercept.tolist() == [[0, 0]]
+    members = Max().relax((groups,), box)
+    assert members.lower_index.tolist() == members.upper_index.tolist() == [[1, 2]]
+    assert members.upper_slope.tolist() == [[1, 1]]
+    assert members.lower_intercept.tolist() == members.upper_intercept.tolist() == [[0, 0]]
 
 
 @every_dtype
@@ -198,7 +204,7 @@ def test_lines_have_the_least_area(example: Example, dtype: torch.dtype):
     moderate = (box.high - box.low < widest) & (box.high - box.low > 1e-4)
     low, high = box.low[moderate].double(), box.high[moderate].double()
     middle = (low + high) / 2
-    lines = lines_of(op, p, box)
+    lines = lines_of(op, box)
     lower, upper = (v[moderate] for v in along(lines, box.low + (box.high - box.low) / 2))
     t = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None]
     x = low + t * (high - low)
@@ -257,13 +263,19 @@ def test_interval_is_differentiable(example: Example):
     assert torch.autograd.gradcheck(bounds, (*ends, *p))
 
 
-@of_family(Piecewise, Max)
-def test_lines_are_differentiable(example: Example):
+def values_of(relaxation: Relaxation, x: Tensor) -> tuple[Tensor, ...]:
+    """Both sides of a relaxation, without intercepts, at points of one sample, and the intercepts."""
+    sides = (relaxation.linear(x, is_upper) for is_upper in (False, True))
+    return (*sides, relaxation.lower_intercept, relaxation.upper_intercept)
+
+
+@of_family(Piecewise, Max, Product)
+def test_relaxations_are_differentiable(example: Example):
     (box,) = plain_boxes(example, torch.float64, 17)
 
     def bounds(low: Tensor, high: Tensor) -> tuple[Tensor, ...]:
-        lines = lines_of(example.op, example.parameters, IntervalBounds(low, high))
-        return lines.lower_slope, lines.lower_intercept, lines.upper_slope, lines.upper_intercept
+        relaxation = relaxation_of(example.op, example.parameters, IntervalBounds(low, high))
+        return values_of(relaxation, box.high[1:2])
 
     assert torch.autograd.gradcheck(bounds, tuple(end[:1].clone().requires_grad_() for end in box))
 
@@ -272,12 +284,11 @@ def test_lines_are_differentiable(example: Example):
 def test_gradients_of_lines_are_finite(example: Example):
     (box,) = boundary_boxes(example, torch.float64, 18)
     low, high = (end.clone().requires_grad_() for end in box)
-    lines = lines_of(example.op, example.parameters, IntervalBounds(low, high))
+    relaxation = relaxation_of(example.op, example.parameters, IntervalBounds(low, high))
     moderate = (box.low.abs() < 200) & (box.high.abs() < 200) & (box.high - box.low > 1e-6)
     if isinstance(example.op, Curve):
-        moderate &= torch.isfinite(example.op.steepness((), box))  # a root is infinitely steep at 0
-    parts = (lines.lower_slope, lines.lower_intercept, lines.upper_slope, lines.upper_intercept)
-    total = torch.stack([v.sum() for v in parts]).sum()
+        moderate &= torch.isfinite(example.op.steepness(box))  # a root is infinitely steep at 0
+    total = torch.stack([v.sum() for v in values_of(relaxation, torch.ones_like(box.low))]).sum()
     for gradient in torch.autograd.grad(total, (low, high)):
         assert torch.isfinite(gradient[moderate]).all()
 
@@ -299,7 +310,7 @@ def test_nothing_is_mutated(example: Example):
             op.absolute(p, k, boxes[k].high)
             op.matrix(p, k, shape, tuple(out.shape[1:]))
     else:
-        lines_of(op, p, boxes[0])
+        relaxation_of(op, p, boxes[0])
     for tensor, (copy, version) in zip(inputs, before, strict=True):
         assert torch.equal(tensor, copy)
         assert tensor._version == version
@@ -315,5 +326,5 @@ def test_a_box_with_nan_gives_no_finite_bound(example: Example):
         box.high.fill_(math.nan)
     out = example.op.interval(cast(example, torch.float32), *boxes)
     fed = example.op.forward(cast(example, torch.float32), *(torch.full_like(b.low, math.nan) for b in boxes))
-    assert torch.equal(out.low.isnan(), fed.isnan())
-    assert torch.equal(out.high.isnan(), fed.isnan())
+    assert torch.equal(~out.low.isfinite(), fed.isnan())
+    assert torch.equal(~out.high.isfinite(), fed.isnan())

@@ -21,10 +21,13 @@ from verify.ops import (
     Example,
     IntervalBounds,
     Lines,
+    MatMul,
     Nonlinear,
     Op,
     Parameters,
     Piecewise,
+    Product,
+    Relaxation,
 )
 
 EXAMPLES = {
@@ -81,6 +84,12 @@ def _sum(op, p: Parameters, x: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray(reduce(x.numpy(), axis=tuple(i + 1 for i in op.axes), keepdims=op.keepdim)))
 
 
+def _product(op, p: Parameters, x: Tensor) -> Tensor:
+    parts = np.split(x.numpy(), [int(np.prod(op.left))], axis=1)
+    left, right = (part.reshape(len(x), *shape) for part, shape in zip(parts, (op.left, op.right), strict=True))
+    return torch.from_numpy(np.matmul(left, right) if isinstance(op, MatMul) else np.multiply(left, right))
+
+
 ORACLES: dict[str, Callable[..., Tensor]] = {
     "Linear": lambda op, p, x: torch.einsum("...i,oi->...o", x, p[0]) + (p[1] if len(p) > 1 else 0),
     "Conv": _conv,
@@ -109,6 +118,8 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "Exp": lambda op, p, x: torch.from_numpy(np.exp(x.numpy())),
     "Log": lambda op, p, x: torch.from_numpy(np.log(x.numpy())),
     "Power": lambda op, p, x: torch.from_numpy(np.power(x.numpy(), float(op.exponent))),
+    "Multiply": _product,
+    "MatMul": _product,
     "Sigmoid": lambda op, p, x: torch.from_numpy(expit(x.numpy())),
     "Softplus": lambda op, p, x: torch.from_numpy(np.logaddexp(x.numpy(), np.zeros((), x.numpy().dtype))),
     "Tanh": lambda op, p, x: torch.from_numpy(np.tanh(x.numpy())),
@@ -148,6 +159,8 @@ def boundary_pairs(op: Op, dtype: torch.dtype) -> list[tuple[float, float]]:
         b = float(at)
         pairs += [(below, b), (b, above), (below, above), (b, b), (b - 1, above), (below, b + 1)]
         pairs += [(b, b + 1), (b - 1, b)]
+    if isinstance(op, Product):  # whose squares are floats
+        pairs = [pair for pair in pairs if max(map(abs, pair)) < 1e15]
     if isinstance(op, Curve):
         ends = torch.tensor(pairs, dtype=dtype)
         gone = op.domain.left_by(IntervalBounds(*ends.T))
@@ -203,22 +216,23 @@ def points(boxes: tuple[IntervalBounds, ...], count: int, seed: int) -> Iterator
         yield tuple(drawn)
 
 
-def lines_of(op: Op, p: Parameters, box: IntervalBounds) -> Lines:
-    """The relaxation of an elementwise op or of a maximum."""
+def relaxation_of(op: Op, p: Parameters, box: IntervalBounds) -> Relaxation:
+    """The relaxation of a nonlinear op."""
     assert isinstance(op, Nonlinear)
     return op.relax(p, box)
 
 
-def along(lines: Lines, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Values of the (lower, upper) lines at inputs x, in float64."""
-    values = []
-    for slope, intercept, index in (
-        (lines.lower_slope, lines.lower_intercept, lines.lower_index),
-        (lines.upper_slope, lines.upper_intercept, lines.upper_index),
-    ):
-        z = x if index is None else x.flatten(1).gather(1, index.flatten(1)).reshape(index.shape)
-        values.append(slope.double() * z.double() + intercept.double())
-    return values[0], values[1]
+def lines_of(op: Op, box: IntervalBounds) -> Lines:
+    """The lines of an elementwise op."""
+    lines = relaxation_of(op, (), box)
+    assert isinstance(lines, Lines)
+    return lines
+
+
+def along(relaxation: Relaxation, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values of the (lower, upper) functions at inputs x, in float64."""
+    below, above = (relaxation.linear(x.double(), is_upper) for is_upper in (False, True))
+    return below + relaxation.lower_intercept.double(), above + relaxation.upper_intercept.double()
 
 
 def rational_input(shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -216,6 +216,23 @@ def _power(g: Grower) -> None:
     g.add(Power(exponent), (_tamed(g) if exponent in (2, 3) else _positive(g),))
 
 
+def _multiply(g: Grower) -> None:
+    """Of two values of one shape, often a value and one that is made of it."""
+    x = g.value()
+    same = [name for name in g.builder.shapes if g.shape(name) == g.shape(x)]
+    g.last = g.builder.product("multiply", x, same[g.rng.integers(len(same))])
+
+
+def _matmul(g: Grower) -> None:
+    """Of a value and one that is reshaped to fit it."""
+    x, y = g.value(2), g.value()
+    shape = g.shape(x)
+    if prod(g.shape(y)) % shape[-1]:
+        y = g.add(Permute((1, 0)), (x,))
+    y = g.add(Reshape((shape[-1], prod(g.shape(y)) // shape[-1])), (y,))
+    g.last = g.builder.product("matmul", x, y, is_matrix=True)
+
+
 GROW: dict[str, Callable[[Grower], object]] = {
     "Linear": _linear, "Conv": _conv, "ConvTranspose": _conv, "AvgPool": _avg_pool, "BatchNorm": _batch_norm,
     "Reshape": _reshape, "Permute": _permute, "Select": _select, "Concat": _concat, "Sum": _sum, "Add": _add,
@@ -230,7 +247,7 @@ GROW: dict[str, Callable[[Grower], object]] = {
     "Sin": _elementwise(lambda rng: Sin()), "Cos": _elementwise(lambda rng: Cos()),
     "Atan": _elementwise(lambda rng: Atan()),
     "Exp": lambda g: g.add(Exp(), (_tamed(g),)), "Log": lambda g: g.add(Log(), (_positive(g),)),
-    "Power": lambda g: _power(g),
+    "Power": lambda g: _power(g), "Multiply": _multiply, "MatMul": _matmul,
 }  # fmt: skip
 assert GROW.keys() == REGISTRY.keys(), "give a new op a way into random graphs"
 

@@ -21,12 +21,13 @@ from verify.ir.graph import BoundGraph, Network
 from verify.ir.torch_export import trace
 from verify.ops import ReLU
 from verify.ops.base import IntervalBounds, Lines
+from verify.ops.maximum import Members
 from verify.problem import robustness
 from verify.sets import Ball
 from verify.train.losses.base import margin_rows
 from verify.train.losses.certified import boxes_over
 from verify.upper.linear_bounds import kernels as pulled
-from verify.upper.linear_bounds.crown_ibp import affine_end_bounds, crown_ibp_bounds, through_lines
+from verify.upper.linear_bounds.crown_ibp import affine_end_bounds, crown_ibp_bounds, through
 
 BALLS = [(norm, clip) for norm in ("linf", "l2", "l1") for clip in (None, (-1, 1))]
 
@@ -184,15 +185,15 @@ def test_rows_meet_the_corners_of_boxes() -> None:
 
 @given(seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=20)
-def test_rows_go_to_the_members_that_lines_name(seed: int) -> None:
-    """Lines of a maximum: each output's coefficient goes to one input, several of them to the same."""
+def test_rows_go_to_the_members_that_a_relaxation_names(seed: int) -> None:
+    """Members of a maximum: each output's coefficient goes to one input, several of them to the same."""
     index = torch.randint(0, 5, (2, 3, 4), generator=noise(seed))
-    parts = [random(3, 4, seed=seed + k) for k in range(4)]
+    slope, intercept = (random(3, 4, seed=seed + k) for k in range(2))
     a = random(3, 2, 4, seed=seed + 9)
-    out, added = through_lines(a, Lines(*parts, *index), (5,))
+    out, added = through(a, Members((5,), index[0], index[1], slope, intercept, torch.zeros_like(intercept)))
     expected = torch.zeros_like(out)
     for b, r, j in np.ndindex(*a.shape):
-        side = 2 if float(a[b, r, j]) > 0 else 0
-        expected[b, r, int(index[side // 2, b, j])] += a[b, r, j] * parts[side][b, j]
+        is_upper = float(a[b, r, j]) > 0
+        expected[b, r, int(index[int(is_upper), b, j])] += a[b, r, j] * (slope[b, j] if is_upper else 1)
     assert_close(out, expected)
-    assert_close(added, plain(a, Lines(*parts))[1])
+    assert_close(added, (a.clamp(min=0) * intercept[:, None]).sum(2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from verify.ir.graph import Graph, Network, Node
 from verify.ir.head import Head
 from verify.ops.base import Op
 from verify.ops.maximum import Max
-from verify.ops.shape_ops import Entrywise, Reshape
+from verify.ops.product import MatMul, Multiply
+from verify.ops.shape_ops import Concat, Entrywise, Reshape
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,21 @@ class GraphBuilder:
             made = self._append(name, Reshape((1,)), (made,), (), (1,))
         self.shapes[made] = shape
         return made
+
+    def product(self, name: str, left: str, right: str, is_matrix: bool = False) -> str:
+        """Appends x y of two values and returns its name: entry by entry of one shape, or as matrices (..., n, k) and
+        (..., k, m) with the same leading axes. Raises UnsupportedOp for other shapes."""
+        shapes = self.shapes[left], self.shapes[right]
+        fits = shapes[0] == shapes[1]
+        if is_matrix:
+            fits = min(map(len, shapes)) > 1 and shapes[0][:-2] == shapes[1][:-2] and shapes[0][-1] == shapes[1][-2]
+        if not fits:
+            raise UnsupportedOp(f"node {name} multiplies values of shapes {shapes[0]} and {shapes[1]}; repeat or "
+                                "reshape one of them")
+        flat = tuple(self.add(f"{name}.{side}", Reshape((prod(shape),)), (value,))
+                     for side, value, shape in zip(("left", "right"), (left, right), shapes, strict=True))
+        joined = self.add(f"{name}.factors", Concat(0, tuple(map(prod, shapes))), flat)
+        return self.add(name, MatMul(*shapes) if is_matrix else Multiply(shapes[0]), (joined,))
 
     def _append(
         self, name: str, op: Op, inputs: tuple[str, ...], parameters: tuple[str, ...], shape: tuple[int, ...]

@@ -21,8 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from verify.errors import UnsupportedMethod
-
 Parameters = tuple[Tensor, ...]
 
 
@@ -79,20 +77,57 @@ class Reach(NamedTuple):
 PLACE = Reach((1, 1))  # the same place and no other
 
 
-@dataclass(frozen=True)
-class Lines:
-    """lower_slope * z + lower_intercept <= f(x) <= upper_slope * z + upper_intercept over a box.
+class Relaxation(ABC):
+    """Linear functions of an op's argument x, one below and one above the op over a box:
 
-    All arrays are (batch, *output shape). For elementwise ops z is the input at the same place; for a maximum it is the
-    flattened input at `lower_index` and `upper_index` (long, (batch, *output shape)).
+        lower . x + lower_intercept <= f(x) <= upper . x + upper_intercept,    intercepts (batch, *output shape).
     """
+
+    lower_intercept: Tensor
+    upper_intercept: Tensor
+
+    @property
+    def terms(self) -> int:
+        """At least the number of terms of each function, and of each entry of `pull`."""
+        return 1
+
+    @abstractmethod
+    def select(self, index: Tensor) -> Relaxation:
+        """The functions of the samples at these positions, index (n,) long."""
+
+    @abstractmethod
+    def linear(self, x: Tensor, is_upper: bool) -> Tensor:
+        """lower . x or upper . x without intercepts; x (..., batch, *input shape) -> (..., batch, *output shape)."""
+
+    @abstractmethod
+    def absolute(self, x: Tensor, is_upper: bool) -> Tensor:
+        """|lower| . x or |upper| . x, as `linear`."""
+
+    @abstractmethod
+    def pull(self, a: Tensor, owner: Tensor) -> Tensor:
+        """The coefficients of x in rows a (rows, *output shape) that meet the upper function where a >= 0, else the
+        lower one, of their samples owner (rows,) long; (rows, *input shape)."""
+
+    def at(self, x: Tensor, sign: Tensor) -> Tensor:
+        """The upper function at x where `sign` >= 0, else the lower one; x (batch, *input shape) -> (batch, *shape)."""
+        above = self.linear(x, True) + self.upper_intercept
+        return above.where(sign >= 0, self.linear(x, False) + self.lower_intercept)
+
+
+def picked(values: Tensor, owner: Tensor) -> Tensor:
+    """Each row's sample, values (batch, ...), owner (rows,) long; one sample is shared without a copy."""
+    return values if values.shape[0] == 1 else values[owner]
+
+
+@dataclass(frozen=True)
+class Lines(Relaxation):
+    """The relaxation of an elementwise op: lower_slope * x + lower_intercept <= f(x) <= upper_slope * x +
+    upper_intercept at every place; all (batch, *shape)."""
 
     lower_slope: Tensor
     lower_intercept: Tensor
     upper_slope: Tensor
     upper_intercept: Tensor
-    lower_index: Tensor | None = None
-    upper_index: Tensor | None = None
 
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -100,19 +135,17 @@ class Lines:
         return self.lower_slope, self.lower_intercept, self.upper_slope, self.upper_intercept
 
     def select(self, index: Tensor) -> Lines:
-        """The lines of the samples at these positions, index (n,) long."""
-        indices = (None if part is None else part[index] for part in (self.lower_index, self.upper_index))
-        return Lines(*(part[index] for part in self.parts), *indices)
+        return Lines(*(part[index] for part in self.parts))
 
-    def at(self, x: Tensor, sign: Tensor) -> Tensor:
-        """The upper line at x where `sign` >= 0, else the lower one; x (batch, *input shape) -> (batch, *shape)."""
-        upper = lower = x
-        if self.upper_index is not None and self.lower_index is not None:
-            flat, shape = x.flatten(1), self.upper_slope.shape
-            upper = flat.gather(1, self.upper_index.flatten(1)).reshape(shape)
-            lower = flat.gather(1, self.lower_index.flatten(1)).reshape(shape)
-        above = self.upper_slope * upper + self.upper_intercept
-        return above.where(sign >= 0, self.lower_slope * lower + self.lower_intercept)
+    def linear(self, x: Tensor, is_upper: bool) -> Tensor:
+        return x * (self.upper_slope if is_upper else self.lower_slope)
+
+    def absolute(self, x: Tensor, is_upper: bool) -> Tensor:
+        return x * (self.upper_slope if is_upper else self.lower_slope).abs()
+
+    def pull(self, a: Tensor, owner: Tensor) -> Tensor:
+        up = a.clamp(min=0)
+        return up * picked(self.upper_slope, owner) + (a - up) * picked(self.lower_slope, owner)
 
 
 class Op(ABC):
@@ -160,7 +193,8 @@ class Op(ABC):
 
 
 class Nonlinear(Op):
-    """An op of one argument that linear bounds replace by a line on each side; elementwise, if it says no other."""
+    """An op of one argument that linear bounds relax, see `Relaxation`; elementwise, if it says no other. What reads
+    several values reads them side by side, as one."""
 
     mixes = False
 
@@ -173,22 +207,18 @@ class Nonlinear(Op):
         return ()
 
     @abstractmethod
-    def relax(self, p: Parameters, box: IntervalBounds) -> Lines:
-        """Lines that bound the op over boxes (batch, *input shape)."""
+    def relax(self, p: Parameters, box: IntervalBounds) -> Relaxation:
+        """Linear functions that bound the op over boxes (batch, *input shape): `Lines`, if it does not mix."""
 
-    def line(self, box: IntervalBounds, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """(lower, upper) intercepts that make a line of this slope a bound of an elementwise op over the box. Raises
-        UnsupportedMethod where lines do not have one argument each."""
-        raise UnsupportedMethod(f"{type(self).__name__} has no lines of a given slope; choose another method")
-
-    def nearer(self, box: IntervalBounds, lines: Lines, at: Tensor, step: float) -> Lines:
-        """Lines over the box with slopes that lie a share `step` of the way from those given to those of the lines
-        closest to an elementwise op at the points `at`; by default the lines given."""
-        return lines
+    def nearer(self, p: Parameters, box: IntervalBounds, relaxation: Relaxation, at: Tensor, step: float) -> Relaxation:
+        """A relaxation over the box whose free numbers lie a share `step` of the way from those of the one given to
+        those that are closest to the op at the points `at` (batch, *input shape); by default the one given."""
+        return relaxation
 
     @abstractmethod
     def unstable(self, p: Parameters, box: IntervalBounds) -> Tensor:
-        """The entries of the input on whose bounds the lines depend, all others being decided; bool, box's shape."""
+        """The entries of the input on whose bounds the relaxation depends, all others being decided; bool, box's
+        shape."""
 
     def linear_on(self, p: Parameters, box: IntervalBounds) -> tuple[Tensor, Tensor]:
         """The entries of the input on which an elementwise op is one and the same line over all boxes of the batch, and
@@ -199,14 +229,10 @@ class Nonlinear(Op):
         """The entries of the output that depend on marked ones of the input, bool; by default those at their places."""
         return marked
 
-    def largest(self, p: Parameters, sizes: Tensor) -> Tensor:
-        """The largest of sizes (batch, *input shape) that each output reads, (batch, *output shape); by default the one
-        at its place."""
-        return sizes
-
     @abstractmethod
-    def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
-        """The largest size of a slope of lines over the box, or over parts of it; (batch, *output shape)."""
+    def amplified(self, p: Parameters, box: IntervalBounds, error: Tensor) -> Tensor:
+        """At least what errors (batch, *input shape) of the input change of the op, or of its relaxation, over the box
+        and over parts of it; (batch, *output shape)."""
 
     @abstractmethod
     def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:

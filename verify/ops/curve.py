@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedMethod
-from verify.ops.base import Encoder, IntervalBounds, Lines, Nonlinear, Parameters
+from verify.ops.base import Encoder, IntervalBounds, Lines, Nonlinear, Parameters, Relaxation
 from verify.ops.domain import REALS, Domain, flattened, sloped, unbounded
 from verify.ops.tangents import Curvature, Tangent, Vertices, better, bisected, intercepts, secant, size_of
 from verify.rationals import exact_array, round_down, round_up
@@ -130,11 +130,15 @@ class Curve(Nonlinear):
         """Where the interval is more than what rounding makes of a point; bool."""
         return box.is_wide
 
-    def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
+    def steepness(self, box: IntervalBounds) -> Tensor:
         """The largest |f'|, which lies at an end of a piece's part of the box since f' is monotone on pieces."""
         least, most = self._slopes(self.domain.part(box))
         steepest, gone = least.abs().maximum(most.abs()), self.domain.left_by(box)
         return steepest if gone is None else steepest.masked_fill(gone, torch.inf)
+
+    def amplified(self, p: Parameters, box: IntervalBounds, error: Tensor) -> Tensor:
+        """By the largest |f'|."""
+        return error * self.steepness(box)
 
     def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:
         low, high = self.interval(p, box)
@@ -178,11 +182,12 @@ class Curve(Nonlinear):
         lines = Lines(lower_slope, lower, upper_slope, upper)
         return flattened(lines, self.domain.fails(whole, vertices[1]), self.interval((), whole))
 
-    def nearer(self, box: IntervalBounds, lines: Lines, at: Tensor, step: float) -> Lines:
+    def nearer(self, p: Parameters, box: IntervalBounds, relaxation: Relaxation, at: Tensor, step: float) -> Lines:
         """Sound because `line` is."""
+        assert isinstance(relaxation, Lines)
         end = self.relax((), box, at)
-        lower = lines.lower_slope.lerp(end.lower_slope, step)
-        upper = lines.upper_slope.lerp(end.upper_slope, step)
+        lower = relaxation.lower_slope.lerp(end.lower_slope, step)
+        upper = relaxation.upper_slope.lerp(end.upper_slope, step)
         return Lines(lower, self.line(box, lower)[0], upper, self.line(box, upper)[1])
 
     def line(self, box: IntervalBounds, slope: Tensor) -> tuple[Tensor, Tensor]:

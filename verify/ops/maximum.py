@@ -4,13 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedOp
-from verify.ops.base import Encoder, Example, IntervalBounds, Lines, Nonlinear, Parameters, Reach, register
+from verify.ops.base import Encoder, Example, IntervalBounds, Nonlinear, Parameters, Reach, Relaxation, picked, register
+
+
+@dataclass(frozen=True)
+class Members(Relaxation):
+    """The relaxation of a maximum: one member of the group on each side, and a slope above.
+
+    The lower function is the entry at `lower_index` of the flattened input, the upper one `upper_slope` times that at
+    `upper_index` and an intercept; all (batch, *output shape), the input of this shape.
+    """
+
+    shape: tuple[int, ...]
+    lower_index: Tensor
+    upper_index: Tensor
+    upper_slope: Tensor
+    upper_intercept: Tensor
+    lower_intercept: Tensor  # 0
+
+    def select(self, index: Tensor) -> Members:
+        parts = self.lower_index, self.upper_index, self.upper_slope, self.upper_intercept, self.lower_intercept
+        return Members(self.shape, *(part[index] for part in parts))
+
+    def linear(self, x: Tensor, is_upper: bool) -> Tensor:
+        index = self.upper_index if is_upper else self.lower_index
+        flat = x.flatten(-len(self.shape))
+        found = flat.gather(-1, index.flatten(1).expand(*flat.shape[:-1], -1)).unflatten(-1, index.shape[1:])
+        return found * self.upper_slope if is_upper else found
+
+    def absolute(self, x: Tensor, is_upper: bool) -> Tensor:
+        return self.linear(x, is_upper)
+
+    def pull(self, a: Tensor, owner: Tensor) -> Tensor:
+        up = a.clamp(min=0)
+        sides = (up * picked(self.upper_slope, owner), self.upper_index), (a - up, self.lower_index)
+        out = a.new_zeros((len(a), prod(self.shape)))
+        for part, index in sides:
+            places = picked(index, owner).flatten(1).expand(len(a), -1)
+            out = out.scatter_add(1, places, part.flatten(1))
+        return out.unflatten(1, self.shape)
 
 
 @register(lambda op: [
@@ -48,16 +87,14 @@ class Max(Nonlinear):
     def reached(self, p: Parameters, marked: Tensor) -> Tensor:
         return self._gather(p, marked).any(-1)
 
-    def largest(self, p: Parameters, sizes: Tensor) -> Tensor:
-        return self.forward(p, sizes)
-
-    def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
-        return torch.ones_like(self.forward(p, box.low))
+    def amplified(self, p: Parameters, box: IntervalBounds, error: Tensor) -> Tensor:
+        """|max a - max b| <= max |a - b|, and the slope above is at most 1."""
+        return self.forward(p, error)
 
     def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:
         return 0.0
 
-    def relax(self, p: Parameters, box: IntervalBounds) -> Lines:
+    def relax(self, p: Parameters, box: IntervalBounds) -> Members:
         """Below: the member with the largest lower bound. Above: with i the member of largest upper bound and M the
         largest upper bound of the others, max <= max(x_i, M), whose chord over [low_i, high_i] bounds it; where
         low_i >= M it is x_i itself, and the constant M where high_i <= M.
@@ -79,10 +116,9 @@ class Max(Nonlinear):
         slope = torch.where(alone, 1.0, ((high_i - rival) / width).clamp(0, 1))
         ends = [value.maximum(rival) - slope * value for value in (low_i, high_i)]
         intercept = torch.where(alone, 0.0, ends[0].maximum(ends[1]))
-        return Lines(
-            torch.ones_like(slope), torch.zeros_like(slope), slope, intercept,
-            groups.gather(-1, below).squeeze(-1), index.squeeze(-1),
-        )
+        shape = tuple(box.low.shape[1:])
+        index, below = index.squeeze(-1), groups.gather(-1, below).squeeze(-1)
+        return Members(shape, below, index, slope, intercept, torch.zeros_like(intercept))
 
     def perturbed(self, p: Parameters, x: Tensor, error: Tensor, unit: float) -> tuple[Tensor, Tensor]:
         """|max a - max b| <= max |a - b|, and nothing is rounded."""

@@ -99,8 +99,8 @@ class Piecewise(Curve):
             inside |= (box.low < float(b)) & (box.high > float(b))
         return inside
 
-    def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
-        return torch.full_like(box.low, max(abs(float(s)) for s in self.slopes))
+    def amplified(self, p: Parameters, box: IntervalBounds, error: Tensor) -> Tensor:
+        return error * max(abs(float(s)) for s in self.slopes)
 
     def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:
         """Slope, intercept and breakpoint are rounded, and so is the result, unless f only picks, or turns, signs."""
@@ -154,8 +154,8 @@ class ReLU(Piecewise):
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         return F.relu(xs[0])
 
-    def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
-        return (box.high >= 0).to(box.high)
+    def amplified(self, p: Parameters, box: IntervalBounds, error: Tensor) -> Tensor:
+        return error * (box.high >= 0)
 
     def relax(self, p: Parameters, box: IntervalBounds, at: Tensor | None = None) -> Lines:
         """The family's lines at the midpoint in closed form, for a tenth of the time; differentiable in the box.

@@ -19,7 +19,7 @@ from verify.solvers.conic import Conic
 from verify.solvers.encoding import Boxes
 from verify.solvers.objectives import CaseModel, SolverCase, wide_case
 from verify.solvers.repair import SafeBound
-from verify.upper.lp import Relaxation, each_case, largest
+from verify.upper.lp import LPRelaxation, each_case, largest
 
 
 @Entry(
@@ -71,10 +71,10 @@ def hull_model(case: SolverCase, boxes: Boxes) -> CaseModel:
     return replace(case, inputs=Box(case.inputs.low, case.inputs.high)).model(boxes)
 
 
-def relaxation_of(case: SolverCase, boxes: Boxes) -> Relaxation | ConvexRelaxation:
+def relaxation_of(case: SolverCase, boxes: Boxes) -> LPRelaxation | ConvexRelaxation:
     """The triangle relaxation of a case: an LP over a polyhedron, a conic program over another set."""
     try:
-        return Relaxation(case.model(boxes))
+        return LPRelaxation(case.model(boxes))
     except UnsupportedMethod:
         return ConvexRelaxation(hull_model(case, boxes), case.inputs, "CLARABEL")
 

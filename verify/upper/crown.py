@@ -23,7 +23,7 @@ from verify.errors import LATE, InputError, OutOfTime
 from verify.ir.graph import BoundGraph
 from verify.method import Answer
 from verify.ops.affine import Affine
-from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
+from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters, Relaxation
 from verify.problem import Problem
 from verify.registry import Entry
 from verify.sets import InputSet
@@ -185,24 +185,31 @@ def _second_guess(backward: Backward, trail: Trail, a: Tensor, owner: Tensor, di
         if isinstance(node.op, Affine):
             values[node.name] = node.op.forward(p, *arguments)
             continue
-        lines = backward.lines[node.name].select(owner)
-        values[node.name] = lines.at(arguments[0], trail[node.name])
-        if isinstance(node.op, Nonlinear) and node.op.kinks:  # where a curve touches is dear to find for every row
-            lines = _moved(node.op, lines, backward.boxes[node.inputs[0]], owner, arguments[0])
-        again.relax(node, lines)
+        relaxation = backward.relaxations[node.name].select(owner)
+        values[node.name] = relaxation.at(arguments[0], trail[node.name])
+        if isinstance(node.op, Nonlinear):
+            relaxation = _moved(node.op, p, relaxation, backward.boxes[node.inputs[0]], owner, arguments[0])
+        again.relax(node, relaxation)
     return again.maximum(network.graph.output, a, torch.arange(len(owner), device=owner.device), direct)[0]
 
 
-def _moved(op: Nonlinear, lines: Lines, box: IntervalBounds, owner: Tensor, at: Tensor) -> Lines:
-    """Each row's lines (rows, *shape), their slopes moved a STEP toward those of the lines closest to f at the points
-    `at` (rows, *shape); entries on which the op is linear for every sample stay as they are."""
-    where = op.unstable((), box).any(0).flatten().nonzero().flatten()
-    start = Lines(*(part.flatten(1)[:, where] for part in lines.parts))
+def _moved(
+    op: Nonlinear, p: Parameters, relaxation: Relaxation, box: IntervalBounds, owner: Tensor, at: Tensor
+) -> Relaxation:
+    """Each row's relaxation (rows, ...), moved a STEP toward the one that is closest to f at the points `at` (rows,
+    *shape); lines of entries on which the op is linear for every sample stay as they are."""
+    if not isinstance(relaxation, Lines):
+        return op.nearer(p, IntervalBounds(box.low[owner], box.high[owner]), relaxation, at, STEP)
+    if not op.kinks:  # where a curve touches is dear to find for every row
+        return relaxation
+    where = op.unstable(p, box).any(0).flatten().nonzero().flatten()
+    start = Lines(*(part.flatten(1)[:, where] for part in relaxation.parts))
     here = IntervalBounds(box.low.flatten(1)[owner][:, where], box.high.flatten(1)[owner][:, where])
-    new = op.nearer(here, start, at.flatten(1)[:, where], STEP)
-    open_here = op.unstable((), here)
+    new = op.nearer(p, here, start, at.flatten(1)[:, where], STEP)
+    assert isinstance(new, Lines)
+    open_here = op.unstable(p, here)
     moved = (part.where(open_here, old) for part, old in zip(new.parts, start.parts, strict=True))
-    pairs = zip(lines.parts, moved, strict=True)
+    pairs = zip(relaxation.parts, moved, strict=True)
     return Lines(*(old.flatten(1).index_copy(1, where, part).reshape(old.shape) for old, part in pairs))
 
 
@@ -249,7 +256,7 @@ def sweep(
         if isinstance(node.op, Nonlinear):
             backward.relax(node, node.op.relax(p, boxes[source]))
         if forward is not None and isinstance(node.op, Nonlinear):
-            forward.relax(node, boxes[source], backward.lines[node.name])
+            forward.relax(node, boxes[source], backward.relaxations[node.name])
         elif forward is not None:
             forward.visit(node)
     return backward, boxes

@@ -65,7 +65,7 @@ class LP:
     def _case(self, notes: Counter[str], case: SolverCase, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
         """(upper bound, candidate point) of one case with linear bounds of its disjuncts and values."""
         model = case.model(boxes)
-        upper, x = largest(cheap, Relaxation(model).bound, notes, "lps")
+        upper, x = largest(cheap, LPRelaxation(model).bound, notes, "lps")
         return upper, case.middle if x is None else model.point(x, case.middle)
 
 
@@ -131,7 +131,7 @@ def largest(
     return upper, point
 
 
-class Relaxation:
+class LPRelaxation:
     """The LP relaxation of one case, kept in HiGHS so that each disjunct starts from the basis of the one before."""
 
     def __init__(self, model: CaseModel):

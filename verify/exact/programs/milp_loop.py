@@ -21,7 +21,7 @@ from verify.problem import Problem
 from verify.solvers.encoding import Boxes
 from verify.solvers.highs import Solution, SolverStatus
 from verify.solvers.objectives import CaseModel, SolverCase, case_of
-from verify.upper.lp import Relaxation, each_case
+from verify.upper.lp import LPRelaxation, each_case
 
 Maximise = Callable[[int], Solution]  # disjunct -> its maximum, without the offset
 
@@ -91,7 +91,7 @@ class Encoded:
         boxes = tighten(case, boxes, notes, deadline().part(TIGHTENING))
         model, points = case.model(boxes), [case.middle, *tries]
         with within(deadline().part(LPS)):
-            points += _improved(bounds, model, Relaxation(model), case.middle)
+            points += _improved(bounds, model, LPRelaxation(model), case.middle)
         if _is_too_narrow(case, boxes):
             notes[NARROW] += 1
             return float(bounds.max(initial=-np.inf)), case.middle
@@ -119,7 +119,7 @@ class Encoded:
         return float(upper), point
 
 
-def _improved(bounds: np.ndarray, model: CaseModel, relaxation: Relaxation, like: Tensor) -> list[Tensor]:
+def _improved(bounds: np.ndarray, model: CaseModel, relaxation: LPRelaxation, like: Tensor) -> list[Tensor]:
     """Lowers the bounds (disjuncts,) to those of the LPs, in place; the LPs' points (*shape), like `like`."""
     points = []
     for k in range(len(bounds)):

@@ -21,7 +21,7 @@ def can_climb(root: Root) -> bool:
     """Whether the regions are polyhedra whose linear programs are small."""
     hinges = all(layer.kink is not None or not len(layer.columns) for layer in root.dual.layers.values())
     small = root.dual.columns * root.dual.radius[0].numel() <= LARGEST
-    return hinges and small and not root.dual.max_nodes and root.dual.inputs.is_box
+    return hinges and small and not root.dual.mixing and root.dual.inputs.is_box
 
 
 def climbed(root: Root, tasks: Tasks, case: int, x: Tensor) -> Tensor:

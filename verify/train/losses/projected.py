@@ -19,6 +19,7 @@ from verify.errors import InputError, UnsupportedMethod
 from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
 from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
+from verify.ops.curve import Curve
 from verify.registry import LossEntry
 from verify.sets import Ball
 from verify.train.losses.base import Loss, margin_loss, margin_rows
@@ -55,6 +56,9 @@ class DualLoss(Loss):
 
 def parallel(op: Nonlinear, p: Parameters, box: IntervalBounds) -> Lines:
     """Both lines with the slope of the upper one: the dual feasible choice of Wong and Kolter 2018, eq. 6."""
+    if not isinstance(op, Curve):
+        raise UnsupportedMethod(f"{type(op).__name__} reads several values at once, which random projections do not "
+                                "bound; train with another loss")
     slope = op.relax(p, box).upper_slope
     lower, upper = op.line(box, slope)
     return Lines(slope, lower, slope, upper)

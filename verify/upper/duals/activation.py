@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
+from verify.ops.base import IntervalBounds, Lines, Parameters
+from verify.ops.curve import Curve
 
 
 @dataclass(frozen=True)
 class ActivationLayer:
     """An elementwise nonlinear node: the flat entries that are columns, and the slope of f at all others."""
 
-    op: Nonlinear
+    op: Curve
     parameters: Parameters
     source: str  # the node's argument
     columns: Tensor  # (n,) long
@@ -86,7 +87,7 @@ class ActivationLayer:
 
 
 def activation_layer(
-    op: Nonlinear, p: Parameters, source: str, box: IntervalBounds, start: int, columns: Tensor | None = None
+    op: Curve, p: Parameters, source: str, box: IntervalBounds, start: int, columns: Tensor | None = None
 ) -> ActivationLayer:
     """A node with its columns: the entries that are not one and the same linear piece on every sample's range, or the
     entries given, which must contain those. Raises ValueError where they do not."""

@@ -50,14 +50,14 @@ class Pulled(NamedTuple):
     free: Tensor
     slope: Tensor
     gap: Tensor
-    max_nodes: dict[str, Tensor]
+    mixing: dict[str, Tensor]
     input: Tensor
 
     def take(self, index: Tensor) -> Pulled:
         """The rows at these positions."""
-        max_nodes = {name: rows[index] for name, rows in self.max_nodes.items()}
+        mixing = {name: rows[index] for name, rows in self.mixing.items()}
         bound, a, free, slope, gap = (part[index] for part in self[:5])
-        return Pulled(bound, a, free, slope, gap, max_nodes, self.input[index])
+        return Pulled(bound, a, free, slope, gap, mixing, self.input[index])
 
 
 class Primal(NamedTuple):

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from verify.ir.graph import BoundGraph, Node
 from verify.ops.affine import Affine
-from verify.ops.base import IntervalBounds, Nonlinear, Op, Parameters
+from verify.ops.base import IntervalBounds, Nonlinear, Op, Parameters, picked
+from verify.ops.curve import Curve
 from verify.sets import InputSet
 from verify.upper.duals.activation import ActivationLayer, activation_layer
 from verify.upper.duals.domains import Domains, Objective, Primal, Pulled
@@ -44,25 +45,24 @@ class Dual:
         self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
         self.radius = (inputs.high - inputs.low) / 2
         self.layers: dict[str, ActivationLayer] = {}
-        self.max_nodes: dict[str, Slopes] = {}
+        self.mixing: dict[str, Slopes] = {}
         self.columns = 0
         for node, p in network.walk():
             arguments = [self.reference[name] for name in node.inputs]
             self.reference[node.name] = node.op.forward(p, *arguments)
-            if isinstance(node.op, Nonlinear):
+            if isinstance(node.op, Curve):
                 box = boxes[node.inputs[0]]
-                lines = node.op.relax(p, box)
-                if lines.lower_index is not None:
-                    self.max_nodes[node.name] = Slopes(lines, arguments[0], self.reference[node.name])
-                else:
-                    # the middle of a ball's hull may lie outside of the ball, and so beyond a neuron's box: there a
-                    # neuron that is linear on its box is its line, not f
-                    inside, line = (box.low <= arguments[0]) & (arguments[0] <= box.high), lines.parts[:2]
-                    on_line = line[0] * arguments[0] + line[1]
-                    self.reference[node.name] = torch.where(inside, self.reference[node.name], on_line)
-                    columns = None if like is None else like.layers[node.name].columns
-                    self.layers[node.name] = activation_layer(node.op, p, node.inputs[0], box, self.columns, columns)
-                    self.columns = self.layers[node.name].span.stop
+                # the middle of a ball's hull may lie outside of the ball, and so beyond a neuron's box: there a neuron
+                # that is linear on its box is its line, not f
+                inside, line = (box.low <= arguments[0]) & (arguments[0] <= box.high), node.op.relax(p, box).parts[:2]
+                on_line = line[0] * arguments[0] + line[1]
+                self.reference[node.name] = torch.where(inside, self.reference[node.name], on_line)
+                columns = None if like is None else like.layers[node.name].columns
+                self.layers[node.name] = activation_layer(node.op, p, node.inputs[0], box, self.columns, columns)
+                self.columns = self.layers[node.name].span.stop
+            elif isinstance(node.op, Nonlinear):
+                relaxation = node.op.relax(p, boxes[node.inputs[0]])
+                self.mixing[node.name] = Slopes(relaxation, arguments[0], self.reference[node.name])
         self.low = self._gathered({name: box.low for name, box in boxes.items()})
         self.high = self._gathered({name: box.high for name, box in boxes.items()})
         self.at = self._gathered(self.reference)
@@ -121,7 +121,7 @@ class RelaxedDomains:
 
     def __init__(self, dual: Dual, domains: Domains):
         self.dual, self.owner = dual, domains.owner
-        at, value = _pick(dual.at, domains.owner), _pick(dual.value, domains.owner)
+        at, value = picked(dual.at, domains.owner), picked(dual.value, domains.owner)
         self.low, self.high = domains.low - at, domains.high - at
         # the line on the other side of the free one: its slope, and how far it lies above f at the reference
         self.slope, self.gap = torch.empty_like(self.low), torch.empty_like(self.low)
@@ -177,7 +177,7 @@ class RelaxedDomains:
         bound = walk.bound
         if dual.rounding is not None:
             bound = bound + self.met(last, dual.rounding.slack(graph.input)) * (1 if dual.inputs.is_box else SUPPORT)
-        return Pulled(bound + self.support(last), walk.a, walk.free, slope, walk.gap, walk.max_nodes, last)
+        return Pulled(bound + self.support(last), walk.a, walk.free, slope, walk.gap, walk.mixing, last)
 
     def _cost(self, rounding: Rounding, objective: Objective, multiplier: Tensor | None) -> Tensor:
         """What it costs the rows of an objective and the multipliers to begin, (rows,)."""
@@ -188,7 +188,7 @@ class RelaxedDomains:
 
     def met(self, rows: Tensor, terms: Tensor) -> Tensor:
         """The sizes of rows (rows, *shape) times terms (batch, *shape), (rows,)."""
-        return torch.linalg.vecdot(rows.flatten(1).abs(), _pick(terms.flatten(1), self.owner))
+        return torch.linalg.vecdot(rows.flatten(1).abs(), picked(terms.flatten(1), self.owner))
 
     def primal(self, objective: Objective, pulled: Pulled) -> Primal:
         """The point of the relaxed network at which the rows attain their bounds."""
@@ -204,10 +204,10 @@ class RelaxedDomains:
                 for k, name in enumerate(node.inputs[1:], 1):
                     total = total + node.op.linear(p, k, values[name])
                 values[node.name] = total
-            elif node.name in dual.max_nodes:
-                at = dual.max_nodes[node.name]
-                lines, sign = at.lines.select(self.owner), pulled.max_nodes.get(node.name, at.value[self.owner])
-                values[node.name] = lines.at(here + at.at[self.owner], sign) - at.value[self.owner]
+            elif node.name in dual.mixing:
+                at = dual.mixing[node.name]
+                relaxation, sign = at.relaxation.select(self.owner), pulled.mixing.get(node.name, at.value[self.owner])
+                values[node.name] = relaxation.at(here + at.at[self.owner], sign) - at.value[self.owner]
             else:
                 layer, flat = dual.layers[node.name], here.flatten(1)
                 span = layer.span
@@ -216,8 +216,8 @@ class RelaxedDomains:
                 straight = torch.addcmul(self.gap[:, span], self.slope[:, span], here)
                 new = straight.lerp_(bent, pulled.free[:, span].sign().abs_())
                 values[node.name] = layer.spread(flat, new).reshape(-1, *node.shape)
-        value = values[objective.name] + _pick(dual.reference[objective.name], self.owner)
-        return Primal(z, x + _pick(dual.reference[graph.input], self.owner), value)
+        value = values[objective.name] + picked(dual.reference[objective.name], self.owner)
+        return Primal(z, x + picked(dual.reference[graph.input], self.owner), value)
 
     def _constant(self, objective: Objective) -> Tensor:
         """The rows at the reference, (rows,)."""
@@ -228,13 +228,13 @@ class RelaxedDomains:
 
     def _at_reference(self, name: str, a: Tensor) -> Tensor:
         """Rows a (rows, *shape) over a value, at the reference; owners come in any order."""
-        return torch.linalg.vecdot(a.flatten(1), _pick(self.dual.reference[name].flatten(1), self.owner))
+        return torch.linalg.vecdot(a.flatten(1), picked(self.dual.reference[name].flatten(1), self.owner))
 
     def support(self, a: Tensor) -> Tensor:
         """max of rows a (rows, *input shape) over their sets, relative to the centers; (rows,)."""
         dual = self.dual
         if dual.inputs.is_box:
-            return torch.linalg.vecdot(a.flatten(1).abs(), _pick(dual.radius.flatten(1), self.owner))
+            return torch.linalg.vecdot(a.flatten(1).abs(), picked(dual.radius.flatten(1), self.owner))
         support = dual.inputs.select(self.owner).support(a.unsqueeze(1)).squeeze(1)
         return support - self._at_reference(dual.network.graph.input, a)
 
@@ -242,7 +242,7 @@ class RelaxedDomains:
         """Where the rows a attain `support`, relative to the centers; (rows, *input shape)."""
         dual = self.dual
         if dual.inputs.is_box:
-            return a.sign() * _pick(dual.radius, self.owner)
+            return a.sign() * picked(dual.radius, self.owner)
         center = dual.reference[dual.network.graph.input]
         return dual.inputs.select(self.owner).maximiser(a) - center[self.owner]
 
@@ -257,7 +257,7 @@ class Substitution(Walk[Tensor]):
         self.gap = torch.addcmul(relaxed.base, slope, relaxed.knot, value=-1)  # of the free lines
         # coefficients of f at the columns, and their parts that meet free lines; zero where rows do not come
         self.a, self.free = torch.zeros_like(slope), torch.zeros_like(slope)
-        self.max_nodes: dict[str, Tensor] = {}
+        self.mixing: dict[str, Tensor] = {}
 
     def affine(self, node: Node, op: Affine, p: Parameters, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
         return [(s, op.adjoint(p, k, rows, self.network.graph.shape_of(s))) for k, s in enumerate(node.inputs)]
@@ -266,13 +266,12 @@ class Substitution(Walk[Tensor]):
         relaxed, dual = self.relaxed, self.relaxed.dual
         if dual.rounding is not None:
             self.bound = self.bound + relaxed.met(rows, dual.rounding.fields[node.name])
-        if node.name not in dual.max_nodes:
+        if node.name not in dual.mixing:
             return [(node.inputs[0], self._at_layer(dual.layers[node.name], rows))]
-        self.max_nodes[node.name] = rows
-        lines, shape = dual.max_nodes[node.name], self.network.graph.shape_of(node.inputs[0])
-        spread, more = Dense(rows, relaxed.owner).cross(lines, shape)
+        self.mixing[node.name] = rows
+        pulled, more = Dense(rows, relaxed.owner).cross(dual.mixing[node.name])
         self.bound = self.bound + more
-        return [(node.inputs[0], spread.a)]
+        return [(node.inputs[0], pulled.a)]
 
     def _at_layer(self, layer: ActivationLayer, rows: Tensor) -> Tensor:
         """The rows over the argument of a node whose columns have lines of their own."""
@@ -286,8 +285,3 @@ class Substitution(Walk[Tensor]):
         new = (straight * relaxed.slope[:, span]).addcmul_(bent, self.slope[:, span])
         new = new if self.multiplier is None else new.add_(self.multiplier[:, span])
         return layer.spread(flat, new).reshape(-1, *self.network.graph.shape_of(layer.source))
-
-
-def _pick(values: Tensor, owner: Tensor) -> Tensor:
-    """Each row's sample; one sample is shared without a copy."""
-    return values if values.shape[0] == 1 else values[owner]

@@ -79,7 +79,7 @@ def cropped(dual: Dual, source: str, windows: dict[str, ReceptiveField]) -> Dual
     """The dual of the network from a window of the input to one place of the value."""
     graph, places = dual.network.graph, dual.network.graph.shape_of(source)[1:]
     out, nodes, start = copy(dual), [], 0
-    out.layers, out.max_nodes = {}, {}
+    out.layers, out.mixing = {}, {}
     for node in graph.nodes:
         if node.name not in windows:
             continue

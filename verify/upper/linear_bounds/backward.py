@@ -17,7 +17,7 @@ from torch import Tensor
 from verify.deadline import NEVER, Deadline
 from verify.ir.graph import BoundGraph, Node
 from verify.ops.affine import Affine
-from verify.ops.base import IntervalBounds, Lines, Op, Parameters
+from verify.ops.base import IntervalBounds, Lines, Op, Parameters, Relaxation
 from verify.sets import InputSet
 from verify.upper.linear_bounds.chunks import by_place, step_size
 from verify.upper.linear_bounds.probe import Probe
@@ -31,7 +31,7 @@ Trail = dict[str, Tensor]  # rows (rows, *shape) by the name of the value that t
 
 
 class Backward:
-    """Pulls rows back through a graph whose nonlinear nodes have lines; lines are added as layers become known.
+    """Pulls rows back through a graph whose nonlinear nodes have relaxations, added as layers become known.
 
     With the terms of `rounding`, filled by the caller, bounds hold in real arithmetic (see
     `verify.upper.linear_bounds.rounding`).
@@ -45,14 +45,14 @@ class Backward:
         self.boxes = boxes  # bounds of the values known so far, filled by the caller
         self._fields: dict[str, tuple[Field, Field]] = {}
         self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
-        self.lines: dict[str, Lines] = {}
+        self.relaxations: dict[str, Relaxation] = {}
         self.slopes: dict[str, Slopes] = {}
         self.columns: dict[str, Tensor] = {}  # entries that rows over a value keep; the others meet only zero slopes
         self._weights: dict[str, Tensor] = {}  # weights of linear nodes, restricted to those entries
         self._uses = [name for node in network.graph.nodes for name in node.inputs] + [network.graph.output]
 
     def spread(self, owner: Tensor) -> Backward:
-        """The same network with one sample for each row, owner (rows,) long, without lines."""
+        """The same network with one sample for each row, owner (rows,) long, without relaxations."""
         rounding = None if self.rounding is None else self.rounding.ends.select(owner)
         again = Backward(self.network, self.inputs.select(owner), {}, rounding=rounding)
         again.reference = {name: value[owner] for name, value in self.reference.items()}
@@ -65,16 +65,17 @@ class Backward:
         arguments = (self.reference[name] for name in node.inputs)
         self.reference[node.name] = node.op.forward(self.network.of(node), *arguments)
 
-    def relax(self, node: Node, lines: Lines) -> None:
-        """Sets the lines of a nonlinear node, which must have been visited."""
+    def relax(self, node: Node, relaxation: Relaxation) -> None:
+        """Sets the relaxation of a nonlinear node, which must have been visited."""
         source = node.inputs[0]
-        self.lines[node.name] = lines
+        self.relaxations[node.name] = relaxation
         rounding = None if self.rounding is None else self.rounding.fields[node.name]
-        slopes = Slopes(lines, self.reference[source], self.reference[node.name], rounding)
+        slopes = Slopes(relaxation, self.reference[source], self.reference[node.name], rounding)
         before = self.network.graph.by_name.get(source)
         is_matrix = before is not None and self.network.matrix(before) is not None
-        if is_matrix and self._uses.count(source) == 1 and lines.lower_index is None:
-            parts = (lines.lower_slope, lines.upper_slope, slopes.gap_middle.values, slopes.gap_spread.values)
+        if is_matrix and self._uses.count(source) == 1 and isinstance(relaxation, Lines):
+            gaps = slopes.gap_middle.values, slopes.gap_spread.values
+            parts = (relaxation.lower_slope, relaxation.upper_slope, *gaps)
             alive = torch.stack([(part != 0).any(0) for part in parts]).any(0).nonzero().flatten()
             if len(alive) <= SPARSE * node.shape[0]:
                 self.columns[source] = self.columns[node.name] = alive
@@ -274,7 +275,7 @@ class Propagation(Walk[Rows]):
         if self.trail is not None:
             self.trail[node.name] = self.backward.expanded(node.name, rows)
         source = node.inputs[0]
-        pulled, more = rows.cross(self.backward.slopes[node.name], self.network.graph.shape_of(source))
+        pulled, more = rows.cross(self.backward.slopes[node.name])
         self.added, self.crossings = self.added + more, self.crossings + 1
         is_cut = node.name in self.backward.columns
         return [(source, pulled if is_cut else self.backward.restricted(source, pulled))]

@@ -8,20 +8,19 @@ same bound for certification, where every neuron is bounded again and nothing is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from math import prod
 
 import torch
 from torch import Tensor
 
 from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ops.affine import Affine
-from verify.ops.base import RECTIFIER, Lines, Nonlinear, Op, Parameters
+from verify.ops.base import RECTIFIER, Lines, Nonlinear, Op, Parameters, Relaxation
 from verify.ops.base import IntervalBounds as Box
 from verify.sets import InputSet
 from verify.upper.linear_bounds.kernels import Corner, ThroughLines, ThroughReLU, dot
 from verify.upper.linear_bounds.walk import Walk
 
-Relax = Callable[[Nonlinear, Parameters, Box], Lines]
+Relax = Callable[[Nonlinear, Parameters, Box], Relaxation]
 
 KINDS = 32  # up to so many kinds of rows, all of them are multiplied with every sample
 
@@ -61,8 +60,8 @@ def _values(rows: Tensor, x: Tensor, kind: Tensor | None) -> Tensor:
     return each.take_along_dim(kind[:, None, None], 1).squeeze(1)
 
 
-def adaptive(op: Nonlinear, p: Parameters, box: Box) -> Lines:
-    """The op's own lines, for ReLU those of CROWN."""
+def adaptive(op: Nonlinear, p: Parameters, box: Box) -> Relaxation:
+    """The op's own relaxation, for ReLU the lines of CROWN."""
     return op.relax(p, box)
 
 
@@ -113,7 +112,7 @@ class ThroughBoxes(AffineEnd):
         source = node.inputs[0]
         box = self.boxes[source]
         if op.mixes:
-            part, added = through_lines(rows, self.relax(op, p, box), self.network.graph.shape_of(source))
+            part, added = through(rows, self.relax(op, p, box))
         else:
             bias = _bias_before(self.network, node)
             part, added = _through_each(rows, op, p, box, bias, self.relax)
@@ -170,21 +169,14 @@ def _to_maps(a: Tensor, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     return (a @ last).unflatten(1, (height, width, channels)).permute(0, 3, 1, 2)
 
 
-def through_lines(a: Tensor, lines: Lines, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Rows a (batch, rows, *output shape) pulled through the lines of a maximum to its argument of this shape, and what
-    intercepts add, (batch, rows)."""
-    if lines.lower_index is None or lines.upper_index is None:
-        raise TypeError("lines without indices are those of an elementwise op; pull rows through them with that op")
-    up, out = a.clamp(min=0), a.new_zeros((*a.shape[:2], prod(shape)))
-    added = a.new_zeros(a.shape[:2])
-    for part, slope, intercept, index in (
-        (up, lines.upper_slope, lines.upper_intercept, lines.upper_index),
-        (a - up, lines.lower_slope, lines.lower_intercept, lines.lower_index),
-    ):
-        place = index.flatten(1)[:, None].expand(-1, a.shape[1], -1)
-        out = out.scatter_add(2, place, (part * slope[:, None]).flatten(2))
-        added = added + dot(part.flatten(2), intercept.flatten(1))
-    return out.unflatten(2, shape), added
+def through(a: Tensor, relaxation: Relaxation) -> tuple[Tensor, Tensor]:
+    """Rows a (batch, rows, *output shape) pulled through a relaxation to its argument, and what intercepts add, (batch,
+    rows)."""
+    up = a.clamp(min=0)
+    added = dot(up.flatten(2), relaxation.upper_intercept.flatten(1))
+    added = added + dot((a - up).flatten(2), relaxation.lower_intercept.flatten(1))
+    owner = torch.arange(len(a), device=a.device).repeat_interleave(a.shape[1])
+    return relaxation.pull(a.flatten(0, 1), owner).unflatten(0, a.shape[:2]), added
 
 
 def _through_each(
@@ -199,7 +191,9 @@ def _through_each(
     if op.hinge == RECTIFIER and relax is adaptive:
         out, added = ThroughReLU.apply(_flat(a, order), low, high, shift)
         return _shaped(out, a, order), added
-    slope, intercept, upper_slope, upper_intercept = relax(op, p, Box(low, high)).parts
+    lines = relax(op, p, Box(low, high))
+    assert isinstance(lines, Lines)
+    slope, intercept, upper_slope, upper_intercept = lines.parts
     rise, gap = upper_slope - slope, upper_intercept - intercept
     line = slope, torch.addcmul(intercept, slope, shift), rise, torch.addcmul(gap, rise, shift)
     out, added = ThroughLines.apply(_flat(a, order), *line)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from verify.ir.graph import BoundGraph, Node
 from verify.ops.affine import Affine
-from verify.ops.base import IntervalBounds, Lines
+from verify.ops.base import IntervalBounds, Lines, Relaxation
 from verify.upper.linear_bounds.rounding import Rounding, cost_of, gamma
 
 
@@ -103,14 +103,14 @@ class Forward:
         slack = form.size * gamma(len(form.columns))
         return IntervalBounds(form.box.low - slack, form.box.high + slack)
 
-    def relax(self, node: Node, box: IntervalBounds, lines: Lines) -> None:
-        """Sets the form of a nonlinear node from lines that hold over `box`, the bounds of its argument.
+    def relax(self, node: Node, box: IntervalBounds, lines: Relaxation) -> None:
+        """Sets the form of a nonlinear node from a relaxation that holds over `box`, the bounds of its argument.
 
-        Sound because the value lies between the lines, hence within half their distance, which is linear and so
+        Sound because the value lies between the two sides, hence within half their distance, which is linear and so
         largest at an end of the box (or at most what its own form says), of their mean; trusts float rounding.
         """
         form = self.forms[node.inputs[0]]
-        if lines.lower_index is None:
+        if isinstance(lines, Lines):
             mean = (lines.upper_slope + lines.lower_slope) / 2
             offset = (lines.upper_intercept + lines.lower_intercept) / 2
             slope, rest = lines.upper_slope - lines.lower_slope, lines.upper_intercept - lines.lower_intercept
@@ -122,15 +122,13 @@ class Forward:
                 error = error + cost_of(lines, form.size + self.rounding.sizes[node.inputs[0]])
             self.forms[node.name] = Form(torch.addcmul(offset, mean, form.middle), form.columns * mean, error)
             return
-        assert lines.upper_index is not None
-        upper = _line(form, lines.upper_index, lines.upper_slope, lines.upper_intercept)
-        lower = _line(form, lines.lower_index, lines.lower_slope, lines.lower_intercept)
+        upper, lower = (_side(form, lines, is_upper) for is_upper in (True, False))
         error = ((upper.columns - lower.columns).abs().sum(0) + upper.middle - lower.middle) / 2
         distance = error
         if upper.error is not None and lower.error is not None:
             error = error + upper.error.maximum(lower.error)
         if self.rounding is not None:
-            error = error + cost_of(lines, upper.size.maximum(lower.size))
+            error = error + cost_of(lines, form.size + self.rounding.sizes[node.inputs[0]])
         here = Form((upper.middle + lower.middle) / 2, (upper.columns + lower.columns) / 2, error)
         self.forms[node.name] = here
         self._note(node.name, distance, here.box, here.columns)
@@ -152,12 +150,9 @@ class Forward:
         return torch.zeros_like(middle).index_copy(1, self.varying, total)
 
 
-def _line(form: Form, index: Tensor, slope: Tensor, intercept: Tensor) -> Form:
-    """The form of a line over the entries at `index` (batch, *shape) of the flattened value."""
-    flat, inputs = index.flatten(1), len(form.columns)
-    middle = form.middle.flatten(1).gather(1, flat).reshape(index.shape)
-    columns = form.columns.flatten(2).gather(2, flat.expand(inputs, *flat.shape)).reshape(inputs, *index.shape)
-    error = None
-    if form.error is not None:
-        error = form.error.flatten(1).gather(1, flat).reshape(index.shape) * slope.abs()
-    return Form(middle * slope + intercept, columns * slope, error)
+def _side(form: Form, relaxation: Relaxation, is_upper: bool) -> Form:
+    """The form of one side of a relaxation."""
+    intercept = relaxation.upper_intercept if is_upper else relaxation.lower_intercept
+    error = None if form.error is None else relaxation.absolute(form.error, is_upper)
+    middle, columns = (relaxation.linear(part, is_upper) for part in (form.middle, form.columns))
+    return Form(middle + intercept, columns, error)

@@ -28,7 +28,7 @@ from torch import Tensor
 from verify.ir.evaluate import CONSTANTS, UNIT
 from verify.ir.graph import BoundGraph, Network, Node
 from verify.ops.affine import Affine
-from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters
+from verify.ops.base import IntervalBounds, Nonlinear, Parameters, Relaxation
 
 COVER = 4.0  # the 3 above, and the rounding of these numbers themselves
 TINY = 2.0**-900  # more than what underflows of an entry add up to where no size is beyond 2^512; there the terms are
@@ -161,14 +161,13 @@ class Rounding:
         size, error = self.sizes[source], self.errors.get(source)
         sums = gamma(prod(node.shape) + len(self.nodes))
         before = size * sums + TINY if error is None else torch.add(error, size, alpha=sums)
-        before = op.largest(p, before)
-        return torch.addcmul(self.sizes[node.name] * sums, op.steepness(p, box), before) + own
+        return op.amplified(p, box, before).add_(self.sizes[node.name], alpha=sums).add_(own)
 
 
-def cost_of(lines: Lines, size: Tensor) -> Tensor:
-    """What forming a few sums of lines at numbers of this size costs, (batch, *output shape)."""
-    slope = lines.lower_slope.abs() + lines.upper_slope.abs()
-    return torch.addcmul(lines.lower_intercept.abs() + lines.upper_intercept.abs(), slope, size) * gamma(0)
+def cost_of(relaxation: Relaxation, size: Tensor) -> Tensor:
+    """What forming a few sums of a relaxation at numbers of this size costs, (batch, *output shape)."""
+    slopes = relaxation.absolute(size, False) + relaxation.absolute(size, True)
+    return (slopes + relaxation.lower_intercept.abs() + relaxation.upper_intercept.abs()) * gamma(relaxation.terms - 1)
 
 
 def _size(box: IntervalBounds, reference: Tensor | None = None) -> Tensor:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from verify.ops.affine import Affine
-from verify.ops.base import PLACE, Lines, Parameters
+from verify.ops.base import PLACE, Lines, Parameters, Relaxation
 
 MANY = 24  # samples up to which a product with all of them is cheaper than a copy for each row
 
@@ -75,25 +75,35 @@ class Field:
 
 @dataclass(frozen=True)
 class Slopes:
-    """The lines of a nonlinear node in the form that rows multiply by, relative to a reference point.
+    """The relaxation of a nonlinear node in the form that rows multiply by, relative to a reference point.
 
-    a * middle + |a| * spread is a * upper_slope for a >= 0 and a * lower_slope for a < 0. The gaps, likewise, are the
-    values of the lines at the reference point minus that of f: bounds are of differences to the network's value at the
-    reference, so biases and intercepts vanish from the walk and only the gaps of unstable neurons are left.
+    Of lines, a * middle + |a| * spread is a * upper_slope for a >= 0 and a * lower_slope for a < 0. The gaps, likewise,
+    are the values of the relaxation at the reference point minus that of f: bounds are of differences to the network's
+    value at the reference, so biases and intercepts vanish from the walk and only the gaps of unstable neurons are
+    left.
     """
 
-    lines: Lines
-    at: Tensor  # (batch, *shape) reference value that the slopes multiply: the input, or the entries a maximum reads
+    relaxation: Relaxation
+    at: Tensor  # (batch, *input shape) reference value of the argument
     value: Tensor  # (batch, *shape) f at the reference
-    rounding: Tensor | None = None  # (batch, *shape) what it costs rows to meet the lines; part of the gaps
+    rounding: Tensor | None = None  # (batch, *shape) what it costs rows to meet the relaxation; part of the gaps
+
+    @property
+    def lines(self) -> Lines | None:
+        """The relaxation of an elementwise node; None for others."""
+        return self.relaxation if isinstance(self.relaxation, Lines) else None
 
     @cached_property
     def middle(self) -> Field:
-        return Field((self.lines.upper_slope + self.lines.lower_slope) / 2)
+        return Field(self._mean(1.0))
 
     @cached_property
     def spread(self) -> Field:
-        return Field((self.lines.upper_slope - self.lines.lower_slope) / 2)
+        return Field(self._mean(-1.0))
+
+    def _mean(self, sign: float) -> Tensor:
+        assert self.lines is not None
+        return torch.add(self.lines.upper_slope, self.lines.lower_slope, alpha=sign) / 2
 
     @cached_property
     def gap_middle(self) -> Field:
@@ -106,6 +116,7 @@ class Slopes:
 
     def restricted(self, columns: Tensor) -> Slopes:
         """The same for some entries of a vector only; columns (n,) long."""
+        assert self.lines is not None
         lines = Lines(*(part[:, columns] for part in self.lines.parts))
         rounding = None if self.rounding is None else self.rounding[:, columns]
         return Slopes(lines, self.at[:, columns], self.value[:, columns], rounding)
@@ -113,7 +124,7 @@ class Slopes:
     @cached_property
     def _gaps(self) -> tuple[Tensor, Tensor]:
         one = torch.ones_like(self.value)
-        return self.lines.at(self.at, one) - self.value, self.lines.at(self.at, -one) - self.value
+        return self.relaxation.at(self.at, one) - self.value, self.relaxation.at(self.at, -one) - self.value
 
 
 @dataclass(frozen=True)
@@ -135,13 +146,13 @@ class Dense:
         """|a| . field of the row's owner; (rows,)."""
         return field.dot(self.a.abs().flatten(1), self.owner)
 
-    def cross(self, slopes: Slopes, shape: tuple[int, ...]) -> tuple[Dense, Tensor]:
-        """The rows pulled back through lines to an argument of this shape, and what their gaps add; (rows,)."""
-        if slopes.lines.lower_index is not None:
-            return self._scatter(slopes, shape)
+    def cross(self, slopes: Slopes) -> tuple[Dense, Tensor]:
+        """The rows pulled back through a relaxation to its argument, and what its gaps add; (rows,)."""
         a = self.a.flatten(1)
         size = a.abs()
         added = slopes.gap_middle.dot(a, self.owner) + slopes.gap_spread.dot(size, self.owner)
+        if slopes.lines is None:
+            return Dense(slopes.relaxation.pull(self.a, self.owner), self.owner), added
         out = (a * slopes.middle.dense(self.owner)).addcmul_(size, slopes.spread.dense(self.owner))
         return Dense(out.reshape(self.a.shape), self.owner), added
 
@@ -155,21 +166,6 @@ class Dense:
 
     def dense(self) -> Dense:
         return self
-
-    def _scatter(self, slopes: Slopes, shape: tuple[int, ...]) -> tuple[Dense, Tensor]:
-        """The rows pulled back through the lines of a maximum, which name the entry of the input (of this shape) that
-        they read, and what their gaps add."""
-        lines = slopes.lines
-        assert lines.lower_index is not None
-        assert lines.upper_index is not None
-        positive, negative = self.a.clamp(min=0), self.a.clamp(max=0)
-        added = self.dot(slopes.gap_middle) + self.size_dot(slopes.gap_spread)
-        out = torch.zeros((self.a.shape[0], prod(shape)), dtype=self.a.dtype, device=self.a.device)
-        sides = ((positive, lines.upper_slope, lines.upper_index), (negative, lines.lower_slope, lines.lower_index))
-        for part, slope, index in sides:
-            places = _pick(index, self.owner).flatten(1).expand(part.shape[0], -1)
-            out = out.scatter_add(1, places, (part * _pick(slope, self.owner)).flatten(1))
-        return Dense(out.reshape(-1, *shape), self.owner), added
 
 
 @dataclass(frozen=True)
@@ -209,9 +205,9 @@ class Window:
     def size_dot(self, field: Field) -> Tensor:
         return self._with(self.a.abs()).dot(field)
 
-    def cross(self, slopes: Slopes, shape: tuple[int, ...]) -> tuple[Rows, Tensor]:
-        if slopes.lines.lower_index is not None:
-            return self.dense().cross(slopes, shape)
+    def cross(self, slopes: Slopes) -> tuple[Rows, Tensor]:
+        if slopes.lines is None:
+            return self.dense().cross(slopes)
         size = self._with(self.a.abs())
         added = self.dot(slopes.gap_middle) + size.dot(slopes.gap_spread)
         out = (self.a * slopes.middle.windows(self)).addcmul_(size.a, slopes.spread.windows(self))
@@ -262,9 +258,3 @@ class Window:
 
 
 Rows = Dense | Window
-
-
-def _pick(value: Tensor, owner: Tensor) -> Tensor:
-    """The entry of each row's owner; one sample is shared without a copy."""
-    return value if value.shape[0] == 1 else value[owner]
-
