@@ -132,12 +132,10 @@ class Curve(Nonlinear):
 
     def steepness(self, box: IntervalBounds) -> Tensor:
         """The largest |f'|, which lies at an end of a piece's part of the box since f' is monotone on pieces."""
-        least, most = self._slopes(self.domain.part(box))
-        steepest, gone = least.abs().maximum(most.abs()), self.domain.left_by(box)
-        return steepest if gone is None else steepest.masked_fill(gone, torch.inf)
+        (least, most), gone = self._slopes(self.domain.part(box)), self.domain.left_by(box)
+        return unbounded(IntervalBounds(least, least.abs().maximum(most.abs())), gone).high
 
     def amplified(self, p: Parameters, box: IntervalBounds, error: Tensor) -> Tensor:
-        """By the largest |f'|."""
         return error * self.steepness(box)
 
     def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:
@@ -216,8 +214,7 @@ class Curve(Nonlinear):
         box = IntervalBounds(*(v.double() for v in boxes[0]))
         out, lines = self.interval(p, box), self.relax(p, box)
         y = model.add_columns(out.low[0].cpu().numpy(), out.high[0].cpu().numpy())
-        x, flat = columns[0].ravel(), y.ravel()
-        one, free = np.ones(flat.size), np.full(flat.size, np.inf)
+        x, flat, one, free = columns[0].ravel(), y.ravel(), np.ones(y.size), np.full(y.size, np.inf)
         lower_slope, lower, upper_slope, upper = (v[0].cpu().numpy().ravel() for v in lines.parts)
         model.add_rows([(one, flat), (-lower_slope, x)], lower, free)
         model.add_rows([(one, flat), (-upper_slope, x)], -free, upper)
