@@ -14,7 +14,7 @@ from verify.ir.graph import Graph, Network, Node
 from verify.ir.head import Head
 from verify.ops.base import Op
 from verify.ops.maximum import Max
-from verify.ops.product import MatMul, Multiply
+from verify.ops.multiply import MatMul, Multiply
 from verify.ops.shape_ops import Concat, Entrywise, Reshape
 
 

@@ -17,8 +17,9 @@ from verify.ops.curve import Curvature, Curve
 from verify.ops.domain import Domain
 from verify.ops.linear_ops import AvgPool, BatchNorm, Conv, ConvTranspose, Linear
 from verify.ops.maximum import Max, axis_groups, pool_groups, pool_length
+from verify.ops.multiply import MatMul, Multiply
 from verify.ops.piecewise import Abs, Clip, HardSigmoid, LeakyReLU, Piecewise, ReLU
-from verify.ops.product import MatMul, Multiply, Product
+from verify.ops.product import Product
 from verify.ops.shape_ops import Add, Concat, Divide, Entrywise, Permute, Reshape, Scale, Select, Shift, Sum
 from verify.ops.smooth import Atan, Cos, Erf, Exp, Log, Power, Sigmoid, Sin, Softplus, Tanh
 
