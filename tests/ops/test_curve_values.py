@@ -131,8 +131,8 @@ def test_boxes_beyond_the_domain_have_no_bounds_and_disturb_no_others(op: Curve,
     slope = torch.full_like(whole.low, 0.25)
     for box in (whole, alone):
         assert box.low.shape[1:] == (1,)
-    found = [*op.interval((), whole), *op.relax((), whole).parts, *op.line(whole, slope), op.steepness((), whole)]
-    same = [*op.interval((), alone), *op.relax((), alone).parts, *op.line(alone, slope[-3:]), op.steepness((), alone)]
+    found = [*op.interval((), whole), *op.relax((), whole).parts, *op.line(whole, slope), op.steepness(whole)]
+    same = [*op.interval((), alone), *op.relax((), alone).parts, *op.line(alone, slope[-3:]), op.steepness(alone)]
     expected = [-math.inf, math.inf, 0, -math.inf, 0, math.inf, -math.inf, math.inf, math.inf]
     for value, other, none in zip(found, same, expected, strict=True):
         assert torch.equal(value[:4], torch.full_like(value[:4], none))

@@ -108,9 +108,9 @@ class Wave(Curve):
             )
         return self._outward(low.masked_fill(bottom, -1.0), high.masked_fill(top, 1.0))
 
-    def steepness(self, p: Parameters, box: IntervalBounds) -> Tensor:
+    def steepness(self, box: IntervalBounds) -> Tensor:
         near, *_, fills = self.reduced(box)
-        return super().steepness(p, near).masked_fill(fills, 1.0)
+        return super().steepness(near).masked_fill(fills, 1.0)
 
     def relax(self, p: Parameters, box: IntervalBounds, at: Tensor | None = None) -> Lines:
         """The lines of the reduced interval. Sound as said above; trusts what the lines of curves do."""
