@@ -26,11 +26,13 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.ir.graph import Graph as Graph
     from verify.ir.graph import Network as Network
     from verify.ir.load import load as load
+    from verify.ir.opaque.entry import opaque as opaque
     from verify.ir.symbolic import concatenate as concatenate
     from verify.ir.symbolic import variable as variable
     from verify.ir.torch_export import trace as trace
     from verify.lower.gradient import FGSM as FGSM
     from verify.lower.gradient import PGD as PGD
+    from verify.lower.random_search import RandomSearch as RandomSearch
     from verify.problem import Problem as Problem
     from verify.problem import from_vnnlib as from_vnnlib
     from verify.problem import robustness as robustness
@@ -53,7 +55,7 @@ _HOMES = {  # of all names but those of the registry's methods
     "Contradiction": "errors", "InputError": "errors", "UnsupportedMethod": "errors", "UnsupportedOp": "errors",
     "VerifyError": "errors",
     "Graph": "ir.graph", "Network": "ir.graph", "load": "ir.load", "trace": "ir.torch_export",
-    "variable": "ir.symbolic", "concatenate": "ir.symbolic",
+    "opaque": "ir.opaque.entry", "variable": "ir.symbolic", "concatenate": "ir.symbolic",
     "Problem": "problem", "robustness": "problem", "from_vnnlib": "problem",
     "Proof": "proof.prover", "prove": "proof.prover", "read_vnnlib": "vnnlib", "solve": "solving",
     "Gaps": "runs.studies.gap", "gaps": "runs.studies.gaps", "ConvexSet": "sets", "Spread": "exact.search.spread",

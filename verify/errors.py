@@ -15,6 +15,10 @@ class InputError(VerifyError):
     """What the user gave does not fit: a missing file, a wrong shape, a negative eps."""
 
 
+class Untraceable(InputError):
+    """A torch module that torch.export cannot follow, for example since its control flow depends on its input."""
+
+
 class UnsupportedOp(VerifyError):
     """A node of a model that no operator family covers; it is never approximated or skipped."""
 

@@ -269,7 +269,7 @@ def from_vnnlib(network: Network, prop: Property) -> Problem:
         raise InputError(f"from_vnnlib takes a property, not the file {prop}; read it first with verify.read_vnnlib")
     here = network.to("cpu")
     inputs, spec = prop.problem_parts(network.input_shape, network.dtype, network.outputs)
-    spec = spec.outward(lambda: _largest(here, inputs))
+    spec = spec if network.refusal else spec.outward(lambda: _largest(here, inputs))  # for bounds, which it has none of
     owner = torch.zeros(spec.cases, dtype=torch.long)
     return Problem(here, inputs, spec, owner, 1).to(network.device)
 

@@ -90,7 +90,9 @@ class Entry(Registered):
         polyhedra: refuses sets that are no polyhedra.
         spread: module and class that spread its search over processes, or "".
         verdict, value: settings, other than the class's own, with which it goes for the sign of v*, and for v* itself.
-        defaults: the commands ("pytest" for the fixture) that try it if no methods are named, with its place there.
+        patient: settings with which it searches until its time is over.
+        defaults: the commands ("pytest" for the fixture, "opaque" for models that are only executed) that try it if no
+            methods are named, with its place there.
         workers: not declared: the processes of a search that is spread, if it is.
     """
 
@@ -103,6 +105,7 @@ class Entry(Registered):
     spread: str = ""
     verdict: Mapping[str, object] = field(default_factory=dict)
     value: Mapping[str, object] = field(default_factory=dict)
+    patient: Mapping[str, object] = field(default_factory=dict)
     defaults: Mapping[str, int] = field(default_factory=dict)
     workers: int | None = None
 

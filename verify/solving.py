@@ -15,7 +15,7 @@ from torch import Tensor
 
 from verify.bracket import Bracket, Rigour, Side
 from verify.deadline import Deadline, within
-from verify.errors import LATE, InputError, OutOfTime
+from verify.errors import LATE, InputError, OutOfTime, UnsupportedMethod
 from verify.ir.guard import compare, points_for
 from verify.method import Answer, Logged, Method, full_float32
 from verify.problem import Problem
@@ -38,7 +38,8 @@ def solve(
 
     Raises Contradiction where the method's own two sides cross, InputError for anything but a problem and a method's
     value, and where a problem would be verified of a network that is not what its file holds (see `verify.ir.guard`).
-    `notes["seconds"]` is the wall time.
+    Of a network that is only executed (`Network.refusal`) a method that bounds raises UnsupportedMethod, so nothing of
+    it is verified; `notes["refused"]` says why. `notes["seconds"]` is the wall time.
     """
     if not isinstance(problem, Problem):
         raise InputError(f"solve takes a problem, not a {type(problem).__name__}; make one with verify.robustness")
@@ -47,12 +48,17 @@ def solve(
     if proof_log is not None and not ((entry := entry_of(method)) and entry.proof_log):
         able = ", ".join(entry.cls for entry in METHODS.values() if entry.proof_log)
         raise InputError(f"{method.name} keeps no proof log; choose among {able}")
+    refusal, entry = problem.network.refusal, entry_of(method)
+    if refusal and entry is not None and entry.family != "lower":
+        raise UnsupportedMethod(f"{method.name} needs the graph of the network, but {refusal}")
     start = time.perf_counter()
     with torch.no_grad(), full_float32():
         if problem.cases == 0:
             nothing = torch.full((problem.batch,), -torch.inf, dtype=problem.network.dtype, device=problem.owner.device)
             return Bracket(nothing, nothing, above=Side(method.name, Rigour.PROVED), notes={"seconds": 0.0})
         answer = _answer(problem, method, Deadline.after(time_limit), proof_log)
+        if refusal and answer.upper is not None:
+            raise UnsupportedMethod(f"{method.name} gives bounds that nothing can support, since {refusal}")
         lower, witness, rounding = _replay(problem, answer.points)
         upper = torch.full_like(lower, torch.inf) if answer.upper is None else _upper(problem, answer.upper, lower)
         trusts = "; ".join(filter(None, (answer.trusts, _beside_its_source(problem, upper < 0))))
@@ -63,7 +69,7 @@ def solve(
         rounding=rounding,
         below=None if witness is None else Side(method.name, Rigour.FLOAT, "F", "the network's float evaluation"),
         above=None if answer.upper is None else Side(method.name, answer.rigour, "R", trusts),
-        notes={**answer.notes, "seconds": time.perf_counter() - start},
+        notes={**answer.notes, **({"refused": refusal} if refusal else {}), "seconds": time.perf_counter() - start},
         marks=problem.marks,
     )
     return bracket.check({"problem": problem, "method": method})
@@ -109,6 +115,8 @@ def _replay(problem: Problem, points: Tensor | None) -> tuple[Tensor, Tensor | N
         best[better] = x[better]
     lower = problem.reduce(value)
     winner = _winners(problem, value, lower)
+    if problem.network.refusal:
+        return lower, best[winner], None  # what the model gives as executed is all that is known of it
     chosen = problem.select(winner)
     exact = least_violation(chosen, *chosen.inputs.origins(best[winner]))
     exact = exact if problem.network.head is None else problem.network.head.below(chosen.spec, exact)

@@ -30,6 +30,7 @@ README = PACKAGE.parent / "README.md"
 COMMANDS = {
     "certify": "interval,pgd,crown,alpha,bab", "radius": "pgd,crown,bab", "gaps": "pgd,interval,crown,alpha,lp,bab",
     "vnnlib": "bab", "train": "interval,pgd,crown,bab", "pytest": "pgd,interval,crown,alpha,bab",
+    "opaque": "pgd,random",
 }
 SLACK = 2e-5  # of solvers' tolerances
 

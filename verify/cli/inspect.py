@@ -19,7 +19,8 @@ def inspect(
     shared: dict[str, Any],
     limit: options.Limit = 20,
 ) -> None:
-    """Show a network, one node a line, and its unstable neurons."""
+    """Show a network, one node a line, and its unstable neurons; of a model that can only be attacked, why."""
+    from verify.ir.opaque.entry import attackable
     from verify.report.inspect import node_lines, unstable_lines
     from verify.runs.certification.session import prepare
     from verify.runs.subject import network_of
@@ -27,7 +28,8 @@ def inspect(
     if eps is None or data is None:
         if eps is not data:
             raise typer.BadParameter("--eps and --data go together; give both or neither")
-        network = network_of(shared["model"], shared["weights"], shared["normalize"], shared["trust_code"])
+        texts = (shared[name] for name in ("model", "weights", "normalize", "trust_code"))
+        network = network_of(*texts, attackable)
         print("\n".join(node_lines(network)))
         return
     session = prepare(CertifyRequest(**shared, data=data, eps=eps, limit=limit, methods="interval"))

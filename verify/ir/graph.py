@@ -225,6 +225,11 @@ class Network(BoundGraph):
         return replace(self, unmerged=None if self.unmerged is None else self.unmerged.logits, bare=True)
 
     @cached_property
+    def refusal(self) -> str:
+        """Why the network, or a part of it, can only be executed, so that nothing bounds it; else empty."""
+        return next((node.op.refusal for node in self.graph.nodes if node.op.refusal), "")
+
+    @cached_property
     def digest(self) -> str:
         """sha256 over the structure and the raw little-endian weights."""
         ends = self.graph.input, self.graph.input_shape, self.graph.output

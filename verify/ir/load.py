@@ -41,18 +41,21 @@ def load(model: str | Path, weights: str | Path | None = None, trust_code: bool 
         if weights is not None:
             raise InputError(f"{name} has its weights in it; leave out the weights file {weights}")
         return _read_file(Path(model), trust_code)
-    if ":" in name and not Path(name).exists():
-        module, example = from_factory(name)
-    else:
-        module, example = _bundled(name)
-    if weights is not None:
-        _fill(module, Path(weights))
+    module, example = module_of(name, weights)
     network = read_chain(module, example)
     if network is not None:
         return beside_module(network, module, example.device)
     from verify.ir.torch_export import trace  # torch.export takes its time to import
 
     return trace(module, example)
+
+
+def module_of(name: str, weights: str | Path | None = None) -> tuple[nn.Module, Tensor]:
+    """(module, example input) of a bundled name or `package.module:factory`, with these weights; see `load`."""
+    module, example = from_factory(name) if ":" in name and not Path(name).exists() else _bundled(name)
+    if weights is not None:
+        _fill(module, Path(weights))
+    return module, example
 
 
 def _read_file(path: Path, trust_code: bool) -> Network:

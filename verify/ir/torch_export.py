@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 
-from verify.errors import InputError, UnsupportedOp
+from verify.errors import InputError, UnsupportedOp, Untraceable
 from verify.ir.aten import Constant, Context
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_nodes import first_line, translated
@@ -46,8 +46,8 @@ def trace(module: nn.Module, example: Tensor) -> Network:
 
     example: (batch, *input shape), float32 or float64; its first sample is used. The module is left as it was. Where it
     returns one number a sample, (batch,), the network returns (batch, 1). The network is on the CPU.
-    Raises InputError where torch.export cannot follow the module, UnsupportedOp for an operator outside the IR or one
-    that mixes samples.
+    Raises Untraceable, an InputError, where torch.export cannot follow the module; UnsupportedOp for an operator
+    outside the IR or one that mixes samples.
     """
     return beside_module(_translate(_export(module, example))[0], module, example.device)
 
@@ -141,8 +141,8 @@ def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
         sys.stderr.write(printed.getvalue())
         return program
     except Exception as problem:  # torch.export raises whatever the module's own code does
-        raise InputError(f"torch.export cannot follow {type(module).__name__} on an input of shape "
-                         f"{(1, *example.shape[1:])}: {first_line(problem)}") from problem
+        raise Untraceable(f"torch.export cannot follow {type(module).__name__} on an input of shape "
+                          f"{(1, *example.shape[1:])}: {first_line(problem)}") from problem
     finally:
         for part, mode in training.items():
             part.training = mode

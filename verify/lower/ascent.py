@@ -75,6 +75,8 @@ class Ascent:
             rest = 1 - k / self.steps
             rows, gradient = _evaluate(problem.network, spec, tries, heat=rest**2)
             best.offer(tries.cases, spec.aggregate(rows), tries.x)
+            if gradient is None:
+                return
             if self.stop_when_falsified:
                 keep = (best.values[tries.cases] < 0).nonzero().flatten()
                 if len(keep) == 0:
@@ -91,8 +93,9 @@ class Ascent:
         best.offer(tries.cases, spec.violation(tries.x, problem.network(tries.x)), tries.x)
 
 
-def _evaluate(network: BoundGraph, spec: Specification, tries: Tries, heat: float) -> tuple[Tensor, Tensor]:
-    """Values of all rows at the points, (n, rows), and the gradient of the smooth objective there, (n, *shape).
+def _evaluate(network: BoundGraph, spec: Specification, tries: Tries, heat: float) -> tuple[Tensor, Tensor | None]:
+    """Values of all rows at the points, (n, rows), and the gradient of the smooth objective there, (n, *shape); None
+    where the network has none.
 
     An entry of the gradient that is not finite is 0, so that one sample cannot spoil its own step or the batch.
     """
@@ -104,7 +107,9 @@ def _evaluate(network: BoundGraph, spec: Specification, tries: Tries, heat: floa
     direction = torch.einsum("cr,cro->co", weights, spec.output).reshape(y.shape)
     with torch.enable_grad():
         along = (y * direction).sum()  # of a scalar: with grad_outputs, autograd spends 0.4 s on importing sympy
-    gradient = torch.autograd.grad(along, x)[0]
+    gradient = torch.autograd.grad(along, x, allow_unused=True)[0] if along.requires_grad else None
+    if gradient is None:
+        return rows, None
     if spec.input is not None:
         gradient = gradient + torch.einsum("cr,cri->ci", weights, spec.input).reshape(x.shape)
     return rows, torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)

@@ -43,7 +43,8 @@ class FGSM:
     name="pgd", family="lower", place=20, batched=True,
     help="projected gradient ascent (Madry et al.)",
     value={"stop_when_falsified": False},
-    defaults={"pytest": 1, "radius": 1, "gaps": 1, "certify": 2, "train": 2},
+    patient={"restarts": 1_000_000},
+    defaults={"opaque": 1, "pytest": 1, "radius": 1, "gaps": 1, "certify": 2, "train": 2},
 )
 @dataclass(frozen=True)
 class PGD:
@@ -135,7 +136,10 @@ class PGD:
 
 
 def batch_size(problem: Problem, memory: int | None = None) -> int:
-    """How many points may go through the network at once: their values of all layers fill this memory."""
+    """How many points may go through the network at once: their values of all layers fill this memory. One where the
+    network is only executed, which takes them one by one anyway."""
+    if problem.network.refusal:
+        return 1
     graph = problem.network.graph
     values = prod(graph.input_shape) + sum(prod(node.shape) for node in graph.nodes)
     memory = MEMORY.get(problem.network.device.type, MEMORY["cpu"]) if memory is None else memory

@@ -154,6 +154,7 @@ class Op(ABC):
     is_exact: bool = True  # whether `encode` with integrality describes the op exactly
     mixes: bool = True  # whether an output may depend on several inputs, or several outputs on one
     statistics: tuple[int, ...] = ()  # the parameters that are mean and variance of the argument's channels, if any
+    refusal: str = ""  # of an op that can only be executed, why nothing can bound it
 
     @property
     def hinge(self) -> Hinge | None:

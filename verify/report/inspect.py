@@ -34,7 +34,10 @@ def node_lines(network: Network) -> list[str]:
     neurons = sum(prod(node.shape) for node, _ in nonlinear(network))
     counts = f"{len(graph.nodes)} nodes, {weights} parameter values, {neurons} nonlinear neurons"
     end = "the output is" if network.head is None else f"the output is the {network.head} of"
-    return [*_aligned(rows), "", f"{counts}; {end} {graph.output}"]
+    lines = [*_aligned(rows), "", f"{counts}; {end} {graph.output}"]
+    if not network.refusal:
+        return lines
+    return [*lines, network.refusal, "`verify certify` and `verify vnnlib` look for counterexamples of it"]
 
 
 def unstable_lines(problem: Problem) -> list[str]:

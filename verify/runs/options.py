@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from verify.errors import InputError
 from verify.rationals import rational
-from verify.registry import ALIASES, METHODS, Entry, entry_of
+from verify.registry import ALIASES, METHODS, Entry, default_methods, entry_of
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +55,15 @@ def entries_of(text: str) -> dict[str, Entry]:
         if names.count(name) > 1:
             raise InputError(f"method {name!r} is named twice; name each method once")
     return {name: METHODS[name] for name in names}
+
+
+def usable(entries: dict[str, Entry], network: BoundGraph) -> dict[str, Entry]:
+    """The methods that have something to say of the network: of one that is only executed those that look for points,
+    with the usual ones of these in place of all others."""
+    chosen = {name: entry for name, entry in entries.items() if entry.family == "lower"}
+    if not network.refusal or len(chosen) == len(entries):
+        return entries
+    return {**chosen, **entries_of(default_methods("opaque"))}
 
 
 def shared(entries: dict[str, Entry], workers: int | None, level: str | None) -> dict[str, Entry]:

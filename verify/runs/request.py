@@ -37,6 +37,7 @@ class Request:
     device: str = "cpu"
 
     command: ClassVar[str] = ""  # whose methods are tried where none are named
+    attacks: ClassVar[bool] = False  # whether it has something to say of a model that is only executed
 
     def as_json(self) -> dict[str, Any]:
         """The texts by name; what stands here by default is left out."""
@@ -74,6 +75,7 @@ class CertifyRequest(Request):
     batch: int | None = None
 
     command: ClassVar[str] = "certify"
+    attacks: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
@@ -17,6 +17,7 @@ from verify.goals import Goal
 from verify.ir.front import normalized
 from verify.ir.graph import Network
 from verify.ir.load import load
+from verify.ir.opaque.entry import attackable
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, around
 from verify.rationals import shown
@@ -75,13 +76,15 @@ class Subject:
         return f"{model} on {len(self.data.x)} samples of {self.data.name}, {radii}, {clip}{goal}"
 
     def warnings(self, radii: Iterable[Fraction]) -> list[str]:
-        """What the user may not have meant: also a ball that holds every valid input."""
+        """What the user may not have meant: also a ball that holds every valid input, and a model that is only
+        executed."""
         largest, clip, size = max(radii), self.request.clip_ends, self.data.x[0].numel()
         is_ball = self.request.set == BALL
+        notes = [*self.data.notes, *filter(None, [self.network.refusal])]
         if not is_ball or clip is None or largest <= largest_radius(clip, self.request.norm, size):
-            return [*self.data.notes]
+            return notes
         low, high = map(shown, clip)
-        return [*self.data.notes, f"eps {shown(largest)} reaches every input of the clip [{low}, {high}] and further; "
+        return [*notes, f"eps {shown(largest)} reaches every input of the clip [{low}, {high}] and further; "
                 "eps is in the units of the inputs, for example 8/255"]
 
 
@@ -93,16 +96,21 @@ def read(request: Request, *, simplified: bool = True) -> Subject:
                          "10")
     if request.set != BALL and request.norm != "linf":
         raise InputError(f"--norm is of balls, and --set asks for {request.set}; leave out one of the two")
-    network = network_of(request.model, request.weights, request.normalize, request.trust_code)
+    reader = attackable if request.attacks else load
+    network = network_of(request.model, request.weights, request.normalize, request.trust_code, reader)
     network = (simplify(network) if simplified else network).to(device)
     goal = asked_goal(network, request.threshold, request.within, request.bounds)
     return Subject(request, network, goal, samples_of(request, network, goal, clip))
 
 
-def network_of(model: str, weights: str | None, normalize: str | None, trust_code: bool = False) -> Network:
-    """The network of a model, with the normalisation of its data in front if one is given."""
+def network_of(
+    model: str, weights: str | None, normalize: str | None, trust_code: bool = False,
+    reader: Callable[[str, str | None, bool], Network] = load,
+) -> Network:
+    """The network of a model, with the normalisation of its data in front if one is given. With `attackable` as the
+    reader it may be one that is only executed."""
     front = None if normalize is None else normalization_of(normalize)
-    network = load(model, weights, trust_code)
+    network = reader(model, weights, trust_code)
     return network if front is None else normalized(network, *front)
 
 

@@ -91,7 +91,8 @@ class Outcome:
             return replace(self, reasons=(*self.reasons, f"{name}: {found}"), tried={**self.tried, name: nothing})
         ends = float(found.lower[0]), float(found.upper[0])
         outcome = replace(self, tried={**self.tried, name: Tried(*ends, seconds, memory)})
-        return replace(outcome, reasons=(*self.reasons, *_reason(name, found))).met(name, found)
+        reasons = tuple(dict.fromkeys((*self.reasons, *_reason(name, found))))
+        return replace(outcome, reasons=reasons).met(name, found)
 
     def informed_by(self, others: Iterable[Outcome]) -> Outcome:
         """The outcome once it has heard what the same sample's outcomes at other radii say of this one."""
@@ -202,11 +203,12 @@ def _above(values: dict[str, Any]) -> float:
 
 def _reason(name: str, bracket: Bracket) -> tuple[str, ...]:
     """Why a method that answered did not decide, where there is more to say than that the bounds leave a gap."""
+    told = (str(bracket.notes["refused"]),) if "refused" in bracket.notes else ()
     if "stopped" in bracket.notes:
-        return (f"{name}: {bracket.notes['stopped']}",)
+        return (*told, f"{name}: {bracket.notes['stopped']}")
     if bracket.above is not None and not bool(torch.isfinite(bracket.upper[0])):
-        return (f"{name}: no finite bound",)
-    return ()
+        return (*told, f"{name}: no finite bound")
+    return told
 
 
 def _trusts(bracket: Bracket) -> str:

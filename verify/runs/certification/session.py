@@ -16,7 +16,7 @@ from verify.runs.certification.summary import Summary, summarize
 from verify.runs.engine.drive import OnProgress
 from verify.runs.engine.run_folder import ONE_PROCESS, Parallelism, RunFolder, folder_of
 from verify.runs.evidence.certificates import Proving, check_certificates
-from verify.runs.options import batch_of, proof_config, proof_level, radii_of, typed_radii
+from verify.runs.options import batch_of, proof_config, proof_level, radii_of, typed_radii, usable
 from verify.runs.request import CertifyRequest
 from verify.runs.subject import Subject, read
 
@@ -82,8 +82,8 @@ class Session:
 
 def prepare(request: CertifyRequest) -> Session:
     """Reads model and data and checks that all fits. Raises VerifyError with one sentence where it does not."""
-    entries, level = request.entries, proof_level(request.level, request.proofs)
-    radii, subject = radii_of(request.eps), read(request)
+    level, radii, subject = proof_level(request.level, request.proofs), radii_of(request.eps), read(request)
+    entries = usable(request.entries, subject.network)
     problems = {str(eps): subject.around(eps) for eps in radii}
     methods = {name: entry.make(request.timeout) for name, entry in entries.items()}
     dear, file = {name for name, entry in entries.items() if not entry.batched}, Path(request.model)

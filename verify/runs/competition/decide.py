@@ -13,16 +13,17 @@ from verify.deadline import NEVER, Deadline, within
 from verify.errors import LATE, Contradiction, InputError, OutOfTime, SolverError, UnsupportedMethod
 from verify.ir.graph import Network
 from verify.ir.guard import compare
-from verify.ir.load import load
+from verify.ir.opaque.entry import attackable
 from verify.ir.rewrite import simplify
 from verify.problem import Problem, from_vnnlib
 from verify.proof.prover import ModelFile, Proof, first_margin, prove
 from verify.registry import Entry
+from verify.runs.competition.attacks import attacks
 from verify.runs.evidence.belief import held, met
 from verify.runs.evidence.contradiction import of_property
 from verify.runs.evidence.runtime_replay import members, original_outputs
 from verify.runs.evidence.witness import Witness, property_witness
-from verify.runs.options import proof_log_for
+from verify.runs.options import proof_log_for, usable
 from verify.solving import solve
 from verify.vnnlib import Property, read_vnnlib
 
@@ -58,11 +59,12 @@ class Decision:
 
 
 def read_network(model: Path) -> Network:
-    """The network of a model file, simplified for the search. Raises InputError or UnsupportedOp."""
+    """The network of a model file, simplified for the search; one that is only executed where it is refused and
+    onnxruntime runs it. Raises InputError or UnsupportedOp."""
     if model.suffix in TORCH:
         raise InputError(f"{model} is no ONNX file, which is what a property of the competition is about: onnxruntime "
                          "replays its witnesses; export the model with torch.onnx.export")
-    return simplify(load(model))
+    return simplify(attackable(model))
 
 
 def decide(
@@ -76,9 +78,10 @@ def decide(
 
     `sat` is said only of a witness that satisfies the property with the outputs that onnxruntime computes for it on
     the model as it is in the file; `unsat` trusts what the deciding bracket says it trusts, or, where a proof was asked
-    for and found, the checker. At level F nothing but a proof says unsat. A Contradiction is raised, also where a point
-    that the prover or a cheap attack meets violates what a method verifies, and KeyboardInterrupt where Ctrl-C ended a
-    method that was told about before.
+    for and found, the checker. At level F nothing but a proof says unsat. A model that is only executed (see
+    `verify.ir.opaque`) is searched for a witness by the methods of `usable` until the time is over, and is `unknown`
+    with the reason where there is none. A Contradiction is raised, also where a point that the prover or a cheap attack
+    meets violates what a method verifies, and KeyboardInterrupt where Ctrl-C ended a method that was told about before.
 
     Args:
         model, prop: the files; an InputError says what is wrong with one.
@@ -98,7 +101,10 @@ def decide(
     except OutOfTime:
         return Decision(InstanceResult.TIMEOUT, f"{LATE} while the files were read")
     try:
-        found = _first(model, asked, problem, entries, limit, on_bracket, proof)
+        if network.refusal:
+            found = _attacked(model, asked, problem, usable(entries, network), limit, on_bracket)
+        else:
+            found = _first(model, asked, problem, entries, limit, on_bracket, proof)
         reason = found.reason if asked.cases else "no input is allowed"
         notes = () if network.head is None else (network.head.note,)
         return replace(found, reason=reason, warnings=(*asked.warnings, *notes))
@@ -149,6 +155,27 @@ def _first(
             reasons.append(f"{name}: {bracket.notes['stopped']}")
     reason = "; ".join(reasons) or ("" if limit.is_over else "the bounds leave a gap")
     return Decision(InstanceResult.TIMEOUT if limit.is_over else InstanceResult.UNKNOWN, reason)
+
+
+def _attacked(
+    model: Path, asked: Property, problem: Problem, entries: dict[str, Entry], limit: Deadline,
+    on_bracket: Callable[[str, Bracket], None],
+) -> Decision:
+    """sat where a search of a model that is only executed finds a witness, else unknown with the reason."""
+    reasons = [problem.network.refusal]
+    for name, method, share in attacks(entries if asked.cases else {}, limit):
+        try:
+            bracket = solve(problem, method, share.left)
+        except SolverError as refusal:
+            reasons.append(f"{name}: {refusal}")
+            continue
+        on_bracket(name, bracket)
+        if bracket.verdicts[0] is Verdict.FALSIFIED:
+            found = _replayed(model, asked, problem, bracket)
+            if found.answer is InstanceResult.SAT:
+                return replace(found, method=name)
+            reasons.append(f"{name}: {found.reason}")
+    return Decision(InstanceResult.UNKNOWN if asked.cases else InstanceResult.UNSAT, "; ".join(reasons))
 
 
 def _proved(proof: Proof, method: str) -> Decision:

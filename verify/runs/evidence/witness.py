@@ -77,7 +77,7 @@ def examine(
     """
     executed = Violation(reason="an output is not finite")
     if np.isfinite(y).all():
-        image = [Fraction(float(v)) for v in y.reshape(-1)]
+        image = [Fraction(v) for v in y.reshape(-1).tolist()]
         executed = Violation(*violation(disjuncts, point.tolist(), image, image))
     real = Violation(reason=network) if isinstance(network, str) else real_violation(disjuncts, network, point)
     return Witness(point, x, y, real, executed)
