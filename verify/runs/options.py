@@ -57,13 +57,13 @@ def entries_of(text: str) -> dict[str, Entry]:
     return {name: METHODS[name] for name in names}
 
 
-def usable(entries: dict[str, Entry], network: BoundGraph) -> dict[str, Entry]:
+def usable(entries: dict[str, Entry], network: Network) -> dict[str, Entry]:
     """The methods that have something to say of the network: of one that is only executed those that look for points,
     with the usual ones of these in place of all others."""
-    chosen = {name: entry for name, entry in entries.items() if entry.family == "lower"}
-    if not network.refusal or len(chosen) == len(entries):
+    if not network.refusal:
         return entries
-    return {**chosen, **entries_of(default_methods("opaque"))}
+    chosen = {name: entry for name, entry in entries.items() if entry.family == "lower"}
+    return chosen if len(chosen) == len(entries) else {**chosen, **entries_of(default_methods("opaque"))}
 
 
 def shared(entries: dict[str, Entry], workers: int | None, level: str | None) -> dict[str, Entry]:

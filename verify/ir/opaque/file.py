@@ -30,7 +30,7 @@ KINDS = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float6
 class ExecutedFile(Executable):
     """A file, its outputs flat. `digest` is SHA-256 of the file, which tells it from others."""
 
-    path: Path
+    path: Path = field(repr=False)
     digest: str
     input_shape: tuple[int, ...] = field(repr=False)
     dtype: torch.dtype = field(repr=False)
