@@ -30,7 +30,7 @@ class Untranslated(Exception):
 
 
 @dataclass(frozen=True)
-class Form:
+class NodeSettings:
     """The attributes of a node, and the opset that it is written in."""
 
     attributes: dict[str, Any]
@@ -47,7 +47,7 @@ class Form:
         return None if found is None else [int(n) for n in found]
 
 
-Rule = Callable[[Given, Form], "Tensor | list[Tensor]"]
+Rule = Callable[[Given, NodeSettings], "Tensor | list[Tensor]"]
 RULES: dict[str, Rule] = {}
 
 
@@ -87,9 +87,9 @@ class Translation:
         for node in self.nodes:
             check_time()
             given = [values[name] if name else None for name in node.input]
-            form = Form({a.name: helper.get_attribute_value(a) for a in node.attribute}, self.opset)
+            settings = NodeSettings({a.name: helper.get_attribute_value(a) for a in node.attribute}, self.opset)
             try:
-                made = RULES[node.op_type](given, form)
+                made = RULES[node.op_type](given, settings)
             except (TypeError, AttributeError, KeyError) as problem:  # operands that a rule did not expect
                 raise Untranslated(f"{node.op_type}: {problem}") from None
             made = [made] if isinstance(made, Tensor) else made
