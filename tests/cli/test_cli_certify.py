@@ -263,7 +263,8 @@ def broken_model(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "message"), [
-    ("missing", "there is no model file net.onnx"), ("truncated", "net.onnx"), ("op", "RandomUniformLike"), ("weight", "not finite"),
+    ("missing", "there is no model file net.onnx"), ("truncated", "net.onnx"), ("op", "RandomUniformLike"),
+    ("weight", "not finite"),
 ])
 @pytest.mark.parametrize("command", ["certify", "vnnlib", "inspect"])
 def test_bad_models(here: Path, command: str, kind: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,12 +178,12 @@ def test_a_family_by_itself(bench: Path) -> None:
 
 def test_an_error_is_a_row_with_its_reason(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (bench / "b" / "vnnlib" / "sat.vnnlib").write_text("(declare-const X_0 Real)\n(assert")
-    onnx_file(bench / "a" / "onnx" / "net.onnx", activation="Tan")
+    onnx_file(bench / "a" / "onnx" / "net.onnx", activation="RandomUniformLike")
     (bench / "b" / "vnnlib" / "unsat.vnnlib").unlink()
     assert command(bench) == 0, "refused networks and files are no fault of the program"
     assert [answer for *_, answer in answers()] == ["error", "error", "error", "error", "sat"]
     out = capsys.readouterr().out
-    assert re.search(r"^2 x error: .*Tan", out, re.MULTILINE)
+    assert re.search(r"^2 x error: .*RandomUniformLike", out, re.MULTILINE)
     assert re.search(r"^1 x error: .*sat\.vnnlib, line 2", out, re.MULTILINE)
     assert re.search(r"^1 x error: .*unsat\.vnnlib: cannot be read", out, re.MULTILINE)
 
@@ -315,9 +315,9 @@ def test_the_scripts_of_the_competition(bench: Path) -> None:
 
 
 def test_the_scripts_say_what_went_wrong(bench: Path) -> None:
-    onnx_file(bench / "tan.onnx", activation="Tan")
+    onnx_file(bench / "noise.onnx", activation="RandomUniformLike")
     results = bench / "out.txt"
-    assert script("prepare_instance.sh", "v1", "a", bench / "tan.onnx", "unused").returncode == 2
+    assert script("prepare_instance.sh", "v1", "a", bench / "noise.onnx", "unused").returncode == 2
     done = script("run_instance.sh", "v1", "a", bench / "none.onnx", "none.vnnlib", results, 30)
     assert done.returncode == 2
     assert results.read_text() == "error\n"

@@ -89,8 +89,8 @@ class RandomSearch:
             values, left = values.maximum(top), left - TOGETHER
 
     def _proposed(self, problem: Problem, best: Tensor, noise: torch.Generator) -> Tensor:
-        """TOGETHER other points of every case, (TOGETHER * cases, *shape); best: (cases, *shape). All cases have the same
-        random numbers."""
+        """TOGETHER other points of every case, (TOGETHER * cases, *shape), with the same random numbers for all; best:
+        (cases, *shape)."""
         inputs, shape, cases = problem.inputs, best.shape[1:], len(best)
         kinds = torch.rand((4, TOGETHER), generator=noise).to(best)
         draw, kind, length, level = (part.repeat_interleave(cases).reshape(-1, *[1] * len(shape)) for part in kinds)

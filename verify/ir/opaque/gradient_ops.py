@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor
 
-from verify.ir.opaque.gradients import RULES, NodeSettings, Given, Untranslated, at, rule, tensor
+from verify.ir.opaque.gradients import RULES, Given, NodeSettings, Untranslated, at, rule, tensor
 
 Unary = Callable[[Tensor], Tensor]
 PLAIN: dict[str, Unary] = {
@@ -51,15 +51,15 @@ def _through(smooth: Tensor, value: Tensor) -> Tensor:
 
 
 def _plain(function: Unary) -> Callable[[Given, NodeSettings], Tensor]:
-    return lambda given, settings: function(at(given, 0))
+    return lambda given, how: function(at(given, 0))
 
 
 def _pair(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Given, NodeSettings], Tensor]:
-    return lambda given, settings: function(at(given, 0), at(given, 1))
+    return lambda given, how: function(at(given, 0), at(given, 1))
 
 
 def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Given, NodeSettings], Tensor]:
-    def evaluate(given: Given, settings: NodeSettings) -> Tensor:
+    def evaluate(given: Given, how: NodeSettings) -> Tensor:
         found = at(given, 0)
         for k in range(1, len(given)):
             found = function(found, at(given, k))
@@ -69,11 +69,11 @@ def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Given, Node
 
 
 def _reduce(function: Callable[..., Tensor]) -> Callable[[Given, NodeSettings], Tensor]:
-    def evaluate(given: Given, settings: NodeSettings) -> Tensor:
-        x, axes = at(given, 0), settings.listed(given, 1, "axes")
-        if not axes and settings.get("noop_with_empty_axes", 0):
+    def evaluate(given: Given, how: NodeSettings) -> Tensor:
+        x, axes = at(given, 0), how.listed(given, 1, "axes")
+        if not axes and how.get("noop_with_empty_axes", 0):
             return x
-        return function(x, axes or list(range(x.ndim)), bool(settings.get("keepdims", 1)))
+        return function(x, axes or list(range(x.ndim)), bool(how.get("keepdims", 1)))
 
     return evaluate
 
@@ -85,125 +85,125 @@ RULES.update({name: _reduce(function) for name, function in REDUCE.items()})
 
 
 @rule("Div")
-def _div(given: Given, settings: NodeSettings) -> Tensor:
+def _div(given: Given, how: NodeSettings) -> Tensor:
     a, b = at(given, 0), at(given, 1)
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
 
 @rule("Dropout")
-def _dropout(given: Given, settings: NodeSettings) -> Tensor:
+def _dropout(given: Given, how: NodeSettings) -> Tensor:
     return at(given, 0)
 
 
 @rule("LeakyRelu")
-def _leaky(given: Given, settings: NodeSettings) -> Tensor:
-    return F.leaky_relu(at(given, 0), settings.get("alpha", 0.01))
+def _leaky(given: Given, how: NodeSettings) -> Tensor:
+    return F.leaky_relu(at(given, 0), how.get("alpha", 0.01))
 
 
 @rule("Elu")
-def _elu(given: Given, settings: NodeSettings) -> Tensor:
-    return F.elu(at(given, 0), settings.get("alpha", 1.0))
+def _elu(given: Given, how: NodeSettings) -> Tensor:
+    return F.elu(at(given, 0), how.get("alpha", 1.0))
 
 
 @rule("Selu")
-def _selu(given: Given, settings: NodeSettings) -> Tensor:
+def _selu(given: Given, how: NodeSettings) -> Tensor:
     return F.selu(at(given, 0))
 
 
 @rule("HardSigmoid")
-def _hard_sigmoid(given: Given, settings: NodeSettings) -> Tensor:
-    return (settings.get("alpha", 0.2) * at(given, 0) + settings.get("beta", 0.5)).clamp(0, 1)
+def _hard_sigmoid(given: Given, how: NodeSettings) -> Tensor:
+    return (how.get("alpha", 0.2) * at(given, 0) + how.get("beta", 0.5)).clamp(0, 1)
 
 
 @rule("Gelu")
-def _gelu(given: Given, settings: NodeSettings) -> Tensor:
-    return F.gelu(at(given, 0), approximate=settings.get("approximate", "none"))
+def _gelu(given: Given, how: NodeSettings) -> Tensor:
+    return F.gelu(at(given, 0), approximate=how.get("approximate", "none"))
 
 
 @rule("PRelu")
-def _prelu(given: Given, settings: NodeSettings) -> Tensor:
+def _prelu(given: Given, how: NodeSettings) -> Tensor:
     return torch.where(at(given, 0) < 0, at(given, 1) * at(given, 0), at(given, 0))
 
 
 @rule("Clip")
-def _clip(given: Given, settings: NodeSettings) -> Tensor:
-    low, high = (given[k] if k < len(given) else settings.get(name) for k, name in ((1, "min"), (2, "max")))
+def _clip(given: Given, how: NodeSettings) -> Tensor:
+    low, high = (given[k] if k < len(given) else how.get(name) for k, name in ((1, "min"), (2, "max")))
     return torch.clamp(at(given, 0), low, high) if low is not None or high is not None else at(given, 0)
 
 
-def _along(function: Callable[[Tensor, int], Tensor], x: Tensor, settings: NodeSettings) -> Tensor:
+def _along(function: Callable[[Tensor, int], Tensor], x: Tensor, how: NodeSettings) -> Tensor:
     """The function along an axis; before opset 13 along all axes from that one on."""
-    if settings.opset >= 13:
-        return function(x, settings.get("axis", -1))
-    return function(x.flatten(settings.get("axis", 1)), -1).reshape(x.shape)
+    if how.opset >= 13:
+        return function(x, how.get("axis", -1))
+    return function(x.flatten(how.get("axis", 1)), -1).reshape(x.shape)
 
 
 @rule("Softmax")
-def _softmax(given: Given, settings: NodeSettings) -> Tensor:
-    return _along(torch.softmax, at(given, 0), settings)
+def _softmax(given: Given, how: NodeSettings) -> Tensor:
+    return _along(torch.softmax, at(given, 0), how)
 
 
 @rule("LogSoftmax")
-def _log_softmax(given: Given, settings: NodeSettings) -> Tensor:
-    return _along(torch.log_softmax, at(given, 0), settings)
+def _log_softmax(given: Given, how: NodeSettings) -> Tensor:
+    return _along(torch.log_softmax, at(given, 0), how)
 
 
 @rule("Gemm")
-def _gemm(given: Given, settings: NodeSettings) -> Tensor:
+def _gemm(given: Given, how: NodeSettings) -> Tensor:
     a, b = at(given, 0), at(given, 1)
-    product = (a.T if settings.get("transA", 0) else a) @ (b.T if settings.get("transB", 0) else b)
-    bias = settings.get("beta", 1.0) * at(given, 2) if len(given) > 2 and given[2] is not None else 0.0
-    return settings.get("alpha", 1.0) * product + bias
+    product = (a.T if how.get("transA", 0) else a) @ (b.T if how.get("transB", 0) else b)
+    bias = how.get("beta", 1.0) * at(given, 2) if len(given) > 2 and given[2] is not None else 0.0
+    return how.get("alpha", 1.0) * product + bias
 
 
 @rule("Einsum")
-def _einsum(given: Given, settings: NodeSettings) -> Tensor:
-    return torch.einsum(settings.get("equation"), *(at(given, k) for k in range(len(given))))
+def _einsum(given: Given, how: NodeSettings) -> Tensor:
+    return torch.einsum(how.get("equation"), *(at(given, k) for k in range(len(given))))
 
 
 @rule("Cast")
-def _cast(given: Given, settings: NodeSettings) -> Tensor:
-    return at(given, 0).to(KINDS[settings.get("to")])
+def _cast(given: Given, how: NodeSettings) -> Tensor:
+    return at(given, 0).to(KINDS[how.get("to")])
 
 
 @rule("Constant")
-def _constant(given: Given, settings: NodeSettings) -> Tensor:
-    ((kind, value),) = settings.attributes.items()
+def _constant(given: Given, how: NodeSettings) -> Tensor:
+    ((kind, value),) = how.attributes.items()
     plain = {"value_float": torch.float32, "value_floats": torch.float32, "value_int": torch.int64,
              "value_ints": torch.int64}
     return tensor(numpy_helper.to_array(value)) if kind == "value" else torch.tensor(value, dtype=plain[kind])
 
 
 @rule("ConstantOfShape")
-def _constant_of_shape(given: Given, settings: NodeSettings) -> Tensor:
-    value = tensor(numpy_helper.to_array(settings.get("value"))) if settings.get("value") is not None else torch.zeros(1)
+def _constant_of_shape(given: Given, how: NodeSettings) -> Tensor:
+    value = tensor(numpy_helper.to_array(how.get("value"))) if how.get("value") is not None else torch.zeros(1)
     return value.expand(at(given, 0).tolist()).clone()
 
 
 @rule("Range")
-def _range(given: Given, settings: NodeSettings) -> Tensor:
+def _range(given: Given, how: NodeSettings) -> Tensor:
     start, end, step = (at(given, k).item() for k in range(3))
     return torch.arange(start, end, step, dtype=at(given, 0).dtype)
 
 
 @rule("ArgMax")
-def _arg_max(given: Given, settings: NodeSettings) -> Tensor:
-    return at(given, 0).argmax(settings.get("axis", 0), bool(settings.get("keepdims", 1)))
+def _arg_max(given: Given, how: NodeSettings) -> Tensor:
+    return at(given, 0).argmax(how.get("axis", 0), bool(how.get("keepdims", 1)))
 
 
 @rule("ArgMin")
-def _arg_min(given: Given, settings: NodeSettings) -> Tensor:
-    return at(given, 0).argmin(settings.get("axis", 0), bool(settings.get("keepdims", 1)))
+def _arg_min(given: Given, how: NodeSettings) -> Tensor:
+    return at(given, 0).argmin(how.get("axis", 0), bool(how.get("keepdims", 1)))
 
 
 @rule("TopK")
-def _top(given: Given, settings: NodeSettings) -> list[Tensor]:
-    return [*at(given, 0).topk(int(at(given, 1)), settings.get("axis", -1), bool(settings.get("largest", 1)))]
+def _top(given: Given, how: NodeSettings) -> list[Tensor]:
+    return [*at(given, 0).topk(int(at(given, 1)), how.get("axis", -1), bool(how.get("largest", 1)))]
 
 
 @rule("CumSum")
-def _cumsum(given: Given, settings: NodeSettings) -> Tensor:
-    if settings.get("exclusive", 0) or settings.get("reverse", 0):
+def _cumsum(given: Given, how: NodeSettings) -> Tensor:
+    if how.get("exclusive", 0) or how.get("reverse", 0):
         raise Untranslated("CumSum from the end")
     return at(given, 0).cumsum(int(at(given, 1)))
 

@@ -87,9 +87,9 @@ class Translation:
         for node in self.nodes:
             check_time()
             given = [values[name] if name else None for name in node.input]
-            settings = NodeSettings({a.name: helper.get_attribute_value(a) for a in node.attribute}, self.opset)
+            how = NodeSettings({a.name: helper.get_attribute_value(a) for a in node.attribute}, self.opset)
             try:
-                made = RULES[node.op_type](given, settings)
+                made = RULES[node.op_type](given, how)
             except (TypeError, AttributeError, KeyError) as problem:  # operands that a rule did not expect
                 raise Untranslated(f"{node.op_type}: {problem}") from None
             made = [made] if isinstance(made, Tensor) else made
