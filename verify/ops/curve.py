@@ -37,6 +37,7 @@ from torch import Tensor
 
 from verify.errors import UnsupportedMethod
 from verify.ops.base import Encoder, IntervalBounds, Lines, Nonlinear, Parameters, Relaxation
+from verify.ops.curve_rows import encode_curve
 from verify.ops.domain import REALS, Domain, flattened, sloped, unbounded
 from verify.ops.tangents import Curvature, Tangent, Vertices, better, bisected, intercepts, secant, size_of
 from verify.rationals import exact_array, round_down, round_up
@@ -140,7 +141,7 @@ class Curve(Nonlinear):
 
     def rounding(self, p: Parameters, box: IntervalBounds, unit: float) -> Tensor | float:
         low, high = self.interval(p, box)
-        return self._slack(low.abs().maximum(high.abs()))
+        return self.slack(low.abs().maximum(high.abs()))
 
     def perturbed(self, p: Parameters, x: Tensor, error: Tensor, unit: float) -> tuple[Tensor, Tensor]:
         """The op's own outward rounded interval over what x may be."""
@@ -175,8 +176,8 @@ class Curve(Nonlinear):
         (lower_slope, lower, _), (upper_slope, upper, _) = sides
         if not self.ulps:
             return Lines(lower_slope, lower, upper_slope, upper)
-        lower = lower - self._slack(size_of(lower_slope, vertices, tangents))
-        upper = upper + self._slack(size_of(upper_slope, vertices, tangents))
+        lower = lower - self.slack(size_of(lower_slope, vertices, tangents))
+        upper = upper + self.slack(size_of(upper_slope, vertices, tangents))
         lines = Lines(lower_slope, lower, upper_slope, upper)
         return flattened(lines, self.domain.fails(whole, vertices[1]), self.interval((), whole))
 
@@ -201,7 +202,7 @@ class Curve(Nonlinear):
         lower, upper = intercepts(slope, vertices, tangents)
         if not self.ulps:
             return lower, upper
-        slack = self._slack(size_of(slope, vertices, tangents))
+        slack = self.slack(size_of(slope, vertices, tangents))
         lower, upper = lower - slack, upper + slack
         fails, values = self.domain.fails(whole, vertices[1]), self.interval((), whole)
         low, high = sloped(values, whole, slope)
@@ -210,15 +211,8 @@ class Curve(Nonlinear):
     def encode(
         self, p: Parameters, model: Encoder, columns: Sequence[np.ndarray], boxes: Sequence[IntervalBounds]
     ) -> np.ndarray:
-        """The relaxation's two lines; a MILP refuses this op by `is_exact`."""
-        box = IntervalBounds(*(v.double() for v in boxes[0]))
-        out, lines = self.interval(p, box), self.relax(p, box)
-        y = model.add_columns(out.low[0].cpu().numpy(), out.high[0].cpu().numpy())
-        x, flat, one, free = columns[0].ravel(), y.ravel(), np.ones(y.size), np.full(y.size, np.inf)
-        lower_slope, lower, upper_slope, upper = (v[0].cpu().numpy().ravel() for v in lines.parts)
-        model.add_rows([(one, flat), (-lower_slope, x)], lower, free)
-        model.add_rows([(one, flat), (-upper_slope, x)], -free, upper)
-        return y
+        """Lines that touch at several points; a MILP refuses this op by `is_exact`."""
+        return encode_curve(self, model, columns[0], boxes[0])
 
     def enclose(self, p: Parameters, *xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The interval over the nearest floats on both sides of each point, which at a float is 2^-47 of f wide. Raises
@@ -232,9 +226,9 @@ class Curve(Nonlinear):
         """Values of f as the ends of an interval; an infinite one is beyond the largest float."""
         largest, (least, most) = torch.finfo(low.dtype).max, self.image
         low, high = low.clamp(max=largest), high.clamp(min=-largest)
-        return IntervalBounds((low - self._slack(low)).clamp(min=least), (high + self._slack(high)).clamp(max=most))
+        return IntervalBounds((low - self.slack(low)).clamp(min=least), (high + self.slack(high)).clamp(max=most))
 
-    def _slack(self, size: Tensor) -> Tensor:
+    def slack(self, size: Tensor) -> Tensor:
         """A few units in the last place, and the smallest normal numbers for values that are flushed to zero."""
         kind = torch.finfo(size.dtype)
         return self.ulps * (kind.eps * size.abs() + kind.tiny)
@@ -291,14 +285,19 @@ class Curve(Nonlinear):
         """Of every curved piece the tangent nearest to f at `at` that clears f at both ends of the box; where none
         does, that at an end of the piece, or parallel to the chord."""
         for piece in self.curved:
-            part = self._part(piece, box)
-            low = part.low if piece == 0 else self._touching(piece, part.low, part.high, vertices, 0)
-            last = piece == len(self.breakpoints)
-            high = part.high if last else self._touching(piece, part.high, part.low, vertices, 1)
+            part, low, high = self.touch_range(piece, box, vertices)
             t = at.maximum(low).minimum(high)
             if 0 < piece < len(self.breakpoints):
                 t = torch.where(low > high, self._parallel(piece, part, secant(*vertices, 0, 1)), t)
             yield self._tangent(piece, part, t)
+
+    def touch_range(self, piece: int, box: IntervalBounds, vertices: Vertices) -> tuple[IntervalBounds, Tensor, Tensor]:
+        """A curved piece's part of the box, and from where to where its tangents clear f at the ends of the box, if
+        they do anywhere."""
+        part = self._part(piece, box)
+        low = part.low if piece == 0 else self._touching(piece, part.low, part.high, vertices, 0)
+        is_last = piece == len(self.breakpoints)
+        return part, low, part.high if is_last else self._touching(piece, part.high, part.low, vertices, 1)
 
     def _tangent(self, piece: int, part: IntervalBounds, t: Tensor) -> Tangent:
         slope, here = self.derivative(piece, t), self._here(piece, t)

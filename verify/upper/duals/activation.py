@@ -75,9 +75,10 @@ class ActivationLayer:
         return least, most.maximum(least)
 
     def usual_slope(self, box: IntervalBounds) -> Tensor:
-        """The slope of the free line that leaves the least area (Zhang et al. 2018, section 3.2), 0 for no hinge."""
+        """The slope of the free line that leaves the least area (Zhang et al. 2018, section 3.2); for no hinge the
+        middle, as a share of the range."""
         if self.kink is None:
-            return torch.zeros_like(box.low)
+            return torch.full_like(box.low, 0.5)
         left, right = self.ends
         return left + (right - left) * torch.gt((box.low + box.high) / 2, self.kink, out=torch.empty_like(box.low))
 

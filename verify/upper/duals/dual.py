@@ -26,6 +26,7 @@ from verify.ops.curve import Curve
 from verify.sets import InputSet
 from verify.upper.duals.activation import ActivationLayer, activation_layer
 from verify.upper.duals.domains import Domains, Objective, Primal, Pulled
+from verify.upper.duals.touching import Touching
 from verify.upper.linear_bounds.rounding import FLOOR, SUPPORT, Rounding
 from verify.upper.linear_bounds.rows import Dense, Slopes
 from verify.upper.linear_bounds.walk import Walk
@@ -128,27 +129,31 @@ class RelaxedDomains:
         # a free line of slope s lies base - s * knot above f at the reference
         self.knot, self.base = torch.empty_like(self.low), torch.empty_like(self.low)
         self.least, self.most = torch.empty_like(self.low), torch.empty_like(self.low)  # range of the free slope
-        for layer in dual.layers.values():
+        self.touching: dict[str, Touching] = {}  # of the columns of curves that are no hinges
+        for name, layer in dual.layers.items():
             span = layer.span
-            self._fix(layer, IntervalBounds(domains.low[:, span], domains.high[:, span]), at[:, span], value[:, span])
+            box = IntervalBounds(domains.low[:, span], domains.high[:, span])
+            if layer.kink is None:
+                self.touching[name] = Touching.of(layer.op, box, at[:, span], value[:, span])
+                for part, number in ((self.slope, 0), (self.gap, 0), (self.knot, 0), (self.base, 0), (self.least, 0),
+                                     (self.most, 1)):
+                    part[:, span] = number
+            else:
+                self._fix(layer, box, at[:, span], value[:, span])
 
     def _fix(self, layer: ActivationLayer, box: IntervalBounds, at: Tensor, value: Tensor) -> None:
         span = layer.span
-        if layer.kink is None:
-            lines = layer.relax(box)
-            line, free = lines.parts[2:], lines.parts[:2]
-            self.knot[:, span], self.base[:, span] = 0, free[0] * at + free[1] - value
-            self.least[:, span] = self.most[:, span] = free[0]
-        else:
-            line, knot = layer.chord(box), torch.full_like(box.low, layer.kink).clamp(box.low, box.high)
-            self.knot[:, span], self.base[:, span] = knot - at, layer.op.forward((), knot) - value
-            self.least[:, span], self.most[:, span] = layer.free_slopes(box)
+        assert layer.kink is not None
+        line, knot = layer.chord(box), torch.full_like(box.low, layer.kink).clamp(box.low, box.high)
+        self.knot[:, span], self.base[:, span] = knot - at, layer.op.forward((), knot) - value
+        self.least[:, span], self.most[:, span] = layer.free_slopes(box)
         self.slope[:, span], self.gap[:, span] = line[0], line[0] * at + line[1] - value
 
     def take(self, index: Tensor) -> RelaxedDomains:
         """The rows at these positions; copies of one row are shared."""
         out = copy(self)
         out.owner = self.owner[index]
+        out.touching = {name: part.take(index) for name, part in self.touching.items()}
         for name in ("low", "high", "slope", "gap", "knot", "base", "least", "most"):
             part = getattr(self, name)
             is_shared = len(part) == 1 or part.stride(0) == 0
@@ -177,7 +182,8 @@ class RelaxedDomains:
         bound = walk.bound
         if dual.rounding is not None:
             bound = bound + self.met(last, dual.rounding.slack(graph.input)) * (1 if dual.inputs.is_box else SUPPORT)
-        return Pulled(bound + self.support(last), walk.a, walk.free, slope, walk.gap, walk.mixing, last)
+        parts = walk.a, walk.free, walk.slope, walk.gap, walk.knot
+        return Pulled(bound + self.support(last), *parts, walk.mixing, last)
 
     def _cost(self, rounding: Rounding, objective: Objective, multiplier: Tensor | None) -> Tensor:
         """What it costs the rows of an objective and the multipliers to begin, (rows,)."""
@@ -213,8 +219,10 @@ class RelaxedDomains:
                 span = layer.span
                 z[:, span] = here = layer.pick(flat)
                 bent = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], here)
-                straight = torch.addcmul(self.gap[:, span], self.slope[:, span], here)
-                new = straight.lerp_(bent, pulled.free[:, span].sign().abs_())
+                if node.name not in self.touching:
+                    straight = torch.addcmul(self.gap[:, span], self.slope[:, span], here)
+                    bent = straight.lerp_(bent, pulled.free[:, span].sign().abs_())
+                new = bent
                 values[node.name] = layer.spread(flat, new).reshape(-1, *node.shape)
         value = values[objective.name] + picked(dual.reference[objective.name], self.owner)
         return Primal(z, x + picked(dual.reference[graph.input], self.owner), value)
@@ -255,6 +263,9 @@ class Substitution(Walk[Tensor]):
         super().__init__(relaxed.dual.network)
         self.relaxed, self.bound, self.slope, self.multiplier = relaxed, bound, slope, multiplier
         self.gap = torch.addcmul(relaxed.base, slope, relaxed.knot, value=-1)  # of the free lines
+        self.knot = relaxed.knot
+        if relaxed.touching:  # lines whose slopes are found on the way
+            self.slope, self.knot = slope.clone(), relaxed.knot.clone()
         # coefficients of f at the columns, and their parts that meet free lines; zero where rows do not come
         self.a, self.free = torch.zeros_like(slope), torch.zeros_like(slope)
         self.mixing: dict[str, Tensor] = {}
@@ -267,13 +278,27 @@ class Substitution(Walk[Tensor]):
         if dual.rounding is not None:
             self.bound = self.bound + relaxed.met(rows, dual.rounding.fields[node.name])
         if node.name not in dual.mixing:
-            return [(node.inputs[0], self._at_layer(dual.layers[node.name], rows))]
+            pull = self._touching if node.name in relaxed.touching else self._at_layer
+            return [(node.inputs[0], pull(dual.layers[node.name], node.name, rows))]
         self.mixing[node.name] = rows
         pulled, more = Dense(rows, relaxed.owner).cross(dual.mixing[node.name])
         self.bound = self.bound + more
         return [(node.inputs[0], pulled.a)]
 
-    def _at_layer(self, layer: ActivationLayer, rows: Tensor) -> Tensor:
+    def _touching(self, layer: ActivationLayer, name: str, rows: Tensor) -> Tensor:
+        """The rows over the argument of a curve, through lines that touch it where the shares of the rows say."""
+        span, flat = layer.span, rows.flatten(1)
+        self.a[:, span] = here = layer.pick(flat)
+        met = self.relaxed.touching[name].meet(here, self.slope[:, span])
+        self.slope[:, span], self.gap[:, span], self.knot[:, span] = met.slope, met.gap, met.touch
+        # the bound falls where the line is moved towards the point at which it is attained, on either side
+        self.free[:, span] = here.abs().neg_() * met.is_free
+        self.bound = self.bound + torch.linalg.vecdot(here, met.gap)
+        new = here * met.slope
+        new = new if self.multiplier is None else new.add_(self.multiplier[:, span])
+        return layer.spread(flat, new).reshape(-1, *self.network.graph.shape_of(layer.source))
+
+    def _at_layer(self, layer: ActivationLayer, name: str, rows: Tensor) -> Tensor:
         """The rows over the argument of a node whose columns have lines of their own."""
         relaxed, span, flat = self.relaxed, layer.span, rows.flatten(1)
         self.a[:, span] = here = layer.pick(flat)
