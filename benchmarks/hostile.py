@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from verify.check.container import MAGIC, digest
+from verify.check.container import MAGIC, VERSIONS, digest
 
 LIMIT = 1 << 30
 SECONDS = 60
@@ -65,8 +65,8 @@ def certificate(n: int, nodes: list[dict[str, Any]], arrays: dict[str, np.ndarra
     ends = ["0"] * min(n, 4 * 10**6)
     case = {"low": ends, "high": ends, "disjuncts": [[{"output": [[0, "1"]], "input": [], "offset": "1"}]]}
     header = {
-        "format": 1, "level": "R", "network": network, "digest": signed, "source": None, "cases": [case], "layers": [],
-        "boxes": [{"tasks": "t", "variable": "v", "point": "p", "weight": "q"}], "searches": [],
+        "format": VERSIONS[-1], "level": "R", "network": network, "digest": signed, "source": None, "cases": [case],
+        "layers": [], "boxes": [{"tasks": "t", "variable": "v", "point": "p", "weight": "q"}], "searches": [],
         "arrays": [[name, a.dtype.str, list(a.shape)] for name, a in arrays.items()],
     }
     text = json.dumps(header, separators=(",", ":")).encode()

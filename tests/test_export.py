@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from math import prod
@@ -24,15 +25,45 @@ from verify.ir.graph import Graph, Network, Node
 from verify.ir.load import load
 from verify.ir.rewrite import simplify
 from verify.ops import Affine as AffineOp
-from verify.ops import AvgPool, BatchNorm, Conv, ConvTranspose, Example, Linear, ReLU, Select
+from verify.ops import (
+    AvgPool,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    Curvature,
+    Curve,
+    Example,
+    Linear,
+    Parameters,
+    Product,
+    ReLU,
+    Select,
+)
 from verify.proof.export import exported
 
 NETS = cache(nets)
 REFUSED = {"ConvTranspose-2"}  # its output padding is not less than its stride
 EXACT = {n: e for n, e in EXAMPLES.items() if e.op.is_exact and n not in REFUSED}
+CURVES = {n: e for n, e in EXAMPLES.items() if isinstance(e.op, Curve) and not e.op.is_exact}
+PRODUCTS = {n: e for n, e in EXAMPLES.items() if isinstance(e.op, Product)}
 every_example = pytest.mark.parametrize("example", EXACT.values(), ids=EXACT.keys())
 affine = {n: e for n, e in EXACT.items() if isinstance(e.op, AffineOp)}
 every_affine = pytest.mark.parametrize("example", affine.values(), ids=affine.keys())
+
+
+@dataclass(frozen=True)
+class Unknown(Curve):
+    """A curve that the checker has never heard of."""
+
+    @property
+    def curvature(self) -> tuple[Curvature, ...]:
+        return (Curvature.CONVEX,)
+
+    def forward(self, p: Parameters, *xs: torch.Tensor) -> torch.Tensor:
+        return torch.cosh(xs[0])
+
+    def derivative(self, piece: int, x: torch.Tensor) -> torch.Tensor:
+        return torch.sinh(x)
 
 
 def single(example: Example) -> Network:
@@ -47,9 +78,10 @@ def single(example: Example) -> Network:
     return b.finish(b.add("op", example.op, tuple(arguments), names))
 
 
-def agree(network: Network, samples: int = 3) -> None:
-    """In float64 the checker's network is the IR's."""
+def agree(network: Network, samples: int = 3, positive: bool = False) -> None:
+    """In float64 the checker's network is the IR's; at positive inputs if it is of those alone."""
     x = np.random.default_rng(1).normal(0, 1, (samples, prod(network.input_shape)))
+    x = np.abs(x) + 0.01 if positive else x
     ir = (network.unmerged or network).double()
     expected = ir(torch.from_numpy(x).reshape(samples, *network.input_shape)).flatten(1).numpy()
     found = evaluated(checked(network), FLOATS, x)
@@ -76,6 +108,19 @@ def test_every_op_means_the_same_to_the_checker(example: Example):
     agree_exactly(single(example))
     header = exported(single(example))[0]
     assert json.loads(json.dumps(header)) == header
+
+
+@pytest.mark.parametrize("example", CURVES.values(), ids=CURVES.keys())
+def test_every_curve_is_the_same_function_to_the_checker(example: Example):
+    assert exported(single(example))[0]["nodes"][-1]["op"] == "curve"
+    agree(single(example), positive=True)
+
+
+@pytest.mark.parametrize("example", PRODUCTS.values(), ids=PRODUCTS.keys())
+def test_every_product_is_the_same_to_the_checker(example: Example):
+    assert [node["op"] for node in exported(single(example))[0]["nodes"]] == ["gather"] * 3 + ["product"]
+    agree(single(example))
+    agree_exactly(single(example))
 
 
 @pytest.mark.parametrize("name", sorted(small_nets.NETWORKS))
@@ -137,9 +182,8 @@ def test_what_the_checker_does_not_know_is_refused():
     for name in REFUSED:
         with pytest.raises(UnsupportedMethod, match=r"node op \(ConvTranspose\) has output padding"):
             exported(single(EXAMPLES[name]))
-    for name in ("Sigmoid-0", "Tanh-0"):
-        with pytest.raises(UnsupportedMethod, match=r"node op .* belongs to no family"):
-            exported(single(EXAMPLES[name]))
+    with pytest.raises(UnsupportedMethod, match=r"node op .* is no curve that the checker knows"):
+        exported(single(Example(Unknown(), (), ((3,),))))
     empty = Graph("x", (3,), (), "x").freeze({})
     with pytest.raises(UnsupportedMethod, match="returns its input x"):
         exported(empty)

@@ -229,7 +229,7 @@ REJECTED: dict[str, Callable[[Parts], None]] = {
     "a multiplier that is infinite": lambda p: _set(p, "multiplier", np.inf),
     "a point that is no number": lambda p: _set(p, "point", np.nan),
     "level G": lambda p: p.header.update(level="G"),
-    "version 2": lambda p: p.header.update(format=2),
+    "another version": lambda p: p.header.update(format=1),
     "a row of inputs that is no list": lambda p: p.header["cases"][0]["disjuncts"][0][0].update(input=False),
     "another field": lambda p: p.header.update(more=1),
 }

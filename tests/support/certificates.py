@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from tests.support.machines import Arrays, Doubles, Machine, Rationals, Terms, outputs, pieces_of, terms_of
-from verify.check.container import MAGIC, digest, read
+from verify.check.container import MAGIC, VERSIONS, digest, read
 
 Header = dict[str, Any]
 
@@ -74,9 +74,9 @@ def claimed(
     first = np.zeros((len(tasks), width), "<u2")
     first[:, 0] = 1 << 15
     layers = [{"node": node["name"], "box": box, "slope": slope}
-              for node in network["nodes"] if node["op"] in ("piecewise", "max")]
+              for node in network["nodes"] if node["op"] in ("piecewise", "max", "curve", "product")]
     tree = {"tasks": ".tasks", "variable": ".variable", "point": ".point", "weight": ".weight"}
-    header = {"format": 1, "level": level, "network": network, "digest": "", "source": None, "cases": cases,
+    header = {"format": VERSIONS[-1], "level": level, "network": network, "digest": "", "source": None, "cases": cases,
               "layers": layers, "boxes": [tree], "searches": []}
     proof = {".tasks": np.array(tasks, "<i4"), ".variable": np.full(len(tasks), -1, "<i4"), ".point": np.zeros(0),
              ".weight": first if weight is None else weight}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from verify.check.curves import Curve
 from verify.check.network import Network as Checked
 from verify.check.network import build
 from verify.check.numbers import Arithmetic
 from verify.check.ops import Affine, Piecewise
+from verify.check.product import Product
+from verify.check.spans import Span
 from verify.ir.graph import Network
 from verify.proof.export import exported
 
@@ -26,6 +29,10 @@ def evaluated(network: Checked, number: Arithmetic, x: np.ndarray) -> np.ndarray
         if isinstance(node.op, Affine):
             out = sum((node.op.linear(k, v) for k, v in enumerate(given)), number.zeros((len(x), node.entries)))
             out = out if node.op.bias is None else out + node.op.bias
+        elif isinstance(node.op, Curve):
+            out = node.op.value(Span.at(number, given[0])).middle
+        elif isinstance(node.op, Product):
+            out = node.op.times(*given)
         elif isinstance(node.op, Piecewise):
             lines = [(number.nearest(np.array([s], object)), number.nearest(np.array([c], object)))
                      for s, c in zip(node.op.slopes, node.op.intercepts, strict=True)]

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.curve_oracles import exactly, nearly
+
 Arrays = dict[str, np.ndarray]
 ROOT = 1 << 400  # square of the denominator of roots
 
@@ -29,7 +31,7 @@ class Terms:
 
 
 class Rationals:
-    """Exact, except for roots, which are within 2^-199."""
+    """Exact, except for roots, which are within 2^-199, and curves, which are right to 80 digits."""
 
     def numbers(self, values: np.ndarray) -> np.ndarray:
         out = np.empty(np.shape(values), object)
@@ -41,6 +43,13 @@ class Rationals:
         total = (x[:, terms.index] * self.numbers(terms.weight)).sum(2)
         total = total if terms.bias is None else total + self.numbers(terms.bias)
         return total if terms.divisor is None else total / self.numbers(terms.divisor)
+
+    def products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Sums of products over the last axis."""
+        return (left * right).sum(-1)
+
+    def curve(self, function: str, parameters: list[str], x: np.ndarray) -> np.ndarray:
+        return exactly(function, parameters, x)
 
     def norm(self, x: np.ndarray, parts: list[np.ndarray], eps: float) -> np.ndarray:
         weight, bias, mean, variance = (self.numbers(part) for part in parts)
@@ -58,6 +67,13 @@ class Doubles:
         total = np.einsum("bet,et->be", x[:, terms.index], self.numbers(terms.weight))
         total = total if terms.bias is None else total + terms.bias
         return total if terms.divisor is None else total / terms.divisor
+
+    def products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Sums of products over the last axis."""
+        return (left * right).sum(-1)
+
+    def curve(self, function: str, parameters: list[str], x: np.ndarray) -> np.ndarray:
+        return nearly(function, parameters, x)
 
     def norm(self, x: np.ndarray, parts: list[np.ndarray], eps: float) -> np.ndarray:
         weight, bias, mean, variance = (self.numbers(part) for part in parts)
@@ -90,11 +106,17 @@ class Singles:
         if terms.bias is not None:
             bias = np.broadcast_to(self.numbers(terms.bias)[:, None], (*left.shape[:2], 1))
             left, right = np.concatenate([left, np.ones_like(bias)], 2), np.concatenate([right, bias], 2)
+        total = self.products(left, right)
+        return total if terms.divisor is None else self._divided(total, terms.divisor)
+
+    def products(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         if self.shuffle:
             order = self.rng.permutation(left.shape[2])
             left, right = left[:, :, order], right[:, :, order]
-        total = self._fused(left, right) if self.sum == "fused" else self._added(self.flushed(left * right))
-        return total if terms.divisor is None else self._divided(total, terms.divisor)
+        return self._fused(left, right) if self.sum == "fused" else self._added(self.flushed(left * right))
+
+    def curve(self, function: str, parameters: list[str], x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError("float32 programs state no error for curves")
 
     def norm(self, x: np.ndarray, parts: list[np.ndarray], eps: float) -> np.ndarray:
         raise NotImplementedError("float32 programs normalise in different ways")
@@ -138,6 +160,10 @@ def values(network: dict[str, Any], arrays: Arrays, machine: Machine, x: np.ndar
             given = [found[name] for name in node["inputs"]]
             if node["op"] == "piecewise":
                 out = _piecewise(machine, node, given[0])
+            elif node["op"] == "curve":
+                out = machine.curve(node["function"], node["parameters"], given[0])
+            elif node["op"] == "product":
+                out = machine.products(*_factors(node, given, [shapes[name] for name in node["inputs"]]))
             elif node["op"] == "max":
                 out = given[0][:, arrays[node["groups"]]].max(2)
             elif node["op"] == "norm":
@@ -149,6 +175,18 @@ def values(network: dict[str, Any], arrays: Arrays, machine: Machine, x: np.ndar
                 out = machine.affine(np.concatenate([*given, last], 1), terms)
             found[node["name"]], shapes[node["name"]] = out, tuple(node["shape"])
     return found
+
+
+def _factors(node: dict[str, Any], given: list[np.ndarray], shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
+    """The factors (batch, entries, products) of each entry of a product."""
+    if node["pairing"] == "entrywise":
+        return [value[:, :, None] for value in given]
+    *lead, n, k = shapes[0]
+    places = [np.arange(prod(shape)).reshape(shape) for shape in shapes]
+    full = (*lead, n, shapes[1][-1], k)
+    left = np.broadcast_to(places[0][..., :, None, :], full)
+    right = np.broadcast_to(places[1].swapaxes(-1, -2)[..., None, :, :], full)
+    return [value[:, index.reshape(-1, k)] for value, index in zip(given, (left, right), strict=True)]
 
 
 def _piecewise(machine: Machine, node: dict[str, Any], x: np.ndarray) -> np.ndarray:

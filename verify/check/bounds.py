@@ -20,10 +20,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from verify.check.curve_lines import curve_interval, curve_lines, within_domain
+from verify.check.curves import Curve
 from verify.check.lines import Lines, interval, max_lines, piecewise_lines, unstable
 from verify.check.network import Network, Node
 from verify.check.numbers import SINGLE, TINY_SINGLE, Arithmetic, Rejected, gamma
 from verify.check.ops import Affine, Entrywise, Gather, Max, Piecewise
+from verify.check.product import Planes, Product
 from verify.check.rows import Duals, Row
 
 ROWS = 1 << 18  # numbers of one value, in rows that are pulled together
@@ -53,6 +56,7 @@ class Relaxation:
         self.most: dict[str, np.ndarray] = {}  # magnitudes of values
         self.error: dict[str, np.ndarray] = {}  # of nodes: what a unit of a row may lose there
         self.lines: dict[str, Lines] = {}
+        self.planes: dict[str, Planes] = {}
         self._note(network.input, low, high)
 
     def visit(self, node: Node) -> None:
@@ -61,6 +65,10 @@ class Relaxation:
             low, high = self._affine(node, node.op)
         elif isinstance(node.op, Piecewise):
             low, high = self._piecewise(node, node.op)
+        elif isinstance(node.op, Curve):
+            low, high = self._curve(node, node.op)
+        elif isinstance(node.op, Product):
+            low, high = self._product(node, node.op)
         else:
             low, high = self._max(node, node.op)
         self._note(node.name, low, high)
@@ -71,11 +79,13 @@ class Relaxation:
         crossed = ~(new[0] <= new[1])
         self._note(name, np.where(crossed, self.low[name], new[0]), np.where(crossed, self.high[name], new[1]))
 
-    def unstable(self, node: Node) -> np.ndarray:
+    def unstable(self, node: Node, source: str) -> np.ndarray:
         """The entries of a nonlinear node's argument on whose boxes its lines depend; bool (batch, entries)."""
-        low, high = self.low[node.inputs[0]], self.high[node.inputs[0]]
+        low, high = self.low[source], self.high[source]
         if isinstance(node.op, Piecewise):
             return unstable(node.op, low, high)
+        if isinstance(node.op, Curve | Product):
+            return (low < high).astype(bool)
         out = np.zeros(low.shape, bool)
         if isinstance(node.op, Max) and node.op.groups.shape[1] > 1:
             out[:, node.op.groups.reshape(-1)] = True
@@ -160,6 +170,32 @@ class Relaxation:
         steep, offset = max(map(abs, op.slopes)), max(map(abs, op.intercepts))
         return self.number.factor(float(steep) * 1.001) * self.most[source] + self.number.factor(float(offset) * 1.001)
 
+    def _curve(self, node: Node, op: Curve) -> tuple[np.ndarray, np.ndarray]:
+        if self.level.single:
+            raise Rejected(f"level F does not cover the curve {node.name!r}: programs of float32 state no error for it")
+        source, n = node.inputs[0], node.entries
+        low, high = self.low[source], self.high[source]
+        within_domain(op, low, high, node.name)
+        lines = self.lines[node.name] = curve_lines(self.number, op, low, high)
+        steep = np.maximum(np.abs(lines.upper_slope), np.abs(lines.lower_slope))
+        offset = np.maximum(np.abs(lines.upper_intercept), np.abs(lines.lower_intercept))
+        self.error[node.name] = self.number.relative(n) * (steep * self.most[source] + offset) + self.number.absolute(n)
+        self.number.finite(f"a line of {node.name!r}", steep, offset)
+        return curve_interval(self.number, op, low, high)
+
+    def _product(self, node: Node, op: Product) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes of rounded sums, and what planes of middles and radii that are rounded, of at most four products of the
+        sizes of both arguments, may lose."""
+        x, y = ((self.low[name], self.high[name]) for name in node.inputs)
+        most = [self.most[name] for name in node.inputs]
+        self.planes[node.name] = Planes(op, x, y, self.rules[node.name])
+        terms, size = node.entries + op.terms, op.times(*most)
+        loss = self.number.relative(terms) * size + self.number.absolute(terms)
+        noise = self._single(op.steps, size, 0.0, *most) if self.level.single else 0 * size
+        self.error[node.name] = 4 * loss + noise
+        low, high = op.corners(x, y)
+        return low - loss - noise, high + loss + noise
+
     def _max(self, node: Node, op: Max) -> tuple[np.ndarray, np.ndarray]:
         low, high = self.low[node.inputs[0]], self.high[node.inputs[0]]
         self.lines[node.name] = max_lines(self.number, op, low, high)
@@ -210,22 +246,21 @@ def sweep(
     known = _exact_values(network)
     for node in network.nodes:
         if not isinstance(node.op, Affine):
-            source = node.inputs[0]
-            if before is not None:
-                relaxation.tighten(source, before.low[source], before.high[source])
-            elif layers[node.name][0] == "backward" and source not in known:
-                _backward(relaxation, node)
-                known.add(source)
+            for source in node.inputs:
+                if before is not None:
+                    relaxation.tighten(source, before.low[source], before.high[source])
+                elif layers[node.name][0] == "backward" and source not in known:
+                    _backward(relaxation, node, source)
+                    known.add(source)
             if lemmas is not None:
                 lemmas(relaxation, node.name)
         relaxation.visit(node)
     return relaxation
 
 
-def _backward(relaxation: Relaxation, node: Node) -> None:
-    """Two rows for every undecided entry of a nonlinear node's argument."""
-    source = node.inputs[0]
-    owner, index = np.nonzero(relaxation.unstable(node))
+def _backward(relaxation: Relaxation, node: Node, source: str) -> None:
+    """Two rows for every undecided entry of an argument of a nonlinear node."""
+    owner, index = np.nonzero(relaxation.unstable(node, source))
     low, high = relaxation.low[source].copy(), relaxation.high[source].copy()
     ones = relaxation.number.of(np.ones(len(index)))
     high[owner, index] = relaxation.entry_bounds(source, owner, index, ones)

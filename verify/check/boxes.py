@@ -9,8 +9,9 @@ import numpy as np
 
 from verify.check.bounds import Level, sweep
 from verify.check.claim import Case, Rows
-from verify.check.network import LARGEST, Network, keys
+from verify.check.network import LARGEST, Network
 from verify.check.numbers import Rejected
+from verify.check.strict import keys
 from verify.check.tree import Forest
 from verify.check.weighted import Weighted, all_negative, pick
 

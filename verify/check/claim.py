@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from verify.check.network import LARGEST, integer, items, keys, rational
+from verify.check.network import LARGEST
 from verify.check.numbers import Arithmetic, Rejected, single_hull
+from verify.check.strict import integer, items, keys, rational
 
 SHOWN = 5  # inputs, disjuncts and terms that are written out
 

@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from verify.check.network import Arrays, integer, items, keys, shape_of, text
+from verify.check.network import Arrays
 from verify.check.numbers import Rejected
+from verify.check.strict import integer, items, keys, shape_of, text
 
-MAGIC = b"verify certificate 1\n"
+VERSIONS = (1, 2)
+MAGICS = {version: b"verify certificate %d\n" % version for version in VERSIONS}
+MAGIC = MAGICS[VERSIONS[-1]]  # which is written
 LARGEST_HEADER = 1 << 24  # bytes
 LARGEST, DENSEST = 1 << 26, 16  # bytes of arrays: so many, or so many times those of the file
 CHUNK = 1 << 16  # bytes of the file that are expanded together
@@ -26,14 +29,18 @@ TYPES = {"<f4", "<f8", "<i4", "<i8", "<u2", "|u1", "|i1"}
 
 
 def read(data: bytes) -> tuple[dict[str, Any], Arrays]:
-    """(header without its "arrays", the arrays by name). Rejects what is not exactly of this form."""
-    if not data.startswith(MAGIC):
-        raise Rejected("this is no certificate of version 1")
-    stream = _Stream(memoryview(data)[len(MAGIC) :])
+    """(header without its "arrays", the arrays by name). Rejects what is not exactly of this form, and a header of
+    another version than the first line's."""
+    version = next((version for version, magic in MAGICS.items() if data.startswith(magic)), None)
+    if version is None:
+        raise Rejected("this is no certificate of version 1 or 2")
+    stream = _Stream(memoryview(data)[len(MAGICS[version]) :])
     length = int.from_bytes(stream.take(8), "little")
     if length > LARGEST_HEADER:
         raise Rejected(f"the header claims {length} bytes, more than {LARGEST_HEADER}")
     header = _parsed(stream.take(length))
+    if integer(header.get("format"), "format") != version:
+        raise Rejected(f"the file is of version {version}, and its header of another")
     table = [_entry(entry) for entry in items(header.pop("arrays", None), "arrays")]
     if len({name for name, _, _ in table}) != len(table):
         raise Rejected("two arrays have one name")
@@ -125,6 +132,6 @@ def _entry(entry: Any) -> tuple[str, np.dtype, tuple[int, ...]]:
 
 
 def header_of(value: Any) -> dict[str, Any]:
-    """The header with exactly the fields of version 1, "front" among them if there is one."""
+    """The header with exactly its fields, "front" among them if there is one."""
     claim, proof = {"format", "level", "network", "digest", "source", "cases"}, {"layers", "boxes", "searches"}
     return keys(value, "the header", claim | proof | ({"front"} & value.keys()))

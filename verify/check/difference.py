@@ -94,6 +94,8 @@ class _Side:
             reads = [_sorted(read)]
         if entry["op"] == "max":
             reads = [_sorted(_without_copies(_sorted(reads[0][:, self.arrays[entry["groups"]]])))]
+        if entry["op"] == "product" and entry["pairing"] == "entrywise":
+            reads = sorted(reads, key=_digest)
         facts = self._facts(entry)
         key = hashlib.sha256(repr(facts).encode() + b"".join(map(_digest, reads))).digest()
         self.sites.append(_Site(entry["name"], facts, key))
@@ -120,6 +122,10 @@ class _Side:
             for field in ("weight", "bias", "mean", "variance"):
                 facts[field] = _digest(np.repeat(self.arrays[entry[field]], prod(shape[1:])))
             facts["eps"] = entry["eps"]
+        elif op == "product":
+            facts |= {"pairing": entry["pairing"], "arguments": [self.shapes[name] for name in entry["inputs"]]}
+        elif op == "curve":
+            facts |= {"function": entry["function"], "parameters": [Fraction(text) for text in entry["parameters"]]}
         elif op == "piecewise":
             facts |= {field: [Fraction(text) for text in entry[field]] for field in ("breakpoints", "slopes", "anchor")}
         return {**facts, "entries": prod(shape)}

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from verify.check.curve_table import curve_of
+from verify.check.curves import Curve
 from verify.check.numbers import MOST_TERMS, Arithmetic, Rejected
-from verify.check.ops import Add, Conv, Divide, Entrywise, Gather, Linear, Max, Norm, Op, Piecewise, Shape
+from verify.check.ops import Add, Affine, Conv, Divide, Entrywise, Gather, Linear, Max, Norm, Piecewise, Shape
+from verify.check.product import PAIRINGS, Product
+from verify.check.strict import integer, items, keys, lengths, rational, shape_of, text
+
+Op = Affine | Piecewise | Max | Curve | Product
 
 Arrays = dict[str, np.ndarray]
 LARGEST = 1 << 22  # numbers of all values of a network together, for one box; a 64th of it in rationals
@@ -157,7 +162,7 @@ def _linear(f: _Fields) -> Op:
 def _conv(f: _Fields) -> Op:
     weight, given, axes = f.array("weight"), f.given[0], len(f.given[0]) - 1
     stride, padding, dilation = (
-        _lengths(f.entry[field], f"{field} of a conv", axes, least) for field, least in
+        lengths(f.entry[field], f"{field} of a conv", axes, least) for field, least in
         (("stride", 1), ("padding", 0), ("dilation", 1))
     )
     groups, transposed = integer(f.entry["groups"], "groups", 1), f.entry["transposed"]
@@ -240,6 +245,27 @@ def _max(f: _Fields) -> Op:
     return Max(groups)
 
 
+def _curve(f: _Fields) -> Op:
+    f.expect(f.given[0])
+    parameters = [rational(value, "a parameter") for value in items(f.entry["parameters"], "parameters")]
+    return curve_of(text(f.entry["function"], "a function"), parameters)
+
+
+def _product(f: _Fields) -> Op:
+    pairing = text(f.entry["pairing"], "a pairing")
+    if pairing not in PAIRINGS or len(f.given) != 2:
+        raise f.fail("multiplies in no known way, or another number of arguments than two")
+    left, right = f.given
+    if pairing == "matrix":
+        fits = len(left) > 1 and len(right) == len(left) and left[:-2] == right[:-2] and left[-1] == right[-2]
+        fits = fits and f.shape == (*left[:-1], right[-1])
+    else:
+        fits = left == right == f.shape
+    if not fits:
+        raise f.fail("multiplies arguments whose shapes do not fit")
+    return Product(left, right, pairing == "matrix")
+
+
 _READERS: dict[str, tuple[Callable[[_Fields], Op], set[str]]] = {
     "linear": (_linear, {"weight", "bias"}),
     "conv": (_conv, {"weight", "bias", "stride", "padding", "dilation", "groups", "transposed"}),
@@ -251,57 +277,6 @@ _READERS: dict[str, tuple[Callable[[_Fields], Op], set[str]]] = {
     "norm": (_norm, {"weight", "bias", "mean", "variance", "eps"}),
     "piecewise": (_piecewise, {"breakpoints", "slopes", "anchor"}),
     "max": (_max, {"groups"}),
+    "curve": (_curve, {"function", "parameters"}),
+    "product": (_product, {"pairing"}),
 }
-
-
-def keys(value: Any, what: str, names: set[str]) -> dict[str, Any]:
-    """A JSON object with exactly these keys."""
-    if not isinstance(value, dict) or set(value) != names:
-        given = sorted(set(value) ^ names) if isinstance(value, dict) else [type(value).__name__]
-        raise Rejected(f"{what} lacks or should not have: {', '.join(map(ascii, given))}")
-    return value
-
-
-def items(value: Any, what: str) -> list[Any]:
-    """A JSON array."""
-    if not isinstance(value, list):
-        raise Rejected(f"{what} is no list")
-    return value
-
-
-def text(value: Any, what: str) -> str:
-    """A JSON string."""
-    if not isinstance(value, str) or len(value) > 1000 or any("\ud800" <= c <= "\udfff" for c in value):
-        raise Rejected(f"{what} is no text of at most 1,000 characters")
-    return value
-
-
-def integer(value: Any, what: str, least: int = 0) -> int:
-    """A JSON integer of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST_TERMS:
-        raise Rejected(f"{what} is no integer from {least} to {MOST_TERMS}")
-    return value
-
-
-def rational(value: Any, what: str) -> Fraction:
-    """A text such as "-3/8" or "7"; rejects anything else, more than 1,000 digits included."""
-    top, slash, bottom = text(value, what).partition("/")
-    digits = (top.removeprefix("-"), bottom if slash else "1")
-    if not all(part.isascii() and part.isdigit() for part in digits) or int(digits[1]) == 0:
-        raise Rejected(f"{what} is {value!r:.40}, which is no fraction of integers")
-    return Fraction(int(top), int(digits[1]))
-
-
-def shape_of(value: Any, what: str) -> Shape:
-    """Lengths of axes, with 1 to 2^26 entries together."""
-    shape = tuple(integer(n, f"shape of {what}", 1) for n in items(value, f"shape of {what}"))
-    if len(shape) > 8 or prod(shape) > MOST_TERMS:
-        raise Rejected(f"{what} has shape {shape}, which is too large")
-    return shape
-
-
-def _lengths(value: Any, what: str, count: int, least: int) -> Shape:
-    found = tuple(integer(n, what, least) for n in items(value, what))
-    if len(found) != count:
-        raise Rejected(f"{what} has {len(found)} entries for {count} axes")
-    return found

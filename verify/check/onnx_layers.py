@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from verify.check.onnx_curves import CURVES
 from verify.check.onnx_graph import Call, Shape, Value, Writer
 from verify.check.onnx_moves import broadcast
 from verify.check.onnx_windows import averaged, pad_lengths, pooled, reduced, sample
@@ -246,6 +247,7 @@ def _ended(w: Writer, c: Call) -> Value:
 
 HEADS = ("Softmax", "LogSoftmax")
 LAYERS: dict[str, Layer] = {
+    **CURVES,
     **dict.fromkeys(HEADS, _ended),
     "MatMul": _matmul, "Gemm": _gemm, "Conv": _conv, "ConvTranspose": _conv_transpose, "BatchNormalization": _norm,
     "Add": _sum, "Sub": _sum, "Sum": _sum, "Mul": _multiply, "Div": _multiply,

@@ -16,8 +16,7 @@ from math import prod
 import numpy as np
 
 from verify.check.numbers import Arithmetic, Rejected
-
-Shape = tuple[int, ...]
+from verify.check.strict import Shape
 
 
 class Affine(ABC):
@@ -290,6 +289,3 @@ class Max:
 
     def __init__(self, groups: np.ndarray):
         self.groups, self.held = groups, groups.size
-
-
-Op = Affine | Piecewise | Max

@@ -15,10 +15,11 @@ from verify.check.bounds import Level
 from verify.check.boxes import input_trees_margin
 from verify.check.claim import Case
 from verify.check.lines import RULES
-from verify.check.network import Arrays, Network, items, keys, text
+from verify.check.network import Arrays, Network
 from verify.check.numbers import Arithmetic, Rejected
 from verify.check.ops import Affine, Max
 from verify.check.search import Search
+from verify.check.strict import items, keys, text
 from verify.check.tree import Forest
 from verify.check.unfold import unfolded
 

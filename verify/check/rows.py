@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from verify.check.curves import Curve
 from verify.check.lines import piecewise_lines
 from verify.check.network import Node
 from verify.check.numbers import INFLATION, MOST_TERMS
 from verify.check.ops import Affine, Linear, Max, Piecewise
+from verify.check.product import Product
 
 if TYPE_CHECKING:
     from verify.check.bounds import Relaxation
@@ -88,6 +90,10 @@ class Row:
                 self._affine(node, node.op, a)
             elif isinstance(node.op, Piecewise):
                 self._piecewise(node, node.op, a)
+            elif isinstance(node.op, Curve):
+                self._reach(node.inputs[0], self._crossed(a, *self._own_lines(node)))
+            elif isinstance(node.op, Product):
+                self._product(node, node.op, a)
             else:
                 self._max(node, node.op, a)
         last = self.pending.get(network.input)
@@ -114,13 +120,19 @@ class Row:
         for k, source in enumerate(node.inputs):
             self._reach(source, op.adjoint(k, a))
 
-    def _piecewise(self, node: Node, op: Piecewise, a: np.ndarray) -> None:
-        upper, above, lower, below, multiplier, given = self._lines(node, op)
+    def _crossed(
+        self, a: np.ndarray, upper: np.ndarray, above: np.ndarray, lower: np.ndarray, below: np.ndarray
+    ) -> np.ndarray:
+        """Coefficients of an elementwise node's argument, by lines; their intercepts are added."""
         positive = np.maximum(a, 0)
         negative = a - positive
         self._add(self._sum(positive, above))
         self._add(self._sum(negative, below))
-        rows = positive * upper + negative * lower
+        return positive * upper + negative * lower
+
+    def _piecewise(self, node: Node, op: Piecewise, a: np.ndarray) -> None:
+        lines, multiplier, given = self._lines(node, op)
+        rows = self._crossed(a, *lines)
         if given is not None:
             entries, low, high = given
             most = np.maximum(np.maximum(np.abs(low), np.abs(high)), self.r.most[node.inputs[0]][:, entries])
@@ -136,9 +148,9 @@ class Row:
 
     def _lines(self, node: Node, op: Piecewise):
         """The four arrays of the lines as rows meet them, the multipliers, and (entries, low, high) of the columns."""
-        lines = [part if len(part) == 1 else part[self.owner] for part in self.r.lines[node.name][:4]]
+        lines = self._own_lines(node)
         if self.duals is None or node.name not in self.duals.columns:
-            return (*lines, None, None)
+            return lines, None, None
         entries, span = self.duals.columns[node.name]
         low, high = self.duals.low[:, span], self.duals.high[:, span]
         own = piecewise_lines(self.number, op, low, high, "adaptive", self.duals.share[:, span])
@@ -146,7 +158,20 @@ class Row:
             lines[k] = np.repeat(lines[k], len(low), 0) if len(lines[k]) == 1 else lines[k]
             lines[k][:, entries] = part
         multiplier = None if self.duals.multiplier is None else self.duals.multiplier[:, span]
-        return (*lines, multiplier, (entries, low, high))
+        return lines, multiplier, (entries, low, high)
+
+    def _own_lines(self, node: Node) -> list[np.ndarray]:
+        """The four arrays of the lines over the boxes that own the rows."""
+        return [part if len(part) == 1 else part[self.owner] for part in self.r.lines[node.name][:4]]
+
+    def _product(self, node: Node, op: Product, a: np.ndarray) -> None:
+        planes, size = self.r.planes[node.name], np.abs(a)
+        c, r, side = (part if len(part) == 1 else part[self.owner] for part in (planes.c, planes.r, planes.side))
+        self._add(self._dot(size, planes.spread))
+        self._add(-self._dot(a, planes.base))
+        left, right = node.inputs
+        self._reach(left, op.to_left(a, side))
+        self._reach(right, op.to_right(a, c) + planes.t * op.to_right(size, r))
 
     def _max(self, node: Node, op: Max, a: np.ndarray) -> None:
         upper, above, _, _, high_at, low_at = (

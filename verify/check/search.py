@@ -13,10 +13,11 @@ import numpy as np
 
 from verify.check.bounds import Level, Relaxation, sweep
 from verify.check.claim import Rows
-from verify.check.network import LARGEST, integer, items, keys, text
+from verify.check.network import LARGEST
 from verify.check.numbers import Rejected
 from verify.check.ops import Piecewise
 from verify.check.rows import Duals
+from verify.check.strict import integer, items, keys, text
 from verify.check.weighted import Weighted, all_negative, pick
 
 if TYPE_CHECKING:

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from verify.check.container import MAGIC, digest
+from verify.check.container import MAGIC, VERSIONS, digest
 from verify.problem import Problem
 from verify.rows import Disjuncts, Row
 from verify.vnnlib import Property
 
+NONLINEAR = ("piecewise", "max", "curve", "product")
 COMPRESSION = 6  # of zlib: 9 takes four times as long for a few percent
 
 
@@ -34,10 +35,10 @@ class Draft:
         """A claim without its proof, of a network whose first nodes are so many of front. Every nonlinear node's box is
         justified in one way, "interval" or "backward", with adaptive slopes."""
         description, arrays = network
-        curved = [node["name"] for node in description["nodes"] if node["op"] in ("piecewise", "max")]
+        curved = [node["name"] for node in description["nodes"] if node["op"] in NONLINEAR]
         layers = [{"node": name, "box": box, "slope": "adaptive"} for name in curved]
         header = {
-            "format": 1, "level": level, "network": description, "digest": digest(description, arrays),
+            "format": VERSIONS[-1], "level": level, "network": description, "digest": digest(description, arrays),
             "source": source, "cases": cases, "layers": layers, "boxes": [], "searches": [],
             **({"front": front} if front else {}),
         }

@@ -1,7 +1,8 @@
 """The network of a certificate: the IR in the few ops that the checker knows, as a header and named arrays.
 
-One canonical node for each IR node, under its name (see verify.check.network for the fields). Weights are stored as
-they are; every op that moves, sums or averages entries becomes a gather with its index written out.
+One canonical node for each IR node, under its name, and two more for the factors of a product (see
+verify.check.network for the fields). Weights are stored as they are; every op that moves, sums or averages entries
+becomes a gather with its index written out.
 """
 
 from __future__ import annotations
@@ -17,23 +18,37 @@ from verify.errors import UnsupportedMethod
 from verify.ir.graph import Network, Node
 from verify.ops import (
     Add,
+    Atan,
     AvgPool,
     BatchNorm,
     Concat,
     Conv,
     ConvTranspose,
+    Cos,
+    Curve,
     Divide,
     Entrywise,
+    Erf,
+    Exp,
     Linear,
+    Log,
+    MatMul,
     Max,
+    Multiply,
     Op,
     Permute,
     Piecewise,
+    Power,
+    Product,
     Reshape,
     Scale,
     Select,
     Shift,
+    Sigmoid,
+    Sin,
+    Softplus,
     Sum,
+    Tanh,
     axis_groups,
 )
 
@@ -57,7 +72,7 @@ def exported(network: Network) -> tuple[dict, dict[str, np.ndarray]]:
         if node.name in needed:
             needed.update(node.inputs)
     store = _Store()
-    nodes = [_entry(_Site(net, node, store)) for node in graph.nodes if node.name in needed]
+    nodes = [entry for node in graph.nodes if node.name in needed for entry in _entries(_Site(net, node, store))]
     return {"input": graph.input, "shape": list(graph.input_shape), "nodes": nodes}, store.arrays
 
 
@@ -127,14 +142,16 @@ class _Site:
         return {"op": "gather", "index": self.index("index", index), "divisor": self.index("divisor", counts)}
 
 
-def _entry(site: _Site) -> Fields:
-    """The JSON entry of one node of the network in a certificate's header."""
+def _entries(site: _Site) -> list[Fields]:
+    """The JSON entries of one node of the network in a certificate's header, its own last."""
     node = site.node
     if not all(prod(shape) for shape in (*site.given, node.shape)):
         site.refuse("has a shape without entries")
     for kind, write in _WRITERS.items():
         if isinstance(node.op, kind):
-            return {"name": node.name, "inputs": list(node.inputs), "shape": list(node.shape), **write(site, node.op)}
+            own = {"name": node.name, "inputs": list(node.inputs), "shape": list(node.shape), **write(site, node.op)}
+            factors = _factors(site, node.op) if isinstance(node.op, Product) else []
+            return [*factors, {**own, "inputs": [entry["name"] for entry in factors] or own["inputs"]}]
     site.refuse("belongs to no family that the checker knows; ask for a verdict without a proof")
 
 
@@ -225,6 +242,42 @@ def _piecewise(site: _Site, op: Piecewise) -> Fields:
     return {"op": "piecewise", **{field: [str(value) for value in values] for field, values in parts.items()}}
 
 
+def _curve(site: _Site, op: Curve) -> Fields:
+    """A function of the checker's list, by its class."""
+    function, parameters = _FUNCTIONS.get(type(op)), ()
+    if isinstance(op, Power):
+        function, parameters = "power", (op.exponent,)
+    if function is None:
+        site.refuse("is no curve that the checker knows; ask for a verdict without a proof")
+    return {"op": "curve", "function": function, "parameters": [str(value) for value in parameters]}
+
+
+_FUNCTIONS: dict[type[Op], str] = {
+    Exp: "exp", Log: "log", Sigmoid: "sigmoid", Tanh: "tanh", Softplus: "softplus", Erf: "erf", Sin: "sin", Cos: "cos",
+    Atan: "atan",
+}
+
+
+def _product(site: _Site, op: Product) -> Fields:
+    if not isinstance(op, Multiply | MatMul):
+        site.refuse("pairs its entries in a way that the checker does not know")
+    return {"op": "product", "pairing": "entrywise" if isinstance(op, Multiply) else "matrix"}
+
+
+def _factors(site: _Site, op: Product) -> list[Fields]:
+    """The two arguments of a product, which the IR holds side by side in one vector."""
+    names, start, found = {node.name for node in site.net.graph.nodes}, 0, []
+    for side, shape in (("first", op.left), ("second", op.right)):
+        name = f"{site.node.name}.{side}"
+        while name in names:
+            name += "_"
+        index = np.arange(start, start + prod(shape))[:, None]
+        fields = {"op": "gather", "index": site.index(side, index), "divisor": site.index("once", np.ones(len(index)))}
+        found.append({"name": name, "inputs": list(site.node.inputs), "shape": list(shape), **fields})
+        start += prod(shape)
+    return found
+
+
 def _max(site: _Site, op: Max) -> Fields:
     groups = site.positions(0)
     return {"op": "max", "groups": site.index("groups", groups.reshape(-1, groups.shape[-1]))}
@@ -239,5 +292,5 @@ _WRITERS: dict[type[Op], Callable[[_Site, Any], Fields]] = {
     Linear: _linear, Conv: _conv, ConvTranspose: _conv_transpose, Reshape: _reshape, Permute: _permute, Select: _select,
     Concat: _concat, Sum: _sum, AvgPool: _avg_pool, Add: _add, Scale: _entrywise("scale", "factor"),
     Divide: _entrywise("divide", "divisor"), Shift: _entrywise("shift", "offset"), BatchNorm: _norm,
-    Piecewise: _piecewise, Max: _max,
+    Piecewise: _piecewise, Max: _max, Curve: _curve, Product: _product,
 }

@@ -1,0 +1,60 @@
+"""ONNX operators of one varying argument that are curves, entry by entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+
+from verify.check.onnx_graph import Call, Value, Writer
+
+
+def _curve(function: str) -> Callable[[Writer, Call], Value]:
+    return lambda w, c: _emitted(w, c, function)
+
+
+def _power(exponent: str) -> Callable[[Writer, Call], Value]:
+    return lambda w, c: _emitted(w, c, "power", Fraction(exponent))
+
+
+def _emitted(w: Writer, c: Call, function: str, *parameters: Fraction) -> Value:
+    x = c.value()
+    return w.emit(c, "curve", [x], x.shape, function=function, parameters=[str(value) for value in parameters])
+
+
+def _pow(w: Writer, c: Call) -> Value:
+    """With one constant exponent for all entries; 1 is no power."""
+    x, exponent = c.value(), c.const(1)
+    if exponent.dtype.kind not in "if" or not np.isfinite(exponent).all() or exponent.size < 1:
+        c.refuse(f"has exponents of {exponent.dtype}, or that are not finite")
+    if (exponent != exponent.reshape(-1)[0]).any() or np.broadcast_shapes(x.shape, exponent.shape) != x.shape:
+        c.refuse("has exponents that differ, or that make its argument wider")
+    only = Fraction(exponent.reshape(-1)[0].item())
+    if Fraction(float(w.kind.type(float(only)))) != only:
+        c.refuse(f"has the exponent {float(only)}, which {w.kind} does not hold")
+    return x if only == 1 else _emitted(w, c, "power", only)
+
+
+def _elu(w: Writer, c: Call) -> Value:
+    return _emitted(w, c, c.op.lower(), Fraction(c.number("alpha", 1.0)))
+
+
+def _selu(w: Writer, c: Call) -> Value:
+    defaults = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
+    return _emitted(w, c, "selu", *(Fraction(c.number(name, value)) for name, value in defaults.items()))
+
+
+def _gelu(w: Writer, c: Call) -> Value:
+    form = c.text("approximate", "none")
+    if form not in ("none", "tanh"):
+        c.refuse(f"has the approximation {form!r:.40}")
+    return _emitted(w, c, "gelu" if form == "none" else "gelu_tanh")
+
+
+CURVES: dict[str, Callable[[Writer, Call], Value]] = {
+    "Sigmoid": _curve("sigmoid"), "Tanh": _curve("tanh"), "Softplus": _curve("softplus"), "Exp": _curve("exp"),
+    "Log": _curve("log"), "Erf": _curve("erf"), "Sin": _curve("sin"), "Cos": _curve("cos"), "Atan": _curve("atan"),
+    "Softsign": _curve("softsign"), "Mish": _curve("mish"), "HardSwish": _curve("hardswish"), "Sqrt": _power("1/2"),
+    "Reciprocal": _power("-1"), "Pow": _pow, "Elu": _elu, "Celu": _elu, "Selu": _selu, "Gelu": _gelu,
+}

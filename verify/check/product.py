@@ -1,0 +1,102 @@
+"""Products of two varying values, entry by entry or of matrices, between McCormick's planes.
+
+With x = c + dx, |dx| <= r, and y = e + dy, |dy| <= s, it is x y = c y + e x - c e + dx dy. For any t in [-1, 1],
+0 <= (1 + t)/2 (r - dx)(s + dy) + (1 - t)/2 (r + dx)(s - dy) = r s + t (r dy - s dx) - dx dy, and likewise below with
+the signs of y turned:
+
+    above   x y  <=  (c + t r) y + (e - t s) x - c (e - t s) + r (s - t e)
+    below   x y  >=  (c - t r) y + (e - t s) x - c (e - t s) - r (s - t e)
+
+So a row of coefficients a over x y, of either sign, has the coefficients a (e - t s) of x, a c + t |a| r of y and the
+constant |a| r (s - t e) - a c (e - t s). Of matrices these are matrix products; no array of all triples is formed.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import final
+
+import numpy as np
+
+from verify.check.numbers import Scalar
+from verify.check.strict import Shape
+
+PAIRINGS = ("entrywise", "matrix")
+SHARES = {"adaptive": 0, "parallel": 0, "zero": -1, "one": 1}  # t, by the rule of the node's slopes
+Sides = tuple[np.ndarray, np.ndarray]
+
+
+@final
+class Product:
+    """x * y of one shape, or x @ y of shapes (..., n, k) and (..., k, m) with the same axes before; values are flat,
+    (batch, entries). `terms` bounds the number of products in an entry of it and of its adjoints, `steps` the number of
+    roundings on the way to an entry in float32."""
+
+    def __init__(self, left: Shape, right: Shape, is_matrix: bool):
+        self.left, self.right, self.is_matrix = left, right, is_matrix
+        self.terms = max(left[-1], left[-2], right[-1]) if is_matrix else 1
+        self.steps = left[-1] + 1 if is_matrix else 1
+        self.held = max(prod(left), prod(right))
+
+    def times(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if not self.is_matrix:
+            return x * y
+        found = np.matmul(x.reshape(len(x), *self.left), y.reshape(len(y), *self.right))
+        return found.reshape(len(found), -1)
+
+    def to_left(self, a: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Coefficients of x of rows a over x y, one y for all rows or one for each."""
+        if not self.is_matrix:
+            return a * y
+        return np.matmul(self._rows(a), y.reshape(len(y), *self.right).swapaxes(-1, -2)).reshape(len(a), -1)
+
+    def to_right(self, a: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Coefficients of y."""
+        if not self.is_matrix:
+            return a * x
+        return np.matmul(x.reshape(len(x), *self.left).swapaxes(-1, -2), self._rows(a)).reshape(len(a), -1)
+
+    def corners(self, x: Sides, y: Sides) -> Sides:
+        """The least and the largest x y over boxes, but for rounding: two entries' product is extreme at a corner of
+        their boxes."""
+        if not self.is_matrix:
+            return _corners(x, y)
+        xs, ys = ([end.reshape(len(end), *shape) for end in pair] for pair, shape in
+                  ((x, self.left), (y, self.right)))
+        low = high = None
+        for k in range(self.left[-1]):
+            ends = _corners(
+                (xs[0][..., :, k, None], xs[1][..., :, k, None]), (ys[0][..., k, None, :], ys[1][..., k, None, :]))
+            low, high = ends if low is None or high is None else (low + ends[0], high + ends[1])
+        assert low is not None
+        assert high is not None
+        return low.reshape(len(low), -1), high.reshape(len(high), -1)
+
+    def _rows(self, a: np.ndarray) -> np.ndarray:
+        return a.reshape(len(a), *self.left[:-1], self.right[-1])
+
+
+@final
+class Planes:
+    """The planes of a share t over boxes: what rows need of them."""
+
+    def __init__(self, op: Product, x: Sides, y: Sides, rule: str):
+        (self.c, self.r), (e, s) = _balls(x), _balls(y)
+        self.t: Scalar = SHARES[rule]
+        self.side = e - self.t * s  # the coefficient of x
+        self.base, self.spread = op.times(self.c, self.side), op.times(self.r, s - self.t * e)
+
+
+def _balls(box: Sides) -> Sides:
+    """Middles and radii."""
+    low, high = box
+    middle = (low + high) / 2
+    return middle, np.maximum(high - middle, middle - low)
+
+
+def _corners(x: Sides, y: Sides) -> Sides:
+    found = [a * b for a in x for b in y]
+    low, high = np.minimum(found[0], found[1]), np.maximum(found[0], found[1])
+    for value in found[2:]:
+        low, high = np.minimum(low, value), np.maximum(high, value)
+    return low, high
