@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from tests.support.curve_oracles import PARAMETERS, exactly, function, nearly, number
+from tests.support.machines import Rationals, values
+from verify.check.bounds import Level, sweep
 from verify.check.curve_lines import curve_interval, curve_lines, within_domain
 from verify.check.curve_table import NAMES, curve_of
 from verify.check.curves import Curve, Exp
+from verify.check.network import build
 from verify.check.numbers import Arithmetic, Rejected
 
 FLOATS, RATIONALS = Arithmetic(), Arithmetic(True)
@@ -118,6 +121,31 @@ def test_ends_of_pieces_are_where_the_curvature_turns() -> None:
                     bends = [mpmath.diff(f, number(x), 2, h=mpmath.mpf(10) ** -20) for x in (below, above)]
                     assert left * bends[0] > 0 < right * bends[1], name
     assert found == 8
+
+
+def test_sums_of_positive_terms_stay_positive() -> None:
+    """1 / (exp(a) + exp(b) - -exp(c)) over boxes where the sum is between 1e-17 and 1e17: no pole, and sound."""
+    nodes = [
+        {"name": "e", "inputs": ["x"], "shape": [3], "op": "curve", "function": "exp", "parameters": []},
+        {"name": "s", "inputs": ["e"], "shape": [1], "op": "gather", "index": "two", "divisor": "1"},
+        {"name": "c", "inputs": ["e"], "shape": [1], "op": "gather", "index": "last", "divisor": "1"},
+        {"name": "m", "inputs": ["c"], "shape": [1], "op": "scale", "factor": "minus"},
+        {"name": "t", "inputs": ["s", "m"], "shape": [1], "op": "add", "signs": [1, -1]},
+        {"name": "y", "inputs": ["t"], "shape": [1], "op": "curve", "function": "power", "parameters": ["-1"]}]
+    arrays = {"two": np.array([[0, 1]], "<i4"), "last": np.array([[2]], "<i4"), "1": np.ones(1, "<i4"),
+              "minus": np.array([-1], "<f4")}
+    low, high = np.array([[-40.0, -39, -40.5]]), np.array([[38.0, 0, 40]])
+    network = build(FLOATS, {"input": "x", "shape": [3], "nodes": nodes}, arrays)
+    layers = {node: (how, "adaptive") for node, how in (("e", "interval"), ("y", "interval"))}
+    with np.errstate(all="ignore"):
+        found = sweep(network, Level(FLOATS), low, high, layers)
+    x = RATIONALS.of(np.concatenate([low, high, (low + high) / 2]))
+    exact = values({"input": "x", "shape": [3], "nodes": nodes}, arrays, Rationals(), x)
+    for name, value in exact.items():
+        bottom, top = RATIONALS.of(found.low[name]), RATIONALS.of(found.high[name])
+        slack = abs(value) / 10**70  # of the oracle
+        assert bool(((bottom <= value + slack) & (value - slack <= top)).all())
+    assert found.low["t"][0, 0] > 0.9 * float(exact["t"][0, 0])
 
 
 def test_boxes_beyond_a_domain_are_rejected() -> None:

@@ -82,25 +82,19 @@ def test_bases_have_all_that_a_proof_may_have() -> None:
         assert max(parts.arrays[trees["variable"]].size for trees in parts.header["boxes"]) > 8
 
 
-def test_other_proofs_prove_no_less_than_what_is_attained() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_proofs_prove_no_less_than_what_is_attained(kind: str) -> None:
     """The claim stays; the margin that is reported is an upper bound on v*, so no point goes beyond it."""
-    accepted: Counter[str] = Counter()
-
-    @many
-    @given(NAMES, SEEDS)
-    def judged(kind: str, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        for _ in range(12):
-            mutant = of_proof(base(kind), rng)
-            report = answered(mutant.bytes())
-            if report.accepted:
-                accepted[kind] += 1
-                assert set(report.margins) == ({"R", "F"} if report.level == "F" else {"R"})
-                for level, margin in report.margins.items():
-                    assert known(kind, level) <= Fraction(margin) < 0, level
-
-    judged()
-    assert min(accepted[kind] for kind in KINDS) >= 6, f"too few are accepted: {accepted}"
+    accepted, rng = 0, np.random.default_rng(11)
+    for _ in range(60):
+        mutant = of_proof(base(kind), rng)
+        report = answered(mutant.bytes())
+        if report.accepted:
+            accepted += 1
+            assert set(report.margins) == ({"R", "F"} if report.level == "F" else {"R"})
+            for level, margin in report.margins.items():
+                assert known(kind, level) <= Fraction(margin) < 0, level
+    assert accepted >= 6, "too few are accepted"
 
 
 @many
@@ -273,7 +267,7 @@ def test_every_leaf_counts(kind: str) -> None:
             assert "not negative" in answered(mutant.bytes()).reason, (trees, leaf)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("boxes", "boxes F", "max", "tiny")])
+@pytest.mark.parametrize("kind", [kind for kind, given in KINDS.items() if given.neurons])
 def test_lemmas_hold_whatever_their_duals(kind: str) -> None:
     """The ranges that lemmas prove hold the exact values of sampled points, also where a lemma is damaged."""
     rng, followed = np.random.default_rng(3), 0

@@ -242,6 +242,21 @@ def test_constants_in_every_form():
         same(model.proto(model("MatMul", "x", "w"), listed=True))
 
 
+@pytest.mark.parametrize("shapes", [((3, 4), (4, 2)), ((2, 3, 4), (4, 2)), ((4,), (4, 2)), ((2, 3, 4), (4,)),
+                                    ((2, 1, 3, 4), (5, 4, 2)), ((1, 3, 4), (1, 4, 1)), ((4,), (4,))])
+def test_products_of_two_varying_values_are_what_a_runtime_gives(shapes: tuple[tuple[int, ...], ...]):
+    """Both factors are slices of the input, reshaped."""
+    model, sizes = Model(60, opset=13), [int(np.prod(shape)) for shape in shapes]
+    parts = [model("Reshape", model("Slice", "x", integers(start), integers(start + size)), integers(*shape))
+             for start, size, shape in zip((0, 7), sizes, shapes, strict=True)]
+    out = model("Reshape", model("MatMul", *parts), integers(-1))
+    square = model("Mul", out, out)
+    other = model("Mul", square, model("Exp", model("Sub", out, square)))
+    found = model("Div", other, model("Add", square, np.float32(2)))
+    proto = model.proto(model("Div", np.array([3], np.float32), model("Exp", model("Tanh", found))))
+    runs(proto, whole(proto.SerializeToString()))
+
+
 def test_what_only_the_network_needs_is_read():
     model = Model(1, 4)
     model("HardSigmoid", "x")

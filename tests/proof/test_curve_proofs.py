@@ -16,11 +16,12 @@ import verify
 from tests.support.bases import near
 from tests.support.certificates import Parts, attack, real_violation, samples
 from tests.support.onnx_models import Model
+from tests.support.small_nets import bilinear
 from verify.check.checker import check
 from verify.check.container import MAGICS
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
-from verify.ops import Add, Exp, Linear, Log, Op, Shift, Sigmoid, Tanh
+from verify.ops import Exp, Linear, Log, Op, Shift, Sigmoid, Tanh
 from verify.problem import Problem
 from verify.proof.prover import ModelFile, Proof, prove
 
@@ -43,16 +44,6 @@ def ratio(seed: int) -> Network:
     at = b.add("e", Exp(), (at,))
     at = b.add("one", Shift((3,)), (at,), (b.parameter("o", torch.ones(3)),))
     at = b.add("l", Log(), (at,))
-    return b.finish(b.add("y", Linear(), (at,), (b.parameter("v", torch.randn(3, 3, generator=g)),)))
-
-
-def bilinear(seed: int) -> Network:
-    """Products of two linear maps, entry by entry, and of their outer product with a third, and a sum of both."""
-    g, b = torch.Generator().manual_seed(seed), GraphBuilder("x", (2,))
-    maps = [b.add(f"m{k}", Linear(), ("x",), (b.parameter(f"w{k}", torch.randn(3, 2, generator=g)),)) for k in range(3)]
-    p = b.product("p", maps[0], maps[1])
-    q = b.product("q", p, b.add("t", Tanh(), (maps[2],)))
-    at = b.add("s", Add((1, 1)), (p, q))
     return b.finish(b.add("y", Linear(), (at,), (b.parameter("v", torch.randn(3, 3, generator=g)),)))
 
 

@@ -12,11 +12,11 @@ import torch
 
 import verify
 from tests.support.certificates import Parts
-from tests.support.small_nets import NETWORKS, box_around, dense, maxout, problem
+from tests.support.small_nets import NETWORKS, bilinear, box_around, dense, maxout, problem
 from verify.exact.search.neuron_split import NeuronSplit
 from verify.ir.front import normalized
 from verify.ir.graph import Network
-from verify.ops import ReLU
+from verify.ops import ReLU, Tanh
 from verify.problem import Problem
 from verify.proof.prover import prove
 from verify.sets import Box
@@ -57,6 +57,8 @@ KINDS = {
     "max": Base(NETWORKS["maxpool"], "untargeted", 3, False, radius=1.0),
     "max search": Base(maxout, "untargeted", 5),
     "front F": Base(normal, "untargeted", 2, True, "F", radius=0.3),
+    "smooth": Base(lambda seed: dense(Tanh(), (2, 3, 3), seed), "untargeted", 1, False, margin=0.02, radius=2.0),
+    "products": Base(bilinear, "untargeted", 2, False, margin=0.05, radius=0.3),
     "tiny": Base(lambda seed: dense(ReLU(), (2, 3, 3, 3), seed), "untargeted", 3, False),
 }
 

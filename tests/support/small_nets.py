@@ -11,7 +11,21 @@ from torch import Tensor
 
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
-from verify.ops import Abs, Add, AvgPool, Clip, Conv, HardSigmoid, LeakyReLU, Linear, Max, ReLU, Reshape, pool_groups
+from verify.ops import (
+    Abs,
+    Add,
+    AvgPool,
+    Clip,
+    Conv,
+    HardSigmoid,
+    LeakyReLU,
+    Linear,
+    Max,
+    ReLU,
+    Reshape,
+    Tanh,
+    pool_groups,
+)
 from verify.ops.base import Op
 from verify.problem import Problem
 from verify.sets import Box, Polytope
@@ -34,6 +48,15 @@ def dense(op: Op, widths: tuple[int, ...], seed: int) -> Network:
         if i < len(widths) - 2:
             at = b.add("act", op, (at,))
     return b.finish(at)
+
+
+def bilinear(seed: int) -> Network:
+    """Products of two linear maps, entry by entry, of these with the tanh of a third, and a sum of both."""
+    rng, b = torch.Generator().manual_seed(seed), GraphBuilder("x", (2,))
+    maps = [_dense(b, "x", (2, 3), rng) for _ in range(3)]
+    first = b.product("p", maps[0], maps[1])
+    second = b.product("q", first, b.add("t", Tanh(), (maps[2],)))
+    return b.finish(_dense(b, b.add("sum", Add((1, 1)), (first, second)), (3, 3), rng))
 
 
 def residual(seed: int) -> Network:

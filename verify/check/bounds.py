@@ -147,7 +147,28 @@ class Relaxation:
             self._overflows(op.widest(size), op.largest)
             error = error + self._single(op.steps * len(lows), size, op.largest, *most)
         self.error[node.name] = error
-        return center - spread - error, center + spread + error
+        low, high = center - spread - error, center + spread + error
+        if op.rises(0) is None or self.level.single or self.number.exact:
+            return low, high
+        return self._by_ends(op, lows, highs, terms, (low, high))
+
+    def _by_ends(
+        self, op: Affine, lows: list[np.ndarray], highs: list[np.ndarray], terms: int,
+        known: tuple[np.ndarray, np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The box met with what the ends of the arguments give, of an op that rises or falls with each argument.
+
+        Its rounding is relative to the end itself: a sum of positive terms of very different sizes stays positive.
+        """
+        totals = [op.bias, op.bias_size] * 2 if op.bias is not None else [0 * known[0]] * 4
+        for k, ends in enumerate(zip(lows, highs, strict=True)):
+            values, sizes = [op.linear(k, x) for x in ends], [op.absolute(k, np.abs(x)) for x in ends]
+            rises = op.rises(k)
+            parts = [values[0], sizes[0], values[1], sizes[1]], [values[1], sizes[1], values[0], sizes[0]]
+            totals = [total + np.where(rises, a, b) for total, a, b in zip(totals, *parts, strict=True)]
+        low, low_size, high, high_size = totals
+        error = [self.number.relative(terms) * size + self.number.absolute(terms) for size in (low_size, high_size)]
+        return np.maximum(known[0], low - error[0]), np.minimum(known[1], high + error[1])
 
     def _piecewise(self, node: Node, op: Piecewise) -> tuple[np.ndarray, np.ndarray]:
         source, n = node.inputs[0], node.entries

@@ -133,6 +133,10 @@ class Call:
             self.refuse(f"has a constant as its input {place}")
         return found
 
+    def vary(self, count: int) -> bool:
+        """Whether it has so many inputs, all of which depend on the network's."""
+        return len(self.inputs) == count and all(isinstance(operand, Value) for operand in self.inputs)
+
     def const(self, place: int) -> np.ndarray:
         """A constant input."""
         found = self.operand(place)

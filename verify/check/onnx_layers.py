@@ -11,6 +11,7 @@ import numpy as np
 from verify.check.onnx_curves import CURVES
 from verify.check.onnx_graph import Call, Shape, Value, Writer
 from verify.check.onnx_moves import broadcast
+from verify.check.onnx_products import matrix_product, product, quotient
 from verify.check.onnx_windows import averaged, pad_lengths, pooled, reduced, sample
 
 Layer = Callable[[Writer, Call], Value]
@@ -33,6 +34,8 @@ def _swapped(w: Writer, c: Call, x: Value) -> Value:
 
 
 def _matmul(w: Writer, c: Call) -> Value:
+    if c.vary(2):
+        return matrix_product(w, c, c.value(0), c.value(1))
     x, weight, right = c.value_and_const()
     if weight.ndim not in (1, 2):
         c.refuse(f"multiplies with a constant of shape {weight.shape}, neither matrix nor vector")
@@ -177,14 +180,18 @@ def _sum(w: Writer, c: Call) -> Value:
 
 
 def _multiply(w: Writer, c: Call) -> Value:
+    if c.vary(2):
+        return (product if c.op == "Mul" else quotient)(w, c, c.value(0), c.value(1))
     value, const, right = c.value_and_const()
     factor = w.floats(c, const)
     shape = tuple(np.broadcast_shapes(value.shape, factor.shape))
     wide = broadcast(w, c, value, shape)
     if c.op == "Mul":
         return w.scale(c, wide, factor)
-    if not right or not factor.all():
-        c.refuse("divides by something else than constants without zeros")
+    if not right:
+        return w.scale(c, w.emit(c, "curve", [wide], shape, function="power", parameters=["-1"]), factor)
+    if not factor.all():
+        c.refuse("divides by constants that have zeros")
     return w.divide(c, wide, factor)
 
 

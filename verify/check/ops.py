@@ -44,6 +44,10 @@ class Affine(ABC):
     def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
         """|A_k| x."""
 
+    def rises(self, k: int) -> np.ndarray | bool | None:
+        """Whether each output rises with all entries of x that it reads, or else falls with all; None if neither."""
+        return None
+
     def widest(self, size: np.ndarray) -> np.ndarray:
         """At least every magnitude on the way to an output in float32, whose sum of magnitudes is `size`."""
         return size
@@ -176,6 +180,9 @@ class Gather(Affine):
 
     absolute = linear
 
+    def rises(self, k: int) -> bool:
+        return True
+
     def widest(self, size: np.ndarray) -> np.ndarray:
         return size * self.divisor  # the sum comes before its division
 
@@ -195,6 +202,9 @@ class Add(Affine):
     def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
         return x
 
+    def rises(self, k: int) -> bool:
+        return self.signs[k] > 0
+
 
 class Entrywise(Affine):
     """y = factor * x + offset, all (entries,)."""
@@ -212,6 +222,9 @@ class Entrywise(Affine):
 
     def absolute(self, k: int, x: np.ndarray) -> np.ndarray:
         return x * np.abs(self.factor)
+
+    def rises(self, k: int) -> np.ndarray | None:
+        return self.factor >= 0 if self.doubt == 0 else None
 
 
 class Divide(Entrywise):

@@ -1,0 +1,51 @@
+"""ONNX operators of two tensors that both depend on the input: products, quotients and matrix products."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from verify.check.onnx_graph import Call, Shape, Value, Writer
+from verify.check.onnx_moves import broadcast
+
+
+def product(w: Writer, c: Call, x: Value, y: Value) -> Value:
+    """x y entry by entry; a square where both are one value."""
+    shape = tuple(np.broadcast_shapes(x.shape, y.shape))
+    first, second = broadcast(w, c, x, shape), broadcast(w, c, y, shape)
+    if first.name == second.name:
+        return _power(w, c, first, "2")
+    return w.emit(c, "product", [first, second], shape, pairing="entrywise")
+
+
+def quotient(w: Writer, c: Call, x: Value, y: Value) -> Value:
+    """x times the reciprocal of y."""
+    if x.name == y.name:
+        c.refuse("divides a tensor by itself")
+    shape = tuple(np.broadcast_shapes(x.shape, y.shape))
+    return product(w, c, x, _power(w, c, broadcast(w, c, y, shape), "-1"))
+
+
+def matrix_product(w: Writer, c: Call, x: Value, y: Value) -> Value:
+    """x @ y of (..., n, k) and (..., k, m), whose leading axes broadcast; a vector is one row or one column."""
+    left = w.reshape(c, x, (1, *x.shape)) if x.rank == 1 else x
+    right = w.reshape(c, y, (*y.shape, 1)) if y.rank == 1 else y
+    if min(left.rank, right.rank) < 2 or left.shape[-1] != right.shape[-2]:
+        c.refuse(f"multiplies tensors of shapes {x.shape} and {y.shape}")
+    lead = tuple(np.broadcast_shapes(left.shape[:-2], right.shape[:-2]))
+    factors = [broadcast(w, c, value, (*lead, *value.shape[-2:])) for value in (left, right)]
+    rows, columns = left.shape[-2], right.shape[-1]
+    out = _stacked(w, c, factors, (*lead, rows, columns))
+    return w.reshape(c, out, (*lead, *(() if x.rank == 1 else (rows,)), *(() if y.rank == 1 else (columns,))))
+
+
+def _stacked(w: Writer, c: Call, factors: list[Value], shape: Shape) -> Value:
+    """The product as one of (stack, n, k) and (stack, k, m), in its shape."""
+    stack = prod(shape[:-2])
+    flat = [w.reshape(c, value, (stack, *value.shape[-2:])) for value in factors]
+    return w.reshape(c, w.emit(c, "product", flat, (stack, *shape[-2:]), pairing="matrix"), shape)
+
+
+def _power(w: Writer, c: Call, x: Value, exponent: str) -> Value:
+    return w.emit(c, "curve", [x], x.shape, function="power", parameters=[exponent])
