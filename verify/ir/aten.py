@@ -20,6 +20,7 @@ from torch import Tensor, fx
 from verify.errors import UnsupportedOp
 from verify.ir.aten_layout import Shape, TracedValue, reshaped, sized
 from verify.ir.builder import GraphBuilder
+from verify.ir.compose import Composer
 from verify.ops import Divide, Entrywise, Op, Permute, Reshape, Scale, Select, Shift
 
 Handler = Callable[..., Any]
@@ -57,8 +58,9 @@ def aten(*names: str, compares: bool = False) -> Callable[[Handler], Handler]:
 
 class Context:
     """The IR under construction and the node being translated. `copies` maps each IR parameter that was computed from
-    a trained one to the node that uses it, `holes` an IR value to its entries that were never set (bool, its shape);
-    `made` are the nodes and `indices` the index maps so far: what is computed twice is one node."""
+    a trained one to the node that uses it, `holes` an IR value to its entries that were never set (bool, its shape),
+    `absent` one to its entries that are minus infinity, of which the value itself holds 0; `indices` are the index maps
+    so far: what is computed twice is one node."""
 
     def __init__(self, builder: GraphBuilder, batch: int):
         self.builder = builder
@@ -66,7 +68,7 @@ class Context:
         self.copies: dict[str, str] = {}
         self.holes: dict[str, Tensor] = {}
         self.indices: dict[tuple[Shape, bytes], str] = {}
-        self.made: dict[tuple[Op, tuple[str, ...], tuple[str, ...]], str] = {}
+        self.absent: dict[str, Tensor] = {}
         self.node: fx.Node
 
     @property
@@ -125,18 +127,18 @@ class Context:
         return self.append(op, *map(self.complete, inputs), parameters=parameters, at=at)
 
     def complete(self, x: TracedValue) -> TracedValue:
-        """`x`, all of whose entries must have been set."""
+        """`x`, all of whose entries must have been set, and finite."""
         if x.name in self.holes:
             raise self.refuse("reads entries that torch.empty left unset; make the tensor with torch.zeros")
+        if x.name in self.absent:
+            raise self.refuse("reads entries that are minus infinity, which a softmax alone may; mask with finite numbers")
         return x
 
     def append(
         self, op: Op, *inputs: TracedValue, parameters: tuple[str, ...] = (), at: int | None = None,
     ) -> TracedValue:
         """Appends an IR node as `emit` does, but takes values of which some entries may never have been set."""
-        key = op, tuple(x.name for x in inputs), parameters
-        name = self.made[key] if key in self.made else self.builder.add(self.node.name, *key)
-        self.made[key] = name
+        name = self.builder.once(self.node.name, op, tuple(x.name for x in inputs), parameters)
         return TracedValue(name, self.builder.shapes[name], inputs[0].at if at is None else at, inputs[0].folded)
 
     def reshape(self, x: TracedValue, shape: Shape) -> TracedValue:
@@ -186,13 +188,24 @@ class Context:
             return x
         return self.select(x, torch.arange(prod(x.ir)).reshape(x.ir).expand(shape))
 
+    # operators of several nodes
+
+    @property
+    def composer(self) -> Composer:
+        """Writes the nodes of the one at hand."""
+        return Composer(self.builder, self.node.name)
+
+    def written(self, x: TracedValue, name: str, at: int | None = None) -> TracedValue:
+        """What a composer made of `x`, with its layout."""
+        return TracedValue(name, self.builder.shapes[name], x.at if at is None else at, x.folded)
+
     # constants
 
     def constant(self, x: Any) -> Constant:
         """A number or constant tensor as a constant. Raises UnsupportedOp for a value that varies."""
         if isinstance(x, TracedValue):
-            raise self.refuse("has a varying tensor where the IR needs a constant; avoid products and quotients of "
-                              "varying tensors")
+            raise self.refuse("has a varying tensor where the IR needs a constant; give it one that is the same for all "
+                              "inputs")
         return x if isinstance(x, Constant) else Constant(torch.tensor(x, dtype=self.kind))
 
     def scalar(self, x: float) -> Fraction:
@@ -246,8 +259,15 @@ class Context:
         return replace(self.spread(x, shape), at=at), constant
 
     def shift(self, x: TracedValue, offset: Any) -> TracedValue:
-        """x + offset, broadcast."""
-        return self._entrywise(Shift, x, offset, "offset")
+        """x + offset, broadcast; an offset of minus infinity makes an entry absent."""
+        constant = self.constant(offset)
+        absent = constant.tensor == -torch.inf if constant.tensor.is_floating_point() else torch.zeros(())
+        if not bool(absent.any()):
+            return self._entrywise(Shift, x, constant, "offset")
+        y = self._entrywise(Shift, x, constant.map(lambda t: t.masked_fill(absent, 0)), "offset")
+        gone = self.beside(x, constant.map(lambda t: absent))[1].tensor
+        self.absent[y.name] = gone.expand(y.ir)
+        return y
 
     def scale(self, x: TracedValue, factor: Any) -> TracedValue:
         """x * factor, broadcast."""

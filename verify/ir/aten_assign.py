@@ -11,6 +11,7 @@ from verify.ir.aten import Constant, Context, aten
 from verify.ir.aten_copy import mix
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_ops import combine
+from verify.ir.aten_shapes import beside
 from verify.ir.aten_where import Comparison, where
 from verify.ops import Sum
 
@@ -30,6 +31,21 @@ def slice_scatter(
 @aten("select_scatter.default")
 def select_scatter(c: Context, x: Any, source: Any, dim: int, index: int) -> TracedValue:
     return mix(c, [x, source], lambda x, source: torch.select_scatter(x, source, dim, index))
+
+
+@aten("scatter.src", "scatter.value")
+def scatter(c: Context, x: Any, dim: int, index: Any, source: Any) -> TracedValue:
+    parts = [x, source if isinstance(source, TracedValue) else c.constant(source)]
+    like = next(part for part in parts if isinstance(part, TracedValue))
+    places = c.constant(index).tensor
+    if int(places.numel()) and dim % max(like.rank, 1) == like.at and not like.is_bare(c.batch):
+        raise c.mixed(like.at)
+
+    def copy(target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+        where = beside(c, like, places, target if isinstance(x, TracedValue) else source)
+        return target.scatter(dim, where, source if source.ndim else source.expand(where.shape))
+
+    return mix(c, parts, copy)
 
 
 @aten("index_put.default", compares=True)

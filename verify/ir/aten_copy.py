@@ -89,9 +89,15 @@ def _picked(c: Context, values: list[TracedValue], constants: list[Constant], in
         table = torch.cat([constant.tensor.detach().double().flatten() for constant in constants])
         offset = torch.zeros(index.shape, dtype=torch.float64)
         offset[taken] = table[FIRST - index[taken]]
+        absent = offset == -torch.inf
+        offset[absent] = 0
         if bool(offset.any()):
             role = c.parameter(Constant(offset, None, any(constant.trained for constant in constants)), "offset")
             moved = c.append(Shift.broadcast(moved.ir, moved.ir), moved, parameters=(role,))
+        if bool(absent.any()):  # a node of its own, as above
+            name = c.builder.parameter(f"{c.node.name}.absent", torch.arange(absent.numel()).reshape(absent.shape))
+            moved = replace(moved, name=c.builder.add(c.node.name, Select(), (moved.name,), (name,)))
+            c.absent[moved.name] = absent
     if bool(holes.any()):
         c.holes[moved.name] = holes
     return moved

@@ -11,6 +11,7 @@ import torch
 from verify.ir.aten import Constant, Context, aten
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_ops import combine, sizes
+from verify.ir.aten_products import matmul
 from verify.ops import BatchNorm, Conv, ConvTranspose, Linear, Permute, Reshape
 
 
@@ -38,6 +39,8 @@ def addmm(c: Context, bias: Any, a: Any, b: Any, beta: float, alpha: float) -> T
 
 @aten("mm.default")
 def mm(c: Context, a: Any, b: Any) -> TracedValue:
+    if isinstance(a, TracedValue) and isinstance(b, TracedValue):
+        return matmul(c, a, b)
     if isinstance(a, TracedValue):
         return _contract(c, a, c.constant(b), "mk", "kn", "mn")
     return _contract(c, c.varying(b), c.constant(a), "kn", "mk", "mn")
@@ -45,9 +48,17 @@ def mm(c: Context, a: Any, b: Any) -> TracedValue:
 
 @aten("bmm.default")
 def bmm(c: Context, a: Any, b: Any) -> TracedValue:
+    if isinstance(a, TracedValue) and isinstance(b, TracedValue):
+        return matmul(c, a, b)
     if isinstance(a, TracedValue):
         return _contract(c, a, c.constant(b), "bmk", "bkn", "bmn")
     return _contract(c, c.varying(b), c.constant(a), "bkn", "bmk", "bmn")
+
+
+@aten("baddbmm.default")
+def baddbmm(c: Context, bias: Any, a: Any, b: Any, beta: float, alpha: float) -> TracedValue:
+    product = bmm(c, a, b)
+    return combine(c, product if alpha == 1 else c.scale(product, alpha), bias, 1, beta)
 
 
 def _contract(c: Context, x: TracedValue, matrix: Constant, left: str, right: str, out: str) -> TracedValue:

@@ -14,7 +14,9 @@ from verify.ir import (
     aten_curves,
     aten_heads,
     aten_linear,
+    aten_norms,
     aten_ops,
+    aten_products,
     aten_reduce,
     aten_resize,
     aten_shapes,
@@ -25,18 +27,19 @@ from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_where import JUMPS, Comparison
 
 TRANSLATIONS = (  # they fill OPS
-    aten_assign, aten_curves, aten_heads, aten_linear, aten_ops, aten_reduce, aten_resize, aten_shapes, aten_where,
+    aten_assign, aten_curves, aten_heads, aten_linear, aten_norms, aten_ops, aten_products, aten_reduce, aten_resize,
+    aten_shapes, aten_where,
 )
 
-VARYING = ("divides by a deviation that varies with the input, and products of varying tensors are outside the IR; "
-           "use batch normalisation with running statistics")
+SORTS = "picks entries by the order of values that vary, which jumps; use amax or amin, or a fixed choice"
 REASONS = {
+    **{f"aten.{name}": SORTS for name in ("argmax.default", "argmin.default", "topk.default", "sort.default",
+                                          "argsort.default", "median.dim", "kthvalue.default")},
+    "aten._native_batch_norm_legit.no_stats": "normalises by the statistics of a batch, so that samples depend on each "
+                                              "other; use batch normalisation with running statistics",
     "aten.native_dropout.default": "drops entries at random; export the module in eval mode, and call F.dropout with "
                                    "training=self.training",
     "aten._native_batch_norm_legit_functional.default": "is a training operator; export the module in eval mode",
-    "aten._native_batch_norm_legit.no_stats": VARYING,
-    "aten.native_group_norm.default": VARYING,
-    "aten.native_layer_norm.default": VARYING,
 }
 
 

@@ -47,14 +47,6 @@ def combine(c: Context, a: Any, b: Any, sign: int, alpha: float) -> TracedValue:
     return c.shift(a, constant.map(lambda t: rest)) if bool(rest.any()) else a
 
 
-@aten("div.Tensor", "div.Scalar")
-def div(c: Context, a: Any, b: Any) -> TracedValue:
-    divisor = c.constant(b)
-    if bool((divisor.tensor == 0).any()):
-        raise c.refuse("divides by zero; mend the model")
-    return c.divide(c.varying(a), divisor)
-
-
 @aten("neg.default")
 def neg(c: Context, x: TracedValue) -> TracedValue:
     return c.scale(x, -1.0)

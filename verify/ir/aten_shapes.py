@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from verify.ir.aten import Constant, Context, aten
 from verify.ir.aten_copy import mix, move
-from verify.ir.aten_layout import TracedValue
+from verify.ir.aten_layout import TracedValue, sized
 from verify.ops import Concat
 
 SAME = ("clone.default", "alias.default", "detach.default", "_to_copy.default", "lift_fresh_copy.default")
@@ -112,6 +113,22 @@ def index_(c: Context, x: Any, indices: list[Any]) -> TracedValue:
     return move(c, x, lambda t: t[places])
 
 
+@aten("gather.default")
+def gather(c: Context, x: Any, dim: int, index: Any, sparse: bool = False) -> TracedValue:
+    if isinstance(index, TracedValue):
+        raise c.refuse("picks entries by positions that vary, which jumps; pick them by fixed positions")
+    x = c.varying(x)
+    return move(c, x, lambda t: t.gather(dim, beside(c, x, c.constant(index).tensor, t)))
+
+
+def beside(c: Context, x: TracedValue, index: Tensor, numbered: Tensor) -> Tensor:
+    """Positions beside a traced tensor, for as many samples as its entry numbers have."""
+    if not c.is_shared(x, index):
+        raise c.mixed(x.at)
+    samples = numbered.shape[x.at] // (x.ir[x.at] if x.folded else 1) if numbered.ndim else 1
+    return sized(x, index, c.batch, samples)
+
+
 def _places(c: Context, indices: list[Any]) -> tuple[Any, ...]:
     return tuple(slice(None) if i is None else c.constant(i).tensor for i in indices)
 
@@ -168,10 +185,12 @@ def upsample_to(c: Context, x: TracedValue, size: list[int], *scales: float | No
 @aten("cat.default")
 def cat(c: Context, parts: list[Any], dim: int) -> TracedValue:
     first = next(x for x in parts if isinstance(x, TracedValue))
+    if len(parts) == 1:
+        return first
     layout = first.rank, first.at, first.folded
     if any(not isinstance(x, TracedValue) or (x.rank, x.at, x.folded) != layout for x in parts):
         if not first.is_bare(c.batch):
             c.axis(first, dim)
         return mix(c, parts, lambda *tensors: torch.cat(tensors, dim))
     axis = c.axis(first, dim)
-    return first if len(parts) == 1 else c.emit(Concat(axis, tuple(x.ir[axis] for x in parts)), *parts)
+    return c.emit(Concat(axis, tuple(x.ir[axis] for x in parts)), *parts)

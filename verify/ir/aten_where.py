@@ -21,6 +21,7 @@ from verify.ir.aten import Constant, Context, aten
 from verify.ir.aten_copy import mix
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_ops import maximum, minimum, relu
+from verify.ir.aten_products import multiply
 from verify.ops import Add, Entrywise, Scale, Shift
 from verify.rationals import exact_array
 
@@ -66,13 +67,13 @@ def where(c: Context, condition: Any, a: Any, b: Any) -> Any:
 
 @aten("mul.Tensor", "mul.Scalar", compares=True)
 def mul(c: Context, a: Any, b: Any) -> Any:
-    """A product with a constant, or with a comparison, which is 1 where it holds and else 0."""
+    """A product, also with a comparison, which is 1 where it holds and else 0."""
     if isinstance(a, Comparison) or isinstance(b, Comparison):
         x, condition = (b, a) if isinstance(a, Comparison) else (a, b)
         if not isinstance(x, TracedValue):
             raise c.refuse(f"has a product of a comparison and a constant, which jumps; {JUMPS}")
         return where(c, condition, x, c.constant(0.0))
-    return c.scale(a, b) if isinstance(a, TracedValue) else c.scale(b, a)
+    return multiply(c, a, b)
 
 
 def _choose(c: Context, x: TracedValue, threshold: Any, above: Any, below: Any) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError, UnsupportedOp, VerifyError
+from verify.ir.compose import Composer
 from verify.ir.graph import Graph, Network, Node
 from verify.ir.head import Head
 from verify.ops.base import Op
@@ -20,11 +21,10 @@ from verify.ops.shape_ops import Concat, Entrywise, Reshape
 
 @dataclass(frozen=True)
 class End:
-    """What a head makes of the value `below`; `refusal` is why nothing but the network's output may be that."""
+    """What a head makes of the value `below`; it is written as nodes where more is computed with it."""
 
     below: str
     head: Head
-    refusal: UnsupportedOp
 
 
 class GraphBuilder:
@@ -39,6 +39,9 @@ class GraphBuilder:
         self.shapes: dict[str, tuple[int, ...]] = {input_name: input_shape}
         self.kept = dict(self.shapes)  # of the graph's own values, in which a scalar is a vector of one entry
         self.ends: dict[str, End] = {}
+        self.named: dict[str, Node] = {}
+        self.made: dict[tuple[Op, tuple[str, ...], tuple[str, ...]], str] = {}
+        self.written: dict[str, str] = {}  # of ends that are computed with, the nodes that stand for them
 
     def parameter(self, name: str, value: Tensor) -> str:
         """Stores a parameter under this name, or a numbered one if another value has it; returns the name."""
@@ -51,12 +54,11 @@ class GraphBuilder:
 
     def add(self, name: str, op: Op, inputs: tuple[str, ...], parameters: tuple[str, ...] = ()) -> str:
         """Appends a node and returns its name (made unique). Raises UnsupportedOp where its shapes do not fit, where
-        it makes a number of no entries, and where it computes with what a head makes."""
-        end = next((self.ends[i] for i in inputs if i in self.ends), None)
-        if end is not None:
-            if not isinstance(op, Reshape):
-                raise end.refusal
+        it makes a number of no entries."""
+        if isinstance(op, Reshape) and inputs[0] in self.ends:
+            end = self.ends[inputs[0]]
             return self.end(name, replace(end, below=self.add(name, op, (end.below,))))
+        inputs = tuple(map(self.plain, inputs))
         shape = self._shape(name, op, inputs, parameters, self.shapes)
         if any(self.kept[i] != self.shapes[i] for i in inputs):
             kept = self._shape(name, op, inputs, parameters, self.kept)
@@ -73,6 +75,24 @@ class GraphBuilder:
             made = self._append(name, Reshape((1,)), (made,), (), (1,))
         self.shapes[made] = shape
         return made
+
+    def once(self, name: str, op: Op, inputs: tuple[str, ...], parameters: tuple[str, ...] = ()) -> str:
+        """As `add`, but what has been made with `once` before is not made again."""
+        key = op, inputs, parameters
+        if key not in self.made:
+            self.made[key] = self.add(name, *key)
+        return self.made[key]
+
+    def plain(self, name: str) -> str:
+        """The name of a value that nodes make: of what a head makes, the nodes that compute it."""
+        if name not in self.ends:
+            return name
+        if name not in self.written:
+            end, composer = self.ends[name], Composer(self, name)
+            flat = composer.reshape(end.below, (prod(self.shapes[end.below]),))
+            made = composer.log_softmax(flat, 0) if end.head.logarithm else composer.softmax(flat, 0)
+            self.written[name] = composer.reshape(made, self.shapes[end.below])
+        return self.written[name]
 
     def product(self, name: str, left: str, right: str, is_matrix: bool = False) -> str:
         """Appends x y of two values and returns its name: entry by entry of one shape, or as matrices (..., n, k) and
@@ -94,6 +114,7 @@ class GraphBuilder:
     ) -> str:
         unique = self._unique(name)
         self.nodes.append(Node(unique, op, inputs, parameters, shape))
+        self.named[unique] = self.nodes[-1]
         self.shapes[unique] = self.kept[unique] = shape
         return unique
 
@@ -119,9 +140,8 @@ class GraphBuilder:
 
     def inline(self, network: Network, value: str) -> str:
         """Appends the nodes of a network with this value as its input; the name of its output. Raises InputError for
-        another shape, UnsupportedOp for what a head makes."""
-        if value in self.ends:
-            raise self.ends[value].refusal
+        another shape."""
+        value = self.plain(value)
         if self.kept[value] != network.input_shape:
             raise InputError(f"the network takes samples of shape {network.input_shape}, not {self.shapes[value]}")
         network = network.to("cpu")
@@ -132,18 +152,13 @@ class GraphBuilder:
                                   ((names, node.inputs), (own, node.parameters)))
             names[node.name] = self._append(node.name, node.op, inputs, parameters, node.shape)
         output, head = names[network.graph.output], network.head
-        if head is None or network.bare:
-            return output
-        refusal = UnsupportedOp(f"the network ends in a {head}, whose outputs nothing else may be computed with; leave "
-                                "that layer out")
-        return self.end(network.graph.output, End(output, head, refusal))
+        return output if head is None or network.bare else self.end(network.graph.output, End(output, head))
 
     def end(self, name: str, end: End) -> str:
-        """Names what a head makes of a value, as `add` names a node. Raises UnsupportedOp above another head."""
-        if end.below in self.ends:
-            raise self.ends[end.below].refusal
+        """Names what a head makes of a value, as `add` names a node."""
         unique = self._unique(name)
-        self.ends[unique], self.shapes[unique] = end, self.shapes[end.below]
+        self.ends[unique] = replace(end, below=self.plain(end.below))
+        self.shapes[unique] = self.shapes[end.below]
         return unique
 
     def _unique(self, name: str) -> str:

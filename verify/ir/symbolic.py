@@ -3,6 +3,7 @@
     x = verify.variable(network.input_shape)
     front = ((x - 0.1307) / 0.3081).network()
     both = verify.concatenate([network(first + x), network(second + x)]).network()
+    distance = ((first - second) ** 2).network()
 
 Numbers are the rationals that they look like, 0.1307 is 1307/10000. Constants are collected as rationals, a x + b,
 until another operation needs the value, and are then stated as (k a x + k b) / k with the least k for which the graph's
@@ -11,7 +12,7 @@ floats hold k a and k b exactly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import lcm, prod
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from verify.errors import InputError, UnsupportedOp
 from verify.ir.builder import GraphBuilder
+from verify.ir.compose import Composer
 from verify.ir.graph import Network, Symbolic
 from verify.ops import Add, Concat, Divide, Entrywise, Reshape, Scale, Select, Shift
 from verify.rationals import Number, exact_array, rational
@@ -40,7 +42,8 @@ class SymbolicValue(Symbolic):
     Values that meet must come of one variable. A constant is a number, see `verify.rationals.rational`, a list of
     such, or floats in a tensor or array, which stand for what they are exactly; it broadcasts as in NumPy, to the
     value's shape. Where no k is small enough the constants are rounded to the graph's floats, and the graph states the
-    rounded ones. Raises InputError for shapes that do not fit and for products of two values.
+    rounded ones. Products, quotients and matrix products of two values are nodes of the graph. Raises InputError for
+    shapes that do not fit.
     """
 
     builder: GraphBuilder = field(repr=False)
@@ -72,14 +75,35 @@ class SymbolicValue(Symbolic):
     def __sub__(self, other: SymbolicValue | Constant) -> SymbolicValue:
         return self._joined(other, -1) if isinstance(other, SymbolicValue) else self._moved(-self._constant(other))
 
-    def __mul__(self, other: Constant) -> SymbolicValue:
+    def __mul__(self, other: SymbolicValue | Constant) -> SymbolicValue:
+        if isinstance(other, SymbolicValue):
+            return self._pair(other, "product", "multiplied")
         return self._scaled(self._constant(other))
 
-    def __truediv__(self, other: Constant) -> SymbolicValue:
+    def __truediv__(self, other: SymbolicValue | Constant) -> SymbolicValue:
+        if isinstance(other, SymbolicValue):
+            return self._pair(other, "quotient", "divided")
         divisor = self._constant(other)
         if not divisor.astype(bool).all():
             raise InputError("a symbolic value is divided by zero; check the constant")
         return self._scaled(np.asarray(1 / divisor, object))
+
+    def __rtruediv__(self, other: Constant) -> SymbolicValue:
+        return self**-1 * other
+
+    def __pow__(self, exponent: Number) -> SymbolicValue:
+        power = _exact(exponent)
+        return self._composed("power", lambda w: w.power(self._stated(), power))
+
+    def __matmul__(self, other: SymbolicValue) -> SymbolicValue:
+        """The matrix product of values (..., n, k) and (..., k, m), whose leading axes broadcast."""
+        if not isinstance(other, SymbolicValue):
+            return NotImplemented
+        self._meets(other)
+        if min(len(self.shape), len(other.shape)) < 2 or self.shape[-1] != other.shape[-2]:
+            raise InputError(f"a value of shape {self.shape} and one of shape {other.shape} have no matrix product; "
+                             "reshape one of them")
+        return self._composed("matrix_product", lambda w: w.matrix_product(self._stated(), other._stated()))
 
     def __neg__(self) -> SymbolicValue:
         return self * -1
@@ -115,13 +139,31 @@ class SymbolicValue(Symbolic):
         """The entries in one axis."""
         return self.reshape(-1)
 
-    def _joined(self, other: SymbolicValue, sign: int) -> SymbolicValue:
+    def _meets(self, other: SymbolicValue) -> None:
         if other.builder is not self.builder:
             raise InputError("two values come of different variables; make one variable that holds both, and index it")
+
+    def _alike(self, other: SymbolicValue, done: str) -> None:
+        self._meets(other)
         if other.shape != self.shape:
-            raise InputError(f"a value of shape {self.shape} and one of shape {other.shape} are added; reshape or "
+            raise InputError(f"a value of shape {self.shape} and one of shape {other.shape} are {done}; reshape or "
                              "index one of them")
+
+    def _joined(self, other: SymbolicValue, sign: int) -> SymbolicValue:
+        self._alike(other, "added")
         return self._node("sum", Add((1, sign)), (self._stated(), other._stated()))
+
+    def _pair(self, other: SymbolicValue, how: str, done: str) -> SymbolicValue:
+        self._alike(other, done)
+        first = self._stated()
+        second = first if other is self else other._stated()
+        return self._composed(how, lambda w: (w.product if how == "product" else w.quotient)(first, second))
+
+    def _composed(self, name: str, compose: Callable[[Composer], str]) -> SymbolicValue:
+        try:
+            return SymbolicValue(self.builder, compose(Composer(self.builder, name)))
+        except (UnsupportedOp, ValueError) as refusal:
+            raise InputError(str(refusal)) from None
 
     def _moved(self, by: np.ndarray) -> SymbolicValue:
         return replace(self, offset=np.asarray(self.offset + by, object))
@@ -132,8 +174,6 @@ class SymbolicValue(Symbolic):
 
     def _constant(self, value: object) -> np.ndarray:
         """The constant as rationals."""
-        if isinstance(value, SymbolicValue):
-            raise InputError("products and quotients of two symbolic values have no operator; multiply by a constant")
         if isinstance(value, np.ndarray) and value.dtype.kind == "f":
             value = torch.from_numpy(value)
         exact = exact_array(value) if isinstance(value, Tensor) else np.vectorize(_exact, otypes=[object])(value)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_onnx(path: str | Path) -> Network:
-    """The network of an ONNX file (opsets 8 to 21, one input, one output), parameters in the input's float type.
+    """The network of an ONNX file (opsets 8 to 23, one input, one output), parameters in the input's float type.
 
     Raises InputError for a file that is missing, broken or of another form, and UnsupportedOp, naming the node, for
     what no operator family covers.

@@ -207,16 +207,27 @@ def _times(r: Reader, c: Call, value: Value, count: int) -> Value:
 
 @handles("Mul", "Div")
 def multiply(r: Reader, c: Call) -> Value:
-    value, const, right = c.value_and_const()
-    shape, batch = joint_shape(r, c, (value, const))
-    factor, name = entries(r, c, const, shape, batch), const.name
-    if c.op == "Div":
-        if not right:
-            c.refuse("divides by a tensor that depends on the input")
+    """With two varying operands a product, or one with a reciprocal."""
+    a, b = operands = [c.operand(0), c.operand(1)]
+    shape, batch = joint_shape(r, c, operands)
+    if isinstance(a, Value) and isinstance(b, Value):
+        left, right = (r.finite(c, broadcast(r, c, value, shape, batch)).name for value in (a, b))
+        return r.write(c, lambda w: (w.product if c.op == "Mul" else w.quotient)(left, right), shape, batch)
+    value, const, right_is_constant = c.value_and_const()
+    factor = entries(r, c, const, shape, batch)
+    if c.op == "Mul":
+        return r.scale(c, broadcast(r, c, value, shape, batch), factor, const.name)
+    if right_is_constant:
         if not factor.all():
             c.refuse("divides by zero")
-        return r.divide(c, broadcast(r, c, value, shape, batch), factor, name)
-    return r.scale(c, broadcast(r, c, value, shape, batch), factor, name)
+        return r.divide(c, broadcast(r, c, value, shape, batch), factor, const.name)
+    return r.scale(c, broadcast(r, c, power(r, c, value, Fraction(-1)), shape, batch), factor, const.name)
+
+
+def power(r: Reader, c: Call, value: Value, exponent: Fraction) -> Value:
+    """value^exponent."""
+    name = r.finite(c, value).name
+    return r.write(c, lambda w: w.power(name, exponent), value.shape, value.batch)
 
 
 @handles("Max", "Min")

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from verify.ir.onnx_reader.elementwise import entries
+from verify.ir.onnx_reader.pairs import varying_matmul
 from verify.ir.onnx_reader.reader import LARGEST, NUMPY, Call, Reader, handles
 from verify.ir.onnx_reader.values import Const, Value
 from verify.ir.onnx_reader.windows import pad_lengths, spatial_attribute
@@ -40,6 +41,8 @@ def swapped(r: Reader, c: Call, x: Value) -> Value:
 def gemm(r: Reader, c: Call) -> Value:
     """alpha A B + beta C with one of A and B constant; a bias of one row joins the matrix product if alpha is 1."""
     kind = NUMPY[r.builder.dtype]
+    if isinstance(c.operand(0), Value) and isinstance(c.operand(1), Value):
+        return _varying_gemm(r, c)
     x, const, right = c.value_and_const()  # where the constant is left, the whole product is transposed
     flips = [bool(c.attribute(name, 0)) for name in ("transA", "transB")]
     alpha, beta = (np.array(c.attribute(name, 1.0), kind) for name in ("alpha", "beta"))
@@ -60,6 +63,20 @@ def gemm(r: Reader, c: Call) -> Value:
         c.refuse("adds a matrix that is larger than its product")
     for part in added:
         out = r.shift(c, out, entries(r, c, Const(offset.name, part, part), out.shape, out.batch), offset.name)
+    return out
+
+
+def _varying_gemm(r: Reader, c: Call) -> Value:
+    """alpha A B + beta C of varying matrices A and B, C constant."""
+    kind = NUMPY[r.builder.dtype]
+    factors = [c.value(i) for i in range(2)]
+    flips = [bool(c.attribute(name, 0)) for name in ("transA", "transB")]
+    a, b = (swapped(r, c, x) if flip else x for x, flip in zip(factors, flips, strict=True))
+    alpha, beta = (np.array(c.attribute(name, 1.0), kind) for name in ("alpha", "beta"))
+    out = varying_matmul(r, c, a, b)
+    out = out if alpha == 1 else r.scale(c, out, alpha, f"{c.name}.alpha")
+    for part in _parts(c, beta, c.const(2)) if c.has(2) else ():
+        out = r.shift(c, out, entries(r, c, Const(c.const(2).name, part, part), out.shape, out.batch), c.const(2).name)
     return out
 
 

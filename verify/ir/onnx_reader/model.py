@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.inliner
 import torch
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
@@ -18,15 +19,30 @@ from verify.deadline import check_time
 from verify.errors import InputError, UnsupportedOp
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
-from verify.ir.onnx_reader import curves, elementwise, heads, linear, moves, picks, products, resize, windows
+from verify.ir.onnx_reader import (
+    attention,
+    curves,
+    elementwise,
+    heads,
+    linear,
+    moves,
+    norms,
+    picks,
+    products,
+    recurrent,
+    resize,
+    windows,
+)
 from verify.ir.onnx_reader.comparisons import COMPARISONS, Sign, compared, follow
 from verify.ir.onnx_reader.fold import fold
 from verify.ir.onnx_reader.reader import HANDLERS, LARGEST, Call, Operand, Reader
 from verify.ir.onnx_reader.traps import refuse_lengths
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
 
-GROUPS = (curves, elementwise, heads, linear, moves, picks, products, resize, windows)  # importing them fills HANDLERS
-OPSETS = range(8, 22)
+GROUPS = (  # importing them fills HANDLERS
+    attention, curves, elementwise, heads, linear, moves, norms, picks, products, recurrent, resize, windows,
+)
+OPSETS = range(8, 24)
 DTYPES = {int(TensorProto.FLOAT): torch.float32, int(TensorProto.DOUBLE): torch.float64}
 
 
@@ -40,6 +56,8 @@ def read(path: Path) -> Network:
                             "convert it with onnx.version_converter or export it with another opset")
     for part in (model.graph, *model.functions):
         refuse_lengths(part.node)
+    if model.functions:
+        model = _inlined(path, model)
     source, output = _ends(path, model.graph)
     shape, symbolic = _input_shape(path, source)
     kind = source.type.tensor_type.elem_type
@@ -72,6 +90,15 @@ def _open(path: Path) -> onnx.ModelProto:
     if not model.graph.output:
         raise InputError(f"{path} holds no ONNX graph with an output; fetch or export it again")
     return model
+
+
+def _inlined(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the nodes of its own functions in place of calls of them."""
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except Exception as problem:  # the library raises several kinds, for functions of other opsets among others
+        raise UnsupportedOp(f"{path} has functions that cannot be put in place of their calls "
+                            f"({' '.join(str(problem).split()):.200}); export it without functions") from None
 
 
 def _ends(path: Path, graph: onnx.GraphProto) -> tuple[onnx.ValueInfoProto, str]:

@@ -10,12 +10,15 @@ import numpy as np
 
 from verify.ir.onnx_reader.linear import swapped, times
 from verify.ir.onnx_reader.reader import Call, Reader, handles
+from verify.ir.onnx_reader.pairs import pair, varying_matmul
 from verify.ir.onnx_reader.values import Const, Value
 from verify.ops import Conv, Sum
 
 
 @handles("MatMul")
 def matmul(r: Reader, c: Call) -> Value:
+    if isinstance(c.operand(0), Value) and isinstance(c.operand(1), Value):
+        return varying_matmul(r, c, c.value(0), c.value(1))
     x, const, right = c.value_and_const()
     weight, lead = r.constant(c, const), max(0, len(const.shape) - 2)
     if weight.ndim == 0:
@@ -37,14 +40,17 @@ def matmul(r: Reader, c: Call) -> Value:
 
 @handles("Einsum")
 def einsum(r: Reader, c: Call) -> Value:
-    """ONNX's Einsum of a tensor that depends on the input and at most one constant."""
+    """ONNX's Einsum of one or two tensors."""
     equation = c.attribute("equation").replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
     if len(terms) != len(c.inputs) or len(terms) > 2 or not arrow:
         c.refuse(f"has the equation {equation}", "write it with an arrow, for one or two tensors")
+    both = [o for o in c.inputs if isinstance(o, Value)]
     if len(terms) == 1:
         x, const, place = c.value(), None, 0
+    elif len(both) == 2:
+        return _varying_einsum(r, c, both, terms, right)
     else:
         x, const, last = c.value_and_const()
         place = 0 if last else 1
@@ -57,6 +63,15 @@ def einsum(r: Reader, c: Call) -> Value:
     if const is None:
         return contract(r, c, x, named[0], None, "", wanted)
     return contract(r, c, x, named[place], const, named[1 - place], wanted)
+
+
+def _varying_einsum(r: Reader, c: Call, both: list[Value], terms: list[str], right: str) -> Value:
+    """Of two varying tensors."""
+    free = iter(letter for letter in ascii_letters if letter not in "".join(terms) + right)
+    hidden: dict[int, str] = {}
+    named = [_spelled(c, term, x.rank, hidden, free) for term, x in zip(terms, both, strict=True)]
+    wanted = right.replace("...", "".join(hidden[i] for i in sorted(hidden, reverse=True)))
+    return pair(r, c, both, named, wanted)
 
 
 def _spelled(c: Call, term: str, rank: int, hidden: dict[int, str], free: Iterator[str]) -> str:

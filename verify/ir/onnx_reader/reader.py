@@ -11,6 +11,7 @@ import torch
 
 from verify.errors import InputError, UnsupportedOp
 from verify.ir.builder import GraphBuilder
+from verify.ir.compose import Composer
 from verify.ir.onnx_reader.values import Const, Shape, Value, batch_after_reshape, batch_of_pair, ir_shape
 from verify.ops import Divide, Entrywise, Op, Permute, Reshape, Scale, Select, Shift
 
@@ -70,7 +71,7 @@ class Call:
             return a, b, True
         if isinstance(a, Const) and isinstance(b, Value):
             return b, a, False
-        self.refuse("joins two tensors that both depend on the network's input, which only sums and maxima may")
+        self.refuse("joins two tensors that both depend on the network's input, which this operator may not")
 
     def integers(self, place: int, attribute: str | None = None) -> list[int] | None:
         """Whole numbers of an input, or of the attribute that older opsets have in its stead; None if absent."""
@@ -116,15 +117,33 @@ class Reader:
 
     def __init__(self, builder: GraphBuilder, symbolic: bool):
         self.builder, self.symbolic = builder, symbolic
-        self.left, self.values = LARGEST, VALUES
+        self.left, self.values, self.seen = LARGEST, VALUES, 0
         self.padded: dict[str, tuple[Value, np.ndarray, np.ndarray]] = {}  # zero-padded value: source, low, high
+        self.absent: dict[str, np.ndarray] = {}  # value: its entries that are minus infinity, of which it holds 0
 
     def emit(self, call: Call, op: Op, inputs: Iterable[Value], parameters: Sequence[str] = (), *,
              shape: Shape | None = None, batch: int | None = 0) -> Value:
         """Adds an IR node; its ONNX shape, where not given, is the IR shape with the batch axis put in."""
-        name = self.builder.add(call.name, op, tuple(v.name for v in inputs), tuple(parameters))
+        names = tuple(self.finite(call, v).name for v in inputs)
+        return self._made(call, self.builder.add(call.name, op, names, tuple(parameters)), shape, batch)
+
+    def write(self, call: Call, compose: Callable[[Composer], str], shape: Shape, batch: int | None) -> Value:
+        """Adds what a composition makes of values, which has this ONNX shape."""
+        composer = Composer(self.builder, call.name)
+        name = compose(composer)
+        return self._made(call, name if self.builder.shapes[name] else composer.reshape(name, (1,)), shape, batch)
+
+    def finite(self, call: Call, value: Value) -> Value:
+        """`value`, no entry of which may be minus infinity."""
+        if value.name in self.absent:
+            call.refuse("reads entries that are minus infinity, which a softmax alone may", "mask with finite numbers")
+        return value
+
+    def _made(self, call: Call, name: str, shape: Shape | None, batch: int | None) -> Value:
+        """A value of this name, once all nodes that are new are counted."""
         made = self.builder.shapes[name]
-        self.values -= prod(made)
+        self.values -= sum(prod(node.shape) for node in self.builder.nodes[self.seen :])
+        self.seen = len(self.builder.nodes)
         if self.values < 0:
             call.refuse(f"makes the values of the network more than {VALUES} entries in all", "cut the model down")
         if shape is None:
@@ -226,10 +245,16 @@ class Reader:
         return self._entrywise(call, Scale, value, factor, name)
 
     def shift(self, call: Call, value: Value, offset: np.ndarray, name: str) -> Value:
-        """Sum with a constant that broadcasts to the value's IR shape; none for zeros."""
+        """Sum with a constant that broadcasts to the value's IR shape; none for zeros. Entries of minus infinity make
+        those of the value absent."""
         if not offset.any():
             return value
-        return self._entrywise(call, Shift, value, offset, name)
+        gone = np.isneginf(offset)
+        if not gone.any():
+            return self._entrywise(call, Shift, value, offset, name)
+        moved = self._entrywise(call, Shift, value, np.where(gone, 0, offset), f"{name}.finite")
+        self.absent[moved.name] = np.broadcast_to(gone, self.builder.shapes[moved.name])
+        return moved
 
     def divide(self, call: Call, value: Value, divisor: np.ndarray, name: str) -> Value:
         """Quotient by a constant that broadcasts to the value's IR shape."""
