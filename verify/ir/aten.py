@@ -131,7 +131,8 @@ class Context:
         if x.name in self.holes:
             raise self.refuse("reads entries that torch.empty left unset; make the tensor with torch.zeros")
         if x.name in self.absent:
-            raise self.refuse("reads entries that are minus infinity, which a softmax alone may; mask with finite numbers")
+            raise self.refuse("reads entries that are minus infinity, which a softmax alone may; mask with finite "
+                              "numbers")
         return x
 
     def append(
@@ -204,8 +205,8 @@ class Context:
     def constant(self, x: Any) -> Constant:
         """A number or constant tensor as a constant. Raises UnsupportedOp for a value that varies."""
         if isinstance(x, TracedValue):
-            raise self.refuse("has a varying tensor where the IR needs a constant; give it one that is the same for all "
-                              "inputs")
+            raise self.refuse("has a varying tensor where the IR needs a constant; give it one that is the same for "
+                              "all inputs")
         return x if isinstance(x, Constant) else Constant(torch.tensor(x, dtype=self.kind))
 
     def scalar(self, x: float) -> Fraction:

@@ -10,6 +10,7 @@ import torch
 from verify.ir.aten import Constant, Context, aten
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_ops import combine, neg
+from verify.ir.aten_where import JUMPS
 from verify.ir.builder import End
 from verify.ir.head import Head
 from verify.ops import Softplus
@@ -31,8 +32,7 @@ def softmax(c: Context, x: TracedValue, dim: int, half_to_float: bool) -> Traced
 def is_infinite(c: Context, x: TracedValue, number: float) -> Constant:
     """Where a value is infinite: nowhere but at absent entries."""
     if number not in (torch.inf, -torch.inf):
-        raise c.refuse("compares for equality, which jumps; choose with torch.where between values that are equal where "
-                       "it switches")
+        raise c.refuse(f"compares for equality, which jumps; {JUMPS}")
     absent = c.absent.get(x.name, torch.zeros(x.ir, dtype=torch.bool)) & (number < 0)
     whole = absent if x.folded else absent.unsqueeze(x.at)
     whole = whole.expand(c.full(x)) if not x.folded or c.batch == 1 else torch.cat([whole] * c.batch, x.at)

@@ -4,8 +4,8 @@ Every composition is equal to its operator in real arithmetic. Where several are
 the best: what is common to two factors is seen before any box is taken, and no value is written that could leave the
 domain of the curve that reads it.
 
-    softmax        s_i = 1 / (1 + sum over j != i of exp(x_j - x_i)), which rises in x_i and falls in every other x_j, so
-                   that intervals are exact. The sum of exponentials adds to 1, so the reciprocal never meets its pole.
+    softmax        s_i = 1 / (1 + sum over j != i of exp(x_j - x_i)), which rises in x_i and falls in every other x_j,
+                   so that intervals are exact. The sum is added to 1, so that the reciprocal never meets its pole.
     its logarithm  -log(1 + sum over j != i of exp(x_j - x_i)); log-sum-exp is x_0 less that of the first entry.
     normalisation  (x - mean) * (mean of (x - mean)^2 + eps)^(-1/2); x - mean is one affine map.
 """
@@ -181,8 +181,8 @@ class Composer:
         shape = self.shape(x)
         n, places = shape[axis], _places(shape)
         if places.size * max(1, n - 1) > LARGEST:
-            raise self.refuse(f"compares each of {n} entries with all others, {places.size * (n - 1)} in all, more than "
-                              f"{LARGEST}; cut the model down")
+            raise self.refuse(f"compares each of {n} entries with all others, {places.size * (n - 1)} in all, more "
+                              f"than {LARGEST}; cut the model down")
         k = np.arange(n - 1)
         column = k + (k >= np.arange(n)[:, None])  # (n, n - 1): the others of each entry
         other = np.moveaxis(np.moveaxis(places, axis, -1)[..., column], -2, axis)

@@ -14,7 +14,7 @@ from verify.ir.onnx_reader.values import Value, ir_shape
 
 @handles("Attention")
 def attention(r: Reader, c: Call) -> Value:
-    """softmax(scale Q K' + mask) V for each head; heads of K and V stand for as many of Q as there are more of these."""
+    """softmax(scale Q K' + mask) V for each head; a head of K and V may stand beside several of Q."""
     q, k, v = (r.sample(c, c.value(i)) for i in range(3))
     if c.has(4) or c.has(5) or c.attribute("softcap", 0.0) or c.outputs > 1:
         c.refuse("has a past, a softcap or more than one output", "write it in other operators")

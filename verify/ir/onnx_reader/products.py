@@ -9,8 +9,8 @@ from string import ascii_letters
 import numpy as np
 
 from verify.ir.onnx_reader.linear import swapped, times
-from verify.ir.onnx_reader.reader import Call, Reader, handles
 from verify.ir.onnx_reader.pairs import pair, varying_matmul
+from verify.ir.onnx_reader.reader import Call, Reader, handles
 from verify.ir.onnx_reader.values import Const, Value
 from verify.ops import Conv, Sum
 
