@@ -121,7 +121,8 @@ class Composer:
         x, y = self.builder.plain(x), self.builder.plain(y)
         if x == y:
             return self.power(x, Fraction(2))
-        return self.builder.product(self.title, x, y)
+        one = (*self.shape(x), 1)[: max(1, len(self.shape(x)))]  # a number is a vector of one entry
+        return self.reshape(self.builder.product(self.title, self.reshape(x, one), self.reshape(y, one)), self.shape(x))
 
     def quotient(self, x: str, y: str) -> str:
         """x / y entry by entry, of one shape."""
