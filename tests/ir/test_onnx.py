@@ -105,7 +105,7 @@ def test_constants_in_all_forms():
 
 def test_what_the_output_does_not_need_is_not_read():
     model = Model(1, 4)
-    model("Softmax", "x")
+    model("ArgMax", "x")
     model("Add", "x", np.full(4, np.nan, np.float32))
     assert ops(agree(model.proto(model("Relu", "x")))) == ["ReLU"]
 
@@ -192,8 +192,7 @@ IMAGE, DOUBLED = (1, 2, 5, 6), np.array([1, 1, 2, 2], np.float32)
 
 
 @pytest.mark.parametrize("step", [
-    ("Softmax",), ("Pow", "x", np.float32(0)), ("Pow", "x", np.float32([2, 3])), ("Pow", np.float32(2), "x"),
-    ("MatMul", "x", "x"), ("Mul", "x", "x"), ("Div", np.float32(1), "x"),
+    ("Pow", "x", np.float32(0)), ("Pow", "x", np.float32([2, 3])), ("Pow", np.float32(2), "x"), ("MatMul", "x", "x"),
     ("Div", "x", np.float32(0)), ("Clip", "x", np.float32(2), np.float32(1)), ("Clip", "x", np.float32(np.nan)),
     ("Clip", "x", np.float32(0), "x"), ("Cast", {"to": 7}), ("Cast", {"to": 10}), ("HardSigmoid", {"alpha": 0.0}),
     ("Dropout", "x", np.float32(0.5), np.array(True)), ("BatchNormalization", "x", *[np.ones(2, np.float32)] * 3),

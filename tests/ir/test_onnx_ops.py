@@ -140,6 +140,9 @@ CASES = {
     "reduce min": (IMAGE, 13, [("ReduceMin", {"axes": [2]})]),
     "global average": (IMAGE, 8, [("GlobalAveragePool",)]),
     "global max": (IMAGE, 8, [("GlobalMaxPool",)]),
+    "layer norm": (IMAGE, 17, [("LayerNormalization", X, numbers(1, 6))]),
+    "attention": (IMAGE, 23, [("Attention", X, X, X)]),
+    "softmax of rows": (IMAGE, 13, [("Softmax", {"axis": 2}), ("Neg",)]),
     "rank 1": ((5,), 13, [("Add", X, numbers(1, 5)), ("Relu",), ("Mul", X, SCALAR(2))]),
 }
 

@@ -11,8 +11,9 @@ import torch
 
 import verify
 from tests.support.small_nets import NETWORKS
-from verify.errors import InputError, UnsupportedOp
+from verify.errors import InputError
 from verify.ir.head import Head
+from verify.ops import Product
 from verify.sets import Box
 
 C = torch.tensor([[0.5, -1.25], [3.0, 0.1]], dtype=torch.float64)
@@ -82,20 +83,32 @@ def test_a_variable_has_the_shape_of_a_set() -> None:
     assert verify.variable(Box(torch.zeros(1, 2, 3), torch.ones(1, 2, 3))).shape == (2, 3)
 
 
-def test_a_head_is_the_end() -> None:
+def test_a_head_is_one_at_the_end_and_elsewhere_computed() -> None:
     network = replace(NETWORKS["relu"](0), head=Head(False))
     made = network(verify.variable((3,)) * 2)
     assert made.network().head == Head(False)
-    for wrong in (lambda: made[0], lambda: (made + 1).network(), lambda: network(made)):
-        with pytest.raises((InputError, UnsupportedOp), match="leave that layer out"):
-            wrong()
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+    for symbolic, known in ((made[:1], network(2 * x)[:, :1]), (made + 1, network(2 * x) + 1)):
+        torch.testing.assert_close(symbolic.network()(x), known)
+
+
+def test_products_quotients_and_powers_of_values_are_built() -> None:
+    v = verify.variable((2, 3))
+    x = torch.randn(50, 2, 3, generator=torch.Generator().manual_seed(2))
+    below = x * x + 1
+    built = v * v * v + v / (v * v + 1) - (v + 1) ** 2 + 1 / (v**2 + 2) + (v + 1) * (v - 1)
+    torch.testing.assert_close(built.network()(x), x**3 + x / below - (x + 1) ** 2 + 1 / (x * x + 2) + x * x - 1)
+    torch.testing.assert_close((v.reshape(3, 2) @ v).network()(x), x.reshape(-1, 3, 2) @ x)
+    torch.testing.assert_close((v / v).network()(x), torch.ones_like(x))
+    assert not any(isinstance(node.op, Product) for node in (v * v).network().graph.nodes)
 
 
 def test_what_does_not_fit_is_told() -> None:
     other, network = verify.variable((2, 2)), NETWORKS["relu"](0)
     v: Any = verify.variable((2, 2))  # of a type that lets wrong things be written
     wrongs: list[tuple[Callable[[], Any], str]] = [
-        (lambda: v + other, "different variables"), (lambda: v * v, "two symbolic values"),
+        (lambda: v + other, "different variables"), (lambda: v * other, "different variables"),
+        (lambda: v * v[0], r"are multiplied; reshape"), (lambda: v @ v[0], "no matrix product"),
         (lambda: v + v[0], r"shape \(2, 2\) and one of shape \(2,\)"), (lambda: v / 0, "divided by zero"),
         (lambda: v + torch.zeros(3), r"shape \(3,\) does not broadcast"), (lambda: v["a"], "no entries"),
         (lambda: v[5], "no entries"), (lambda: v.reshape(3), "cannot be reshaped"),

@@ -65,6 +65,14 @@ def _recurrence(m: Any, x: Tensor) -> Tensor:
     return m.layers[0](x)[0]
 
 
+def _attention(m: Any, x: Tensor) -> Tensor:
+    return m.layers[0](x, x, x, need_weights=False)[0]
+
+
+def _columns(x: Tensor) -> Tensor:
+    return torch.tensor([[[3, 0]] * 6]).expand(len(x), 6, 2)
+
+
 def _double_inside(m: Any, x: Tensor) -> Tensor:
     return (x.double() @ m.right.double() + 0.5).relu().float() - 0.25
 
@@ -136,6 +144,29 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[..., Tensor], list[Callable[[],
     "broadcast a constant": ((2, 1, 6), lambda m, x: x + m.image * x, []),
     "broadcast a value": (IMAGE, lambda m, x: x - x.mean((2, 3), keepdim=True), []),
     "mul and div": (IMAGE, lambda m, x: (x * m.image / 3.0 - 0.1) / m.image[None], []),
+    "products": (IMAGE, lambda m, x: x * x.mean((2, 3), keepdim=True) - x.abs() * x / (1 + x * x) + 2 / (x.exp() + 1),
+                 []),
+    "products of matrices": (ROWS, lambda m, x: (x @ x.transpose(1, 2)) @ (x - m.right[:, 0]), []),
+    "products along an axis": (ROWS, lambda m, x: x[:, :5].prod(1) + x.var(1) + x.std(1, unbiased=False), []),
+    "softmax of rows": (ROWS, lambda m, x: (3 * x).softmax(2) - x.log_softmax(1) + (2 * x).logsumexp(1, True), []),
+    "softmax of two": (ROWS, lambda m, x: x.reshape(-1, 12, 2, 2).softmax(2).flatten(1)
+                       + x.reshape(-1, 24, 2).log_softmax(2).flatten(1), []),
+    "softmax with a mask": (ROWS, lambda m, x: 1 - x.masked_fill(m.stack[0, :, 0] > 0.5, -torch.inf).softmax(2), []),
+    "log-sum-exp of two": (ROWS, lambda m, x: torch.logaddexp(x[:, :3], x[:, 3:]) + F.logsigmoid(x[:, :3]), []),
+    "attention": (ROWS, _attention, [lambda: nn.MultiheadAttention(8, 2, batch_first=True)]),
+    "causal attention": (ROWS, lambda m, x: F.scaled_dot_product_attention(x, x, x.flip(1), is_causal=True), []),
+    "layer norm": (ROWS, _layer, [lambda: shaken(nn.LayerNorm((6, 8)))]),
+    "root mean square norm": (ROWS, _layer, [lambda: nn.RMSNorm(8)]),
+    "group norm": (IMAGE, _layer, [lambda: shaken(nn.GroupNorm(2, 2))]),
+    "instance norm": (IMAGE, _layer, [lambda: shaken(nn.InstanceNorm2d(2, affine=True))]),
+    "response norm": (IMAGE, _layer, [lambda: nn.LocalResponseNorm(2, 0.5)]),
+    "norms": (ROWS, lambda m, x: x.norm(dim=1) + x.norm(1, 1) + x.abs().amax(1) + F.normalize(x, dim=1).sum(1), []),
+    "distances": (ROWS, lambda m, x: torch.cdist(x[:, :2], x[:, 2:]), []),
+    "bilinear": (FLAT, lambda m, x: m.layers[0](x[:, :4], x[:, 4:]), [lambda: nn.Bilinear(4, 4, 3)]),
+    "long short-term memory": (ROWS, _recurrence, [lambda: nn.LSTM(8, 3, 2, batch_first=True, bidirectional=True)]),
+    "gated recurrence": (ROWS, _recurrence, [lambda: nn.GRU(8, 3, batch_first=True)]),
+    "gather and scatter": (ROWS, lambda m, x: x.gather(2, _columns(x)).sum(2) + x.scatter(2, _columns(x), x[:, :, :2])
+                           .scatter(2, _columns(x), 0.25).sum(2), []),
     "max pool 1d": (ROWS, lambda m, x: F.max_pool1d(x, 2), []),
     "max pool 2d": (IMAGE, lambda m, x: F.max_pool2d(x, 3, 2, 1), []),
     "max pool with ceil and dilation": (IMAGE, lambda m, x: F.max_pool2d(x, 2, 3, 0, 2, ceil_mode=True), []),

@@ -149,6 +149,8 @@ class Composer:
         """Over one axis. `absent` are entries that stand for minus infinity, bool, of the value's shape: they take no
         part, and their results are 0. Raises UnsupportedOp where all entries are absent, as 0 / 0."""
         shape = self.shape(x)
+        if shape[axis] == 1:
+            return self.filled(x, 1.0)
         if absent is None and shape[axis] == 2:
             return self.node(Sigmoid(), self._difference(x, _places(shape), np.flip(_places(shape), axis)))
         total = self.power(self.shift(self._others(x, axis, absent), 1.0), Fraction(-1))
@@ -172,6 +174,8 @@ class Composer:
     def _log_total(self, x: str, axis: int, of: np.ndarray | None = None) -> str:
         """log(sum over j of exp(x_j - x_i)) for the entries i at flat places `of`, by default all."""
         shape = self.shape(x)
+        if shape[axis] == 1:
+            return self.filled(x if of is None else self.pick(x, of), 0.0)
         if shape[axis] == 2:
             less = self._difference(x, np.flip(_places(shape), axis), _places(shape))
             return self.node(Softplus(), less if of is None else self.pick(less, of))

@@ -11,10 +11,6 @@ from verify.spec import Specification
 
 OUTWARD = 1 + 2.0**-20  # more than rounding makes of the functions below
 NEGATIVE = -(2.0**-149)  # stands for a number of which only the sign is known; a float32
-ELSEWHERE = ("is a softmax, which is read as the last layer only, where it keeps the order of the logits",
-             "leave it out, or use linear layers and activations in its place")
-PARTS = ("is a softmax over a part of its input, whose outputs have the order of the logits in each part only",
-         "leave it out and ask about the logits")
 
 
 @dataclass(frozen=True)

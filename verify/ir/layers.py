@@ -149,7 +149,7 @@ def _softmax(chain: Chain, module: nn.Softmax | nn.LogSoftmax, prefix: str) -> b
     if module.dim not in (1, -1) or len(chain.shape) != 1:
         return False
     kind, head = ("_log_softmax", Head(True)) if type(module) is nn.LogSoftmax else ("_softmax", Head(False))
-    end = End(chain.value, head, UnsupportedOp(f"{prefix} is not the last layer"))
+    end = End(chain.value, head)
     chain.value = chain.builder.end(chain.name(kind), end)
     return True
 
