@@ -91,6 +91,9 @@ def alias(r: Reader, c: Call) -> Value:
     if c.attribute("saturate", 1) != 1 or c.attribute("round_mode", "up") != "up":
         c.refuse("casts in a way that is not supported")
     kind = c.attribute("to", 1)
+    if 2 <= kind <= 9 or 12 <= kind <= 13:
+        c.refuse(f"casts values that depend on the network's input to whole numbers (type {kind}), which jumps",
+                 "compute with floats, and pick entries by fixed positions")
     if kind not in (1, 11):
         c.refuse(f"casts to a type (number {kind}) that is neither float32 nor float64", "export the model in float32")
     if kind == 1 and r.builder.dtype == torch.float64 and c.op == "Cast":
