@@ -192,11 +192,11 @@ def test_a_module_that_cannot_be_traced_is_called_sample_by_sample() -> None:
 
 
 def test_a_network_keeps_a_copy_of_the_module_and_travels() -> None:
-    module = nn.Sequential(nn.Linear(2, 3), nn.ReLU(inplace=True), nn.Linear(3, 2))
-    x = torch.rand(3, 2)
+    first, x = nn.Linear(2, 3), torch.rand(3, 2)
+    module = nn.Sequential(first, nn.ReLU(inplace=True), nn.Linear(3, 2))
     network, before = verify.opaque(module, x), module(x).detach()
     with torch.no_grad():
-        module[0].weight.zero_()
+        first.weight.zero_()
     torch.testing.assert_close(network(x), before)
     copy = pickle.loads(pickle.dumps(network))
     torch.testing.assert_close(copy(x), before)

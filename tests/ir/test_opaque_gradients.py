@@ -120,7 +120,8 @@ def test_an_operator_has_the_values_of_onnxruntime_and_a_gradient(case: Any, tmp
 
 @pytest.mark.parametrize("case", WHOLE, ids=[op for op, *_ in WHOLE])
 def test_whole_numbers_are_those_of_onnxruntime(case: Any, tmp_path: Path) -> None:
-    proto, path = model(*case, (1, 5), 13, whole=True), tmp_path / "model.onnx"
+    op, operands, attributes = case
+    proto, path = model(op, operands, attributes, (1, 5), 13, whole=True), tmp_path / "model.onnx"
     onnx.save(proto, path)
     function = translation(path, torch.float32)
     for x, y in zip(xs := numbers(11, 3, 1, 5), run(proto, xs), strict=True):

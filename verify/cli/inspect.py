@@ -28,8 +28,8 @@ def inspect(
     if eps is None or data is None:
         if eps is not data:
             raise typer.BadParameter("--eps and --data go together; give both or neither")
-        texts = (shared[name] for name in ("model", "weights", "normalize", "trust_code"))
-        network = network_of(*texts, attackable)
+        network = network_of(shared["model"], shared["weights"], shared["normalize"], shared["trust_code"],
+                             reader=attackable)
         print("\n".join(node_lines(network)))
         return
     session = prepare(CertifyRequest(**shared, data=data, eps=eps, limit=limit, methods="interval"))

@@ -11,6 +11,7 @@ import sys
 import weakref
 from functools import lru_cache
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ class Runtime:
         try:
             while not line.endswith(b"\n") and len(line) < LINE:
                 line += self._read(1)
-            said = json.loads(line)
+            said: dict[str, Any] = json.loads(line)
         except OutOfTime:
             self._stop()
             raise
@@ -83,7 +84,8 @@ class Runtime:
         if "error" in said:
             self._stop()
             raise InputError(f"onnxruntime cannot run {self.model}: {said['error']}")
-        self.shape, self.kind = said["shape"], np.dtype(said["kind"])
+        self.shape: list[int | None] = said["shape"]
+        self.kind = np.dtype(said["kind"])
 
     def _write(self, data: bytes) -> None:
         """Writes all of it, as fast as the process takes it."""
@@ -107,7 +109,7 @@ class Runtime:
             found += part
         return bytes(found)
 
-    def _await(self, readable: list[object], writable: list[object]) -> None:
+    def _await(self, readable: list[IO[bytes]], writable: list[IO[bytes]]) -> None:
         """Waits until one of these is ready. Raises OutOfTime where the deadline comes first, EOFError where it takes
         longer than PATIENCE."""
         left = deadline().left
