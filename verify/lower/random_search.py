@@ -43,7 +43,7 @@ class RandomSearch:
     Raises InputError for settings out of range.
     """
 
-    evaluations: int = 5000
+    evaluations: int = 2000
     seed: int = 0
     stop_when_falsified: bool = True
 
