@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import filecmp
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-from verify.registry import PACKAGE
+from tests.support.added import Copy
 
 RECORD = '''
 
@@ -34,9 +29,9 @@ class Asinh(Curve):
 '''
 TABLE = "PLAIN: dict[str, Op] = {\n"
 ADDED = {  # file: where, and what is written there
-    "ops/smooth/power.py": ("", RECORD),
-    "ir/aten_ops.py": (TABLE, '    "asinh.default": power.Asinh(),\n'),
-    "ir/onnx_reader/elementwise.py": (TABLE, '    "Asinh": power.Asinh(),\n'),
+    "verify/ops/smooth/power.py": ("", RECORD),
+    "verify/ir/aten_ops.py": (TABLE, '    "asinh.default": power.Asinh(),\n'),
+    "verify/ir/onnx_reader/elementwise.py": (TABLE, '    "Asinh": power.Asinh(),\n'),
 }
 SESSION = """
 import numpy as np, onnx, torch, verify
@@ -74,19 +69,14 @@ print("bounded")
 
 def test_an_operator_is_one_record_and_a_line_in_each_front_end(tmp_path: Path) -> None:
     """The inverse hyperbolic sine, which torch and ONNX have and the package has not, in a copy of it."""
-    copy = tmp_path / "verify"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "models"))
+    copy = Copy(tmp_path, {})
     for name, (place, text) in ADDED.items():
-        before = (copy / name).read_text()
+        file = tmp_path / name
+        before = file.read_text()
         assert before.count(place) == 1 or not place
-        (copy / name).write_text(before.replace(place, place + text) if place else before + text)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", SESSION], cwd=tmp_path, env=environment, capture_output=True,
-                          text=True, check=False)
-    assert done.stdout.strip() == "bounded", done.stderr
-    files = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if "models" not in path.parts]
-    touched = {str(name) for name in files if not filecmp.cmp(PACKAGE / name, copy / name, shallow=False)}
-    print(f"files touched: {', '.join(sorted(touched))}")
-    assert touched == ADDED.keys()
+        file.write_text(before.replace(place, place + text) if place else before + text)
+    assert copy.python("-c", SESSION).strip() == "bounded"
+    print(f"files touched: {', '.join(copy.touched)}")
+    assert copy.touched == sorted(ADDED)
     lines = {name: text.strip("\n").count("\n") + 1 for name, (_, text) in ADDED.items()}
-    assert [lines[name] for name in touched - {"ops/smooth/power.py"}] == [1, 1]
+    assert [lines[name] for name in ADDED if name.startswith("verify/ir/")] == [1, 1]

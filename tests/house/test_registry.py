@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import os
-import shutil
-import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,6 +12,7 @@ import torch
 from torch import nn
 
 import verify
+from tests.support.added import Copy
 from tests.support.nets import seeded
 from tests.support.phases import exact_maximum
 from tests.support.small_nets import dense, problem
@@ -169,22 +166,15 @@ def test_the_readme_lists_every_method() -> None:
 
 def test_a_method_is_one_file(tmp_path: Path) -> None:
     """Files touched to add a method: verify/upper/toy.py, and nothing else."""
-    shutil.copytree(PACKAGE, tmp_path / "verify", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "verify" / "models").symlink_to(PACKAGE.parent / "models")
-    (tmp_path / "verify" / "upper" / "toy.py").write_text(TOY)
-
-    def out(*arguments: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True,
-                              text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert out("-c", SESSION).strip() == str(["PGD-40", "Toy"] * 3)
-    helped = " ".join(out("-m", "verify.cli.main", "certify", "--help").split())
+    toy, place = tmp_path / "toy.py", "verify/upper/toy.py"
+    toy.write_text(TOY)
+    copy = Copy(tmp_path, {place: toy})
+    assert copy.touched == [place]
+    assert copy.python("-c", SESSION).strip() == str(["PGD-40", "Toy"] * 3)
+    helped = " ".join(copy.python("-m", "verify.cli.main", "certify", "--help").split())
     assert "alpha, toy, lp" in helped
     assert "toy says nothing" in helped
     assert f"default {COMMANDS['certify']}" in helped
-    ran = out("-m", "verify.cli.main", "certify", "digits-dense-interval", "--data", "digits", "--eps", "0.02",
-              "--limit", "3", "--methods", "nothing,interval", "--out", "run")
+    ran = copy.python("-m", "verify.cli.main", "certify", "digits-dense-interval", "--data", "digits", "--eps", "0.02",
+                      "--limit", "3", "--methods", "nothing,interval", "--out", "run")
     assert "toy" in ran

@@ -17,6 +17,8 @@ def attacks(entries: dict[str, Entry], limit: Deadline) -> Iterator[tuple[str, M
     rounds = [entries] if limit.at == inf else [entries, {n: e for n, e in entries.items() if e.patient}]
     for number, chosen in enumerate(rounds):
         for k, (name, entry) in enumerate(chosen.items()):
+            if limit.is_over:
+                return
             method = entry.make(None)
             if number:
                 method = replace(method, **entry.patient, seed=number)
