@@ -241,5 +241,5 @@ class Search:
         """The cases whose bracket is not closed far enough, (n,) long."""
         value = self.incumbent.values.double()
         if self.decides:
-            return ((value < 0) & (self.upper >= -self.margin)).nonzero().flatten()
-        return (self.upper > value + self.settings.gap).nonzero().flatten()
+            return ((value < 0) & ~(self.upper < -self.margin)).nonzero().flatten()
+        return (~(self.upper <= value + self.settings.gap)).nonzero().flatten()

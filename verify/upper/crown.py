@@ -87,7 +87,7 @@ def _confirmed(problem: Problem) -> Tensor:
     Sound because both are in float64; trusts what `Rounding` does.
     """
     upper = confirmed(problem, _case_bounds)
-    rest = upper.isinf().nonzero().flatten()
+    rest = (~upper.isfinite()).nonzero().flatten()
     if len(rest):
         upper[rest] = interval.case_bounds(problem.wide.merged.select(rest))
     return upper
@@ -159,13 +159,13 @@ def linear_bounds(
     direct = None if spec.input is None else spec.input[owner, place].reshape(-1, *network.input_shape)
     bounds, trail = backward.maximum(output, a, owner, direct)
     bounds = bounds - spec.offset[owner, place]
-    bounds = bounds.minimum(interval.row_bounds(network, boxes, spec, backward.rounding)[owner, place])
+    bounds = bounds.fmin(interval.row_bounds(network, boxes, spec, backward.rounding)[owner, place])
     rest = (bounds >= 0).nonzero().flatten()
     if len(rest) and not until.is_over:
         trail, direct = {name: rows[rest] for name, rows in trail.items()}, None if direct is None else direct[rest]
         with suppress(OutOfTime):
             second = _second_guess(backward, trail, a[rest], owner[rest], direct) - spec.offset[owner, place][rest]
-            bounds[rest] = bounds[rest].minimum(second)
+            bounds[rest] = bounds[rest].fmin(second)
     values = torch.full(spec.offset.shape, -torch.inf, dtype=a.dtype, device=a.device)
     values[owner, place] = bounds
     return values, boxes

@@ -35,7 +35,8 @@ def row_bounds(
 ) -> Tensor:
     """Upper bounds of every specification row over boxes of all values, by node name; (cases, rows).
 
-    The last affine layers are merged with the rows, so that what rows share cancels.
+    The last affine layers are merged with the rows, so that what rows share cancels. Infinite where boxes are, and
+    what they add up to is no number.
     Sound because `affine_end_bounds` is, and a linear function on a box is maximal at a corner; trusts float rounding,
     except with its terms.
     """
@@ -47,7 +48,7 @@ def row_bounds(
         total = total + torch.einsum("cro,co->cr", spec.output.abs(), rounding.end().flatten(1)) + FLOOR
         if spec.input is not None:
             total = total + torch.einsum("cri,ci->cr", spec.input.abs(), rounding.start(source).flatten(1))
-    return total - spec.offset
+    return (total - spec.offset).nan_to_num(torch.inf, torch.inf, -torch.inf)
 
 
 @Entry(

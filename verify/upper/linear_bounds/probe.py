@@ -23,10 +23,10 @@ class Probe:
         self.here = known
 
     def see(self, bound: Tensor) -> Tensor | None:
-        """Notes the bounds (left,) of the rows on their way; the rows to keep, or None for all."""
+        """Notes the bounds (left,) of the rows on their way, NaN for none; the rows to keep, or None for all."""
         reached, (low, high) = self.at + self.sign * bound, self.here
         self.here = IntervalBounds(
-            torch.where(self.up, low, low.maximum(reached)), torch.where(self.up, high.minimum(reached), high)
+            torch.where(self.up, low, low.fmax(reached)), torch.where(self.up, high.fmin(reached), high)
         )
         keep = self.is_open(self.here).nonzero().flatten()
         if len(keep) > KEEP * len(self.left):
