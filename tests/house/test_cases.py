@@ -18,7 +18,9 @@ TESTS = Path(__file__).resolve().parents[1]
 IN_TORCH = {  # operator: a case of tests.support.torch_cases whose network has it
     "Abs": "abs and neg", "Add": "add and sub", "AvgPool": "avg pool", "BatchNorm": "batch norm", "Clip": "softshrink",
     "Concat": "cat", "Conv": "conv2d", "ConvTranspose": "transposed conv", "Divide": "where",
-    "Atan": "waves", "Cos": "waves", "Sin": "waves",
+    "ELU": "elu", "GELU": "gelu", "HardSwish": "hardswish", "Mish": "silu and mish",
+    "Softsign": "softsign", "Swish": "silu and mish", "TanhGELU": "gelu", "Atan": "waves",
+    "Cos": "waves", "Sin": "waves",
     "Erf": "erf", "Exp": "exp and log", "Log": "exp and log", "Power": "powers",
     "HardSigmoid": "hardsigmoid", "LeakyReLU": "leaky relu", "Linear": "linear", "MatMul": "products of matrices",
     "Max": "where of two", "Multiply": "products",
@@ -37,6 +39,8 @@ def test_every_operator_has_laws_and_a_case_in_each_front_end() -> None:
     seen = set()
     for shape, opset, steps in {**test_onnx_ops.CASES, **test_onnx_products.CASES}.values():
         seen.update(ops(load(chain(*shape, steps=steps, opset=opset))))
+    model = Model(1, 3)
+    seen.update(ops(load(model.proto(model("Mul", "x", model("Sigmoid", "x"))))))
     for op, operands, attributes in ELSEWHERE.values():
         model = Model(1, 2, 5, 6)
         seen.update(ops(load(model.proto(model(op, "x", *operands, **attributes)))))

@@ -26,6 +26,14 @@ CASES = {
     "tanh": (IMAGE, 13, [("Tanh",)]),
     "exp": (IMAGE, 8, [("Exp",)]),
     "log": (IMAGE, 13, [("Abs",), ("Add", X, SCALAR(0.3)), ("Log",)]),
+    "gelu": (IMAGE, 20, [("Gelu",)]),
+    "gelu by tanh": (IMAGE, 20, [("Gelu", {"approximate": "tanh"})]),
+    "elu": (IMAGE, 8, [("Elu", {"alpha": 1.5})]),
+    "selu": (IMAGE, 13, [("Selu",)]),
+    "celu": (IMAGE, 13, [("Celu", {"alpha": 0.7})]),
+    "hard swish": (IMAGE, 14, [("HardSwish",)]),
+    "mish": (IMAGE, 18, [("Mish",)]),
+    "softsign": (IMAGE, 13, [("Softsign",)]),
     "sine": (IMAGE, 8, [("Sin",)]),
     "cosine": (IMAGE, 13, [("Cos",)]),
     "arc tangent": (IMAGE, 13, [("Atan",)]),
@@ -168,6 +176,23 @@ def test_arithmetic_of_varying_tensors():
         column = model("ReduceMax", "x", axes=[2], keepdims=0)  # (1, 3), beside (1, 1, 3)
         row = model("Unsqueeze", column, integers(1))
         agree(model.proto(model(op, row, model("Transpose", "x", perm=[0, 2, 1]))))
+
+
+def test_products_with_a_gate_are_one_curve():
+    model = Model(1, 3, 4)
+    rate, root = np.float32(1.702), np.float32(np.sqrt(2))
+    gates = {
+        "Swish": [model("Sigmoid", "x"), model("Sigmoid", model("Mul", rate, "x"))],
+        "Mish": [model("Tanh", model("Softplus", "x"))],
+        "GELU": [model("Add", model("Erf", model("Div", "x", root)), np.float32(1))],
+    }
+    for name, made in gates.items():
+        for gate in made:
+            for pair in (("x", gate), (gate, "x")):
+                network = agree(model.proto(model("Mul", *pair)))
+                assert ops(network) == ([name, "Scale"] if name == "GELU" else [name])
+    for other in (model("Sigmoid", model("Mul", "x", np.float32(-1))), model("Sigmoid", model("Abs", "x"))):
+        assert "Multiply" in ops(agree(model.proto(model("Mul", "x", other))))
 
 
 def test_addition_has_one_term_for_each_argument():

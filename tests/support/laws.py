@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.special import erf, expit
+from scipy.special import erf, expit, ndtr
 from torch import Tensor, nn
 
 from verify.ops import (
@@ -90,6 +90,15 @@ def _product(op, p: Parameters, x: Tensor) -> Tensor:
     return torch.from_numpy(np.matmul(left, right) if isinstance(op, MatMul) else np.multiply(left, right))
 
 
+def _in_double(function: Callable[[np.ndarray], np.ndarray], x: Tensor) -> Tensor:
+    return torch.from_numpy(function(x.double().numpy())).to(x.dtype)
+
+
+def _elu(op, p: Parameters, x: Tensor) -> Tensor:
+    alpha, scale, rate = float(op.alpha), float(op.scale), float(op.rate)
+    return _in_double(lambda v: scale * np.where(v > 0, v, alpha * np.expm1(rate * np.minimum(v, 0))), x)
+
+
 ORACLES: dict[str, Callable[..., Tensor]] = {
     "Linear": lambda op, p, x: torch.einsum("...i,oi->...o", x, p[0]) + (p[1] if len(p) > 1 else 0),
     "Conv": _conv,
@@ -114,6 +123,13 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "Atan": lambda op, p, x: torch.from_numpy(np.arctan(x.numpy())),
     "Cos": lambda op, p, x: torch.from_numpy(np.cos(x.numpy())),
     "Sin": lambda op, p, x: torch.from_numpy(np.sin(x.numpy())),
+    "ELU": _elu,
+    "GELU": lambda op, p, x: _in_double(lambda v: v * ndtr(np.sqrt(2) * float(op.rate) * v), x),
+    "HardSwish": lambda op, p, x: nn.functional.hardswish(x),
+    "Mish": lambda op, p, x: _in_double(lambda v: v * np.tanh(np.logaddexp(v, 0)), x),
+    "Softsign": lambda op, p, x: nn.functional.softsign(x),
+    "Swish": lambda op, p, x: torch.from_numpy(x.numpy() * expit(float(op.beta) * x.numpy())),
+    "TanhGELU": lambda op, p, x: _in_double(lambda v: v * expit(np.sqrt(8 / np.pi) * (v + 0.044715 * v**3)), x),
     "Erf": lambda op, p, x: torch.from_numpy(erf(x.numpy())),
     "Exp": lambda op, p, x: torch.from_numpy(np.exp(x.numpy())),
     "Log": lambda op, p, x: torch.from_numpy(np.log(x.numpy())),
@@ -276,4 +292,5 @@ def magnitude(example: Example, p: tuple[Tensor, ...], *xs: Tensor) -> Tensor:
 def rounding(example: Example, p: tuple[Tensor, ...], *xs: Tensor) -> Tensor:
     """A few units in the last place of the inputs' dtype, on the scale of `magnitude`."""
     kind = torch.finfo(xs[0].dtype)
-    return 32 * (kind.eps * magnitude(example, p, *xs) + kind.tiny)
+    tail = example.op.tail if isinstance(example.op, Curve) else 0
+    return 32 * (kind.eps * magnitude(example, p, *xs) + kind.tiny) + tail * kind.eps

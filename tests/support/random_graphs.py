@@ -13,6 +13,8 @@ from torch import Tensor
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
 from verify.ops import (
+    ELU,
+    GELU,
     REGISTRY,
     Abs,
     Add,
@@ -28,10 +30,12 @@ from verify.ops import (
     Erf,
     Exp,
     HardSigmoid,
+    HardSwish,
     LeakyReLU,
     Linear,
     Log,
     Max,
+    Mish,
     Op,
     Permute,
     Power,
@@ -43,8 +47,11 @@ from verify.ops import (
     Sigmoid,
     Sin,
     Softplus,
+    Softsign,
     Sum,
+    Swish,
     Tanh,
+    TanhGELU,
 )
 
 Shape = tuple[int, ...]
@@ -245,7 +252,11 @@ GROW: dict[str, Callable[[Grower], object]] = {
     "Sigmoid": _elementwise(lambda rng: Sigmoid()), "Tanh": _elementwise(lambda rng: Tanh()),
     "Softplus": _elementwise(lambda rng: Softplus()), "Erf": _elementwise(lambda rng: Erf()),
     "Sin": _elementwise(lambda rng: Sin()), "Cos": _elementwise(lambda rng: Cos()),
-    "Atan": _elementwise(lambda rng: Atan()),
+    "Atan": _elementwise(lambda rng: Atan()), "Softsign": _elementwise(lambda rng: Softsign()),
+    "HardSwish": _elementwise(lambda rng: HardSwish()),
+    "Swish": _elementwise(lambda rng: Swish(_fraction(rng, 2, 8))), "GELU": _elementwise(lambda rng: GELU()),
+    "TanhGELU": _elementwise(lambda rng: TanhGELU()), "Mish": _elementwise(lambda rng: Mish()),
+    "ELU": _elementwise(lambda rng: ELU(_fraction(rng, 1, 8), _fraction(rng, 2, 6), _fraction(rng, 2, 6))),
     "Exp": lambda g: g.add(Exp(), (_tamed(g),)), "Log": lambda g: g.add(Log(), (_positive(g),)),
     "Power": lambda g: _power(g), "Multiply": _multiply, "MatMul": _matmul,
 }  # fmt: skip

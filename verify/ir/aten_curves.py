@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 
 from verify.ir.aten import Context, aten
 from verify.ir.aten_layout import TracedValue
-from verify.ops.smooth import Exp, Log, Power
+from verify.ops.smooth import ELU, GELU, Exp, Log, Power, TanhGELU
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # torch's own (Klambauer et al. 2017)
+
+
+@aten("gelu.default")
+def gelu(c: Context, x: TracedValue, approximate: str) -> TracedValue:
+    if approximate not in ("none", "tanh"):
+        raise c.refuse(f"approximates in a way called {approximate}; use none or tanh")
+    return c.emit(TanhGELU() if approximate == "tanh" else GELU(), x)
+
+
+@aten("elu.default")
+def elu(c: Context, x: TracedValue, alpha: float, scale: float, rate: float) -> TracedValue:
+    """scale x for x > 0, else scale alpha (exp(rate x) - 1)."""
+    if alpha == 0 or scale == 0 or not 0 < rate < inf:
+        raise c.refuse(f"has alpha {alpha}, scale {scale} and input scale {rate}; use relu, or another scale")
+    return c.emit(ELU(c.scalar(alpha), c.scalar(scale), c.scalar(rate)), x)
+
+
+@aten("selu.default")
+def selu(c: Context, x: TracedValue) -> TracedValue:
+    return elu(c, x, SELU_ALPHA, SELU_SCALE, 1.0)
+
+
+@aten("celu.default")
+def celu(c: Context, x: TracedValue, alpha: float) -> TracedValue:
+    if alpha <= 0:
+        raise c.refuse(f"has alpha {alpha}; give one above 0")
+    return elu(c, x, alpha, 1.0, 1 / alpha)
 
 
 @aten("pow.Tensor_Scalar")

@@ -12,7 +12,7 @@ import torch
 from verify.ir.aten import Context, aten
 from verify.ir.aten_layout import TracedValue
 from verify.ops import Add, Clip, Concat, LeakyReLU, Max, Op, ReLU, piecewise
-from verify.ops.smooth import exponential, power, trigonometric
+from verify.ops.smooth import exponential, gated, power, trigonometric
 from verify.rationals import exact_array
 
 SOFTPLUS_THRESHOLD = 20.0  # torch's default
@@ -64,6 +64,9 @@ PLAIN: dict[str, Op] = {
     "hardsigmoid.default": piecewise.HardSigmoid(Fraction(1, 6), Fraction(1, 2)),
     "sigmoid.default": exponential.Sigmoid(),
     "tanh.default": exponential.Tanh(),
+    "silu.default": gated.Swish(),
+    "mish.default": gated.Mish(),
+    "hardswish.default": gated.HardSwish(),
     "exp.default": exponential.Exp(),
     "log.default": exponential.Log(),
     "erf.default": exponential.Erf(),

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedOp
+from verify.ir.gates import is_softsign, one_curve
 from verify.ops import (
     Add,
     Concat,
@@ -38,6 +39,7 @@ from verify.ops import (
     Shift,
     Sigmoid,
     Softplus,
+    Softsign,
     Sum,
 )
 
@@ -102,6 +104,9 @@ class Composer:
     def scale(self, x: str, factor: float) -> str:
         return self.node(Scale.broadcast((), self.shape(x)), x, parameters=(self.constant("factor", factor),))
 
+    def scaled(self, x: str, count: Fraction) -> str:
+        return x if count == 1 else self.scale(x, float(count))
+
     def divide(self, x: str, divisor: float) -> str:
         return self.node(Divide.broadcast((), self.shape(x)), x, parameters=(self.constant("divisor", divisor),))
 
@@ -121,6 +126,9 @@ class Composer:
         x, y = self.builder.plain(x), self.builder.plain(y)
         if x == y:
             return self.power(x, Fraction(2))
+        if (found := one_curve(self.builder, x, y)) is not None:
+            op, source, count = found
+            return self.scaled(self.node(op, source), count)
         one = (*self.shape(x), 1)[: max(1, len(self.shape(x)))]  # a number is a vector of one entry
         return self.reshape(self.builder.product(self.title, self.reshape(x, one), self.reshape(y, one)), self.shape(x))
 
@@ -129,6 +137,8 @@ class Composer:
         x, y = self.builder.plain(x), self.builder.plain(y)
         if x == y:
             return self.filled(x, 1.0)
+        if is_softsign(self.builder, x, y):
+            return self.node(Softsign(), x)
         return self.product(x, self.power(y, Fraction(-1)))
 
     def summed(self, x: str, letters: str, kept: str) -> tuple[str, str]:

@@ -21,9 +21,29 @@ from verify.ops.multiply import MatMul, Multiply
 from verify.ops.piecewise import Abs, Clip, HardSigmoid, LeakyReLU, Piecewise, ReLU
 from verify.ops.product import Product
 from verify.ops.shape_ops import Add, Concat, Divide, Entrywise, Permute, Reshape, Scale, Select, Shift, Sum
-from verify.ops.smooth import Atan, Cos, Erf, Exp, Log, Power, Sigmoid, Sin, Softplus, Tanh
+from verify.ops.smooth import (
+    ELU,
+    GELU,
+    Atan,
+    Cos,
+    Erf,
+    Exp,
+    HardSwish,
+    Log,
+    Mish,
+    Power,
+    Sigmoid,
+    Sin,
+    Softplus,
+    Softsign,
+    Swish,
+    Tanh,
+    TanhGELU,
+)
 
 __all__ = [
+    "ELU",
+    "GELU",
     "REGISTRY",
     "Abs",
     "Add",
@@ -46,6 +66,7 @@ __all__ = [
     "Example",
     "Exp",
     "HardSigmoid",
+    "HardSwish",
     "IntervalBounds",
     "LeakyReLU",
     "Linear",
@@ -53,6 +74,7 @@ __all__ = [
     "Log",
     "MatMul",
     "Max",
+    "Mish",
     "Multiply",
     "Nonlinear",
     "Op",
@@ -70,8 +92,11 @@ __all__ = [
     "Sigmoid",
     "Sin",
     "Softplus",
+    "Softsign",
     "Sum",
+    "Swish",
     "Tanh",
+    "TanhGELU",
     "axis_groups",
     "pool_groups",
     "pool_length",

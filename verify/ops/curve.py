@@ -48,6 +48,7 @@ class Curve(Nonlinear):
 
     is_exact = False
     ulps: int = 16  # units in the last place to which `forward` and `derivative` are trusted
+    tail: float = 0.0  # those of 1 by which `forward` may err besides, where f is far smaller
 
     @property
     def breakpoints(self) -> tuple[Fraction, ...]:
@@ -215,8 +216,7 @@ class Curve(Nonlinear):
         return encode_curve(self, model, columns[0], boxes[0])
 
     def enclose(self, p: Parameters, *xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The interval over the nearest floats on both sides of each point, which at a float is 2^-47 of f wide. Raises
-        UnsupportedMethod where that is not finite."""
+        """The interval over the floats around each point. Raises UnsupportedMethod where that is not finite."""
         ends = self.interval(p, IntervalBounds(round_down(xs[0], torch.float64), round_up(xs[0], torch.float64)))
         if not all(bool(end.isfinite().all()) for end in ends):
             raise UnsupportedMethod(f"{type(self).__name__} has no value within float64 at a point; choose another one")
@@ -231,7 +231,7 @@ class Curve(Nonlinear):
     def slack(self, size: Tensor) -> Tensor:
         """A few units in the last place, and the smallest normal numbers for values that are flushed to zero."""
         kind = torch.finfo(size.dtype)
-        return self.ulps * (kind.eps * size.abs() + kind.tiny)
+        return self.ulps * (kind.eps * size.abs() + kind.tiny) + self.tail * kind.eps
 
     def _part(self, piece: int, box: IntervalBounds) -> IntervalBounds:
         """A piece's part of the box; an end of the box twice where it has none."""

@@ -17,6 +17,8 @@ import torch
 from verify.errors import UnsupportedMethod
 from verify.ir.graph import Network, Node
 from verify.ops import (
+    ELU,
+    GELU,
     Add,
     Atan,
     AvgPool,
@@ -30,10 +32,12 @@ from verify.ops import (
     Entrywise,
     Erf,
     Exp,
+    HardSwish,
     Linear,
     Log,
     MatMul,
     Max,
+    Mish,
     Multiply,
     Op,
     Permute,
@@ -47,8 +51,11 @@ from verify.ops import (
     Sigmoid,
     Sin,
     Softplus,
+    Softsign,
     Sum,
+    Swish,
     Tanh,
+    TanhGELU,
     axis_groups,
 )
 
@@ -243,10 +250,14 @@ def _piecewise(site: _Site, op: Piecewise) -> Fields:
 
 
 def _curve(site: _Site, op: Curve) -> Fields:
-    """A function of the checker's list, by its class."""
-    function, parameters = _FUNCTIONS.get(type(op)), ()
+    """A function of the checker's list, by its class or, where it has settings, by these."""
+    function, parameters = _FUNCTIONS.get(type(op)) or _SETTLED.get(op), ()
     if isinstance(op, Power):
         function, parameters = "power", (op.exponent,)
+    elif isinstance(op, ELU) and op.rate == 1:
+        function, parameters = ("elu", (op.alpha,)) if op.scale == 1 else ("selu", (op.alpha, op.scale))
+    elif isinstance(op, ELU) and op.scale == op.rate * op.alpha == 1:
+        function, parameters = "celu", (op.alpha,)
     if function is None:
         site.refuse("is no curve that the checker knows; ask for a verdict without a proof")
     return {"op": "curve", "function": function, "parameters": [str(value) for value in parameters]}
@@ -254,8 +265,9 @@ def _curve(site: _Site, op: Curve) -> Fields:
 
 _FUNCTIONS: dict[type[Op], str] = {
     Exp: "exp", Log: "log", Sigmoid: "sigmoid", Tanh: "tanh", Softplus: "softplus", Erf: "erf", Sin: "sin", Cos: "cos",
-    Atan: "atan",
+    Atan: "atan", TanhGELU: "gelu_tanh", Mish: "mish", HardSwish: "hardswish", Softsign: "softsign",
 }
+_SETTLED: dict[Op, str] = {GELU(): "gelu", Swish(): "silu"}
 
 
 def _product(site: _Site, op: Product) -> Fields:

@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from verify.ir.onnx_reader.elementwise import float32
 from verify.ir.onnx_reader.reader import NUMPY, Call, Reader, handles
 from verify.ir.onnx_reader.values import Value
-from verify.ops.smooth import Power
+from verify.ops.smooth import ELU, GELU, Power, TanhGELU
+
+
+@handles("Gelu")
+def gelu(r: Reader, c: Call) -> Value:
+    approximate = c.attribute("approximate", "none")
+    if approximate not in ("none", "tanh"):
+        c.refuse(f"approximates in a way called {approximate}")
+    return r.like(c, TanhGELU() if approximate == "tanh" else GELU(), c.value())
+
+
+@handles("Elu", "Selu", "Celu")
+def elu(r: Reader, c: Call) -> Value:
+    alpha = float32(c.attribute("alpha", 1.6732631921768188 if c.op == "Selu" else 1.0))
+    scale = float32(c.attribute("gamma", 1.0507010221481323)) if c.op == "Selu" else Fraction(1)
+    if not alpha or not scale or (c.op == "Celu" and alpha < 0):
+        c.refuse(f"has alpha {float(alpha)} and gamma {float(scale)}", "use Relu, or another scale")
+    return r.like(c, ELU(alpha, scale, 1 / alpha if c.op == "Celu" else Fraction(1)), c.value())
 
 
 @handles("Pow")

@@ -12,7 +12,7 @@ import torch
 from verify.ir.onnx_reader.reader import NUMPY, Call, Operand, Reader, handles
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
 from verify.ops import Add, Clip, Concat, HardSigmoid, LeakyReLU, Max, Op, ReLU, Reshape, piecewise
-from verify.ops.smooth import exponential, power, trigonometric
+from verify.ops.smooth import exponential, gated, power, trigonometric
 
 PLAIN: dict[str, Op] = {
     "Relu": piecewise.ReLU(),
@@ -20,6 +20,9 @@ PLAIN: dict[str, Op] = {
     "Sigmoid": exponential.Sigmoid(),
     "Softplus": exponential.Softplus(),
     "Tanh": exponential.Tanh(),
+    "Mish": gated.Mish(),
+    "HardSwish": gated.HardSwish(),
+    "Softsign": gated.Softsign(),
     "Exp": exponential.Exp(),
     "Log": exponential.Log(),
     "Erf": exponential.Erf(),
@@ -39,12 +42,12 @@ def plain(r: Reader, c: Call) -> Value:
 
 @handles("LeakyRelu")
 def leaky_relu(r: Reader, c: Call) -> Value:
-    return r.like(c, LeakyReLU(_float32(c.attribute("alpha", 0.01))), c.value())
+    return r.like(c, LeakyReLU(float32(c.attribute("alpha", 0.01))), c.value())
 
 
 @handles("HardSigmoid")
 def hard_sigmoid(r: Reader, c: Call) -> Value:
-    slope, offset = _float32(c.attribute("alpha", 0.2)), _float32(c.attribute("beta", 0.5))
+    slope, offset = float32(c.attribute("alpha", 0.2)), float32(c.attribute("beta", 0.5))
     if slope == 0:
         c.refuse("has alpha 0, so its output is constant")
     x = c.value() if slope > 0 else r.negate(c, c.value())
@@ -78,7 +81,8 @@ def _bound(r: Reader, c: Call, place: int, attribute: str, infinite: float) -> f
     return float(bound)
 
 
-def _float32(number: float) -> Fraction:
+def float32(number: float) -> Fraction:
+    """An attribute as the file stores it."""
     return Fraction(float(np.float32(number)))
 
 
@@ -150,7 +154,7 @@ def prelu(r: Reader, c: Call) -> Value:
 @handles("Shrink")
 def shrink(r: Reader, c: Call) -> Value:
     """Toward 0 by lambd, x less its part in [-lambd, lambd]; with another bias it jumps."""
-    threshold, bias = _float32(c.attribute("lambd", 0.5)), _float32(c.attribute("bias", 0.0))
+    threshold, bias = float32(c.attribute("lambd", 0.5)), float32(c.attribute("bias", 0.0))
     if threshold != bias or threshold <= 0:
         c.refuse(f"has lambd {float(threshold)} and bias {float(bias)}, so it jumps",
                  "give both the same positive value")
