@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from verify.check.curves import LINEAR, Curve, Piece
+from verify.check.curves import CONCAVE, CONVEX, LINEAR, Curve, Piece
 from verify.check.lines import Lines
 from verify.check.numbers import Arithmetic, Rejected
 from verify.check.spans import Span
 
-BISECTIONS = 16
+BISECTIONS, FINE = 16, 40  # the second where a leaf says where its lines touch, so that its bounds are met
+ROUGH = 2.0**-40  # relative to values, what is taken for rounding
 FLOATS = Arithmetic()
 
 
@@ -38,6 +39,27 @@ def curve_lines(number: Arithmetic, op: Curve, low: np.ndarray, high: np.ndarray
         best = [_better(*pair) for pair in zip(best, found, strict=True)] if best else found
     (lower_slope, lower, _), (upper_slope, upper, _) = best
     return Lines(upper_slope, upper, lower_slope, lower)
+
+
+def touching_lines(
+    number: Arithmetic, op: Curve, low: np.ndarray, high: np.ndarray, share: np.ndarray
+) -> Lines:
+    """Lines that touch f where a leaf says: on a side to which one piece of f bends, the tangent at low + share (high -
+    low), moved to where it clears f at both ends of the box; where there is none, and on other sides, the line of
+    `curve_lines`. Sound because `_Bounds.intercepts` is, whatever the slopes."""
+    guess = _Guess(op, *(end.astype(np.float64) for end in (low, high)), bisections=FINE)
+    lines, touching, at = curve_lines(number, op, low, high), list(guess.touching()), share.astype(np.float64)
+    sides = [[lines.lower_slope, lines.lower_intercept], [lines.upper_slope, lines.upper_intercept]]
+    for side, sign in enumerate((CONVEX, CONCAVE)):
+        bent = [k for k, piece in enumerate(guess.pieces) if np.ndim(piece.sign) == 0 and piece.sign == sign]
+        if len(bent) != 1:
+            continue
+        t, clears = guess.touched(bent[0], at)
+        slope = np.where(clears, number.of(guess.slope(bent[0], t)), sides[side][0])
+        moved = [np.where(clears, t, old) if k == bent[0] else old for k, old in enumerate(touching)]
+        intercept = _Bounds(number, op, low, high, moved).intercepts(slope)[side]
+        sides[side] = [slope, np.where(clears, intercept, sides[side][1])]
+    return Lines(*sides[1], *sides[0])
 
 
 def curve_interval(number: Arithmetic, op: Curve, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,8 +140,9 @@ class _Bounds:
 class _Guess:
     """Slopes and touching points in float64, of which nothing has to be right."""
 
-    def __init__(self, op: Curve, low: np.ndarray, high: np.ndarray):
+    def __init__(self, op: Curve, low: np.ndarray, high: np.ndarray, bisections: int = BISECTIONS):
         self.op, self.low, self.high, self.middle = op, low, high, (low + high) / 2
+        self.bisections = bisections
         self.pieces = op.pieces(FLOATS, low, high)
         self.ends = [self._value(x) for x in (low, high)]
         self.chord = _secant(low, high, *self.ends)
@@ -136,11 +159,23 @@ class _Guess:
             t = np.minimum(np.maximum(self.middle, first), last)
             yield np.where(first > last, self.parallel(k, self.chord), t) if len(self.pieces) > 2 else t
 
+    def touched(self, k: int, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The point of a piece nearest to this share of the box whose tangent clears f at both ends, and where there is
+        one; bool."""
+        start, end = self._part(self.pieces[k])
+        first, last = self._clearing(k, np.stack([start, end]))
+        t = np.minimum(np.maximum(self.low + share * (self.high - self.low), first), last)
+        f, rise, clears = self._value(t), self.slope(k, t), (start < end) & (first <= last)
+        for x, y in zip((self.low, self.high), self.ends, strict=True):
+            rough = ROUGH * (np.abs(y) + np.abs(rise * (x - t)))
+            clears &= self.pieces[k].sign * (f + rise * (x - t) - y) <= rough
+        return t, clears & np.isfinite(rise)
+
     def slopes(self, touching: list[np.ndarray]) -> Iterator[np.ndarray]:
         """Candidates: those of the chord, of the tangents and the linear pieces, of lines from the ends to the kinks,
         and 0; but for 0 and the linear ones, no steeper than f."""
-        tangents = [self._slope(k, t) for k, t in enumerate(touching)]
-        steep = [self._slope(k, x) for k, piece in enumerate(self.pieces) for x in self._part(piece)]
+        tangents = [self.slope(k, t) for k, t in enumerate(touching)]
+        steep = [self.slope(k, x) for k, piece in enumerate(self.pieces) for x in self._part(piece)]
         least, most = (pick.reduce([np.broadcast_to(x, self.low.shape) for x in (*steep, *tangents)])
                        for pick in (np.fmin, np.fmax))
         yield np.clip(self.chord, least, most)
@@ -156,13 +191,13 @@ class _Guess:
     def parallel(self, k: int, slope: np.ndarray) -> np.ndarray:
         """The point of a piece where f' is this slope, or an end of it."""
         sign = self.pieces[k].sign
-        return _bisected(*self._part(self.pieces[k]), lambda t: sign * (self._slope(k, t) - slope) >= 0)
+        return self._bisected(*self._part(self.pieces[k]), lambda t: sign * (self.slope(k, t) - slope) >= 0)
 
     def _clearing(self, k: int, part: np.ndarray) -> np.ndarray:
         """From both ends of a part of a piece, the nearest point whose tangent clears f at that end of the box; the
         other end if there is none. All (2, batch, entries)."""
         sign, x, y = self.pieces[k].sign, np.stack([self.low, self.high]), np.stack(self.ends)
-        return _bisected(part, part[::-1], lambda t: sign * (self._value(t) + self._slope(k, t) * (x - t) - y) <= 0)
+        return self._bisected(part, part[::-1], lambda t: sign * (self._value(t) + self.slope(k, t) * (x - t) - y) <= 0)
 
     def _part(self, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
         """What the box has of a piece, and a point that is near it where it has nothing."""
@@ -173,19 +208,20 @@ class _Guess:
     def _value(self, x: np.ndarray) -> np.ndarray:
         return self.op.value(Span.at(FLOATS, x)).middle
 
-    def _slope(self, k: int, x: np.ndarray) -> np.ndarray:
+    def slope(self, k: int, x: np.ndarray) -> np.ndarray:
         return self.op.slope(k, Span.at(FLOATS, x)).middle
+
+    def _bisected(
+        self, start: np.ndarray, end: np.ndarray, holds: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """About the point nearest to `start` from which on to `end` a condition holds; `end` where it does nowhere."""
+        for _ in range(self.bisections):
+            middle = (start + end) / 2
+            there = holds(middle)
+            start, end = np.where(there, start, middle), np.where(there, middle, end)
+        return end
 
 
 def _secant(x: np.ndarray, other: np.ndarray, f: np.ndarray, g: np.ndarray) -> np.ndarray:
     run = other - x
     return np.where(run != 0, (g - f) / np.where(run != 0, run, 1.0), 0.0)
-
-
-def _bisected(start: np.ndarray, end: np.ndarray, holds: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """About the point nearest to `start` from which on to `end` a condition holds; `end` where it does nowhere."""
-    for _ in range(BISECTIONS):
-        middle = (start + end) / 2
-        there = holds(middle)
-        start, end = np.where(there, start, middle), np.where(there, middle, end)
-    return end

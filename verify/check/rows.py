@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from verify.check.curve_lines import touching_lines, within_domain
 from verify.check.curves import Curve
 from verify.check.lines import piecewise_lines
 from verify.check.network import Node
@@ -88,10 +89,8 @@ class Row:
             self._lose(a, self.r.error[node.name])
             if isinstance(node.op, Affine):
                 self._affine(node, node.op, a)
-            elif isinstance(node.op, Piecewise):
-                self._piecewise(node, node.op, a)
-            elif isinstance(node.op, Curve):
-                self._reach(node.inputs[0], self._crossed(a, *self._own_lines(node)))
+            elif isinstance(node.op, Piecewise | Curve):
+                self._elementwise(node, node.op, a)
             elif isinstance(node.op, Product):
                 self._product(node, node.op, a)
             else:
@@ -130,15 +129,16 @@ class Row:
         self._add(self._sum(negative, below))
         return positive * upper + negative * lower
 
-    def _piecewise(self, node: Node, op: Piecewise, a: np.ndarray) -> None:
+    def _elementwise(self, node: Node, op: Piecewise | Curve, a: np.ndarray) -> None:
         lines, multiplier, given = self._lines(node, op)
         rows = self._crossed(a, *lines)
         if given is not None:
             entries, low, high = given
             most = np.maximum(np.maximum(np.abs(low), np.abs(high)), self.r.most[node.inputs[0]][:, entries])
-            # intercepts over boxes wider than the proved ones are larger than the node's error takes into account
-            steep, offset = (self.number.factor(2 * float(max(map(abs, part)))) for part in (op.slopes, op.intercepts))
-            self._lose_each(a[:, entries], self.number.relative(a.shape[1]) * (3 * steep * most + offset))
+            # lines over boxes wider than the proved ones are larger than the node's error takes into account
+            sizes = [np.abs(part[:, entries]) for part in lines]
+            size = np.maximum(sizes[0], sizes[2]) * most + np.maximum(sizes[1], sizes[3])
+            self._lose_each(a[:, entries], self.number.relative(a.shape[1]) * 2 * size)
             if multiplier is not None:
                 rows[:, entries] += multiplier
                 up = np.maximum(multiplier, 0)
@@ -146,14 +146,20 @@ class Row:
                 self._lose_each(multiplier, self.number.relative(multiplier.shape[1]) * most)
         self._reach(node.inputs[0], rows)
 
-    def _lines(self, node: Node, op: Piecewise):
+    def _lines(self, node: Node, op: Piecewise | Curve):
         """The four arrays of the lines as rows meet them, the multipliers, and (entries, low, high) of the columns."""
         lines = self._own_lines(node)
         if self.duals is None or node.name not in self.duals.columns:
             return lines, None, None
         entries, span = self.duals.columns[node.name]
         low, high = self.duals.low[:, span], self.duals.high[:, span]
-        own = piecewise_lines(self.number, op, low, high, "adaptive", self.duals.share[:, span])
+        share = self.duals.share[:, span]
+        if isinstance(op, Curve):
+            within_domain(op, low, high, node.name)
+            own = touching_lines(self.number, op, low, high, share)
+            self.number.finite(f"a line of {node.name!r}", *own[:4])
+        else:
+            own = piecewise_lines(self.number, op, low, high, "adaptive", share)
         for k, part in enumerate(own[:4]):
             lines[k] = np.repeat(lines[k], len(low), 0) if len(lines[k]) == 1 else lines[k]
             lines[k][:, entries] = part

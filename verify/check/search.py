@@ -13,6 +13,7 @@ import numpy as np
 
 from verify.check.bounds import Level, Relaxation, sweep
 from verify.check.claim import Rows
+from verify.check.curves import Curve
 from verify.check.network import LARGEST
 from verify.check.numbers import Rejected
 from verify.check.ops import Piecewise
@@ -114,10 +115,11 @@ class Search:
             entries = given.pop(node.name, None)
             if entries is None:
                 continue
-            if not isinstance(node.op, Piecewise) or entries.ndim != 1 or len(np.unique(entries)) != len(entries) or (
+            once = entries.ndim == 1 and len(np.unique(entries)) == len(entries)
+            if not isinstance(node.op, Piecewise | Curve) or not once or (
                 len(entries) and (entries.min() < 0 or entries.max() >= node.entries)
             ):
-                raise Rejected(f"the columns of {node.name!r} are no entries of a piecewise node, each once")
+                raise Rejected(f"the columns of {node.name!r} are no entries of a node of one argument, each once")
             columns[node.name] = entries, slice(start, start + len(entries))
             start += len(entries)
         if given:

@@ -1,7 +1,8 @@
 """What a search writes down so that its result can be proved again: splits, closed parts with their duals, lemmas.
 
-Duals are rounded to short dyadic numbers before they close anything: slopes to 128ths of the range of the free line,
-shares of rows to 2^-15, multipliers to float32. What is written is then exactly what was bounded.
+Duals are rounded to short dyadic numbers before they close anything: slopes to 128ths of the range of the free line, the
+points where lines of other curves touch to 128ths of their ranges, shares of rows to 2^-15, multipliers to float32. What
+is written is then exactly what was bounded.
 """
 
 from __future__ import annotations
@@ -123,11 +124,11 @@ class ProofLog:
 
 
 def slope_units(dual: Dual, slope: Tensor) -> Tensor:
-    """Slopes (rows, U) of the free lines in units of 1/128 of their range, uint8; 0 where a line is not free."""
+    """Slopes (rows, U) of the free lines in units of 1/128 of their range, uint8; 0 where no line is free."""
     out = torch.zeros(slope.shape, dtype=torch.uint8, device=slope.device)
     for layer in dual.layers.values():
-        if layer.kink is not None:
-            left, right = layer.ends
+        if layer.kink is not None or layer.op.curved:
+            left, right = layer.ends if layer.kink is not None else (0.0, 1.0)
             share = (slope[:, layer.span].double() - left) / (right - left)
             out[:, layer.span] = (share * SLOPES).round().clamp(0, SLOPES).to(torch.uint8)
     return out
@@ -137,8 +138,8 @@ def rounded(dual: Dual, duals: Domains) -> Domains:
     """The duals as a proof log holds them."""
     slope, units = duals.slope.clone(), slope_units(dual, duals.slope)
     for layer in dual.layers.values():
-        if layer.kink is not None:
-            left, right = layer.ends
+        if layer.kink is not None or layer.op.curved:
+            left, right = layer.ends if layer.kink is not None else (0.0, 1.0)
             slope[:, layer.span] = (left + units[:, layer.span].double() / SLOPES * (right - left)).to(slope)
     return duals._replace(slope=slope, multiplier=duals.multiplier.float().to(duals.multiplier))
 

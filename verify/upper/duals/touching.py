@@ -67,6 +67,7 @@ class Touching:
         vertices = op.vertices(inside)
         bends = Curvature.CONVEX, Curvature.CONCAVE
         below, above = (_touch_range(op, inside, vertices, bend) for bend in bends)
+        at, value = (reference.expand_as(box.low) for reference in (at, value))  # one for all rows or one for each
         return cls(op, box, at, value, lines, vertices, (below, above))
 
     def take(self, index: Tensor) -> Touching:
