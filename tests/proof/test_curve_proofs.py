@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -19,11 +20,13 @@ from tests.support.onnx_models import Model
 from tests.support.small_nets import bilinear
 from verify.check.checker import check
 from verify.check.container import MAGICS
+from verify.exact.search.neuron_split import NeuronSplit
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
 from verify.ops import Exp, Linear, Log, Op, Shift, Sigmoid, Tanh
 from verify.problem import Problem
 from verify.proof.prover import ModelFile, Proof, prove
+from verify.upper.duals.proof_log import ProofLog
 
 
 def chain(seed: int, sizes: tuple[int, ...], *between: Op) -> Network:
@@ -149,3 +152,23 @@ def test_a_false_claim_is_proved_by_no_slope() -> None:
         for rule, box in (("adaptive", "backward"), ("zero", "interval"), ("one", "backward")):
             parts.header["layers"] = [{**layer, "slope": rule, "box": box} for layer in parts.header["layers"]]
             assert not check(parts.bytes()).accepted
+
+
+def test_neurons_of_curves_are_split_in_certificates() -> None:
+    """The leaves of a search state where lines of curves touch, and the checker comes to the bound that was found."""
+    given = asked(chain(1, (4, 6, 6, 3), Tanh(), Tanh()), "1/2")
+    with patch("verify.exact.branch_and_bound.frontier_of", NeuronSplit):
+        log = ProofLog()
+        found = verify.solve(given, verify.BranchAndBound(time_limit=30), proof_log=log)
+        proof = prove(given, proof_log=log, seconds=60)
+    parts = _of(proof)
+    (search,) = parts.header["searches"]
+    assert len(search["columns"]) == 2
+    assert any(parts.arrays[task["share"]].any() for task in search["tasks"])
+    assert proof.report.margins["R"] == pytest.approx(float(found.upper), abs=1e-6)
+    task, rng = search["tasks"][0], np.random.default_rng(0)
+    best = attack(parts, parts.header["cases"][0], rng, 100, 4)
+    for _ in range(6):  # any shares bound the claim
+        parts.arrays[task["share"]] = rng.integers(0, 129, parts.arrays[task["share"]].shape).astype("|u1")
+        report = check(parts.bytes())
+        assert not report.accepted or best <= report.margins["R"]

@@ -157,7 +157,7 @@ class _Walk:
             if output in self.known or output in self.stored:
                 call.refuse(f"makes {output!r:.200}, which there is already")
             self.known[output] = value
-            if call.op in HEADS:
+            if call.op in HEADS and value == call.inputs[0]:
                 self.heads[output] = call.op
 
     def _results(self, call: Call) -> list[Operand]:

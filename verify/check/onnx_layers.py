@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from verify.check.onnx_composed import layer_norm, softmax
 from verify.check.onnx_curves import CURVES
 from verify.check.onnx_graph import Call, Shape, Value, Writer
 from verify.check.onnx_moves import broadcast
@@ -189,9 +190,10 @@ def _multiply(w: Writer, c: Call) -> Value:
     if c.op == "Mul":
         return w.scale(c, wide, factor)
     if not right:
-        return w.scale(c, w.emit(c, "curve", [wide], shape, function="power", parameters=["-1"]), factor)
+        below = w.emit(c, "curve", [value], value.shape, function="power", parameters=["-1"])
+        return w.scale(c, broadcast(w, c, below, shape), factor)
     if not factor.all():
-        c.refuse("divides by constants that have zeros")
+        c.refuse("divides by something else than constants without zeros")
     return w.divide(c, wide, factor)
 
 
@@ -243,20 +245,22 @@ def _same(w: Writer, c: Call) -> Value:
 
 
 def _ended(w: Writer, c: Call) -> Value:
-    """A softmax over all entries, or its logarithm, stands for its input: before opset 13 over all axes from one on."""
+    """A softmax over all entries, or its logarithm, stands for its input, and one over others is composed: before opset
+    13 over all axes from one on."""
     x = c.value()
     axis = c.axis(c.integer("axis", 1 if c.opset < 13 else -1), x.rank)
-    over = x.shape[axis:] if c.opset < 13 else x.shape[axis : axis + 1]
-    if len(c.inputs) != 1 or c.outputs != 1 or prod(over) != x.size or (w.symbolic and axis == 0):
-        c.refuse(f"has a softmax over {over} of its input {x.shape}, where one over all of a sample is read")
-    return x
+    end = x.rank if c.opset < 13 else axis + 1
+    if len(c.inputs) != 1 or c.outputs != 1 or (w.symbolic and axis == 0):
+        c.refuse(f"has a softmax over {x.shape[axis:end]} of its input {x.shape}, which mixes samples")
+    return x if prod(x.shape[axis:end]) == x.size else softmax(w, c, x, axis, end)
 
 
 HEADS = ("Softmax", "LogSoftmax")
 LAYERS: dict[str, Layer] = {
     **CURVES,
     **dict.fromkeys(HEADS, _ended),
-    "MatMul": _matmul, "Gemm": _gemm, "Conv": _conv, "ConvTranspose": _conv_transpose, "BatchNormalization": _norm,
+    "LayerNormalization": layer_norm, "MatMul": _matmul, "Gemm": _gemm,
+    "Conv": _conv, "ConvTranspose": _conv_transpose, "BatchNormalization": _norm,
     "Add": _sum, "Sub": _sum, "Sum": _sum, "Mul": _multiply, "Div": _multiply,
     "Neg": lambda w, c: w.negate(c, c.value()),
     "Relu": lambda w, c: w.piecewise(c, c.value(), [0], [0, 1], (0, 0)),

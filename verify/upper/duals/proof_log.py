@@ -1,8 +1,8 @@
 """What a search writes down so that its result can be proved again: splits, closed parts with their duals, lemmas.
 
-Duals are rounded to short dyadic numbers before they close anything: slopes to 128ths of the range of the free line, the
-points where lines of other curves touch to 128ths of their ranges, shares of rows to 2^-15, multipliers to float32. What
-is written is then exactly what was bounded.
+Duals are rounded to short dyadic numbers before they close anything: slopes to 128ths of the range of the free line,
+the points where lines of other curves touch to 128ths of their ranges, shares of rows to 2^-15, multipliers to float32.
+What is written is then exactly what was bounded.
 """
 
 from __future__ import annotations

@@ -1,0 +1,67 @@
+"""ONNX operators that are made of several nodes: a softmax of rows, its logarithm, and layer normalisation.
+
+    softmax        s_i = 1 / (1 + sum over j != i of exp(x_j - x_i)); of two entries sigmoid(x_i - x_j)
+    its logarithm  -log(1 + sum over j != i of exp(x_j - x_i)); of two entries -softplus(x_j - x_i)
+    normalisation  d (mean of d^2 + eps)^(-1/2) scale + offset, d = x - mean = (n x - sum of x) / n
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from verify.check.onnx_graph import Call, Value, Writer
+
+CENTERED = 1 << 10  # entries of a row whose mean is taken by a matrix
+
+
+def softmax(w: Writer, c: Call, x: Value, start: int, end: int) -> Value:
+    """Over the axes from `start` to before `end`, as one; or its logarithm."""
+    own = w.positions(c, x)
+    rows = own.reshape(prod(x.shape[:start]), -1, prod(x.shape[end:]))
+    n = rows.shape[1]
+    if n < 2:
+        c.refuse("is a softmax of one entry")
+    w.spend(c, x.size * n)
+    place = np.arange(n - 1)
+    others = place + (place >= np.arange(n)[:, None])  # (n, n - 1), of each entry all but itself
+    other = np.moveaxis(rows[:, others], 2, 3).reshape(*x.shape, n - 1)
+    logarithm = c.op == "LogSoftmax"
+    if n == 2:
+        first, second = (other[..., 0], own) if logarithm else (own, other[..., 0])
+        found = _curve(w, c, _difference(w, c, x, first, second), "softplus" if logarithm else "sigmoid")
+        return w.negate(c, found) if logarithm else found
+    apart = _curve(w, c, _difference(w, c, x, other, np.broadcast_to(own[..., None], other.shape)), "exp")
+    places = np.arange(apart.size).reshape(-1, n - 1)
+    total = w.shift(c, w.gather(c, [apart], places, x.shape), np.array(1, w.kind))
+    return w.negate(c, _curve(w, c, total, "log")) if logarithm else _curve(w, c, total, "power", "-1")
+
+
+def layer_norm(w: Writer, c: Call) -> Value:
+    """Over the axes from one on, which are no batch axis."""
+    x = c.value()
+    axis, eps = c.axis(c.integer("axis", -1), x.rank), c.number("epsilon", float(np.float32(1e-5)))
+    n = prod(x.shape[axis:])
+    if c.integer("stash_type", 1) != 1 or c.outputs > 1 or (w.symbolic and axis == 0) or not 2 <= n <= CENTERED:
+        c.refuse(f"keeps its statistics, or normalises {n} entries in a way that is not read")
+    rows = w.reshape(c, x, (x.size // n, n))
+    matrix = (n * np.eye(n) - 1).astype(w.kind)
+    away = w.divide(c, w.emit(c, "linear", [rows], rows.shape, weight=matrix, bias=None), np.array(n, w.kind))
+    places = np.arange(x.size, dtype=np.int32).reshape(-1, n)
+    mean = w.gather(c, [_curve(w, c, away, "power", "2")], places, (len(places), 1), n)
+    root = _curve(w, c, w.shift(c, mean, np.array(eps, w.kind)), "power", "-1/2")
+    spread = w.move(c, root, np.repeat(np.arange(len(places), dtype=np.int32)[:, None], n, 1))
+    out = w.reshape(c, w.emit(c, "product", [away, spread], rows.shape, pairing="entrywise"), x.shape)
+    out = w.scale(c, out, c.const(1))
+    return w.shift(c, out, c.const(2)) if c.has(2) else out
+
+
+def _difference(w: Writer, c: Call, x: Value, first: np.ndarray, second: np.ndarray) -> Value:
+    """x at some places less x at others."""
+    parts = [w.move(c, x, np.ascontiguousarray(index)) for index in (first, second)]
+    return w.emit(c, "add", parts, first.shape, signs=[1, -1])
+
+
+def _curve(w: Writer, c: Call, x: Value, function: str, *parameters: str) -> Value:
+    return w.emit(c, "curve", [x], x.shape, function=function, parameters=list(parameters))
