@@ -95,7 +95,7 @@ def test_einsum_of_an_open_batch(equation: str, shape: tuple[int, ...], weight: 
     ("Einsum", X, numbers(1, 3, 4), {"equation": "bchw,bw->chw"}),
     ("Einsum", X, numbers(1, 3, 4), {"equation": "bchw,wk"}),
     ("Einsum", X, numbers(1, 3, 4), {"equation": "bchw,kl->bchw"}), ("Einsum", X, {"equation": "bcii->bci"}),
-    ("Shrink", {"lambd": 0.5}), ("ThresholdedRelu",), ("PRelu", X, numbers(1, 3)), ("CumSum", X, np.array(0)),
+    ("Shrink", {"lambd": -0.5}), ("PRelu", X, numbers(1, 3)), ("CumSum", X, np.array(0)),
     ("MatMul", X, numbers(1, 3, 6, 2)), ("Tile", X, integers(2, 1, 1, 1)), ("Where", MASK[:4], X, X),
     ("DepthToSpace", {"blocksize": 3}), ("Trilu", X, {"upper": 1, "lower": 0}),
     ("ScatterND", X, np.array([[0, 1, 2], [0, 1, 2]]), numbers(2, 2, 6)),

@@ -20,6 +20,7 @@ from torch import Tensor
 from tests.support.laws import DTYPES, EXAMPLES
 from verify.errors import UnsupportedMethod
 from verify.ops import Curve, IntervalBounds, Log, Parameters, Power
+from verify.ops.steps import Staircase
 
 DIGITS = 45
 
@@ -32,7 +33,19 @@ def elu(op: Any, x: mpf) -> mpf:
     return number(op.scale) * (x if x > 0 else number(op.alpha) * mp.expm1(number(op.rate) * x))
 
 
+def jumping(op: Any, x: mpf) -> mpf:
+    for place, value in zip(op.places, op.values, strict=True):
+        if number(place) == x:
+            return number(value)
+    slope, intercept = op.lines[sum(number(place) < x for place in op.places)]
+    return number(slope) * x + number(intercept)
+
+
 TRUE: dict[str, Callable[[Any, mpf], mpf]] = {
+    "Ceil": lambda op, x: mp.ceil(x),
+    "Floor": lambda op, x: mp.floor(x),
+    "Round": lambda op, x: mp.nint(x),
+    "JumpingLines": jumping,
     "ELU": elu,
     "GELU": lambda op, x: x * mp.erfc(-x * (1 if op.rate == 1 else mp.sqrt(0.5))) / 2 if x > -1e6 else mpf(0),
     "HardSwish": lambda op, x: x * min(max(x + 3, 0), 6) / 6,
@@ -64,7 +77,7 @@ def true(op: Curve, x: float) -> mpf | None:
 def hard_numbers(op: Curve, dtype: torch.dtype, rng: np.random.Generator) -> Tensor:
     """Numbers of this type at which bounds may go wrong."""
     kind = torch.finfo(dtype)
-    special = torch.tensor([*map(float, op.breakpoints), *op.turns, *op.domain.poles, 0, 1, -1], dtype=dtype)
+    special = torch.tensor([*map(float, op.breakpoints), *op.turns, *op.domain.poles, 0, 1, -1, 0.5, -1.5], dtype=dtype)
     beside = [special]
     for _ in range(3):
         beside += [torch.nextafter(beside[-1], torch.full_like(special, math.inf))]
@@ -89,8 +102,10 @@ def hard_boxes(op: Curve, dtype: torch.dtype, seed: int) -> IntervalBounds:
 
 def inner(op: Curve, low: float, high: float, rng: np.random.Generator) -> list[float]:
     """Points of the box: its ends, special points, some at random."""
-    places = (*map(float, op.breakpoints), *op.turns)
-    special = [x for b in places for x in (b, np.nextafter(b, math.inf), np.nextafter(b, -math.inf))]
+    places = [*map(float, op.breakpoints), *op.turns]
+    if isinstance(op, Staircase):
+        places += [math.ceil(low), math.ceil(low) + 0.5, math.floor(high), math.floor(high) - 0.5]
+    special = [x for b in places for x in (b, math.nextafter(b, math.inf), math.nextafter(b, -math.inf))]
     drawn = [low + float(t) * (high - low) for t in rng.random(2)] if high - low < math.inf else [low / 2 + high / 2]
     return [low, high, *(x for x in (*special, *drawn) if low <= x <= high)]
 

@@ -22,6 +22,7 @@ from verify.errors import UnsupportedMethod
 from verify.lower.gradient import PGD
 from verify.ops import REGISTRY, Curvature, Curve, Example, IntervalBounds, Parameters, Sigmoid
 from verify.ops.smooth.trigonometric import Wave
+from verify.ops.steps import Floor, Round, Staircase, sign
 
 CONCAVE, LINEAR, CONVEX = Curvature
 
@@ -69,42 +70,15 @@ class SiLU(Curve):
         return y * (1 + x * (1 - y))
 
 
-@dataclass(frozen=True)
-class Sign(Curve):
-    """1 above 0, -1 below it, and 0 there."""
-
-    @property
-    def breakpoints(self) -> tuple[Fraction, ...]:
-        return (Fraction(0),)
-
-    @property
-    def curvature(self) -> tuple[Curvature, ...]:
-        return LINEAR, LINEAR
-
-    @property
-    def jumps(self) -> tuple[int, ...]:
-        return (0,)
-
-    def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
-        return torch.sign(xs[0])
-
-    def beside(self, piece: int, x: Tensor) -> Tensor:
-        return torch.full_like(x, 2 * piece - 1)
-
-    def derivative(self, piece: int, x: Tensor) -> Tensor:
-        return torch.zeros_like(x)
-
-
 ORACLE: dict[str, Callable[..., Tensor]] = {
     "Square": lambda op, p, x: torch.from_numpy(np.square(x.numpy())),
     "SiLU": lambda op, p, x: torch.from_numpy(x.numpy() * expit(x.numpy())),
-    "Sign": lambda op, p, x: torch.from_numpy(np.sign(x.numpy())),
 }
-CURVES = {cls.__name__: Example(cls(), (), ((5,),)) for cls in (Square, SiLU, Sign)}
+CURVES = {cls.__name__: Example(cls(), (), ((5,),)) for cls in (Square, SiLU)}
 EVERY = {**CURVES, **{name: e for name, e in EXAMPLES.items() if isinstance(e.op, Curve)}}
-BOUNDED = {**CURVES, **{name: EXAMPLES[f"{name}-0"] for name in ("HardSwish", "GELU")}}
+BOUNDED = {**CURVES, **{name: EXAMPLES[f"{name}-0"] for name in ("HardSwish", "GELU", "JumpingLines", "Floor")}}
 every_curve = pytest.mark.parametrize("example", CURVES.values(), ids=CURVES)
-JUMPING = {"Sign": ("test_lines_have_the_least_area",)}  # no line is steeper than a piece
+STATED = {name: e for name, e in EVERY.items() if not isinstance(e.op, Staircase)}
 
 
 def _laws() -> dict[str, Callable[..., None]]:
@@ -128,12 +102,11 @@ def test_the_laws_of_operators(example: Example, law: Callable[..., None], monke
     name = type(example.op).__name__
     monkeypatch.setitem(ORACLES, name, ORACLE[name])
     assert name not in REGISTRY
-    if law.__name__ not in JUMPING.get(name, ()):
-        for dtype in DTYPES if "dtype" in signature(law).parameters else (None,):
-            law(example) if dtype is None else law(example, dtype)
+    for dtype in DTYPES if "dtype" in signature(law).parameters else (None,):
+        law(example) if dtype is None else law(example, dtype)
 
 
-@pytest.mark.parametrize("example", EVERY.values(), ids=EVERY)
+@pytest.mark.parametrize("example", STATED.values(), ids=STATED)
 def test_the_stated_pieces_are_those_of_the_function(example: Example) -> None:
     """By finite differences: f' on the pieces, the sign of f'', and where f turns."""
     op = example.op
@@ -174,15 +147,25 @@ def test_a_line_of_any_slope_bounds_and_touches(example: Example, dtype: torch.d
         assert (offsets.amin(0) >= lower - room).all()
         assert (offsets.amax(0) <= upper + room).all()
         near = slack + (abs(slope) + 1) * (box.high - box.low).double() / 50  # of a point that is looked at
-        if not op.jumps:
+        if op.is_continuous:
             assert (offsets.amin(0) <= lower + near * (1 + size)).all()
             assert (offsets.amax(0) >= upper - near * (1 + size)).all()
 
 
 def test_boxes_at_a_jump_have_the_values_of_both_sides() -> None:
     low, high = torch.tensor([[-1.0, 0, 0, -1, 1]]), torch.tensor([[0.0, 0, 1, 1, 2]])
-    found = Sign().interval((), IntervalBounds(low, high))
+    found = sign().interval((), IntervalBounds(low, high))
     assert [[round(v) for v in end[0].tolist()] for end in found] == [[-1, 0, 0, -1, 1], [0, 0, 1, 1, 1]]
+
+
+def test_staircases_at_and_beside_their_jumps() -> None:
+    low, high = torch.tensor([[1.0, 1.0, 0.5, 1.5, 0.0]]), torch.tensor([[1.0, 1.5, 1.0, 2.5, 4.0]])
+    box = IntervalBounds(low, high)
+    for op, least, most in ((Floor(), [1, 1, 0, 1, 0], [1, 1, 1, 2, 4]), (Round(), [1, 1, 0, 2, 0], [1, 2, 1, 2, 4])):
+        assert [[round(v, 3) for v in end[0].tolist()] for end in op.interval((), box)] == [least, most]
+    lower, upper = Floor().line(box, torch.ones_like(low))  # floor(x) - x over the box
+    assert [round(v, 3) for v in lower[0].tolist()] == [0, -0.5, -1, -1, -1]
+    assert [round(v, 3) for v in upper[0].tolist()] == [0, 0, 0, 0, 0]
 
 
 METHODS = [verify.Interval(), verify.CROWN(), verify.AlphaCROWN(goal="optimum"), verify.LP(),
@@ -202,7 +185,7 @@ def test_methods_bound_networks_of_it(example: Example) -> None:
         crown, best = found[1], found[-1]
         assert crown.upper.item() <= found[0].upper.item() + 1e-6
         assert best.upper.item() <= crown.upper.item() + 1e-6
-        if not example.op.jumps:
+        if example.op.is_continuous:
             assert best.upper.item() - best.lower.item() < 1e-2 * (1 + abs(best.lower.item()))
 
 

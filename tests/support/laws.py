@@ -94,6 +94,16 @@ def _in_double(function: Callable[[np.ndarray], np.ndarray], x: Tensor) -> Tenso
     return torch.from_numpy(function(x.double().numpy())).to(x.dtype)
 
 
+def _jumping(op, p: Parameters, x: Tensor) -> Tensor:
+    """Each entry by the list of pieces, in Python."""
+    out = []
+    for v in x.flatten().tolist():
+        at = [float(value) for b, value in zip(op.places, op.values, strict=True) if b == v]
+        slope, intercept = op.lines[sum(b < v for b in op.places)]
+        out.append(at[0] if at else float(slope) * v + float(intercept))
+    return torch.tensor(out, dtype=x.dtype).reshape(x.shape)
+
+
 def _elu(op, p: Parameters, x: Tensor) -> Tensor:
     alpha, scale, rate = float(op.alpha), float(op.scale), float(op.rate)
     return _in_double(lambda v: scale * np.where(v > 0, v, alpha * np.expm1(rate * np.minimum(v, 0))), x)
@@ -124,6 +134,10 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "Cos": lambda op, p, x: torch.from_numpy(np.cos(x.numpy())),
     "Sin": lambda op, p, x: torch.from_numpy(np.sin(x.numpy())),
     "ELU": _elu,
+    "Floor": lambda op, p, x: torch.from_numpy(np.floor(x.numpy())),
+    "Ceil": lambda op, p, x: torch.from_numpy(np.ceil(x.numpy())),
+    "Round": lambda op, p, x: torch.from_numpy(np.round(x.numpy())),
+    "JumpingLines": _jumping,
     "GELU": lambda op, p, x: _in_double(lambda v: v * ndtr(np.sqrt(2) * float(op.rate) * v), x),
     "HardSwish": lambda op, p, x: nn.functional.hardswish(x),
     "Mish": lambda op, p, x: _in_double(lambda v: v * np.tanh(np.logaddexp(v, 0)), x),

@@ -21,6 +21,7 @@ from verify.ops import (
     Atan,
     AvgPool,
     BatchNorm,
+    Ceil,
     Clip,
     Concat,
     Conv,
@@ -29,6 +30,7 @@ from verify.ops import (
     Divide,
     Erf,
     Exp,
+    Floor,
     HardSigmoid,
     HardSwish,
     LeakyReLU,
@@ -41,6 +43,7 @@ from verify.ops import (
     Power,
     ReLU,
     Reshape,
+    Round,
     Scale,
     Select,
     Shift,
@@ -53,6 +56,7 @@ from verify.ops import (
     Tanh,
     TanhGELU,
 )
+from verify.ops.steps import shrink, sign
 
 Shape = tuple[int, ...]
 LARGEST = 40  # entries of a value
@@ -252,6 +256,9 @@ GROW: dict[str, Callable[[Grower], object]] = {
     "Sigmoid": _elementwise(lambda rng: Sigmoid()), "Tanh": _elementwise(lambda rng: Tanh()),
     "Softplus": _elementwise(lambda rng: Softplus()), "Erf": _elementwise(lambda rng: Erf()),
     "Sin": _elementwise(lambda rng: Sin()), "Cos": _elementwise(lambda rng: Cos()),
+    "Floor": _elementwise(lambda rng: Floor()), "Ceil": _elementwise(lambda rng: Ceil()),
+    "Round": _elementwise(lambda rng: Round()),
+    "JumpingLines": _elementwise(lambda rng: (sign(), shrink(Fraction(1, 2), _fraction(rng, 0, 3)))[rng.integers(2)]),
     "Atan": _elementwise(lambda rng: Atan()), "Softsign": _elementwise(lambda rng: Softsign()),
     "HardSwish": _elementwise(lambda rng: HardSwish()),
     "Swish": _elementwise(lambda rng: Swish(_fraction(rng, 2, 8))), "GELU": _elementwise(lambda rng: GELU()),

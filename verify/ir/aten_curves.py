@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from math import inf, isfinite
+from typing import Any
 
 from verify.ir.aten import Context, aten
 from verify.ir.aten_layout import TracedValue
+from verify.ir.aten_ops import maximum
+from verify.ops import steps
 from verify.ops.smooth import ELU, GELU, Exp, Log, Power, TanhGELU
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # torch's own (Klambauer et al. 2017)
@@ -36,6 +39,23 @@ def celu(c: Context, x: TracedValue, alpha: float) -> TracedValue:
     if alpha <= 0:
         raise c.refuse(f"has alpha {alpha}; give one above 0")
     return elu(c, x, alpha, 1.0, 1 / alpha)
+
+
+@aten("threshold.default")
+def threshold(c: Context, x: TracedValue, place: float, value: float) -> TracedValue:
+    """x above a place, else a value: continuous, and a hinge, where both are one number."""
+    at, floor = c.scalar(place), c.scalar(value)
+    if at == floor:
+        return maximum(c, x, place)
+    return c.emit(steps.threshold(at, floor), x)
+
+
+@aten("heaviside.default")
+def heaviside(c: Context, x: TracedValue, value: Any) -> TracedValue:
+    constant = c.constant(value).tensor
+    if constant.numel() == 0 or not bool((constant == constant.flatten()[0]).all()):
+        raise c.refuse("has several values at 0; give one")
+    return c.emit(steps.heaviside(c.scalar(float(constant.flatten()[0]))), x)
 
 
 @aten("pow.Tensor_Scalar")

@@ -11,7 +11,7 @@ import torch
 
 from verify.ir.aten import Context, aten
 from verify.ir.aten_layout import TracedValue
-from verify.ops import Add, Clip, Concat, LeakyReLU, Max, Op, ReLU, piecewise
+from verify.ops import Add, Clip, Concat, LeakyReLU, Max, Op, ReLU, piecewise, steps
 from verify.ops.smooth import exponential, gated, power, trigonometric
 from verify.rationals import exact_array
 
@@ -67,6 +67,10 @@ PLAIN: dict[str, Op] = {
     "silu.default": gated.Swish(),
     "mish.default": gated.Mish(),
     "hardswish.default": gated.HardSwish(),
+    "sign.default": steps.sign(),
+    "floor.default": steps.Floor(),
+    "ceil.default": steps.Ceil(),
+    "round.default": steps.Round(),
     "exp.default": exponential.Exp(),
     "log.default": exponential.Log(),
     "erf.default": exponential.Erf(),

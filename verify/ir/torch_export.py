@@ -35,7 +35,7 @@ from verify.ir.pt2 import refuse_code
 from verify.ops import Reshape
 
 ANY_BATCH = 1009  # stands for a symbolic batch: a prime, so that no product of other sizes is taken for it
-WHOLE = ("celu", "instance_norm", "log_sigmoid", "logaddexp", "logsumexp", "selu")
+WHOLE = ("celu", "heaviside", "instance_norm", "log_sigmoid", "logaddexp", "logsumexp", "selu", "threshold")
 KEPT = (  # these are translated whole
     *(getattr(torch.ops.aten, name.split(".")[0]).default for name in (*PLAIN, "linear", "pad", "softplus", *WHOLE)),
     *(getattr(torch.ops.aten, f"upsample_{name}").vec for name in ("linear1d", "bilinear2d", "trilinear3d")),

@@ -40,6 +40,7 @@ from verify.ops.smooth import (
     Tanh,
     TanhGELU,
 )
+from verify.ops.steps import Ceil, Floor, JumpingLines, Round
 
 __all__ = [
     "ELU",
@@ -51,6 +52,7 @@ __all__ = [
     "Atan",
     "AvgPool",
     "BatchNorm",
+    "Ceil",
     "Clip",
     "Concat",
     "Conv",
@@ -65,9 +67,11 @@ __all__ = [
     "Erf",
     "Example",
     "Exp",
+    "Floor",
     "HardSigmoid",
     "HardSwish",
     "IntervalBounds",
+    "JumpingLines",
     "LeakyReLU",
     "Linear",
     "Lines",
@@ -86,6 +90,7 @@ __all__ = [
     "ReLU",
     "Relaxation",
     "Reshape",
+    "Round",
     "Scale",
     "Select",
     "Shift",

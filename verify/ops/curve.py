@@ -47,6 +47,7 @@ class Curve(Nonlinear):
     """Elementwise f with one `curvature` for each piece between its `breakpoints`."""
 
     is_exact = False
+    is_continuous: bool = True
     ulps: int = 16  # units in the last place to which `forward` and `derivative` are trusted
     tail: float = 0.0  # those of 1 by which `forward` may err besides, where f is far smaller
 

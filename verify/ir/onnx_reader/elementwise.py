@@ -11,7 +11,7 @@ import torch
 
 from verify.ir.onnx_reader.reader import NUMPY, Call, Operand, Reader, handles
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
-from verify.ops import Add, Clip, Concat, HardSigmoid, LeakyReLU, Max, Op, ReLU, Reshape, piecewise
+from verify.ops import Add, Clip, Concat, HardSigmoid, LeakyReLU, Max, Op, ReLU, Reshape, piecewise, steps
 from verify.ops.smooth import exponential, gated, power, trigonometric
 
 PLAIN: dict[str, Op] = {
@@ -23,6 +23,10 @@ PLAIN: dict[str, Op] = {
     "Mish": gated.Mish(),
     "HardSwish": gated.HardSwish(),
     "Softsign": gated.Softsign(),
+    "Sign": steps.sign(),
+    "Floor": steps.Floor(),
+    "Ceil": steps.Ceil(),
+    "Round": steps.Round(),
     "Exp": exponential.Exp(),
     "Log": exponential.Log(),
     "Erf": exponential.Erf(),
@@ -153,22 +157,22 @@ def prelu(r: Reader, c: Call) -> Value:
 
 @handles("Shrink")
 def shrink(r: Reader, c: Call) -> Value:
-    """Toward 0 by lambd, x less its part in [-lambd, lambd]; with another bias it jumps."""
+    """Toward 0 by bias beyond lambd, else 0; x less its part in [-lambd, lambd] if both are one number."""
     threshold, bias = float32(c.attribute("lambd", 0.5)), float32(c.attribute("bias", 0.0))
-    if threshold != bias or threshold <= 0:
-        c.refuse(f"has lambd {float(threshold)} and bias {float(bias)}, so it jumps",
-                 "give both the same positive value")
+    if threshold <= 0:
+        c.refuse(f"has lambd {float(threshold)}", "use a positive one")
     x = c.value()
+    if threshold != bias:
+        return r.like(c, steps.shrink(threshold, bias), x)
     inner = r.like(c, Clip(-threshold, threshold), x)
     return r.emit(c, Add((1, -1)), [x, inner], shape=x.shape, batch=x.batch)
 
 
 @handles("ThresholdedRelu")
 def thresholded_relu(r: Reader, c: Call) -> Value:
-    threshold = c.attribute("alpha", 1.0)
-    if threshold != 0:
-        c.refuse(f"jumps at its threshold {threshold}", "use Relu, or a threshold of 0")
-    return r.like(c, ReLU(), c.value())
+    """x above alpha, else 0."""
+    threshold = float32(c.attribute("alpha", 1.0))
+    return r.like(c, steps.threshold(threshold, Fraction(0)) if threshold else ReLU(), c.value())
 
 
 @handles("Neg")
