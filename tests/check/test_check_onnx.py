@@ -258,6 +258,23 @@ def test_products_of_two_varying_values_are_what_a_runtime_gives(shapes: tuple[t
     runs(proto, whole(proto.SerializeToString()))
 
 
+def test_products_with_gates_are_one_curve():
+    x, root = "x", np.float32(2**0.5)
+    for gate, half in (
+        (lambda m: m("Sigmoid", x), None), (lambda m: m("Sigmoid", m("Mul", x, np.float32(1.702))), None),
+        (lambda m: m("Tanh", m("Softplus", x)), None),
+        (lambda m: m("Add", m("Erf", m("Div", x, root)), np.float32(1)), 0.5),
+        (lambda m: m("Cos", x), None),
+    ):
+        model = Model(1, 4, opset=13)
+        factor = x if half is None else model("Mul", x, np.float32(half))
+        header, _ = same(model.proto(model("Neg", model("Mul", factor, gate(model)))))
+        assert any(node["op"] == "product" for node in header["nodes"]) == ("cos" in str(header))
+    model = Model(1, 4, opset=13)
+    header, _ = same(model.proto(model("Div", x, model("Add", model("Abs", x), np.float32(1)))))
+    assert [node["op"] for node in header["nodes"]] == ["curve"]
+
+
 @pytest.mark.parametrize(("op", "shape", "axis", "opset"), [
     ("Softmax", (1, 3, 2), 2, 13), ("Softmax", (1, 4, 3), 1, 13), ("LogSoftmax", (1, 3, 4), -1, 13),
     ("LogSoftmax", (2, 2, 2), 0, 13), ("Softmax", (2, 3, 2), 1, 11),

@@ -14,7 +14,8 @@ DIGITS = 80  # of values that stand for the exact ones
 
 PARAMETERS: dict[str, list[list[str]]] = {
     "power": [[r] for r in ("2", "3", "4", "-1", "-2", "1/2", "3/2", "-1/2", "5/4", "3/4", "-4/3")],
-    "elu": [["1"], ["2"], ["1/2"]], "celu": [["2"], ["1/3"]], "selu": [["5/3", "21/20"]],
+    "elu": [["1", "1", "1"], ["2", "1", "1/2"], ["1/2", "1", "2"], ["5/3", "21/20", "1"]],
+    "swish": [["1"], ["851/500"]], "erf_gate": [["7/10"]],
 }
 CUBIC = Fraction(44715, 1000000)
 
@@ -37,9 +38,13 @@ def function(name: str, parameters: list[str]) -> Callable[[Any], Any]:
     if name == "power":
         r = Fraction(parameters[0])
         return lambda x: x ** int(r) if r.denominator == 1 else mpmath.power(x, given[0])
-    if name in ("elu", "celu", "selu"):
-        alpha, scale, rate = given[0], given[1] if name == "selu" else 1, 1 / given[0] if name == "celu" else 1
+    if name == "elu":
+        alpha, scale, rate = given
         return lambda x: scale * x if x > 0 else scale * alpha * mpmath.expm1(rate * x)
+    if name == "swish":
+        return lambda x: x * _sigmoid(given[0] * x)
+    if name == "erf_gate":
+        return lambda x: x * (1 + mpmath.erf(given[0] * x)) / 2
     return _MPMATH[name]
 
 
@@ -56,7 +61,7 @@ _MPMATH: dict[str, Callable[[Any], Any]] = {
     "softsign": lambda x: x / (1 + abs(x)), "erf": mpmath.erf, "atan": mpmath.atan, "sin": mpmath.sin,
     "cos": mpmath.cos, "gelu": lambda x: x * (1 + mpmath.erf(x / mpmath.sqrt(2))) / 2,
     "gelu_tanh": lambda x: x * (1 + mpmath.tanh(mpmath.sqrt(2 / mpmath.pi) * (x + number(CUBIC) * x**3))) / 2,
-    "silu": lambda x: x * _sigmoid(x), "mish": lambda x: x * mpmath.tanh(_softplus(x)),
+    "mish": lambda x: x * mpmath.tanh(_softplus(x)),
     "hardswish": lambda x: x * min(max(x + 3, 0), 6) / 6,
 }
 
@@ -75,9 +80,12 @@ def nearly(name: str, parameters: list[str], x: np.ndarray) -> np.ndarray:
     given = [float(Fraction(p)) for p in parameters]
     if name == "power":
         return np.power(x, given[0])
-    if name in ("elu", "celu", "selu"):
-        scale, rate = given[1] if name == "selu" else 1.0, 1 / given[0] if name == "celu" else 1.0
-        return scale * np.where(x > 0, x, given[0] * np.expm1(rate * np.minimum(x, 0)))
+    if name == "elu":
+        return given[1] * np.where(x > 0, x, given[0] * np.expm1(given[2] * np.minimum(x, 0)))
+    if name == "swish":
+        return x * special.expit(given[0] * x)
+    if name == "erf_gate":
+        return x * (1 + special.erf(given[0] * x)) / 2
     return _NUMPY[name](x)
 
 
@@ -86,6 +94,6 @@ _NUMPY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "softsign": lambda x: x / (1 + np.abs(x)), "erf": special.erf, "atan": np.arctan, "sin": np.sin, "cos": np.cos,
     "gelu": lambda x: x * special.ndtr(x),
     "gelu_tanh": lambda x: x * special.expit(2 * np.sqrt(2 / np.pi) * (x + float(CUBIC) * x**3)),
-    "silu": lambda x: x * special.expit(x), "mish": lambda x: x * np.tanh(np.logaddexp(x, 0)),
+    "mish": lambda x: x * np.tanh(np.logaddexp(x, 0)),
     "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
 }

@@ -9,17 +9,14 @@ from verify.check import curves, gated
 from verify.check.curves import Curve
 from verify.check.numbers import Rejected
 
-MOST = 64  # of exponents and their reciprocals, and of the parameters of ELU and its kin
-_ONE = Fraction(1)
+MOST = 64  # of parameters and their reciprocals
 _TABLE: dict[str, tuple[int, Callable[..., Curve]]] = {
     "exp": (0, curves.Exp), "log": (0, curves.Log), "power": (1, curves.Power), "sigmoid": (0, curves.Sigmoid),
     "tanh": (0, curves.Tanh), "softplus": (0, curves.Softplus), "softsign": (0, curves.Softsign),
     "erf": (0, curves.Erf), "atan": (0, curves.Atan), "sin": (0, lambda: curves.Wave(0)),
-    "cos": (0, lambda: curves.Wave(1)), "gelu": (0, gated.Gelu), "gelu_tanh": (0, gated.GeluTanh),
-    "silu": (0, gated.Silu), "mish": (0, gated.Mish), "hardswish": (0, gated.HardSwish),
-    "elu": (1, lambda alpha: gated.Elu(alpha, _ONE, _ONE)),
-    "celu": (1, lambda alpha: gated.Elu(alpha, _ONE, 1 / alpha)),
-    "selu": (2, lambda alpha, scale: gated.Elu(alpha, scale, _ONE)),
+    "cos": (0, lambda: curves.Wave(1)), "gelu": (0, gated.Gelu), "erf_gate": (1, gated.Gelu),
+    "gelu_tanh": (0, gated.GeluTanh), "swish": (1, gated.Swish), "mish": (0, gated.Mish),
+    "hardswish": (0, gated.HardSwish), "elu": (3, gated.Elu),
 }
 NAMES = tuple(_TABLE)
 

@@ -6,7 +6,9 @@ why there is no other such end is said at each function.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from fractions import Fraction
+from math import ceil, floor
 from typing import final
 
 import numpy as np
@@ -15,9 +17,16 @@ from verify.check import functions
 from verify.check.curves import CONCAVE, CONVEX, LINEAR, ZERO, Curve, sigmoid
 from verify.check.spans import Span
 
+GRID = 1 << 40
+
+
+def _on_grid(*places: Fraction) -> tuple[Fraction, Fraction]:
+    """Multiples of 2^-40 at or around these places."""
+    return Fraction(floor(min(places) * GRID), GRID), Fraction(ceil(max(places) * GRID), GRID)
+
 
 def _enclosed(k: int) -> tuple[Fraction, Fraction]:
-    return Fraction(k, 1 << 40), Fraction(k + 1, 1 << 40)
+    return Fraction(k, GRID), Fraction(k + 1, GRID)
 
 
 class _Bump(Curve):
@@ -29,20 +38,26 @@ class _Bump(Curve):
 
 @final
 class Gelu(_Bump):
-    """x Phi(x), Phi(x) = (1 + erf(x / sqrt 2)) / 2: f'' = (2 - x^2) Phi'(x), so pieces end at +-sqrt 2."""
+    """x P(x), P(x) = (1 + erf(r x)) / 2 with r > 0, where none is given sqrt(1/2): f'' = 2 (1 - r^2 x^2) P'(x), so
+    pieces end at +-1 / r."""
 
-    breaks = (_enclosed(-1554944255988), _enclosed(1554944255987))
+    def __init__(self, rate: Fraction | None = None):
+        self.rate = rate
+        self.breaks = (_enclosed(-1554944255988), _enclosed(1554944255987)) if rate is None else (
+            _on_grid(-1 / rate), _on_grid(1 / rate))
 
     def value(self, x: Span) -> Span:
         return x * self._gate(x)
 
     def slope(self, piece: int, x: Span) -> Span:
-        roots = functions.constant(x.number, "sqrt2") * functions.constant(x.number, "sqrtpi")
-        return self._gate(x) + x * functions.exp(x.square() / -2) / roots
+        inner, root = self._inner(x), functions.constant(x.number, "sqrtpi")
+        return self._gate(x) + inner * functions.exp(-inner.square()) / root
 
-    @staticmethod
-    def _gate(x: Span) -> Span:
-        return (1 + functions.erf(x / functions.constant(x.number, "sqrt2"))) / 2
+    def _gate(self, x: Span) -> Span:
+        return (1 + functions.erf(self._inner(x))) / 2
+
+    def _inner(self, x: Span) -> Span:
+        return x / functions.constant(x.number, "sqrt2") if self.rate is None else x * self.rate
 
 
 class _Logistic(_Bump):
@@ -66,16 +81,25 @@ class _Logistic(_Bump):
     def _inner(self, x: Span) -> Span:
         return self._factor(x) * (x * (1 + x.square() * self.cubic)) if self.cubic else self._factor(x) * x
 
+    @abstractmethod
     def _factor(self, x: Span) -> Span:
-        return Span.of(x.number, 1)
+        """b."""
 
 
 @final
-class Silu(_Logistic):
-    """a = 0, b = 1."""
+class Swish(_Logistic):
+    """a = 0, b > 0: x s(b x), for b = 1 SiLU. Its pieces end where those of SiLU do, over b."""
 
     cubic = ZERO
-    breaks = (_enclosed(-2638121229116), _enclosed(2638121229115))
+    HOME = _enclosed(2638121229115)
+
+    def __init__(self, factor: Fraction = Fraction(1)):
+        self.factor = factor
+        place = [end / factor for end in self.HOME]
+        self.breaks = _on_grid(*(-end for end in place)), _on_grid(*place)
+
+    def _factor(self, x: Span) -> Span:
+        return Span.of(x.number, self.factor)
 
 
 @final

@@ -37,12 +37,16 @@ def _pow(w: Writer, c: Call) -> Value:
 
 
 def _elu(w: Writer, c: Call) -> Value:
-    return _emitted(w, c, c.op.lower(), Fraction(c.number("alpha", 1.0)))
+    """ELU, and CELU with a rate of its own."""
+    alpha = Fraction(c.number("alpha", 1.0))
+    if alpha <= 0:
+        c.refuse(f"has the alpha {float(alpha)}")
+    return _emitted(w, c, "elu", alpha, Fraction(1), 1 / alpha if c.op == "Celu" else Fraction(1))
 
 
 def _selu(w: Writer, c: Call) -> Value:
     defaults = {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}
-    return _emitted(w, c, "selu", *(Fraction(c.number(name, value)) for name, value in defaults.items()))
+    return _emitted(w, c, "elu", *(Fraction(c.number(name, value)) for name, value in defaults.items()), Fraction(1))
 
 
 def _gelu(w: Writer, c: Call) -> Value:

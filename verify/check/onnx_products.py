@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from verify.check.onnx_gates import is_softsign, one_curve
 from verify.check.onnx_graph import Call, Shape, Value, Writer
 from verify.check.onnx_moves import broadcast
 
@@ -16,6 +17,9 @@ def product(w: Writer, c: Call, x: Value, y: Value) -> Value:
     first, second = broadcast(w, c, x, shape), broadcast(w, c, y, shape)
     if first.name == second.name:
         return _power(w, c, first, "2")
+    gated = one_curve(w, c, first, second)
+    if gated is not None:
+        return gated
     return w.emit(c, "product", [first, second], shape, pairing="entrywise")
 
 
@@ -24,6 +28,8 @@ def quotient(w: Writer, c: Call, x: Value, y: Value) -> Value:
     if x.name == y.name:
         c.refuse("divides a tensor by itself")
     shape = tuple(np.broadcast_shapes(x.shape, y.shape))
+    if is_softsign(w, x, y):
+        return w.emit(c, "curve", [x], x.shape, function="softsign", parameters=[])
     return product(w, c, x, _power(w, c, broadcast(w, c, y, shape), "-1"))
 
 

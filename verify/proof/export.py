@@ -251,13 +251,15 @@ def _piecewise(site: _Site, op: Piecewise) -> Fields:
 
 def _curve(site: _Site, op: Curve) -> Fields:
     """A function of the checker's list, by its class or, where it has settings, by these."""
-    function, parameters = _FUNCTIONS.get(type(op)) or _SETTLED.get(op), ()
+    function, parameters = _FUNCTIONS.get(type(op)), ()
     if isinstance(op, Power):
         function, parameters = "power", (op.exponent,)
-    elif isinstance(op, ELU) and op.rate == 1:
-        function, parameters = ("elu", (op.alpha,)) if op.scale == 1 else ("selu", (op.alpha, op.scale))
-    elif isinstance(op, ELU) and op.scale == op.rate * op.alpha == 1:
-        function, parameters = "celu", (op.alpha,)
+    elif isinstance(op, ELU):
+        function, parameters = "elu", (op.alpha, op.scale, op.rate)
+    elif isinstance(op, Swish):
+        function, parameters = "swish", (op.beta,)
+    elif isinstance(op, GELU):  # whose own rate stands for the root of 1/2
+        function, parameters = ("gelu", ()) if op == GELU() else ("erf_gate", (op.rate,))
     if function is None:
         site.refuse("is no curve that the checker knows; ask for a verdict without a proof")
     return {"op": "curve", "function": function, "parameters": [str(value) for value in parameters]}
@@ -267,7 +269,6 @@ _FUNCTIONS: dict[type[Op], str] = {
     Exp: "exp", Log: "log", Sigmoid: "sigmoid", Tanh: "tanh", Softplus: "softplus", Erf: "erf", Sin: "sin", Cos: "cos",
     Atan: "atan", TanhGELU: "gelu_tanh", Mish: "mish", HardSwish: "hardswish", Softsign: "softsign",
 }
-_SETTLED: dict[Op, str] = {GELU(): "gelu", Swish(): "silu"}
 
 
 def _product(site: _Site, op: Product) -> Fields:
