@@ -17,6 +17,7 @@ Shape = tuple[int, ...]
 SMOOTH = ("Sigmoid", "Tanh")
 BENT = ("Relu", "Abs", "LeakyRelu", "HardSigmoid", "Clip", "Neg", "Identity", "Dropout", "Cast", "PRelu", "HardSwish",
         "ThresholdedRelu", "Softplus", "Elu", "Selu")
+COMPOSED = ("Softmax", "LogSoftmax", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp")
 SHAPED = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Gather", "Split", "Expand",
           "DepthToSpace", "SpaceToDepth", "Tile")
 
@@ -84,6 +85,8 @@ def _broadcast(rng: Generator, shape: Shape) -> Shape:
 
 def joined(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> str:
     """An operator of two values, or of a value and a constant."""
+    if rng.random() < 0.2:
+        return _product(rng, model, x, values)
     op = str(rng.choice(["Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Concat"]))
     alike = [name for name, shape in values.items() if len(shape) == len(values[x])]
     constant = reals(rng, model, *_broadcast(rng, values[x]))
@@ -96,6 +99,16 @@ def joined(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> st
     other = str(rng.choice(alike)) if op in ("Add", "Sub", "Max", "Min", "Sum") and rng.random() < 0.5 else constant
     pair = [x, other] if rng.random() < 0.75 else [other, x]
     return model(op, *pair, *([x] if op in ("Sum", "Max", "Min", "Mean") and rng.random() < 0.2 else []))
+
+
+def _product(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> str:
+    """A product or a quotient of two values, the divisor far from 0; or of two matrices."""
+    alike = [name for name, shape in values.items() if len(shape) == len(values[x])]
+    other, op = str(rng.choice(alike)), str(rng.choice(["Mul", "Div", "MatMul"]))
+    if op == "MatMul":
+        order = [*range(len(values[x]))[:-2], len(values[x]) - 1, len(values[x]) - 2]
+        return model(op, x, model("Transpose", other, perm=order)) if len(values[x]) > 1 else model("Mul", x, other)
+    return model(op, x, other if op == "Mul" else model("Add", model("Abs", other), model_type(model)(1)))
 
 
 def multiplied(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> str:
@@ -169,9 +182,9 @@ def _moved(rng: Generator, model: Model, op: str, x: str, shape: Shape, axis: in
 
 
 def reduced(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> str:
-    op, rank = str(rng.choice(["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "Softmax"])), len(values[x])
+    op, rank = str(rng.choice(["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", *COMPOSED])), len(values[x])
     axes = [int(a) - (rank if rng.random() < 0.3 else 0) for a in rng.permutation(rank)[: rng.integers(1, rank + 1)]]
-    if op == "Softmax":
+    if "Softmax" in op:
         return model(op, x, **({"axis": axes[0]} if rng.random() < 0.7 else {}))
     attributes: dict[str, Any] = {"keepdims": int(rng.integers(0, 2))} if rng.random() < 0.7 else {}
     if rng.random() < 0.1:
@@ -183,6 +196,10 @@ def reduced(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> s
 
 def normalised(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> str:
     channels = (*values[x], 1)[1]
+    if rng.random() < 0.4:
+        if model.opset >= 17 and rng.random() < 0.6:
+            return model("LayerNormalization", x, reals(rng, model, values[x][-1]), epsilon=0.1)
+        return model("InstanceNormalization", x, reals(rng, model, channels), reals(rng, model, channels), epsilon=0.1)
     parts = [reals(rng, model, channels) for _ in range(4)]
     attributes: dict[str, Any] = {"epsilon": 0.1} if rng.random() < 0.5 else {}
     return model("BatchNormalization", x, *parts[:3], np.abs(parts[3]), **attributes)

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+import verify
+from verify.errors import InputError, UnsupportedOp
+from verify.sets import Box
+from verify.upper.crown import linear_boxes
+
+HEAD = """# Layers and functions of torch
+
+What `verify.trace` makes of a small instance of each, and whether linear bounds (CROWN) over a box of radius 0.05 are
+finite. The table is written by `python -m tests.support.torch_layers`, and a test compares it.
+
+"""
 
 FLAT, ROWS, IMAGE, SQUARE, VOLUME = (8,), (6, 8), (4, 6, 6), (8, 8), (2, 4, 4, 4)
 
@@ -119,8 +133,8 @@ LAYERS: dict[str, tuple[tuple[int, ...], Callable[[], nn.Module]]] = {
     # recurrent
     "RNN": (ROWS, lambda: Of(lambda x, n: n(x)[0], nn.RNN(8, 3, batch_first=True))),
     "LSTM": (ROWS, lambda: Of(lambda x, n: n(x)[0], nn.LSTM(8, 3, batch_first=True))),
-    "LSTM of two layers, both ways": (ROWS, lambda: Of(
-        lambda x, n: n(x)[0], nn.LSTM(8, 3, 2, batch_first=True, bidirectional=True))),
+    "LSTM, both ways": ((3, 8), lambda: Of(
+        lambda x, n: n(x)[0], nn.LSTM(8, 3, batch_first=True, bidirectional=True))),
     "GRU": (ROWS, lambda: Of(lambda x, n: n(x)[0], nn.GRU(8, 3, batch_first=True))),
     "GRU with time first": (ROWS, lambda: Of(lambda x, n: n(x.transpose(0, 1))[1][0], nn.GRU(8, 3))),
     "RNNCell": (ROWS, lambda: _cell(nn.RNNCell(8, 3))), "LSTMCell": (ROWS, lambda: _cell(nn.LSTMCell(8, 3))),
@@ -209,3 +223,37 @@ def layer(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
     with torch.no_grad():
         module(x)  # lazy layers take their shapes
     return module, x
+
+
+SPREAD, POINTS = 0.05, 40  # of the box around the first sample, and points in it
+
+
+def outcome(name: str) -> str:
+    """"traced, bounded", where bounds are finite; or why not, without the names of nodes."""
+    module, x = layer(name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network = verify.trace(module, x)
+    except (UnsupportedOp, InputError) as refusal:
+        reason = re.sub(r"^node \S+ \((aten\.)?([^)]*)\)( of shape \([^)]*\))? ", r"\2: ", str(refusal))
+        return reason.partition("; ")[0].replace("|", "or").strip()
+    x = x[:1].double()
+    box = linear_boxes(network.double(), Box(x - SPREAD, x + SPREAD))[network.graph.output]
+    noise = torch.Generator().manual_seed(1)
+    points = x + SPREAD * (2 * torch.rand(POINTS, *x.shape[1:], generator=noise, dtype=torch.float64) - 1)
+    values = network.double()(points)
+    if network.head is None:
+        slack = 1e-9 * (1 + values.abs())
+        assert bool(((values >= box.low - slack) & (values <= box.high + slack)).all()), f"{name} leaves its bounds"
+    return "traced, bounded" if bool(torch.isfinite(torch.stack([*box])).all()) else "traced"
+
+
+def table() -> str:
+    """All layers with their outcomes, as the table of docs/layers.md."""
+    rows = [f"| {name} | {outcome(name)} |" for name in LAYERS]
+    return "\n".join(["| layer or function | |", "|---|---|", *rows]) + "\n"
+
+
+if __name__ == "__main__":
+    print(HEAD + table(), end="")

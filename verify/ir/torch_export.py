@@ -27,6 +27,7 @@ from verify.ir.aten import Constant, Context
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_nodes import first_line, translated
 from verify.ir.aten_ops import PLAIN
+from verify.ir.aten_where import JUMPS, Comparison
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Graph, Network
 from verify.ir.guard import Called, beside_module, compare, probes
@@ -161,6 +162,9 @@ def _translate(program: ExportedProgram) -> tuple[Network, dict[str, str]]:
         except SyntaxError as problem:  # torch writes the names of submodules into Python code
             raise InputError("torch.export cannot follow a module with a part whose name is no Python identifier "
                              f"({first_line(problem)}); rename it") from problem
+        except RuntimeError as problem:
+            raise InputError(f"torch.export cannot write the model in its core operators ({first_line(problem)}); write "
+                             "that part in others") from problem
     source = _input(program)
     batch, shape = _batch_and_shape(source)
     builder = GraphBuilder(source.name, shape, source.meta["val"].dtype)
@@ -238,6 +242,8 @@ def _output(c: Context, program: ExportedProgram, values: dict[str, Any]) -> Tra
     results = [values.get(spec.arg.name) for spec in specs if spec.kind == OutputKind.USER_OUTPUT]
     if len(results) != 1:
         raise InputError(f"the model returns {len(results)} results; wrap it as a module that returns one tensor")
+    if isinstance(results[0], Comparison):
+        raise UnsupportedOp(f"the model's result is a comparison, which jumps; {JUMPS}")
     if not isinstance(results[0], TracedValue):
         raise InputError("the model's result does not depend on its input; check what the module returns")
     result = results[0]
