@@ -75,7 +75,7 @@ class Composer:
             raise self.refuse(f"makes a value of {index.size} entries, more than {LARGEST}; cut the model down")
         if index.shape == self.shape(x) and np.array_equal(index.ravel(), np.arange(index.size)):
             return x
-        places = torch.from_numpy(np.ascontiguousarray(index, np.int64))
+        places = torch.from_numpy(np.array(index, np.int64, order="C"))
         return self.node(Select(), x, parameters=(self.builder.parameter(f"{self.title}.index", places),))
 
     def spread(self, x: str, shape: Shape) -> str:
@@ -177,8 +177,9 @@ class Composer:
         """The logarithm of the sum of exponentials over axes."""
         rows = self._rows(x, axes)
         first = _places(self.shape(rows))[:, 0]
-        total = self._log_total(rows, 1, first)
-        out = total if self.shape(rows)[1] == 1 else self.node(Add((1, 1)), self.pick(rows, first), total)
+        out = self.pick(rows, first)
+        if self.shape(rows)[1] > 1:
+            out = self.node(Add((1, 1)), out, self._log_total(rows, 1, first))
         return self.reshape(out, _reduced(self.shape(x), axes, keep))
 
     def _log_total(self, x: str, axis: int, of: np.ndarray | None = None) -> str:

@@ -163,8 +163,8 @@ def _translate(program: ExportedProgram) -> tuple[Network, dict[str, str]]:
             raise InputError("torch.export cannot follow a module with a part whose name is no Python identifier "
                              f"({first_line(problem)}); rename it") from problem
         except RuntimeError as problem:
-            raise InputError(f"torch.export cannot write the model in its core operators ({first_line(problem)}); write "
-                             "that part in others") from problem
+            raise InputError(f"torch.export cannot write the model in its core operators ({first_line(problem)}); "
+                             "write that part in others") from problem
     source = _input(program)
     batch, shape = _batch_and_shape(source)
     builder = GraphBuilder(source.name, shape, source.meta["val"].dtype)

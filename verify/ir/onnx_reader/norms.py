@@ -104,6 +104,8 @@ def reduce(r: Reader, c: Call) -> Value:
     given, noop = c.integers(1, "axes"), c.attribute("noop_with_empty_axes", 0)
     if not given and noop:
         c.refuse("reduces no axes", "leave it out")
+    if not x.size:
+        c.refuse("reads a tensor without entries", "leave that part out of the model")
     axes = sorted({c.axis(a, x.rank) for a in given or range(x.rank)})
     y = _within(r, c, x, axes)
     own, name = tuple(y.ir_axis(a) for a in axes), r.finite(c, y).name
