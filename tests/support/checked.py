@@ -30,7 +30,8 @@ def evaluated(network: Checked, number: Arithmetic, x: np.ndarray) -> np.ndarray
             out = sum((node.op.linear(k, v) for k, v in enumerate(given)), number.zeros((len(x), node.entries)))
             out = out if node.op.bias is None else out + node.op.bias
         elif isinstance(node.op, Curve):
-            out = node.op.value(Span.at(number, given[0])).middle
+            with np.errstate(all="ignore"):  # as the checker does, to which infinity is no bound
+                out = node.op.value(Span.at(number, given[0])).middle
         elif isinstance(node.op, Product):
             out = node.op.times(*given)
         elif isinstance(node.op, Piecewise):
