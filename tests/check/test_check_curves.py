@@ -80,7 +80,7 @@ def test_intervals_and_lines_are_tight(name: str, given: list[str]) -> None:
     high = low + np.array([0.5, 3, 0.2, 0.6, 2.5, 1])
     with np.errstate(all="ignore"):
         found = curve_interval(FLOATS, op, low[None], high[None])
-        grid = nearly(name, given, np.linspace(low, high, 300))
+        grid = nearly(name, given, np.concatenate([np.linspace(low, high, 300), np.clip(0, low, high)[None]]))
         size = 1 + np.abs(grid).max(0)
         assert bool((grid.min(0) - found[0][0] <= 1e-4 * size).all())
         assert bool((found[1][0] - grid.max(0) <= 1e-4 * size).all())

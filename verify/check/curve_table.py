@@ -32,6 +32,8 @@ def curve_of(function: str, parameters: list[Fraction]) -> Curve:
         exponent = parameters[0]
         if exponent in (0, 1) or not Fraction(1, MOST) <= abs(exponent) <= MOST:
             raise Rejected(f"the exponent {exponent!s:.40} is 0, 1 or not between 1/{MOST} and {MOST} in size")
-    elif not all(Fraction(1, MOST) <= value <= MOST for value in parameters):
+        return make(*parameters)
+    sizes = [*map(abs, parameters[:2]), *parameters[2:]] if function == "elu" else parameters
+    if not all(Fraction(1, MOST) <= size <= MOST for size in sizes):
         raise Rejected(f"a parameter of the function {function} is not between 1/{MOST} and {MOST}")
     return make(*parameters)

@@ -146,14 +146,15 @@ class Mish(_Bump):
 
 @final
 class Elu(Curve):
-    """scale x for x > 0, and scale alpha (exp(rate x) - 1) below; all three positive. ELU has scale = rate = 1, CELU
-    scale = 1 and rate = 1 / alpha, SELU rate = 1."""
+    """scale x for x > 0, and scale alpha (exp(rate x) - 1) below, rate > 0. ELU has scale = rate = 1, CELU has scale 1
+    and rate = 1 / alpha, SELU rate 1. It rises or falls throughout where alpha > 0, else it turns at 0."""
 
     breaks, kinks = ((ZERO, ZERO),), (ZERO,)
-    signs = (CONVEX, LINEAR)
 
     def __init__(self, alpha: Fraction, scale: Fraction, rate: Fraction):
         self.alpha, self.scale, self.rate = alpha, scale, rate
+        self.signs = (CONVEX if alpha * scale > 0 else CONCAVE, LINEAR)
+        self.is_monotone = alpha > 0
 
     def value(self, x: Span) -> Span:
         below = (self._exp(x) - 1).within(-1, 0) * (self.alpha * self.scale)

@@ -39,7 +39,7 @@ def _pow(w: Writer, c: Call) -> Value:
 def _elu(w: Writer, c: Call) -> Value:
     """ELU, and CELU with a rate of its own."""
     alpha = Fraction(c.number("alpha", 1.0))
-    if alpha <= 0:
+    if alpha == 0 or (c.op == "Celu" and alpha < 0):
         c.refuse(f"has the alpha {float(alpha)}")
     return _emitted(w, c, "elu", alpha, Fraction(1), 1 / alpha if c.op == "Celu" else Fraction(1))
 
