@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.support.torch_layers import HEAD, LAYERS, outcome, table
+import verify
+from tests.support.torch_layers import HEAD, LAYERS, layer, outcome, table
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "layers.md"
 BOUNDED = ("Bilinear", "LayerNorm", "GroupNorm", "InstanceNorm2d", "GRUCell", "Softmax in the middle", "logsumexp",
@@ -34,3 +36,22 @@ def test_the_page_lists_all_layers() -> None:
 @pytest.mark.conformance
 def test_the_page_says_what_is() -> None:
     assert PAGE.read_text() == HEAD + table(), "run python -m tests.support.torch_layers > docs/layers.md"
+
+
+@pytest.mark.parametrize("name", ["MultiheadAttention", "LayerNorm", "LSTMCell", "masked softmax", "logsumexp", "prod"])
+def test_gradients_are_those_of_the_module(name: str) -> None:
+    module, x = layer(name)
+    network = verify.trace(module, x).double()
+    x, module = x.double().requires_grad_(), module.double()
+    weights = torch.randn(module(x).shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    found, known = (torch.autograd.grad((f(x) * weights).sum(), x)[0] for f in (network, module))
+    torch.testing.assert_close(found, known, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["scaled_dot_product_attention, causal", "GroupNorm", "bmm", "GRUCell", "InstanceNorm2d"])
+def test_a_program_of_several_samples_is_that_of_one(name: str, tmp_path: Path) -> None:
+    module, x = layer(name)
+    x = torch.cat([x, x[:1] * 0.5])  # three samples
+    path = tmp_path / "program.pt2"
+    torch.export.save(torch.export.export(module, (x,)), path)
+    torch.testing.assert_close(verify.load(path)(x), module(x), rtol=1e-4, atol=1e-5)

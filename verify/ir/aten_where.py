@@ -22,6 +22,7 @@ from verify.ir.aten_copy import mix
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_ops import maximum, minimum, relu
 from verify.ir.aten_products import multiply
+from verify.ir.aten_shapes import beside
 from verify.ops import Add, Entrywise, Scale, Shift
 from verify.rationals import exact_array
 
@@ -61,8 +62,9 @@ def where(c: Context, condition: Any, a: Any, b: Any) -> Any:
     if isinstance(condition, Comparison):
         above, below = (b, a) if condition.less else (a, b)
         return _choose(c, condition.x, condition.threshold, above, below)
-    chosen = c.constant(condition).tensor
-    return mix(c, [a, b], lambda a, b: torch.where(chosen, a, b))
+    chosen, is_first = c.constant(condition).tensor, isinstance(a, TracedValue)
+    like = a if is_first else b
+    return mix(c, [a, b], lambda a, b: torch.where(beside(c, like, chosen, a if is_first else b), a, b))
 
 
 @aten("mul.Tensor", "mul.Scalar", compares=True)
