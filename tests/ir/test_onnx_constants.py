@@ -54,15 +54,26 @@ def test_folded_constant(name: str) -> None:
     assert ops(network)[0] == "ReLU"
 
 
-def test_quantised_weights_are_an_ordinary_network_and_quantised_values_are_refused() -> None:
+def test_quantised_weights_are_an_ordinary_network() -> None:
     model = Model(1, 6, opset=13)
     weight = model("DequantizeLinear", WEIGHTS, np.float32(0.02), np.int8(0))
     network = agree(model.proto(model("Relu", model("Gemm", "x", weight, transB=1))))
     assert ops(network) == ["Linear", "ReLU"]
-    model = Model(1, 6, opset=13)
-    whole = model("QuantizeLinear", model("Relu", "x"), np.float32(0.02), np.int8(0))
-    with pytest.raises(UnsupportedOp, match=r"node v1_0 \(QuantizeLinear"):
-        load(model.proto(model("DequantizeLinear", whole, np.float32(0.02), np.int8(0))))
+
+
+@pytest.mark.parametrize("batch", [1, "N"])
+@pytest.mark.parametrize("opset", [10, 13, 21])
+def test_quantised_values_are_rounded_and_cut_off(opset: int, batch: int | str) -> None:
+    for zero in ([np.int8(3)], [np.uint8(100)], []):
+        model = Model(batch, 3, 5, opset=opset)
+        whole = model("QuantizeLinear", "x", np.float32(0.037), *zero)
+        network = agree(model.proto(model("DequantizeLinear", whole, np.float32(0.037), *zero)))
+        assert ops(network)[:2] == ["Divide", "Round"]
+        assert "Clip" in ops(network)
+    if opset >= 13:
+        model = Model(batch, 3, 5, opset=opset)
+        each = np.float32([0.01, 0.02, 0.03]), np.int8([1, 2, 3])
+        agree(model.proto(model("DequantizeLinear", model("QuantizeLinear", "x", *each, axis=1), *each, axis=1)))
 
 
 BYTES = np.ones((6, 2), np.uint8)

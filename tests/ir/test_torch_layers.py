@@ -48,7 +48,8 @@ def test_gradients_are_those_of_the_module(name: str) -> None:
     torch.testing.assert_close(found, known, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["scaled_dot_product_attention, causal", "GroupNorm", "bmm", "GRUCell", "InstanceNorm2d"])
+@pytest.mark.parametrize("name", ["scaled_dot_product_attention, causal", "GroupNorm", "bmm", "GRUCell",
+                                  "InstanceNorm2d"])
 def test_a_program_of_several_samples_is_that_of_one(name: str, tmp_path: Path) -> None:
     module, x = layer(name)
     x = torch.cat([x, x[:1] * 0.5])  # three samples

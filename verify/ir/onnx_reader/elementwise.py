@@ -110,11 +110,10 @@ def alias(r: Reader, c: Call) -> Value:
     return c.value()
 
 
-@handles("QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger",
-         "MatMulInteger")
+@handles("DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 def quantised(r: Reader, c: Call) -> Value:
-    c.refuse("works on values that are rounded to whole numbers, which jump",
-             "quantise the weights alone, or export the network as it was before")
+    c.refuse("works on values that are rounded to whole numbers",
+             "export it with QuantizeLinear and DequantizeLinear around operators of floats")
 
 
 def joint_shape(r: Reader, c: Call, operands: Sequence[Operand]) -> tuple[Shape, int | None]:

@@ -29,6 +29,7 @@ from verify.ir.onnx_reader import (
     norms,
     picks,
     products,
+    quantised,
     recurrent,
     resize,
     windows,
@@ -40,7 +41,7 @@ from verify.ir.onnx_reader.traps import refuse_lengths
 from verify.ir.onnx_reader.values import Const, Shape, Value, ir_shape
 
 GROUPS = (  # importing them fills HANDLERS
-    attention, curves, elementwise, heads, linear, moves, norms, picks, products, recurrent, resize, windows,
+    attention, curves, elementwise, heads, linear, moves, norms, picks, products, quantised, recurrent, resize, windows,
 )
 OPSETS = range(8, 24)
 DTYPES = {int(TensorProto.FLOAT): torch.float32, int(TensorProto.DOUBLE): torch.float64}
