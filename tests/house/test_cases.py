@@ -18,7 +18,7 @@ TESTS = Path(__file__).resolve().parents[1]
 IN_TORCH = {  # operator: a case of tests.support.torch_cases whose network has it
     "Abs": "abs and neg", "Add": "add and sub", "AvgPool": "avg pool", "BatchNorm": "batch norm", "Clip": "softshrink",
     "Concat": "cat", "Conv": "conv2d", "ConvTranspose": "transposed conv", "Divide": "where",
-    "Ceil": "steps", "Floor": "steps", "JumpingLines": "steps", "Round": "steps",
+    "Ceil": "steps", "Floor": "steps", "JumpingLines": "steps", "RoundToEven": "steps",
     "ELU": "elu", "GELU": "gelu", "HardSwish": "hardswish", "Mish": "silu and mish",
     "Softsign": "softsign", "Swish": "silu and mish", "TanhGELU": "gelu", "Atan": "waves",
     "Cos": "waves", "Sin": "waves",

@@ -44,7 +44,7 @@ def jumping(op: Any, x: mpf) -> mpf:
 TRUE: dict[str, Callable[[Any, mpf], mpf]] = {
     "Ceil": lambda op, x: mp.ceil(x),
     "Floor": lambda op, x: mp.floor(x),
-    "Round": lambda op, x: mp.nint(x),
+    "RoundToEven": lambda op, x: mp.nint(x),
     "JumpingLines": jumping,
     "ELU": elu,
     "GELU": lambda op, x: x * mp.erfc(-x * (1 if op.rate == 1 else mp.sqrt(0.5))) / 2 if x > -1e6 else mpf(0),

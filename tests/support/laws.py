@@ -136,7 +136,7 @@ ORACLES: dict[str, Callable[..., Tensor]] = {
     "ELU": _elu,
     "Floor": lambda op, p, x: torch.from_numpy(np.floor(x.numpy())),
     "Ceil": lambda op, p, x: torch.from_numpy(np.ceil(x.numpy())),
-    "Round": lambda op, p, x: torch.from_numpy(np.round(x.numpy())),
+    "RoundToEven": lambda op, p, x: torch.from_numpy(np.round(x.numpy())),
     "JumpingLines": _jumping,
     "GELU": lambda op, p, x: _in_double(lambda v: v * ndtr(np.sqrt(2) * float(op.rate) * v), x),
     "HardSwish": lambda op, p, x: nn.functional.hardswish(x),

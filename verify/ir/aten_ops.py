@@ -70,7 +70,7 @@ PLAIN: dict[str, Op] = {
     "sign.default": steps.sign(),
     "floor.default": steps.Floor(),
     "ceil.default": steps.Ceil(),
-    "round.default": steps.Round(),
+    "round.default": steps.RoundToEven(),
     "exp.default": exponential.Exp(),
     "log.default": exponential.Log(),
     "erf.default": exponential.Erf(),

@@ -40,7 +40,7 @@ from verify.ops.smooth import (
     Tanh,
     TanhGELU,
 )
-from verify.ops.steps import Ceil, Floor, JumpingLines, Round
+from verify.ops.steps import Ceil, Floor, JumpingLines, RoundToEven
 
 __all__ = [
     "ELU",
@@ -90,7 +90,7 @@ __all__ = [
     "ReLU",
     "Relaxation",
     "Reshape",
-    "Round",
+    "RoundToEven",
     "Scale",
     "Select",
     "Shift",

@@ -176,7 +176,7 @@ class Ceil(Staircase):
 
 @register(lambda op: [Example(op(), (), ((5,),))])
 @dataclass(frozen=True)
-class Round(Staircase):
+class RoundToEven(Staircase):
     """The nearest whole number, of two the even one."""
 
     offset, drop = 0.5, 0.5

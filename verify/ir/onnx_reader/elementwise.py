@@ -26,7 +26,7 @@ PLAIN: dict[str, Op] = {
     "Sign": steps.sign(),
     "Floor": steps.Floor(),
     "Ceil": steps.Ceil(),
-    "Round": steps.Round(),
+    "Round": steps.RoundToEven(),
     "Exp": exponential.Exp(),
     "Log": exponential.Log(),
     "Erf": exponential.Erf(),

@@ -9,7 +9,7 @@ import numpy as np
 from verify.ir.onnx_reader.elementwise import entries
 from verify.ir.onnx_reader.reader import NUMPY, Call, Reader, handles
 from verify.ir.onnx_reader.values import Const, Value
-from verify.ops import Clip, Round
+from verify.ops import Clip, RoundToEven
 
 KINDS = {2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16}  # by ONNX's numbers of types
 
@@ -32,7 +32,7 @@ def quantise(r: Reader, c: Call) -> Value:
     whole = wanted if zero is None else zero.array.dtype.type
     if whole not in KINDS.values() or not (scale.array > 0).all():
         c.refuse("rounds to a type other than 8 or 16 bits, or by a scale that is not positive", "use another scale")
-    rounded = r.like(c, Round(), r.divide(c, x, factor, name))
+    rounded = r.like(c, RoundToEven(), r.divide(c, x, factor, name))
     moved = rounded if offset is None else r.shift(c, rounded, offset, f"{c.name}.zero")
     ends = np.iinfo(whole)
     return r.like(c, Clip(Fraction(int(ends.min)), Fraction(int(ends.max))), moved)
