@@ -19,6 +19,7 @@ from verify.ops import Abs, LeakyReLU, Piecewise, ReLU
 from verify.ops.base import IntervalBounds
 from verify.sets import Ball, Box
 from verify.upper.crown import linear_boxes
+from verify.upper.duals.activation import ActivationLayer
 from verify.upper.duals.descent import improve
 from verify.upper.duals.domains import Domains, Objective, Pulled
 from verify.upper.duals.dual import Dual, RelaxedDomains
@@ -170,6 +171,7 @@ def triangles(dual: Dual, a: Tensor, low: Tensor, high: Tensor) -> float | None:
             upper.append(({new[j]: side, last[j]: -side * chord}, side * offset))
             upper += [({new[j]: -side, last[j]: side * slope}, 0.0) for slope in (left, right)]
         for j in set(range(len(new))) - set(layer.columns.tolist()):
+            assert isinstance(layer, ActivationLayer)
             equal.append(({new[j]: 1.0, last[j]: -float(layer.slope[j])}, 0.0))
         last = new
     cost = np.zeros(len(bounds))

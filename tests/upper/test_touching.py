@@ -16,6 +16,7 @@ from verify.ir.torch_export import trace
 from verify.ops import Clip, Curve, Erf, Exp, IntervalBounds, Log, Power, Sigmoid, Softplus, Tanh
 from verify.sets import Box
 from verify.upper.crown import linear_boxes
+from verify.upper.duals.activation import activation_layer
 from verify.upper.duals.domains import Domains, Objective
 from verify.upper.duals.dual import Dual, RelaxedDomains
 from verify.upper.duals.touching import Touching
@@ -39,13 +40,16 @@ def test_lines_hold_wherever_they_touch(op: Curve, least: float, seed: int) -> N
     low = least + 6 * uniform(4, 20)
     box = IntervalBounds(low, low + 6 * uniform(4, 20) ** 3)
     at = box.low.lerp(box.high, uniform(4, 20))
-    touching = Touching.of(op, box, at, op.forward((), at))
+    layer = activation_layer(op, (), "z", box, 0, torch.arange(20))
+    touching = Touching.of(layer, box, at, op.forward((), at))
     a = torch.randn((4, 20), generator=noise, dtype=torch.float64)
-    met = touching.meet(a, uniform(4, 20))
+    met = touching.cross(a, uniform(4, 20))
     for place in torch.linspace(0, 1, 41):
         x = box.low.lerp(box.high, place.double())
-        height = met.gap + met.slope * (x - at) - (op.forward((), x) - op.forward((), at))
-        assert bool((height * a.sign() >= -1e-12).all())
+        line, value = touching.value(met.state, x - at), op.forward((), x) - op.forward((), at)
+        assert bool(((line - value) * a.sign() >= -1e-12).all())
+        rows = met.added + torch.linalg.vecdot(met.rows, x - at)
+        torch.testing.assert_close(rows, torch.linalg.vecdot(a, line))
 
 
 def smooth_net(act: type[nn.Module]) -> verify.Network:
@@ -69,7 +73,7 @@ def test_a_small_step_down_the_gradient_lowers_the_bound(act: type[nn.Module]) -
     relaxed = RelaxedDomains(dual, Domains(owner, low, high, low * 0, low * 0))
     share = torch.rand(low.shape, generator=torch.Generator().manual_seed(2)).double()
     pulled = relaxed.pull(objective, share, None)
-    gradient = (relaxed.primal(objective, pulled).z - pulled.knot) * pulled.free
+    gradient = relaxed.gradient(pulled, relaxed.primal(objective, pulled))
     assert bool((gradient != 0).any(1).all())
     step = 1e-5 * gradient / gradient.abs().amax(1, keepdim=True)
     assert bool((relaxed.pull(objective, share - step, None).bound < pulled.bound).all())

@@ -198,6 +198,11 @@ class Halves:
         """Those of a box of the joined vector, (batch, entries)."""
         return cls(*op.split((box.low + box.high) / 2), *op.split((box.high - box.low) / 2))
 
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(c, e, r, s)."""
+        return self.c, self.e, self.r, self.s
+
     def select(self, index: Tensor) -> Halves:
         """Those of the samples at these positions."""
         return Halves(self.c[index], self.e[index], self.r[index], self.s[index])

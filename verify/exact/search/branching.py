@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from verify.ops.base import IntervalBounds
-from verify.upper.duals.activation import ActivationLayer
 from verify.upper.duals.descent import Improved
 from verify.upper.duals.dual import Dual
 
@@ -40,7 +39,7 @@ def costs(dual: Dual, improved: Improved) -> tuple[Tensor, Tensor]:
         span = layer.span
         box = IntervalBounds(domains.low[:, span], domains.high[:, span])
         z = improved.primal.z[:, span] + at[:, span]
-        height[:, span], error[:, span] = _costs(layer, box, improved.a[:, span], z, domains.slope[:, span])
+        height[:, span], error[:, span] = layer.costs(box, improved.a[:, span], z, domains.slope[:, span])
     return height, error
 
 
@@ -52,24 +51,6 @@ def split_points(dual: Dual, column: Tensor, low: Tensor, high: Tensor) -> Tenso
             here = (column >= layer.span.start) & (column < layer.span.stop)
             point = torch.where(here & (low < kink) & (kink < high), kink, point)
     return point
-
-
-def _costs(layer: ActivationLayer, box: IntervalBounds, a: Tensor, z: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-    """(height, error) of every column of a layer, both (rows, n)."""
-    lines = layer.relax(box)
-    knot = (box.low + box.high) / 2
-    if layer.op.kinks:
-        knot = torch.full_like(knot, layer.op.kinks[0]).clamp(box.low, box.high)
-    f = layer.op.forward(layer.parameters, knot)
-    upper, lower = lines.upper_slope * z + lines.upper_intercept, lines.lower_slope * z + lines.lower_intercept
-    if layer.convex is False:
-        height = a.clamp(max=0) * (lines.lower_slope * knot + lines.lower_intercept - f)
-        upper = slope * (z - knot) + f
-    else:
-        height = a.clamp(min=0) * (lines.upper_slope * knot + lines.upper_intercept - f)
-        lower = lower if layer.convex is None else slope * (z - knot) + f
-    line = torch.where(a >= 0, upper, lower)
-    return height, a.abs() * (line - layer.op.forward(layer.parameters, z)).abs()
 
 
 def _distinct(columns: Tensor, count: int) -> Tensor:

@@ -82,6 +82,24 @@ class ActivationLayer:
         left, right = self.ends
         return left + (right - left) * torch.gt((box.low + box.high) / 2, self.kink, out=torch.empty_like(box.low))
 
+    def costs(self, box: IntervalBounds, a: Tensor, z: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """What the relaxation of each column costs rows with coefficients a of f, in the two measures of `branching`,
+        where the columns are z; all (rows, n)."""
+        lines = self.relax(box)
+        knot = (box.low + box.high) / 2
+        if self.op.kinks:
+            knot = torch.full_like(knot, self.op.kinks[0]).clamp(box.low, box.high)
+        f = self.op.forward(self.parameters, knot)
+        upper, lower = lines.upper_slope * z + lines.upper_intercept, lines.lower_slope * z + lines.lower_intercept
+        if self.convex is False:
+            height = a.clamp(max=0) * (lines.lower_slope * knot + lines.lower_intercept - f)
+            upper = slope * (z - knot) + f
+        else:
+            height = a.clamp(min=0) * (lines.upper_slope * knot + lines.upper_intercept - f)
+            lower = lower if self.convex is None else slope * (z - knot) + f
+        line = torch.where(a >= 0, upper, lower)
+        return height, a.abs() * (line - self.op.forward(self.parameters, z)).abs()
+
     def unstable(self, box: IntervalBounds) -> Tensor:
         """Where f is not linear over boxes of the columns; bool (rows, n)."""
         return self.op.unstable(self.parameters, box)

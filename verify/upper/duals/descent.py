@@ -150,7 +150,7 @@ class Descent:
         more than that, to first order, is shortened, as in Polyak's rule. Duals that are almost good enough are not
         thrown about.
         """
-        gradient = (primal.z - pulled.knot).mul_(pulled.free).mul_(self.span)
+        gradient = self.relaxed.gradient(pulled, primal).mul_(self.span)
         moves = [(gradient, self._move(0, gradient, k, self.length * rest))]
         if self.split is not None:
             gradient = self._pressure(primal, self.split)

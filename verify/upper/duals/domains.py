@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from verify.upper.duals.crossing import State, taken
+
 
 class Domains(NamedTuple):
     """Domains with their duals, one a row; U columns.
@@ -13,8 +15,8 @@ class Domains(NamedTuple):
     Args:
         owner: (rows,) long, the sample whose set the row's inputs lie in.
         low, high: (rows, U) ranges of the columns' inputs.
-        slope: (rows, U) what is free of the lines: of a hinge the slope of one, of another curve where in the range
-            lines touch it, from 0 to 1.
+        slope: (rows, U) what is free of the relaxation: of a hinge the slope of one line, of another curve where in its
+            range lines touch, of a product the share between planes, the latter two from 0 to 1.
         multiplier: (rows, U) of low <= z <= high: what is added to z's coefficient; positive presses z up to low.
     """
 
@@ -44,23 +46,24 @@ class Objective(NamedTuple):
 
 class Pulled(NamedTuple):
     """Rows that have reached the input: bounds (rows,); (rows, U) coefficients of f at the columns, their parts that
-    meet free lines, and the slopes and gaps of these and where they meet f; coefficients of other nonlinear nodes and
-    of the input."""
+    meet free lines, and the slopes and gaps of these; what crossings know of the rows, coefficients of other nonlinear
+    nodes and of the input."""
 
     bound: Tensor
     a: Tensor
     free: Tensor
     slope: Tensor
     gap: Tensor
-    knot: Tensor
+    states: dict[str, State]
     mixing: dict[str, Tensor]
     input: Tensor
 
     def take(self, index: Tensor) -> Pulled:
         """The rows at these positions."""
         mixing = {name: rows[index] for name, rows in self.mixing.items()}
-        bound, a, free, slope, gap, knot = (part[index] for part in self[:6])
-        return Pulled(bound, a, free, slope, gap, knot, mixing, self.input[index])
+        states = {name: taken(state, index) for name, state in self.states.items()}
+        bound, a, free, slope, gap = (part[index] for part in self[:5])
+        return Pulled(bound, a, free, slope, gap, states, mixing, self.input[index])
 
 
 class Primal(NamedTuple):

@@ -12,24 +12,26 @@ not linear on their whole range, the *columns*, carry numbers of their own; a do
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from copy import copy
 from math import prod
 
 import torch
 from torch import Tensor
 
-from verify.ir.graph import BoundGraph, Node
+from verify.ir.graph import BoundGraph
 from verify.ops.affine import Affine
-from verify.ops.base import IntervalBounds, Nonlinear, Op, Parameters, picked
+from verify.ops.base import IntervalBounds, Nonlinear, picked
 from verify.ops.curve import Curve
+from verify.ops.product import Product
 from verify.sets import InputSet
 from verify.upper.duals.activation import ActivationLayer, activation_layer
+from verify.upper.duals.crossing import Crossing
 from verify.upper.duals.domains import Domains, Objective, Primal, Pulled
+from verify.upper.duals.factors import FactorLayer, Layer, factor_layer
+from verify.upper.duals.substitution import Substitution
 from verify.upper.duals.touching import Touching
 from verify.upper.linear_bounds.rounding import FLOOR, SUPPORT, Rounding
-from verify.upper.linear_bounds.rows import Dense, Slopes
-from verify.upper.linear_bounds.walk import Walk
+from verify.upper.linear_bounds.rows import Slopes
 
 
 class Dual:
@@ -45,7 +47,7 @@ class Dual:
         self.network, self.inputs, self.rounding = network, inputs, rounding
         self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
         self.radius = (inputs.high - inputs.low) / 2
-        self.layers: dict[str, ActivationLayer] = {}
+        self.layers: dict[str, Layer] = {}
         self.mixing: dict[str, Slopes] = {}
         self.columns = 0
         for node, p in network.walk():
@@ -61,6 +63,11 @@ class Dual:
                 columns = None if like is None else like.layers[node.name].columns
                 self.layers[node.name] = activation_layer(node.op, p, node.inputs[0], box, self.columns, columns)
                 self.columns = self.layers[node.name].span.stop
+            elif isinstance(node.op, Product):
+                columns = None if like is None else like.layers[node.name].columns
+                parts = node.inputs[0], boxes[node.inputs[0]], arguments[0], self.columns, columns
+                self.layers[node.name] = factor_layer(node.op, p, *parts)
+                self.columns = self.layers[node.name].span.stop
             elif isinstance(node.op, Nonlinear):
                 relaxation = node.op.relax(p, boxes[node.inputs[0]])
                 self.mixing[node.name] = Slopes(relaxation, arguments[0], self.reference[node.name])
@@ -73,10 +80,11 @@ class Dual:
             self.starts = self._gathered({layer.source: rounding.start(layer.source) for layer in self.layers.values()})
 
     def _gathered(self, values: dict[str, Tensor], outputs: bool = False) -> Tensor:
-        """The columns' entries of the layers' inputs, or of their outputs; (batch, U)."""
+        """The columns' entries of the layers' inputs, or of the outputs where they are elementwise; (batch, U)."""
         parts = [self.radius.flatten(1)[:, :0]]
         for name, layer in self.layers.items():
-            parts.append(values[name if outputs else layer.source].flatten(1)[:, layer.columns])
+            is_output = outputs and isinstance(layer, ActivationLayer)
+            parts.append(values[name if is_output else layer.source].flatten(1)[:, layer.columns])
         return torch.cat(parts, 1)
 
     def first(self, count: int) -> Dual:
@@ -129,22 +137,25 @@ class RelaxedDomains:
         # a free line of slope s lies base - s * knot above f at the reference
         self.knot, self.base = torch.empty_like(self.low), torch.empty_like(self.low)
         self.least, self.most = torch.empty_like(self.low), torch.empty_like(self.low)  # range of the free slope
-        self.touching: dict[str, Touching] = {}  # of the columns of curves that are no hinges
+        self.crossings: dict[str, Crossing] = {}  # of nodes that are no hinges
         for name, layer in dual.layers.items():
             span = layer.span
             box = IntervalBounds(domains.low[:, span], domains.high[:, span])
-            if layer.kink is None:
-                self.touching[name] = Touching.of(layer.op, box, at[:, span], value[:, span])
-                for part, number in ((self.slope, 0), (self.gap, 0), (self.knot, 0), (self.base, 0), (self.least, 0),
-                                     (self.most, 1)):
-                    part[:, span] = number
+            if isinstance(layer, ActivationLayer) and layer.kink is not None:
+                self._fix(layer, layer.kink, box, at[:, span], value[:, span])
+                continue
+            if isinstance(layer, FactorLayer):
+                self.crossings[name] = layer.crossing(box, domains.owner)
             else:
-                self._fix(layer, box, at[:, span], value[:, span])
+                self.crossings[name] = Touching.of(layer, box, at[:, span], value[:, span])
+            for part in (self.slope, self.gap, self.knot, self.base, self.least):
+                part[:, span] = 0
+            self.most[:, span] = 1
 
-    def _fix(self, layer: ActivationLayer, box: IntervalBounds, at: Tensor, value: Tensor) -> None:
+    def _fix(self, layer: ActivationLayer, kink: float, box: IntervalBounds, at: Tensor, value: Tensor) -> None:
+        """The lines of a hinge."""
         span = layer.span
-        assert layer.kink is not None
-        line, knot = layer.chord(box), torch.full_like(box.low, layer.kink).clamp(box.low, box.high)
+        line, knot = layer.chord(box), torch.full_like(box.low, kink).clamp(box.low, box.high)
         self.knot[:, span], self.base[:, span] = knot - at, layer.op.forward((), knot) - value
         self.least[:, span], self.most[:, span] = layer.free_slopes(box)
         self.slope[:, span], self.gap[:, span] = line[0], line[0] * at + line[1] - value
@@ -153,7 +164,7 @@ class RelaxedDomains:
         """The rows at these positions; copies of one row are shared."""
         out = copy(self)
         out.owner = self.owner[index]
-        out.touching = {name: part.take(index) for name, part in self.touching.items()}
+        out.crossings = {name: part.take(index) for name, part in self.crossings.items()}
         for name in ("low", "high", "slope", "gap", "knot", "base", "least", "most"):
             part = getattr(self, name)
             is_shared = len(part) == 1 or part.stride(0) == 0
@@ -182,8 +193,15 @@ class RelaxedDomains:
         bound = walk.bound
         if dual.rounding is not None:
             bound = bound + self.met(last, dual.rounding.slack(graph.input)) * (1 if dual.inputs.is_box else SUPPORT)
-        parts = walk.a, walk.free, walk.slope, walk.gap, walk.knot
-        return Pulled(bound + self.support(last), *parts, walk.mixing, last)
+        return Pulled(bound + self.support(last), walk.a, walk.free, slope, walk.gap, walk.states, walk.mixing, last)
+
+    def gradient(self, pulled: Pulled, primal: Primal) -> Tensor:
+        """The derivative of the bounds by the slopes, or a direction in which they rise as well, (rows, U)."""
+        found = (primal.z - self.knot).mul_(pulled.free)
+        for name, state in pulled.states.items():
+            span = self.dual.layers[name].span
+            found[:, span] = self.crossings[name].gradient(state, primal.z[:, span])
+        return found
 
     def _cost(self, rounding: Rounding, objective: Objective, multiplier: Tensor | None) -> Tensor:
         """What it costs the rows of an objective and the multipliers to begin, (rows,)."""
@@ -217,12 +235,15 @@ class RelaxedDomains:
             else:
                 layer, flat = dual.layers[node.name], here.flatten(1)
                 span = layer.span
-                z[:, span] = here = layer.pick(flat)
-                bent = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], here)
-                if node.name not in self.touching:
-                    straight = torch.addcmul(self.gap[:, span], self.slope[:, span], here)
-                    bent = straight.lerp_(bent, pulled.free[:, span].sign().abs_())
-                new = bent
+                z[:, span] = column = layer.pick(flat)
+                state = pulled.states.get(node.name)
+                if state is not None:
+                    values[node.name] = self.crossings[node.name].value(state, here)
+                    continue
+                assert isinstance(layer, ActivationLayer)
+                bent = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], column)
+                straight = torch.addcmul(self.gap[:, span], self.slope[:, span], column)
+                new = straight.lerp_(bent, pulled.free[:, span].sign().abs_())
                 values[node.name] = layer.spread(flat, new).reshape(-1, *node.shape)
         value = values[objective.name] + picked(dual.reference[objective.name], self.owner)
         return Primal(z, x + picked(dual.reference[graph.input], self.owner), value)
@@ -253,60 +274,3 @@ class RelaxedDomains:
             return a.sign() * picked(dual.radius, self.owner)
         center = dual.reference[dual.network.graph.input]
         return dual.inputs.select(self.owner).maximiser(a) - center[self.owner]
-
-
-class Substitution(Walk[Tensor]):
-    """Rows (rows, *shape) of domains on their way to the input, each with its own slopes and multipliers."""
-
-    def __init__(self, relaxed: RelaxedDomains, bound: Tensor, slope: Tensor, multiplier: Tensor | None):
-        """bound (rows,): what is added to."""
-        super().__init__(relaxed.dual.network)
-        self.relaxed, self.bound, self.slope, self.multiplier = relaxed, bound, slope, multiplier
-        self.gap = torch.addcmul(relaxed.base, slope, relaxed.knot, value=-1)  # of the free lines
-        self.knot = relaxed.knot
-        if relaxed.touching:  # lines whose slopes are found on the way
-            self.slope, self.knot = slope.clone(), relaxed.knot.clone()
-        # coefficients of f at the columns, and their parts that meet free lines; zero where rows do not come
-        self.a, self.free = torch.zeros_like(slope), torch.zeros_like(slope)
-        self.mixing: dict[str, Tensor] = {}
-
-    def affine(self, node: Node, op: Affine, p: Parameters, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
-        return [(s, op.adjoint(p, k, rows, self.network.graph.shape_of(s))) for k, s in enumerate(node.inputs)]
-
-    def cross(self, node: Node, op: Op, p: Parameters, rows: Tensor) -> Iterable[tuple[str, Tensor]]:
-        relaxed, dual = self.relaxed, self.relaxed.dual
-        if dual.rounding is not None:
-            self.bound = self.bound + relaxed.met(rows, dual.rounding.fields[node.name])
-        if node.name not in dual.mixing:
-            pull = self._touching if node.name in relaxed.touching else self._at_layer
-            return [(node.inputs[0], pull(dual.layers[node.name], node.name, rows))]
-        self.mixing[node.name] = rows
-        pulled, more = Dense(rows, relaxed.owner).cross(dual.mixing[node.name])
-        self.bound = self.bound + more
-        return [(node.inputs[0], pulled.a)]
-
-    def _touching(self, layer: ActivationLayer, name: str, rows: Tensor) -> Tensor:
-        """The rows over the argument of a curve, through lines that touch it where the shares of the rows say."""
-        span, flat = layer.span, rows.flatten(1)
-        self.a[:, span] = here = layer.pick(flat)
-        met = self.relaxed.touching[name].meet(here, self.slope[:, span])
-        self.slope[:, span], self.gap[:, span], self.knot[:, span] = met.slope, met.gap, met.touch
-        # the bound falls where the line is moved towards the point at which it is attained, on either side
-        self.free[:, span] = here.abs().neg_() * met.is_free
-        self.bound = self.bound + torch.linalg.vecdot(here, met.gap)
-        new = here * met.slope
-        new = new if self.multiplier is None else new.add_(self.multiplier[:, span])
-        return layer.spread(flat, new).reshape(-1, *self.network.graph.shape_of(layer.source))
-
-    def _at_layer(self, layer: ActivationLayer, name: str, rows: Tensor) -> Tensor:
-        """The rows over the argument of a node whose columns have lines of their own."""
-        relaxed, span, flat = self.relaxed, layer.span, rows.flatten(1)
-        self.a[:, span] = here = layer.pick(flat)
-        # clamps and products: selections by a condition are many times slower
-        self.free[:, span] = bent = here.clamp(min=0) if layer.convex is False else here.clamp(max=0)
-        straight = here - bent
-        self.bound = self.bound + torch.linalg.vecdot(bent, self.gap[:, span])
-        self.bound = self.bound + torch.linalg.vecdot(straight, relaxed.gap[:, span])
-        new = (straight * relaxed.slope[:, span]).addcmul_(bent, self.slope[:, span])
-        new = new if self.multiplier is None else new.add_(self.multiplier[:, span])
-        return layer.spread(flat, new).reshape(-1, *self.network.graph.shape_of(layer.source))

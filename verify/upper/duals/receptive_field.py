@@ -20,6 +20,7 @@ from verify.ir.graph import BoundGraph, Graph, Node
 from verify.ops.affine import Affine
 from verify.ops.base import Reach
 from verify.sets import Box
+from verify.upper.duals.activation import ActivationLayer
 from verify.upper.duals.dual import Dual, RelaxedDomains
 from verify.upper.linear_bounds.rounding import Rounding
 
@@ -131,6 +132,7 @@ def cropped_columns(
     graph, places = whole.network.graph, whole.network.graph.shape_of(small.network.graph.output)[1:]
     for name in small.layers:
         layer = whole.layers[name]
+        assert isinstance(layer, ActivationLayer)
         rest = layer.slope if linear else torch.zeros_like(layer.slope)
         full = rest.repeat(len(values), 1).index_copy_(1, layer.columns, values[:, layer.span])
         parts.append(windows[name].cut(full.reshape(-1, *graph.shape_of(name)), places).flatten(1))

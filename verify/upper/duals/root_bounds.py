@@ -19,9 +19,9 @@ from verify.errors import OutOfTime
 from verify.ops.base import IntervalBounds
 from verify.problem import Problem
 from verify.upper.crown import cheap_forward, exact_values, sweep
-from verify.upper.duals.activation import ActivationLayer
 from verify.upper.duals.domains import Domains
 from verify.upper.duals.dual import Dual
+from verify.upper.duals.factors import Layer
 from verify.upper.duals.float64 import outward
 from verify.upper.duals.prefix import Stage
 from verify.upper.duals.proof_log import Branches, Lemma, SearchRecord, closed, rounded
@@ -78,7 +78,7 @@ class Root:
         return Stage.of(self.dual, self.wide, IntervalBounds(self.low, self.high), self.dual.columns)
 
 
-def _original(layer: ActivationLayer, live: dict[str, Tensor]) -> Tensor:
+def _original(layer: Layer, live: dict[str, Tensor]) -> Tensor:
     """The flat entries of a layer's columns before entries were left out, (n,) long."""
     return live[layer.source][layer.columns] if layer.source in live else layer.columns
 
@@ -118,7 +118,7 @@ def rows_at_once(dual: Dual, name: str) -> int:
 
 
 def _tighten(
-    stage: Stage, layer: ActivationLayer, ranges: IntervalBounds, owner: Tensor, index: Tensor, steps: int,
+    stage: Stage, layer: Layer, ranges: IntervalBounds, owner: Tensor, index: Tensor, steps: int,
     record: SearchRecord | None,
 ) -> None:
     """Tightens the ranges in place at these columns (n,) of the layer that the stage ends at."""

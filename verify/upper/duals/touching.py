@@ -9,7 +9,6 @@ range. If no tangent does, or f has no such piece or several, that side keeps it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,16 +16,8 @@ from torch import Tensor
 from verify.ops.base import IntervalBounds, Lines
 from verify.ops.curve import Curve
 from verify.ops.tangents import Curvature, Tangent, Vertices, intercepts, size_of
-
-
-class Met(NamedTuple):
-    """The lines that rows meet, relative to the reference, all (rows, n): slopes, heights above f at the reference, the
-    points where they touch f, and 1 where these are free, else 0."""
-
-    slope: Tensor
-    gap: Tensor
-    touch: Tensor
-    is_free: Tensor
+from verify.upper.duals.activation import ActivationLayer
+from verify.upper.duals.crossing import Crossed, Crossing, State, at_rows
 
 
 @dataclass(frozen=True)
@@ -41,68 +32,82 @@ class TouchRange:
 
     def take(self, index: Tensor) -> TouchRange:
         """The rows at these positions."""
-        part = IntervalBounds(self.part.low[index], self.part.high[index])
-        return TouchRange(self.piece, part, self.least[index], self.most[index], self.exists[index])
+        low, high, *rest = (at_rows(t, index) for t in (*self.part, self.least, self.most, self.exists))
+        return TouchRange(self.piece, IntervalBounds(low, high), *rest)
 
 
 @dataclass(frozen=True)
-class Touching:
+class Touching(Crossing):
     """A curve over ranges (rows, n) of its columns: its usual lines, and where tangents may touch, below and above.
 
-    `at` and `value` are reference values of columns and of f there.
+    `at` and `reference` are reference values of the columns and of f there.
     """
 
-    op: Curve
+    layer: ActivationLayer
     box: IntervalBounds
     at: Tensor
-    value: Tensor
+    reference: Tensor
     lines: Lines
     vertices: Vertices
     sides: tuple[TouchRange | None, TouchRange | None]
 
     @classmethod
-    def of(cls, op: Curve, box: IntervalBounds, at: Tensor, value: Tensor) -> Touching:
-        """The curve over these ranges."""
+    def of(cls, layer: ActivationLayer, box: IntervalBounds, at: Tensor, value: Tensor) -> Touching:
+        """The curve of a layer over these ranges."""
+        op = layer.op
         lines, inside = op.relax((), box), op.domain.part(box)
         vertices = op.vertices(inside)
         bends = Curvature.CONVEX, Curvature.CONCAVE
         below, above = (_touch_range(op, inside, vertices, bend) for bend in bends)
-        at, value = (reference.expand_as(box.low) for reference in (at, value))  # one for all rows or one for each
-        return cls(op, box, at, value, lines, vertices, (below, above))
+        return cls(layer, box, at, value, lines, vertices, (below, above))
 
     def take(self, index: Tensor) -> Touching:
-        """The rows at these positions."""
-        box = IntervalBounds(self.box.low[index], self.box.high[index])
-        vertices = self.vertices[0][:, index], self.vertices[1][:, index]
+        low, high, at, reference = (at_rows(t, index) for t in (*self.box, self.at, self.reference))
+        x, y = (at_rows(t, index, 1) for t in self.vertices)
         below, above = (None if side is None else side.take(index) for side in self.sides)
-        return Touching(self.op, box, self.at[index], self.value[index], self.lines.select(index), vertices,
-                        (below, above))
+        lines = Lines(*(at_rows(t, index) for t in self.lines.parts))
+        return Touching(self.layer, IntervalBounds(low, high), at, reference, lines, (x, y), (below, above))
 
-    def meet(self, a: Tensor, share: Tensor) -> Met:
-        """The lines that rows with these coefficients (rows, n) of f meet: above where a >= 0, else below.
+    def cross(self, a: Tensor, share: Tensor) -> Crossed:
+        """Above where a row's coefficient is >= 0, else below.
 
         Sound because a line of any slope is, once it clears the vertices and one tangent of the only piece that bends
         to its side (see `verify.ops.curve`); trusts float rounding, and the library's f and f' to `ulps`.
         """
-        up = a >= 0
+        flat = a.flatten(1)
+        here = self.layer.pick(flat)
         below, above = (self._side(is_above, share) for is_above in (False, True))
-        slope, intercept, touch, is_free = (torch.where(up, high, low) for low, high in zip(below, above, strict=True))
-        return Met(slope, slope * self.at + intercept - self.value, touch - self.at, is_free)
+        parts = (torch.where(here >= 0, high, low) for low, high in zip(below, above, strict=True))
+        slope, intercept, touch, is_free = parts
+        gap = slope * self.at + intercept - self.reference
+        added = torch.linalg.vecdot(here, gap)
+        # the bound falls where the line is moved towards the point at which it is attained, on either side
+        rising = here.abs().neg_() * is_free
+        return Crossed(self.layer.spread(flat, here * slope), added, here, (slope, gap, touch - self.at, rising))
+
+    def value(self, state: State, x: Tensor) -> Tensor:
+        slope, gap = state[:2]
+        flat = x.flatten(1)
+        return self.layer.spread(flat, torch.addcmul(gap, slope, self.layer.pick(flat))).reshape(x.shape)
+
+    def gradient(self, state: State, z: Tensor) -> Tensor:
+        _, _, touch, rising = state
+        return (z - touch) * rising * (self.box.high - self.box.low)
 
     def _side(self, is_above: bool, share: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(slope, intercept, touching point, 1 where it is free) of the lines on one side."""
         side, usual = self.sides[is_above], self.lines.parts[2 * is_above : 2 * is_above + 2]
         if side is None:
-            return *usual, self.at, torch.zeros_like(self.at)
+            return usual[0], usual[1], self.at, torch.zeros_like(self.at)
         t = self.box.low.lerp(self.box.high, share).maximum(side.least).minimum(side.most)
-        slope = self.op.derivative(side.piece, t)
-        tangent = Tangent(is_above, t, self.op.forward((), t), slope, side.part)
+        slope = self.layer.op.derivative(side.piece, t)
+        tangent = Tangent(is_above, t, self.layer.op.forward((), t), slope, side.part)
         intercept = intercepts(slope, self.vertices, [tangent])[is_above]
-        slack = self.op.slack(size_of(slope, self.vertices, [tangent]))
+        slack = self.layer.op.slack(size_of(slope, self.vertices, [tangent]))
         intercept = intercept + slack if is_above else intercept - slack
         is_tangent = side.exists & intercept.isfinite()
-        found = torch.where(is_tangent, slope, usual[0]), torch.where(is_tangent, intercept, usual[1])
-        return *found, t, is_tangent.to(t)
+        slope, intercept = slope.where(is_tangent, usual[0]), intercept.where(is_tangent, usual[1])
+        return slope, intercept, t, is_tangent.to(t)
 
 
 def _touch_range(op: Curve, box: IntervalBounds, vertices: Vertices, bend: Curvature) -> TouchRange | None:
