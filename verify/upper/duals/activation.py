@@ -29,6 +29,13 @@ class ActivationLayer:
         """For a hinge: whether its lower line is the free one; None where no line is free."""
         return None if self.kink is None else self.ends[0] < self.ends[1]
 
+    @property
+    def free(self) -> tuple[float, float] | None:
+        """Between what a column's free number lies; None where it has none."""
+        if self.kink is None:
+            return (0.0, 1.0) if self.op.curved else None
+        return self.ends
+
     def pick(self, flat: Tensor) -> Tensor:
         """The columns of values (rows, entries); (rows, n)."""
         return flat if self.is_full else flat.index_select(1, self.columns)

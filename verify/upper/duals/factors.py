@@ -35,6 +35,7 @@ class FactorLayer:
     box: IntervalBounds
     at: Tensor
     kink: None = None
+    free: tuple[float, float] = (0.0, 1.0)
 
     @property
     def convex(self) -> None:

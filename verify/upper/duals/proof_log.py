@@ -127,8 +127,8 @@ def slope_units(dual: Dual, slope: Tensor) -> Tensor:
     """Slopes (rows, U) of the free lines in units of 1/128 of their range, uint8; 0 where no line is free."""
     out = torch.zeros(slope.shape, dtype=torch.uint8, device=slope.device)
     for layer in dual.layers.values():
-        if layer.kink is not None or layer.op.curved:
-            left, right = layer.ends if layer.kink is not None else (0.0, 1.0)
+        if layer.free is not None:
+            left, right = layer.free
             share = (slope[:, layer.span].double() - left) / (right - left)
             out[:, layer.span] = (share * SLOPES).round().clamp(0, SLOPES).to(torch.uint8)
     return out
@@ -138,8 +138,8 @@ def rounded(dual: Dual, duals: Domains) -> Domains:
     """The duals as a proof log holds them."""
     slope, units = duals.slope.clone(), slope_units(dual, duals.slope)
     for layer in dual.layers.values():
-        if layer.kink is not None or layer.op.curved:
-            left, right = layer.ends if layer.kink is not None else (0.0, 1.0)
+        if layer.free is not None:
+            left, right = layer.free
             slope[:, layer.span] = (left + units[:, layer.span].double() / SLOPES * (right - left)).to(slope)
     return duals._replace(slope=slope, multiplier=duals.multiplier.float().to(duals.multiplier))
 
