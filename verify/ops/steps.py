@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -105,15 +106,8 @@ class Staircase(Jumping):
     far apart that jumps are lost the slack of a few units in the last place is more than a step.
     """
 
-    @property
-    @abstractmethod
-    def offset(self) -> float:
-        """Where the jumps are beside whole numbers; 0 or 1/2."""
-
-    @property
-    @abstractmethod
-    def drop(self) -> float:
-        """By how much f lies below the jump before it."""
+    offset: ClassVar[float]  # where the jumps are beside whole numbers; 0 or 1/2
+    drop: ClassVar[float]  # by how much f lies below the jump before it
 
     @property
     def curvature(self) -> tuple[Curvature, ...]:
@@ -151,7 +145,8 @@ class Staircase(Jumping):
 class Floor(Staircase):
     """The largest whole number that is not above x."""
 
-    offset, drop = 0.0, 1.0
+    offset: ClassVar[float] = 0.0
+    drop: ClassVar[float] = 1.0
 
     def exact(self, x: Fraction) -> Fraction:
         return Fraction(floor(x))
@@ -165,7 +160,8 @@ class Floor(Staircase):
 class Ceil(Staircase):
     """The least whole number that is not below x."""
 
-    offset, drop = 0.0, 0.0
+    offset: ClassVar[float] = 0.0
+    drop: ClassVar[float] = 0.0
 
     def exact(self, x: Fraction) -> Fraction:
         return Fraction(ceil(x))
@@ -179,7 +175,8 @@ class Ceil(Staircase):
 class RoundToEven(Staircase):
     """The nearest whole number, of two the even one."""
 
-    offset, drop = 0.5, 0.5
+    offset: ClassVar[float] = 0.5
+    drop: ClassVar[float] = 0.5
 
     def exact(self, x: Fraction) -> Fraction:
         return Fraction(round(x))
