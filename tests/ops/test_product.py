@@ -16,7 +16,7 @@ from verify.errors import UnsupportedMethod, UnsupportedOp
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
 from verify.ops import Add, IntervalBounds, Linear, MatMul, Multiply, Product, Reshape
-from verify.ops.product import Halves, Planes
+from verify.ops.product import Halves, ProductPlanes
 from verify.problem import Problem
 from verify.sets import Box
 from verify.spec import Specification
@@ -48,7 +48,7 @@ def test_planes_of_any_share_hold(op: Product, entries: int, seed: int) -> None:
     box, noise = random_box(entries, seed), torch.Generator().manual_seed(seed)
     shape = op.forward((), box.low).shape
     shares = (torch.rand(shape, generator=noise, dtype=torch.float64) * 2 - 1 for _ in range(2))
-    planes = Planes.between(op, Halves.of(op, box), *shares)
+    planes = ProductPlanes.between(op, Halves.of(op, box), *shares)
     for x in members(box, 40, seed):
         y = op.forward((), x)
         assert (planes.at(x, torch.ones_like(y)) >= y - 1e-12).all()
@@ -62,7 +62,7 @@ def test_the_ends_of_the_shares_are_the_planes_of_mccormick() -> None:
     expected = {(1.0, False): (a, c), (-1.0, False): (b, d), (1.0, True): (b, c), (-1.0, True): (a, d)}
     for (share, is_upper), (x_end, y_end) in expected.items():  # x_end y + y_end x - x_end y_end
         share = torch.tensor([[share]])
-        planes = Planes.between(op, Halves.of(op, box), share, share)
+        planes = ProductPlanes.between(op, Halves.of(op, box), share, share)
         ways = [float(planes.linear(torch.tensor([point]), is_upper)) for point in ((1.0, 0.0), (0.0, 1.0))]
         assert ways == [y_end, x_end]
         assert float(planes.upper_intercept if is_upper else planes.lower_intercept) == -x_end * y_end
@@ -93,7 +93,7 @@ def test_the_nearest_planes_are_tightest_at_their_point(op: Product, entries: in
     one = torch.ones_like(op.forward((), x))
     for _ in range(20):
         shares = (torch.rand(one.shape, generator=noise, dtype=torch.float64) * 2 - 1 for _ in range(2))
-        other = Planes.between(op, Halves.of(op, box), *shares)
+        other = ProductPlanes.between(op, Halves.of(op, box), *shares)
         assert (best.at(x, one) <= other.at(x, one) + 1e-12).all()
         assert (best.at(x, -one) >= other.at(x, -one) - 1e-12).all()
 

@@ -111,18 +111,18 @@ class Product(Nonlinear):
         return IntervalBounds(low.nan_to_num(-torch.inf, torch.inf, -torch.inf),
                               high.nan_to_num(torch.inf, torch.inf, -torch.inf))
 
-    def relax(self, p: Parameters, box: IntervalBounds) -> Planes:
+    def relax(self, p: Parameters, box: IntervalBounds) -> ProductPlanes:
         """The planes in the middle. Sound because |dx * dy| <= r * s; trusts float rounding."""
-        return Planes.between(self, Halves.of(self, box))
+        return ProductPlanes.between(self, Halves.of(self, box))
 
-    def nearer(self, p: Parameters, box: IntervalBounds, relaxation: Relaxation, at: Tensor, step: float) -> Planes:
+    def nearer(self, p: Parameters, box: IntervalBounds, relaxation: Relaxation, at: Tensor, step: float) -> ProductPlanes:
         """Shares that far from those given to those of the plane that is tighter at a point. Sound because all are."""
-        assert isinstance(relaxation, Planes)
+        assert isinstance(relaxation, ProductPlanes)
         halves = relaxation.halves
         dx, dy = (part - center for part, center in zip(self.split(at), (halves.c, halves.e), strict=True))
         first, second = self.times(halves.r, dy), self.times(dx, halves.s)
         below, above = torch.sign(-first - second), torch.sign(second - first)
-        return Planes.between(self, halves, *(end * step if old is None else old.lerp(end, step) for old, end in
+        return ProductPlanes.between(self, halves, *(end * step if old is None else old.lerp(end, step) for old, end in
                                               zip(relaxation.shares, (below, above), strict=True)))
 
     def unstable(self, p: Parameters, box: IntervalBounds) -> Tensor:
@@ -209,7 +209,7 @@ class Halves:
 
 
 @dataclass(frozen=True)
-class Planes(Relaxation):
+class ProductPlanes(Relaxation):
     """The relaxation of a product: the planes at a share of the way between McCormick's, on each side; None for the
     middle. Shares and intercepts (batch, *output shape)."""
 
@@ -222,7 +222,7 @@ class Planes(Relaxation):
     @classmethod
     def between(
         cls, op: Product, halves: Halves, below: Tensor | None = None, above: Tensor | None = None
-    ) -> Planes:
+    ) -> ProductPlanes:
         """The planes of these shares."""
         c, e, r, s = halves.c, halves.e, halves.r, halves.s
         middle, spread = op.times(c, e), op.times(r, s)
@@ -236,7 +236,7 @@ class Planes(Relaxation):
     def terms(self) -> int:
         return 4 * self.op.terms
 
-    def select(self, index: Tensor) -> Planes:
+    def select(self, index: Tensor) -> ProductPlanes:
         shares = tuple(None if share is None else share[index] for share in self.shares)
         intercepts = self.lower_intercept[index], self.upper_intercept[index]
         return replace(self, halves=self.halves.select(index), lower_intercept=intercepts[0],
