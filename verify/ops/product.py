@@ -115,7 +115,9 @@ class Product(Nonlinear):
         """The planes in the middle. Sound because |dx * dy| <= r * s; trusts float rounding."""
         return ProductPlanes.between(self, Halves.of(self, box))
 
-    def nearer(self, p: Parameters, box: IntervalBounds, relaxation: Relaxation, at: Tensor, step: float) -> ProductPlanes:
+    def nearer(
+        self, p: Parameters, box: IntervalBounds, relaxation: Relaxation, at: Tensor, step: float
+    ) -> ProductPlanes:
         """Shares that far from those given to those of the plane that is tighter at a point. Sound because all are."""
         assert isinstance(relaxation, ProductPlanes)
         halves = relaxation.halves
