@@ -125,7 +125,7 @@ LAYERS: dict[str, tuple[tuple[int, ...], Callable[[], nn.Module]]] = {
     "BatchNorm3d": (VOLUME, lambda: nn.BatchNorm3d(2)),
     "BatchNorm2d without statistics": (IMAGE, lambda: nn.BatchNorm2d(4, track_running_stats=False)),
     "GroupNorm": (IMAGE, lambda: nn.GroupNorm(2, 4)), "LayerNorm": (ROWS, lambda: nn.LayerNorm(8)),
-    "LayerNorm over two axes": (ROWS, lambda: nn.LayerNorm((6, 8))), "RMSNorm": (ROWS, lambda: nn.RMSNorm(8)),
+    "LayerNorm over two axes": (ROWS, lambda: nn.LayerNorm([6, 8])), "RMSNorm": (ROWS, lambda: nn.RMSNorm(8)),
     "InstanceNorm1d": (ROWS, lambda: nn.InstanceNorm1d(6)),
     "InstanceNorm2d": (IMAGE, lambda: nn.InstanceNorm2d(4, affine=True)),
     "LocalResponseNorm": (IMAGE, lambda: nn.LocalResponseNorm(3)),
