@@ -58,6 +58,7 @@ KINDS = {
     "max search": Base(maxout, "untargeted", 5),
     "front F": Base(normal, "untargeted", 2, True, "F", radius=0.3),
     "smooth": Base(lambda seed: dense(Tanh(), (2, 3, 3), seed), "untargeted", 1, False, margin=0.02, radius=2.0),
+    "smooth search": Base(lambda seed: dense(Tanh(), (3, 4, 4, 3), seed), "untargeted", 1, margin=0.05, radius=0.5),
     "products": Base(bilinear, "untargeted", 2, False, margin=0.05, radius=0.3),
     "tiny": Base(lambda seed: dense(ReLU(), (2, 3, 3, 3), seed), "untargeted", 3, False),
 }
