@@ -181,7 +181,8 @@ def test_whatever_the_form_there_is_an_answer() -> None:
 def test_whatever_the_bytes_there_is_an_answer() -> None:
     """Cut off, one byte changed, bytes inserted: in the file and, with a valid checksum, in the stream."""
     accepted: Counter[str] = Counter()
-    many(given(kind=NAMES, seed=SEEDS)(_damaged_bytes))(accepted=accepted)
+    for seed in range(8 * len(KINDS)):  # every kind equally often
+        _damaged_bytes(list(KINDS)[seed % len(KINDS)], seed, accepted)
     assert accepted["stream"] >= 5, f"too few are accepted: {accepted}"
 
 
