@@ -26,6 +26,7 @@ from verify.ops import (
     AvgPool,
     BatchNorm,
     Clip,
+    Curve,
     Example,
     HardSigmoid,
     LeakyReLU,
@@ -88,7 +89,8 @@ def test_enclosure_contains_the_float_result(example: Example):
     y, slack = example.op.forward(p, *xs), rounding(example, p, *xs)
     for a, b, value, room in zip(low.flat, high.flat, y.flatten().tolist(), slack.flatten().tolist(), strict=True):
         assert a - Fraction(room) <= Fraction(value) <= b + Fraction(room)
-        assert b - a <= (Fraction(room) if example.op.is_exact else abs(Fraction(value)) / 2**44)
+        far = Fraction(example.op.tail) / 2**50 if isinstance(example.op, Curve) else 0  # what tails may err by besides
+        assert b - a <= (Fraction(room) if example.op.is_exact else abs(Fraction(value)) / 2**44 + far)
 
 
 def _sigmoid(x: Decimal) -> Decimal:
