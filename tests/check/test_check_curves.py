@@ -156,12 +156,12 @@ def test_boxes_beyond_a_domain_are_rejected() -> None:
         ("power", ["-1"], 0.0, 1.0, False), ("power", ["-2"], -1.0, 0.0, False), ("power", ["3"], -1.0, 1.0, True),
     ):
         for arithmetic in (FLOATS, RATIONALS):
-            ends = (arithmetic.of(np.array([[1.0, end]])) for end in (low, high))
+            start, end = (arithmetic.of(np.array([[1.0, end]])) for end in (low, high))
             if good:
-                within_domain(made(name, given), *ends, "v")
+                within_domain(made(name, given), start, end, "v")
             else:
                 with pytest.raises(Rejected, match=r"entry 1 of the argument of node 'v' .* leaves the domain"):
-                    within_domain(made(name, given), *ends, "v")
+                    within_domain(made(name, given), start, end, "v")
 
 
 @pytest.mark.parametrize(("name", "given"), [

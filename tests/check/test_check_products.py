@@ -57,7 +57,7 @@ def relaxed(net: tuple[dict[str, Any], Arrays], level: Level, box: tuple[np.ndar
     network = build(level.number, *net)
     layers = {n.name: (how, rule) for n in network.nodes if not isinstance(n.op, Affine)}
     with np.errstate(all="ignore"):
-        return sweep(network, level, *map(level.number.of, box), layers)
+        return sweep(network, level, level.number.of(box[0]), level.number.of(box[1]), layers)
 
 
 @few

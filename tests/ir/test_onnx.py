@@ -192,7 +192,8 @@ IMAGE, DOUBLED = (1, 2, 5, 6), np.array([1, 1, 2, 2], np.float32)
 
 
 @pytest.mark.parametrize("step", [
-    ("Pow", "x", np.float32(0)), ("Pow", "x", np.float32([2, 3])), ("Pow", np.float32(2), "x"), ("MatMul", "x", "x"),
+    ("Pow", "x", np.float32(0)), ("Pow", "x", np.array([2, 3], np.float32)), ("Pow", np.float32(2), "x"),
+    ("MatMul", "x", "x"),
     ("Div", "x", np.float32(0)), ("Clip", "x", np.float32(2), np.float32(1)), ("Clip", "x", np.float32(np.nan)),
     ("Clip", "x", np.float32(0), "x"), ("Cast", {"to": 7}), ("Cast", {"to": 10}), ("HardSigmoid", {"alpha": 0.0}),
     ("Dropout", "x", np.float32(0.5), np.array(True)), ("BatchNormalization", "x", *[np.ones(2, np.float32)] * 3),

@@ -8,9 +8,9 @@ import pytest
 import torch
 from onnx import helper
 
-import verify
 from tests.support.onnx_models import Model, agree, integers, load, numbers, ops
 from verify.errors import UnsupportedOp
+from verify.ops import IntervalBounds
 
 SCALAR = np.float32
 BATCHES = [1, "N"]
@@ -153,7 +153,7 @@ def test_a_softmax_is_bounded_as_by_its_closed_form():
     generator = torch.Generator().manual_seed(0)
     low = 4 * torch.randn(6, 5, generator=generator)
     high = low + torch.rand(6, 5, generator=generator) * 3
-    box = verify.ops.IntervalBounds(low.double(), high.double())
+    box = IntervalBounds(low.double(), high.double())
     values = {network.graph.input: box}
     for node, p in network.double().walk():
         values[node.name] = node.op.interval(p, *(values[name] for name in node.inputs))

@@ -72,7 +72,7 @@ def test_quantised_values_are_rounded_and_cut_off(opset: int, batch: int | str) 
         assert "Clip" in ops(network)
     if opset >= 13:
         model = Model(batch, 3, 5, opset=opset)
-        each = np.float32([0.01, 0.02, 0.03]), np.int8([1, 2, 3])
+        each = np.array([0.01, 0.02, 0.03], np.float32), np.array([1, 2, 3], np.int8)
         agree(model.proto(model("DequantizeLinear", model("QuantizeLinear", "x", *each, axis=1), *each, axis=1)))
 
 

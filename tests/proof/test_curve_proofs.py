@@ -89,7 +89,7 @@ def test_networks_with_curves_and_products_are_certified(name: str) -> None:
 def test_level_f_covers_products_and_no_curves() -> None:
     b = GraphBuilder("x", (2,))
     maps = [b.add(f"m{k}", Linear(), ("x",), (b.parameter(f"w{k}", torch.eye(2) + k),)) for k in range(2)]
-    product = b.finish(b.product("p", *maps))
+    product = b.finish(b.product("p", maps[0], maps[1]))
     proof = prove(asked(product, "1/10"), level="F", seconds=60)
     assert proof.certificate is not None, proof.reason
     assert check(proof.certificate, "F").accepted

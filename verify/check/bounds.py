@@ -163,7 +163,7 @@ class Relaxation:
         totals = [op.bias, op.bias_size] * 2 if op.bias is not None else [0 * known[0]] * 4
         for k, ends in enumerate(zip(lows, highs, strict=True)):
             values, sizes = [op.linear(k, x) for x in ends], [op.absolute(k, np.abs(x)) for x in ends]
-            rises = op.rises(k)
+            rises = np.asarray(op.rises(k))
             parts = [values[0], sizes[0], values[1], sizes[1]], [values[1], sizes[1], values[0], sizes[0]]
             totals = [total + np.where(rises, a, b) for total, a, b in zip(totals, *parts, strict=True)]
         low, low_size, high, high_size = totals

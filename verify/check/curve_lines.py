@@ -28,7 +28,7 @@ FLOATS = Arithmetic()
 def curve_lines(number: Arithmetic, op: Curve, low: np.ndarray, high: np.ndarray) -> Lines:
     """Lines of f over boxes, (batch, entries): on each side, of a few candidate slopes the line that is closest to f in
     the middle of the box. Sound because `_Bounds.intercepts` is."""
-    guess = _Guess(op, *(end.astype(np.float64) for end in (low, high)))
+    guess = _Guess(op, low.astype(np.float64), high.astype(np.float64))
     touching = list(guess.touching())
     at, middle = _Bounds(number, op, low, high, touching), (low + high) / 2
     best: list[tuple[Any, ...]] = []
@@ -64,7 +64,7 @@ def touching_lines(
 
 def curve_interval(number: Arithmetic, op: Curve, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Bounds of f over boxes: those of lines of slope 0, met with the image of f."""
-    guess = _Guess(op, *(end.astype(np.float64) for end in (low, high)))
+    guess = _Guess(op, low.astype(np.float64), high.astype(np.float64))
     flat = [None if op.is_monotone else guess.parallel(k, np.zeros(low.shape)) for k in range(len(guess.pieces))]
     lower, upper = _Bounds(number, op, low, high, flat).intercepts(number.zeros(low.shape))
     least, most = op.image

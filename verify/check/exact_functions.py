@@ -139,7 +139,7 @@ def erf(x: Fraction) -> Ends:
 
 def _turned(x: Fraction) -> tuple[int, int]:
     """(k, r in units) with x = k pi/2 + r, |r| <= 0.8: pi is known to within 2^-209, so k of 2^20 moves r by 2^-189."""
-    quarter = sum(pi()) / 4
+    quarter = sum(pi(), Fraction(0)) / 4
     k = round(x / quarter)
     return k, _units(x - k * quarter)
 

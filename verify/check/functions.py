@@ -196,7 +196,7 @@ def _erf_table() -> np.ndarray:
     columns = []
     for j in range(STEPS + 1):
         c = j * STEP
-        root, damp = exact_functions.sqrt(sum(exact_functions.pi()) / 2), exact_functions.exp(-c * c)
+        root, damp = exact_functions.sqrt(sum(exact_functions.pi(), Fraction(0)) / 2), exact_functions.exp(-c * c)
         b = [2 * sum(damp) / sum(root)]
         for i in range(TERMS):
             b.append(-2 * (c * b[i] + (b[i - 1] if i else 0)) / (i + 1))

@@ -231,10 +231,10 @@ def multiply(r: Reader, c: Call) -> Value:
         if not factor.all():
             c.refuse("divides by zero")
         return r.divide(c, broadcast(r, c, value, shape, batch), factor, const.name)
-    return r.scale(c, broadcast(r, c, power(r, c, value, Fraction(-1)), shape, batch), factor, const.name)
+    return r.scale(c, broadcast(r, c, raised(r, c, value, Fraction(-1)), shape, batch), factor, const.name)
 
 
-def power(r: Reader, c: Call, value: Value, exponent: Fraction) -> Value:
+def raised(r: Reader, c: Call, value: Value, exponent: Fraction) -> Value:
     """value^exponent."""
     name = r.finite(c, value).name
     return r.write(c, lambda w: w.power(name, exponent), value.shape, value.batch)

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from verify.ir.compose import Composer
-from verify.ir.onnx_reader.elementwise import entries, joint_shape, power
+from verify.ir.onnx_reader.elementwise import entries, joint_shape, raised
 from verify.ir.onnx_reader.reader import NUMPY, Call, Reader, handles
 from verify.ir.onnx_reader.values import Const, Value, ir_shape
 from verify.ops import Abs, Log, Sum
@@ -138,11 +138,11 @@ def local_response(r: Reader, c: Call) -> Value:
     index = np.moveaxis(places[near.clip(0, x.shape[1] - 1)], 1, -1)
     inside = ((near >= 0) & (near < x.shape[1])).reshape(x.shape[1], *[1] * (x.rank - 2), size)
     r.spend(c, index.size)
-    squares = power(r, c, x, Fraction(2))
+    squares = raised(r, c, x, Fraction(2))
     terms = r.move(c, squares, np.where(inside, index, -1)[None], 0)
     total = r.emit(c, Sum((x.rank - 1,), False, False), (terms,))
     kind = NUMPY[r.builder.dtype]
     scaled = r.divide(c, r.scale(c, total, np.array(alpha, kind), f"{c.name}.alpha"), np.array(size, kind),
                       f"{c.name}.size")
-    below = power(r, c, r.shift(c, scaled, np.array(bias, kind), f"{c.name}.bias"), Fraction(-beta))
+    below = raised(r, c, r.shift(c, scaled, np.array(bias, kind), f"{c.name}.bias"), Fraction(-beta))
     return r.write(c, lambda w: w.product(x.name, below.name), x.shape, 0)
