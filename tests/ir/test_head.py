@@ -128,7 +128,6 @@ def test_a_softmax_of_parts_is_a_composition(
     model = Model(batch, *shape, opset=opset)
     proto = model.proto(model(op, model("Relu", "x"), axis=axis))
     assert agree(proto).head is None
-    assert why(proto).startswith("node 'v1_0' (")
 
 
 def random_model(rng: np.random.Generator) -> onnx.ModelProto:
@@ -352,7 +351,7 @@ def test_another_softmax_is_not_compared(tmp_path: Path) -> None:
     data = verify.prove(problem, source=ModelFile(path)).certificate or b""
     proto = onnx.load(path)
     proto.graph.node[-1].attribute[0].i = 0
-    assert "softmax over (1,) of its input (1, 2)" in check(data, model=proto.SerializeToString()).uncompared
+    assert "softmax of one entry" in check(data, model=proto.SerializeToString()).uncompared
     proto.graph.node[-1].attribute[0].i = 1
     other = onnx.helper.make_node("Identity", ["v2_0"], ["v3_0"])
     del proto.graph.node[-1]
