@@ -175,3 +175,13 @@ def test_opsets_up_to_23_are_read():
     assert isinstance(proto, onnx.ModelProto)
     with pytest.raises(UnsupportedOp, match="8 to 23 are read"):
         load(proto)
+
+
+@pytest.mark.parametrize(("divisor", "curve"), [(3, False), (4, True)])
+def test_a_gate_whose_factor_no_float_holds_stays_a_product(divisor: int, curve: bool) -> None:
+    """x / 3 * sigmoid(x) is a third of a curve, and 1/3 rounded to a float is another network in real arithmetic."""
+    model = Model(1, 5)
+    proto = model.proto(model("Mul", model("Div", "x", SCALAR(divisor)), model("Sigmoid", "x")))
+    network = agree(proto)
+    assert ("Swish" in ops(network)) == curve
+    assert ("Multiply" in ops(network)) != curve

@@ -18,11 +18,12 @@ _ABS = {"op": "piecewise", "breakpoints": ["0"], "slopes": ["-1", "1"], "anchor"
 
 
 def one_curve(w: Writer, c: Call, left: Value, right: Value) -> Value | None:
-    """The product of two values as a multiple of a curve; None where it is not known to be one."""
+    """The product of two values as a multiple of a curve, by a number that the file's floats hold; None where it is not
+    known to be one."""
     for factor, gate in ((left.name, right.name), (right.name, left.name)):
         for x, count in ((factor, Fraction(1)), *_part(w, factor)):
             found = _opened(w, x, _node(w, gate))
-            if found is None:
+            if found is None or Fraction(float(np.array(float(count * found[2]), w.kind))) != count * found[2]:
                 continue
             function, parameters, twice = found
             value = Value(x, left.shape)

@@ -133,7 +133,7 @@ class Composer:
         return self.reshape(self.builder.product(self.title, self.reshape(x, one), self.reshape(y, one)), self.shape(x))
 
     def quotient(self, x: str, y: str) -> str:
-        """x / y entry by entry, of one shape."""
+        """x / y entry by entry, of one shape; x / x is 1, which is what it is wherever it has a value."""
         x, y = self.builder.plain(x), self.builder.plain(y)
         if x == y:
             return self.filled(x, 1.0)

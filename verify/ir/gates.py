@@ -22,12 +22,13 @@ Gated = tuple[Curve, str, Fraction]  # a curve, its argument, and how many times
 
 
 def one_curve(builder: GraphBuilder, left: str, right: str) -> Gated | None:
-    """The curve that the product of two values is, entry by entry, where it is known to be one."""
+    """The curve that the product of two values is, entry by entry, where it is known to be one, a number of times that
+    the graph's floats hold: x / 3 times a gate stays a product."""
     made = {node.name: node for node in builder.nodes}
     for factor, gate in ((left, right), (right, left)):
         for x, count in ((factor, Fraction(1)), *_parts(builder, made, factor)):
             found = _opened(builder, made, x, made[gate]) if gate in made else None
-            if found is not None:
+            if found is not None and _is_held(builder, count * found[1]):
                 return found[0], x, count * found[1]
     return None
 
@@ -72,6 +73,10 @@ def _parts(builder: GraphBuilder, made: dict[str, Node], y: str) -> list[tuple[s
     if node is None or not number:
         return []
     return [(node.inputs[0], number if isinstance(node.op, Scale) else 1 / number)]
+
+
+def _is_held(builder: GraphBuilder, number: Fraction) -> bool:
+    return Fraction(torch.tensor(float(number), dtype=builder.dtype).item()) == number
 
 
 def _number(builder: GraphBuilder, node: Node) -> Fraction | None:

@@ -107,7 +107,7 @@ class Touching(Crossing):
         intercept = intercept + slack if is_above else intercept - slack
         is_tangent = side.exists & intercept.isfinite()
         slope, intercept = slope.where(is_tangent, usual[0]), intercept.where(is_tangent, usual[1])
-        return slope, intercept, t, is_tangent.to(t)
+        return slope, intercept, t.where(is_tangent, self.at), is_tangent.to(t)
 
 
 def _touch_range(op: Curve, box: IntervalBounds, vertices: Vertices, bend: Curvature) -> TouchRange | None:
