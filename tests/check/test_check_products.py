@@ -15,6 +15,7 @@ from verify.check.bounds import Level, Relaxation, sweep
 from verify.check.network import build
 from verify.check.numbers import Arithmetic, Rejected
 from verify.check.ops import Affine
+from verify.check.rows import Duals
 
 FLOATS, EXACT = Arithmetic(), Arithmetic(True)
 SEEDS, RULES = st.integers(0, 2**32 - 1), st.sampled_from(["adaptive", "zero", "one", "parallel"])
@@ -108,6 +109,41 @@ def test_planes_touch_at_their_corners(seed: int, rule: str) -> None:
         corners = [sign * x * y for x in ends[:, 0] for y in ends[:, 1]]
         assert Fraction(max(corners)) == (found.high["y"][0, 0] if sign > 0 else -found.low["y"][0, 0])
         assert got >= max(corners)
+
+
+@few
+@given(SEEDS, st.sampled_from(["R", "F", "exact"]))
+def test_rows_with_shares_and_multipliers_hold_where_factors_are_in_their_ranges(seed: int, how: str) -> None:
+    """Of points of the box: columns are some entries of the factors, their ranges hold the values there."""
+    rng = np.random.default_rng(seed)
+    scale = float(rng.choice([0.5, 2, 1e4, 1e-30]))
+    net, (low, high) = attention(rng, scale), boxes(rng, float(rng.choice([1e-3, 1])))
+    level = Level(EXACT if how == "exact" else FLOATS, how == "F")
+    found = relaxed(net, level, (low[:1], high[:1]), "adaptive", "interval")
+    machine: Machine = Rationals()
+    if how == "F":
+        machine = Singles(rng, str(rng.choice(["sequential", "fused", "tree", "pairwise"])), bool(rng.integers(2)))
+    x = low[0] + rng.random((6, 12)) * (high[0] - low[0])
+    x = np.clip(x.astype(np.float32).astype(np.float64), low[0], high[0])
+    value = {name: Rationals().numbers(v) for name, v in values(*net, machine, machine.numbers(x)).items()}
+    columns, at, count = {}, [], 0
+    for name, factors in (("s", ("q", "k")), ("p", ("r", "s"))):
+        both = np.concatenate([value[factor] for factor in factors], 1)
+        entries = rng.permutation(both.shape[1])[: rng.integers(1, both.shape[1] + 1)]
+        columns[name] = entries, slice(count, count + len(entries))
+        at.append(both[:, entries].astype(np.float64))
+        count += len(entries)
+    centers, wide = np.concatenate(at, 1), np.abs(np.concatenate(at, 1)).max() + 1e-30
+    spread = wide * 10.0 ** rng.integers(-6, 1, (2, 6, count)) * rng.random((2, 6, count))
+    ranges = [level.number.of(np.nextafter(centers + sign * part, sign * np.inf)) for sign, part in
+              zip((-1, 1), spread, strict=True)]
+    pressed = rng.normal(size=(6, count)) * (rng.random((6, count)) < 0.3) * scale
+    duals = Duals(columns, *ranges, level.number.of(rng.integers(0, 129, (6, count)) / 128), level.number.of(pressed))
+    rows = rng.normal(size=(6, 4))
+    with np.errstate(all="ignore"):
+        bounds = found.row_bounds("y", level.number.of(rows), np.zeros(6, int), duals=duals)
+    for k in range(6):
+        assert value["y"][k] @ Rationals().numbers(rows[k]) <= Fraction(bounds[k])
 
 
 def test_products_that_do_not_fit_are_rejected() -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import verify
-from tests.support.bases import near
+from tests.support.bases import base, near
 from tests.support.certificates import Parts, attack, real_violation, samples
 from tests.support.onnx_models import Model
 from tests.support.small_nets import bilinear
@@ -172,3 +172,23 @@ def test_neurons_of_curves_are_split_in_certificates() -> None:
         parts.arrays[task["share"]] = rng.integers(0, 129, parts.arrays[task["share"]].shape).astype("|u1")
         report = check(parts.bytes())
         assert not report.accepted or best <= report.margins["R"]
+
+
+def test_factors_of_products_are_split_in_certificates() -> None:
+    """Leaves state the shares of factors and multipliers of their ranges; in rationals nearly the same is proved."""
+    parts = base("product search")
+    (search,) = parts.header["searches"]
+    factors = next(column for column in search["columns"] if column["node"] == "p")
+    assert sorted(parts.arrays[factors["entries"]].tolist()) == list(range(6))
+    (task, *_) = sorted(search["tasks"], key=lambda task: -parts.arrays[task["variable"]].size)
+    kinds = {column["node"]: len(parts.arrays[column["entries"]]) for column in search["columns"]}
+    ends = np.cumsum([0, *kinds.values()])
+    names = [list(kinds)[np.searchsorted(ends, v, "right") - 1] for v in parts.arrays[task["variable"]] if v >= 0]
+    assert {"p", "q"} & set(names)
+    report, exact = check(parts.bytes()), check(parts.bytes(), exact=True)
+    assert exact.margins["R"] == pytest.approx(report.margins["R"], abs=1e-9)
+    assert exact.margins["R"] <= report.margins["R"] < 0
+    plain = parts.copy()
+    plain.arrays[task["share"]][:] = 64  # the planes in the middle leave more
+    looser = check(plain.bytes())
+    assert not looser.accepted or looser.margins["R"] > report.margins["R"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
+from itertools import pairwise
 from unittest.mock import patch
 
 import torch
@@ -14,9 +15,10 @@ import verify
 from tests.support.certificates import Parts
 from tests.support.small_nets import NETWORKS, bilinear, box_around, dense, maxout, problem
 from verify.exact.search.neuron_split import NeuronSplit
+from verify.ir.builder import GraphBuilder
 from verify.ir.front import normalized
 from verify.ir.graph import Network
-from verify.ops import ReLU, Tanh
+from verify.ops import Linear, ReLU, RoundToEven, Tanh
 from verify.problem import Problem
 from verify.proof.prover import prove
 from verify.sets import Box
@@ -48,6 +50,17 @@ def normal(seed: int) -> Network:
     return normalized(four(seed), [Fraction(1307, 10000)], [Fraction(3081, 10000)])
 
 
+def stepped(seed: int) -> Network:
+    """Three dense layers with the rounded values of four neurons and the ReLU of three more between them."""
+    rng, b = torch.Generator().manual_seed(seed), GraphBuilder("x", (2,))
+    sizes, at = (2, 4, 3, 3), "x"
+    for k, (n, m) in enumerate(pairwise(sizes)):
+        weight = b.parameter(f"w{k}", torch.randn(m, n, generator=rng) * 2)
+        at = b.add(f"map{k}", Linear(), (at,), (weight, b.parameter(f"b{k}", torch.randn(m, generator=rng))))
+        at = at if k == 2 else b.add(f"step{k}", (RoundToEven(), ReLU())[k], (at,))
+    return b.finish(at)
+
+
 KINDS = {
     "boxes": Base(four, "untargeted", 1, False), "boxes F": Base(thin, "conjunctive", 2, False, "F", 0.05),
     "search": Base(four, "untargeted", 1), "search F": Base(four, "untargeted", 0, True, "F"),
@@ -59,7 +72,8 @@ KINDS = {
     "front F": Base(normal, "untargeted", 2, True, "F", radius=0.3),
     "smooth": Base(lambda seed: dense(Tanh(), (2, 3, 3), seed), "untargeted", 1, False, margin=0.02, radius=2.0),
     "smooth search": Base(lambda seed: dense(Tanh(), (3, 4, 4, 3), seed), "untargeted", 1, margin=0.05, radius=0.5),
-    "products": Base(bilinear, "untargeted", 2, False, margin=0.05, radius=0.3),
+    "product search": Base(bilinear, "untargeted", 2, margin=0.1, radius=0.6),
+    "jump search": Base(stepped, "untargeted", 2, margin=0.05, radius=1.0),
     "tiny": Base(lambda seed: dense(ReLU(), (2, 3, 3, 3), seed), "untargeted", 3, False),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from math import ceil, floor
 from typing import Any
 
 import mpmath
@@ -67,9 +68,31 @@ _MPMATH: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def jumping(name: str, parameters: list[str]) -> Callable[[Fraction], Fraction] | None:
+    """A function that jumps, over rationals; None of one that does not."""
+    if name in ("floor", "ceil", "round"):
+        whole: Callable[[Fraction], int] = {"floor": floor, "ceil": ceil, "round": round}[name]
+        return lambda x: Fraction(whole(x))
+    if name != "lines":
+        return None
+    given = [Fraction(p) for p in parameters]
+    n = (len(given) - 2) // 4
+
+    def value(x: Fraction) -> Fraction:
+        k = sum(place < x for place in given[:n])
+        if k < n and given[k] == x:
+            return given[-n:][k]
+        return given[n + 2 * k] * x + given[n + 2 * k + 1]
+
+    return value
+
+
 def exactly(name: str, parameters: list[str], x: np.ndarray) -> np.ndarray:
     """f at rationals, to DIGITS digits."""
-    out = np.empty(x.size, object)
+    out, steps = np.empty(x.size, object), jumping(name, parameters)
+    if steps is not None:
+        out[:] = [steps(value) for value in x.reshape(-1).tolist()]
+        return out.reshape(x.shape)
     with mpmath.workdps(DIGITS):
         f = function(name, parameters)
         out[:] = [rational(f(number(value))) for value in x.reshape(-1).tolist()]
@@ -78,6 +101,9 @@ def exactly(name: str, parameters: list[str], x: np.ndarray) -> np.ndarray:
 
 def nearly(name: str, parameters: list[str], x: np.ndarray) -> np.ndarray:
     """f in float64, by NumPy and SciPy."""
+    steps = jumping(name, parameters)
+    if steps is not None:
+        return np.vectorize(lambda v: float(steps(Fraction(v))), otypes=[float])(x)
     given = [float(Fraction(p)) for p in parameters]
     if name == "power":
         return np.power(x, given[0])

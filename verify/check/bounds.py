@@ -26,7 +26,7 @@ from verify.check.lines import Lines, interval, max_lines, piecewise_lines, unst
 from verify.check.network import Network, Node
 from verify.check.numbers import SINGLE, TINY_SINGLE, Arithmetic, Rejected, gamma
 from verify.check.ops import Affine, Entrywise, Gather, Max, Piecewise
-from verify.check.product import Planes, Product
+from verify.check.product import TILTS, Planes, Product, lost
 from verify.check.rows import Duals, Row
 
 ROWS = 1 << 18  # numbers of one value, in rows that are pulled together
@@ -103,6 +103,18 @@ class Relaxation:
             row = Row(self, len(index[part]), owner[part], None if duals is None else duals.take(part))
             parts.append(row.entries(name, index[part], sign[part]))
         return np.concatenate(parts) if parts else self.number.zeros((0,))
+
+    def argument_bounds(
+        self, node: Node, owner: np.ndarray, index: np.ndarray, sign: np.ndarray, duals: Duals
+    ) -> np.ndarray:
+        """The same of entries of a node's arguments, which are laid end to end."""
+        out, start = self.number.zeros(index.shape), 0
+        for name in node.inputs:
+            stop = start + self.network.entries(name)
+            here = np.flatnonzero((index >= start) & (index < stop))
+            out[here] = self.entry_bounds(name, owner[here], index[here] - start, sign[here], duals.take(here))
+            start = stop
+        return out
 
     def row_bounds(
         self, name: str, rows: np.ndarray, owner: np.ndarray, direct: np.ndarray | None = None,
@@ -193,7 +205,8 @@ class Relaxation:
 
     def _curve(self, node: Node, op: Curve) -> tuple[np.ndarray, np.ndarray]:
         if self.level.single:
-            raise Rejected(f"level F does not cover the curve {node.name!r}: programs of float32 state no error for it")
+            raise Rejected(f"level F does not cover the curve {node.name!r}: float32 programs state no error for it, "
+                           "or flush what lies beside a jump")
         source, n = node.inputs[0], node.entries
         low, high = self.low[source], self.high[source]
         within_domain(op, low, high, node.name)
@@ -205,14 +218,13 @@ class Relaxation:
         return curve_interval(self.number, op, low, high)
 
     def _product(self, node: Node, op: Product) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes of rounded sums, and what planes of middles and radii that are rounded, of at most four products of the
-        sizes of both arguments, may lose."""
+        """Boxes of rounded sums, and planes whose share the rule names."""
         x, y = ((self.low[name], self.high[name]) for name in node.inputs)
         most = [self.most[name] for name in node.inputs]
-        self.planes[node.name] = Planes(op, x, y, self.rules[node.name])
-        terms, size = node.entries + op.terms, op.times(*most)
-        loss = self.number.relative(terms) * size + self.number.absolute(terms)
-        noise = self._single(op.steps, size, 0.0, *most) if self.level.single else 0 * size
+        tilt = self.number.of(np.full((1, x[0].shape[1]), TILTS[self.rules[node.name]]))
+        self.planes[node.name] = Planes(op, x, y, tilt)
+        loss = lost(self.number, op, *most)
+        noise = self._single(op.steps, op.times(*most), 0.0, *most) if self.level.single else 0 * loss
         self.error[node.name] = 4 * loss + noise
         low, high = op.corners(x, y)
         return low - loss - noise, high + loss + noise

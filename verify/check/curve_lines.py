@@ -93,9 +93,7 @@ class _Bounds:
     def __init__(self, number: Arithmetic, op: Curve, low: np.ndarray, high: np.ndarray, touching: list[Any]):
         self.number, self.image = number, op.image
         self.low, self.high = Span.at(number, low), Span.at(number, high)
-        kinks = (number.factor(float(kink)) for kink in op.kinks)
-        corners = [low, high, *(np.clip(np.full_like(low, kink), low, high) for kink in kinks)]
-        self.vertices = [(Span.at(number, x), op.value(Span.at(number, x))) for x in corners]
+        self.vertices = list(op.vertices(number, low, high))
         self.tangents = [self._tangent(op, k, piece, t) for k, (piece, t) in
                          enumerate(zip(op.pieces(number, low, high), touching, strict=True)) if t is not None]
         self.covered = op.covered(low, op.pieces(number, low, high))
@@ -144,7 +142,8 @@ class _Guess:
         self.op, self.low, self.high, self.middle = op, low, high, (low + high) / 2
         self.bisections = bisections
         self.pieces = op.pieces(FLOATS, low, high)
-        self.ends = [self._value(x) for x in (low, high)]
+        self.vertices = [(x.middle, f.middle) for x, f in op.vertices(FLOATS, low, high)]
+        self.ends = [f for _, f in self.vertices[:2]]
         self.chord = _secant(low, high, *self.ends)
 
     def touching(self) -> Iterator[np.ndarray]:
@@ -172,17 +171,16 @@ class _Guess:
         return t, clears & np.isfinite(rise)
 
     def slopes(self, touching: list[np.ndarray]) -> Iterator[np.ndarray]:
-        """Candidates: those of the chord, of the tangents and the linear pieces, of lines from the ends to the kinks,
-        and 0; but for 0 and the linear ones, no steeper than f."""
+        """Candidates: those of the chord, of the tangents and the linear pieces, of lines from the ends to the other
+        vertices, and 0; but for 0 and the linear ones, no steeper than f."""
         tangents = [self.slope(k, t) for k, t in enumerate(touching)]
-        steep = [self.slope(k, x) for k, piece in enumerate(self.pieces) for x in self._part(piece)]
+        stated = [np.full_like(self.low, slope) for slope in self.op.steep]
+        steep = [*stated, *(self.slope(k, x) for k, piece in enumerate(self.pieces) for x in self._part(piece))]
         least, most = (pick.reduce([np.broadcast_to(x, self.low.shape) for x in (*steep, *tangents)])
                        for pick in (np.fmin, np.fmax))
         yield np.clip(self.chord, least, most)
-        yield from tangents
-        for kink in map(float, self.op.kinks):
-            x = np.clip(kink, self.low, self.high)
-            y = self._value(x)
+        yield from (*tangents, *stated)
+        for x, y in self.vertices[2:]:
             for end, value in zip((self.low, self.high), self.ends, strict=True):
                 yield np.clip(_secant(end, x, value, y), least, most)
         if not self.op.is_monotone:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 
-from verify.check import curves, gated
+from verify.check import curves, gated, jumps
 from verify.check.curves import Curve
 from verify.check.numbers import Rejected
 
 MOST = 64  # of parameters and their reciprocals
+MOST_PLACES = 16
 _TABLE: dict[str, tuple[int, Callable[..., Curve]]] = {
     "exp": (0, curves.Exp), "log": (0, curves.Log), "power": (1, curves.Power), "sigmoid": (0, curves.Sigmoid),
     "tanh": (0, curves.Tanh), "softplus": (0, curves.Softplus), "softsign": (0, curves.Softsign),
@@ -18,11 +20,14 @@ _TABLE: dict[str, tuple[int, Callable[..., Curve]]] = {
     "gelu_tanh": (0, gated.GeluTanh), "swish": (1, gated.Swish), "mish": (0, gated.Mish),
     "hardswish": (0, gated.HardSwish), "elu": (3, gated.Elu),
 }
-NAMES = tuple(_TABLE)
+NAMES = tuple(_TABLE)  # of those that do not jump
+_TABLE |= {"floor": (0, jumps.Floor), "ceil": (0, jumps.Ceil), "round": (0, jumps.Round)}
 
 
 def curve_of(function: str, parameters: list[Fraction]) -> Curve:
     """The function of this name. Rejects one that is not in the list, and parameters that it does not take."""
+    if function == "lines":
+        return _lines(parameters)
     if function not in _TABLE:
         raise Rejected(f"{function!r:.40} is no function that this checker knows")
     count, make = _TABLE[function]
@@ -37,3 +42,14 @@ def curve_of(function: str, parameters: list[Fraction]) -> Curve:
     if not all(Fraction(1, MOST) <= size <= MOST for size in sizes):
         raise Rejected(f"a parameter of the function {function} is not between 1/{MOST} and {MOST}")
     return make(*parameters)
+
+
+def _lines(parameters: list[Fraction]) -> jumps.Lines:
+    """Of n places: these, n + 1 pairs of slope and intercept, n values at the places."""
+    n = (len(parameters) - 2) // 4
+    places, pairs, values = parameters[:n], parameters[n : 3 * n + 2], parameters[3 * n + 2 :]
+    ascending = all(a < b for a, b in pairwise(places)) and all(Fraction(float(place)) == place for place in places)
+    if not 1 <= n <= MOST_PLACES or len(values) != n or not ascending or any(abs(p) > 2**40 for p in parameters):
+        raise Rejected("lines that jump have 1 to 16 ascending places, which float64 holds, two numbers for each piece "
+                       "and one for each place, none beyond 2^40")
+    return jumps.Lines(places, list(zip(pairs[::2], pairs[1::2], strict=True)), values)

@@ -8,6 +8,7 @@ curvature is known on the *inner* part of a piece, and the piece lies within its
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from fractions import Fraction
 from math import inf
 from typing import Any, NamedTuple, final
@@ -32,6 +33,9 @@ class Piece(NamedTuple):
     inner_high: Any
 
 
+Vertex = tuple[Span, Span]  # x and f, or values that hold all that f comes near to there
+
+
 class Curve(ABC):
     """An elementwise function. By default it is smooth and of all reals, and convex.
 
@@ -41,6 +45,7 @@ class Curve(ABC):
         kinks: the breaks where f' jumps, or where a piece is linear: they are exact.
         image: (low, high) that hold all values, or None.
         is_monotone: whether f rises, or falls, on all of its domain.
+        steep: slopes that lines may have besides those of its pieces.
     """
 
     held = 0
@@ -49,6 +54,7 @@ class Curve(ABC):
     kinks: tuple[Fraction, ...] = ()
     image: tuple[Any, Any] = (None, None)
     is_monotone = True
+    steep: tuple[float, ...] = ()
 
     @abstractmethod
     def value(self, x: Span) -> Span:
@@ -67,6 +73,12 @@ class Curve(ABC):
         ends = [(-inf, -inf), *((number.factor(float(a)), number.factor(float(b))) for a, b in self.breaks), (inf, inf)]
         return [Piece(sign, left[0], right[1], left[1], right[0])
                 for sign, left, right in zip(self.signs, ends, ends[1:], strict=False)]
+
+    def vertices(self, number: Arithmetic, low: np.ndarray, high: np.ndarray) -> Iterator[Vertex]:
+        """The ends of each box, and where f(x) - s x may be extreme in it beside the inner parts of pieces."""
+        kinks = (np.full_like(low, number.factor(float(kink))) for kink in self.kinks)
+        for x in (low, high, *(np.clip(kink, low, high) for kink in kinks)):
+            yield Span.at(number, x), self.value(Span.at(number, x))
 
     def covered(self, low: np.ndarray, pieces: list[Piece]) -> np.ndarray:
         """Which boxes the pieces cover; bool."""

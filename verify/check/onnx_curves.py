@@ -56,9 +56,39 @@ def _gelu(w: Writer, c: Call) -> Value:
     return _emitted(w, c, "gelu" if form == "none" else "gelu_tanh")
 
 
+def _lines(w: Writer, c: Call, places: list[Fraction], lines: list[Fraction], values: list[Fraction]) -> Value:
+    """Lines that do not meet, by pairs of slope and intercept; places are numbers of the network's type."""
+    return _emitted(w, c, "lines", *places, *lines, *values)
+
+
+def _shrink(w: Writer, c: Call) -> Value:
+    """x + bias below -lambd, x - bias above lambd, 0 between."""
+    place, bias = (Fraction(c.number(name, value)) for name, value in (("lambd", 0.5), ("bias", 0.0)))
+    if place <= 0 or place == bias:
+        c.refuse(f"has the lambd {float(place)} and the bias {float(bias)}")
+    one, none = Fraction(1), Fraction(0)
+    return _lines(w, c, [-place, place], [one, bias, none, none, one, -bias], [none, none])
+
+
+def _thresholded(w: Writer, c: Call) -> Value:
+    """x above alpha, else 0."""
+    place = Fraction(c.number("alpha", 1.0))
+    if place == 0:
+        x = c.value()
+        return w.piecewise(c, x, [0], [0, 1], (0, 0))
+    return _lines(w, c, [place], [Fraction(0), Fraction(0), Fraction(1), Fraction(0)], [Fraction(0)])
+
+
+def _sign(w: Writer, c: Call) -> Value:
+    minus, none, one = map(Fraction, (-1, 0, 1))
+    return _lines(w, c, [none], [none, minus, none, one], [none])
+
+
 CURVES: dict[str, Callable[[Writer, Call], Value]] = {
     "Sigmoid": _curve("sigmoid"), "Tanh": _curve("tanh"), "Softplus": _curve("softplus"), "Exp": _curve("exp"),
     "Log": _curve("log"), "Erf": _curve("erf"), "Sin": _curve("sin"), "Cos": _curve("cos"), "Atan": _curve("atan"),
     "Softsign": _curve("softsign"), "Mish": _curve("mish"), "HardSwish": _curve("hardswish"), "Sqrt": _power("1/2"),
     "Reciprocal": _power("-1"), "Pow": _pow, "Elu": _elu, "Celu": _elu, "Selu": _selu, "Gelu": _gelu,
+    "Floor": _curve("floor"), "Ceil": _curve("ceil"), "Round": _curve("round"), "Sign": _sign, "Shrink": _shrink,
+    "ThresholdedRelu": _thresholded,
 }

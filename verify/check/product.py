@@ -7,8 +7,9 @@ the signs of y turned:
     above   x y  <=  (c + t r) y + (e - t s) x - c (e - t s) + r (s - t e)
     below   x y  >=  (c - t r) y + (e - t s) x - c (e - t s) - r (s - t e)
 
-So a row of coefficients a over x y, of either sign, has the coefficients a (e - t s) of x, a c + t |a| r of y and the
-constant |a| r (s - t e) - a c (e - t s). Of matrices these are matrix products; no array of all triples is formed.
+So a row of coefficients a over x y, of either sign, has the coefficients a e - t a s of x, a c + |a| t r of y, and the
+constant |a| (r s - t r e) - a c e + t c a s. Of matrices these are matrix products; no array of all triples is formed,
+and t is a number for each entry of x: every product of two entries lies between planes of any share of its own.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from typing import final
 
 import numpy as np
 
-from verify.check.numbers import Scalar
+from verify.check.numbers import Arithmetic
 from verify.check.strict import Shape
 
 PAIRINGS = ("entrywise", "matrix")
-SHARES = {"adaptive": 0, "parallel": 0, "zero": -1, "one": 1}  # t, by the rule of the node's slopes
+TILTS = {"adaptive": 0, "parallel": 0, "zero": -1, "one": 1}  # t, by the rule of the node's slopes
 Sides = tuple[np.ndarray, np.ndarray]
 
 
@@ -76,15 +77,26 @@ class Product:
         return a.reshape(len(a), *self.left[:-1], self.right[-1])
 
 
-@final
 class Planes:
-    """The planes of a share t over boxes: what rows need of them."""
+    """The planes of shares t over boxes: what rows need of them; x and y are ends (batch, entries) of the factors, t
+    (batch, entries of x), from -1 to 1."""
 
-    def __init__(self, op: Product, x: Sides, y: Sides, rule: str):
-        (self.c, self.r), (e, s) = _balls(x), _balls(y)
-        self.t: Scalar = SHARES[rule]
-        self.side = e - self.t * s  # the coefficient of x
-        self.base, self.spread = op.times(self.c, self.side), op.times(self.r, s - self.t * e)
+    def __init__(self, op: Product, x: Sides, y: Sides, t: np.ndarray):
+        (c, r), (e, s) = _balls(x), _balls(y)
+        turned = t * r
+        self.parts = t, c, e, s, turned, t * c, op.times(c, e), op.times(r, s) - op.times(turned, e)
+
+    def of(self, owner: np.ndarray) -> tuple[np.ndarray, ...]:
+        """(t, c, e, s, t r, t c, c e, r s - t r e), each of the boxes that own rows, or one for all."""
+        return tuple(part if len(part) == 1 else part[owner] for part in self.parts)
+
+
+def lost(number: Arithmetic, op: Product, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What rounding may take from entries of x y, for factors of these sizes. Four times as much is what it may take
+    from a unit of a row: eight sums of products of two rounded numbers, none larger than x and y, whose errors
+    `relative` covers four times."""
+    terms = max(op.held, prod(op.left[:-1]) * op.right[-1] if op.is_matrix else 0) + op.terms
+    return number.relative(terms) * op.times(x, y) + number.absolute(terms)
 
 
 def _balls(box: Sides) -> Sides:

@@ -18,7 +18,7 @@ from verify.check.lines import piecewise_lines
 from verify.check.network import Node
 from verify.check.numbers import INFLATION, MOST_TERMS
 from verify.check.ops import Affine, Linear, Max, Piecewise
-from verify.check.product import Product
+from verify.check.product import Planes, Product, lost
 
 if TYPE_CHECKING:
     from verify.check.bounds import Relaxation
@@ -29,9 +29,9 @@ class Duals:
     """What rows (rows, columns) bring along instead of the lines of the boxes.
 
     Args:
-        columns: of each nonlinear node, (flat entries, places among the columns).
+        columns: of each nonlinear node, (flat entries of its arguments end to end, places among the columns).
         low, high: boxes of the columns over which their lines hold; they may be wider than those of the relaxation.
-        share: 0 to 1, see `piecewise_lines`.
+        share: 0 to 1, see `piecewise_lines` and `touching_lines`; of the first factor of a product, (t + 1) / 2.
         multiplier: added to the coefficient of the neuron's input; positive of low <= z, negative of z <= high.
     """
 
@@ -41,7 +41,7 @@ class Duals:
     share: np.ndarray
     multiplier: np.ndarray | None = None
 
-    def take(self, part: slice) -> Duals:
+    def take(self, part: slice | np.ndarray) -> Duals:
         """Some of the rows."""
         multiplier = None if self.multiplier is None else self.multiplier[part]
         return Duals(self.columns, self.low[part], self.high[part], self.share[part], multiplier)
@@ -141,9 +141,7 @@ class Row:
             self._lose_each(a[:, entries], self.number.relative(a.shape[1]) * 2 * size)
             if multiplier is not None:
                 rows[:, entries] += multiplier
-                up = np.maximum(multiplier, 0)
-                self._add(-(up * low).sum(1) - ((multiplier - up) * high).sum(1))
-                self._lose_each(multiplier, self.number.relative(multiplier.shape[1]) * most)
+                self._pressed(multiplier, low, high, most)
         self._reach(node.inputs[0], rows)
 
     def _lines(self, node: Node, op: Piecewise | Curve):
@@ -170,14 +168,53 @@ class Row:
         """The four arrays of the lines over the boxes that own the rows."""
         return [part if len(part) == 1 else part[self.owner] for part in self.r.lines[node.name][:4]]
 
+    def _pressed(self, multiplier: np.ndarray, low: np.ndarray, high: np.ndarray, most: np.ndarray) -> None:
+        """The least that multipliers of columns in these ranges add, taken off."""
+        up = np.maximum(multiplier, 0)
+        self._add(-(up * low).sum(1) - ((multiplier - up) * high).sum(1))
+        self._lose_each(multiplier, self.number.relative(multiplier.shape[1]) * most)
+
     def _product(self, node: Node, op: Product, a: np.ndarray) -> None:
-        planes, size = self.r.planes[node.name], np.abs(a)
-        c, r, side = (part if len(part) == 1 else part[self.owner] for part in (planes.c, planes.r, planes.side))
-        self._add(self._dot(size, planes.spread))
-        self._add(-self._dot(a, planes.base))
-        left, right = node.inputs
-        self._reach(left, op.to_left(a, side))
-        self._reach(right, op.to_right(a, c) + planes.t * op.to_right(size, r))
+        given = None if self.duals is None else self.duals.columns.get(node.name)
+        planes = self.r.planes[node.name].of(self.owner) if given is None else self._stated_planes(node, op, a, *given)
+        t, c, e, s, turned, turned_c, base, spread = planes
+        size, met = np.abs(a), op.to_left(a, s)
+        self._add(self._sum(size, spread))
+        self._add(-self._sum(a, base))
+        self._add(self._sum(met, turned_c))
+        parts = [op.to_left(a, e) - t * met, op.to_right(a, c) + op.to_right(size, turned)]
+        if given is not None and self.duals is not None and self.duals.multiplier is not None:
+            rows = np.concatenate(parts, 1)
+            rows[:, given[0]] += self.duals.multiplier[:, given[1]]
+            parts = np.split(rows, [parts[0].shape[1]], 1)
+        for name, rows in zip(node.inputs, parts, strict=True):
+            self._reach(name, rows)
+
+    def _stated_planes(
+        self, node: Node, op: Product, a: np.ndarray, entries: np.ndarray, span: slice
+    ) -> tuple[np.ndarray, ...]:
+        """The parts of planes of the shares that rows bring, over the ranges of their columns; notes what these lose,
+        and what multipliers add."""
+        duals = self.duals
+        assert duals is not None
+        low, high = (self._joined(node, sides, len(a)) for sides in (self.r.low, self.r.high))
+        low[:, entries], high[:, entries] = duals.low[:, span], duals.high[:, span]
+        most = np.maximum(np.maximum(np.abs(low), np.abs(high)), self._joined(node, self.r.most, len(a)))
+        if duals.multiplier is not None:
+            columns = low[:, entries], high[:, entries], most[:, entries]
+            self._pressed(duals.multiplier[:, span], *columns)
+        first = self.r.network.entries(node.inputs[0])
+        # as for lines: planes over boxes wider than the proved ones are larger than the node's error says
+        self._lose_each(a, 4 * lost(self.number, op, most[:, :first], most[:, first:]))
+        tilt, is_left = self.number.zeros((len(a), first)), np.flatnonzero(entries < first)
+        tilt[:, entries[is_left]] = 2 * duals.share[:, span][:, is_left] - 1
+        sides = ((low[:, part], high[:, part]) for part in (slice(first), slice(first, None)))
+        return Planes(op, *sides, tilt).parts
+
+    def _joined(self, node: Node, values: dict[str, np.ndarray], rows: int) -> np.ndarray:
+        """Arguments of a node end to end, of the boxes that own the rows; (rows, entries)."""
+        joined = np.concatenate([values[name] for name in node.inputs], 1)
+        return np.repeat(joined, rows, 0) if len(joined) == 1 else joined[self.owner]
 
     def _max(self, node: Node, op: Max, a: np.ndarray) -> None:
         upper, above, _, _, high_at, low_at = (

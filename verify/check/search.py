@@ -1,4 +1,5 @@
-"""The search of one case over its *columns*: neurons whose boxes are proved first, by lemmas, and then split.
+"""The search of one case over its *columns*, inputs of neurons and factors of products: their boxes are proved first,
+by lemmas, and then split.
 
 A lemma bounds single entries of a nonlinear node's argument, each by a tree over the columns before it; its bounds
 tighten the boxes of the columns. A task is a tree over all columns. The leaves of both bring their own slopes and
@@ -14,9 +15,10 @@ import numpy as np
 from verify.check.bounds import Level, Relaxation, sweep
 from verify.check.claim import Rows
 from verify.check.curves import Curve
-from verify.check.network import LARGEST
+from verify.check.network import LARGEST, Node
 from verify.check.numbers import Rejected
 from verify.check.ops import Piecewise
+from verify.check.product import Product
 from verify.check.rows import Duals
 from verify.check.strict import integer, items, keys, text
 from verify.check.weighted import Weighted, all_negative, pick
@@ -71,38 +73,44 @@ class Search:
 
     def _prove_lemmas(self, relaxation: Relaxation, name: str) -> None:
         """Tightens the argument of a nonlinear node by the lemmas that speak of it, in their order."""
-        source = next(node.inputs[0] for node in self.proof.network.nodes if node.name == name)
+        node = next(node for node in self.proof.network.nodes if node.name == name)
         before = next((span.start for node, (_, span) in self.columns.items() if node == name), None)
         for value in self.lemmas:
             fields = keys(value, "a lemma", {"node", "entry", "sign", *_TREE})
             if fields["node"] != name:
                 continue
-            if before is None or source == self.proof.network.input:
+            if before is None or self.proof.network.input in node.inputs:
                 raise Rejected(f"a lemma speaks of {name!r}, which has no columns")
             entry = self.proof.array(fields["entry"], None, "i").astype(np.int64)
             sign = self.proof.array(fields["sign"], entry.shape, "i").astype(np.int64)
             if entry.ndim != 1 or not bool(np.isin(sign, (-1, 1)).all()) or not bool(
-                ((entry >= 0) & (entry < self.proof.network.entries(source))).all()
+                ((entry >= 0) & (entry < self._arguments(node))).all()
             ):
                 raise Rejected(f"a lemma of {name!r} speaks of entries that there are not")
-            self._prove(relaxation, Leaves(self, fields, len(entry), before, relaxation), source, entry, sign)
+            self._prove(relaxation, Leaves(self, fields, len(entry), before, relaxation), node, entry, sign)
 
-    def _prove(
-        self, relaxation: Relaxation, leaves: Leaves, source: str, entry: np.ndarray, sign: np.ndarray
-    ) -> None:
+    def _prove(self, relaxation: Relaxation, leaves: Leaves, node: Node, entry: np.ndarray, sign: np.ndarray) -> None:
         """The largest bound over the leaves of each entry's tree becomes an end of its box."""
         number = self.number
-        low, high = relaxation.low[source].copy(), relaxation.high[source].copy()
+        low, high = (_joined(sides, node).copy() for sides in (relaxation.low, relaxation.high))
         ends = number.of(np.full(len(entry), -(2.0**300)))
         for place, root, duals in leaves.parts():
             owner = np.zeros(len(place), int)
-            found = relaxation.entry_bounds(source, owner, entry[root], number.of(sign[root]), duals)
+            found = relaxation.argument_bounds(node, owner, entry[root], number.of(sign[root]), duals)
             np.maximum.at(ends, root, found)
         ends = np.maximum(ends, np.where(sign > 0, low[0, entry], -high[0, entry]))  # all leaves empty says nothing
         up = sign > 0
         np.minimum.at(high[0], entry[up], ends[up])
         np.maximum.at(low[0], entry[~up], -ends[~up])
-        relaxation.tighten(source, low, high)
+        start = 0
+        for name in node.inputs:
+            part = slice(start, start + self.proof.network.entries(name))
+            relaxation.tighten(name, low[:, part], high[:, part])
+            start = part.stop
+
+    def _arguments(self, node: Node) -> int:
+        """Entries of a node's arguments."""
+        return sum(map(self.proof.network.entries, node.inputs))
 
     def _columns(self, value: Any) -> tuple[dict[str, tuple[np.ndarray, slice]], int]:
         """Flat entries and places of the columns of each node, in the order of the network, and their number."""
@@ -116,10 +124,10 @@ class Search:
             if entries is None:
                 continue
             once = entries.ndim == 1 and len(np.unique(entries)) == len(entries)
-            if not isinstance(node.op, Piecewise | Curve) or not once or (
-                len(entries) and (entries.min() < 0 or entries.max() >= node.entries)
+            if not isinstance(node.op, Piecewise | Curve | Product) or not once or (
+                len(entries) and (entries.min() < 0 or entries.max() >= self._arguments(node))
             ):
-                raise Rejected(f"the columns of {node.name!r} are no entries of a node of one argument, each once")
+                raise Rejected(f"the columns of {node.name!r} are no entries of its arguments, or it has no columns")
             columns[node.name] = entries, slice(start, start + len(entries))
             start += len(entries)
         if given:
@@ -191,5 +199,10 @@ class Leaves:
         for node in self.search.proof.network.nodes:
             entries, span = self.search.columns.get(node.name, (None, slice(0, 0)))
             if entries is not None and span.stop <= self.count:
-                parts.append(sides[node.inputs[0]][:, entries])
+                parts.append(_joined(sides, node)[:, entries])
         return np.concatenate(parts, 1)
+
+
+def _joined(sides: dict[str, np.ndarray], node: Node) -> np.ndarray:
+    """The arguments of a node end to end, (1, entries)."""
+    return np.concatenate([sides[name] for name in node.inputs], 1)

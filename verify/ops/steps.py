@@ -1,9 +1,9 @@
 """Functions that jump: linear pieces that do not meet, and staircases with a step at every whole number.
 
-At a jump f has the value that it is defined to have there. An interval that ends at a jump holds that value and those
-of the side on which it lies; one that has the jump inside holds both one-sided values too. Lines are no steeper than a
-piece, or than 1 for a staircase, as the steepest line over ever smaller intervals has no bound. Models of mixed-integer
-programs do not know jumps, and refuse them.
+At a jump f has the value that it is defined to have there, which may be any. An interval that ends at a jump holds that
+value and those of the side on which it lies; one that has the jump inside holds both one-sided values too. Lines are no
+steeper than a piece, or than 1 for a staircase, as the steepest line over ever smaller intervals has no bound. Models
+of mixed-integer programs do not know jumps, and refuse them.
 """
 
 from __future__ import annotations
@@ -81,6 +81,13 @@ class JumpingLines(Jumping):
             return self.values[self.places.index(x)]
         slope, intercept = self.lines[sum(b < x for b in self.places)]
         return slope * x + intercept
+
+    def vertices(self, box: IntervalBounds) -> Vertices:
+        """With the values at the jumps, which need not lie between those of both sides."""
+        x, y = super().vertices(box)
+        inside = (torch.full_like(box.low, float(b)).minimum(box.high).maximum(box.low) for b in self.places)
+        at = torch.stack([*inside])
+        return torch.cat([x, at]), torch.cat([y, self.forward((), at)])
 
     def beside(self, piece: int, x: Tensor) -> Tensor:
         slope, intercept = map(float, self.lines[piece])
@@ -210,5 +217,5 @@ def shrink(place: Fraction, bias: Fraction) -> JumpingLines:
 
 register(lambda op: [
     Example(made, (), ((5,),)) for made in (sign(), heaviside(Fraction(1, 2)), threshold(ONE, ZERO),
-                                            shrink(Fraction(1, 2), Fraction(1, 4)))
+                                            shrink(Fraction(1, 2), Fraction(1, 4)), heaviside(Fraction(3)))
 ])(JumpingLines)

@@ -23,6 +23,7 @@ from verify.ops import (
     Atan,
     AvgPool,
     BatchNorm,
+    Ceil,
     Concat,
     Conv,
     ConvTranspose,
@@ -32,7 +33,9 @@ from verify.ops import (
     Entrywise,
     Erf,
     Exp,
+    Floor,
     HardSwish,
+    JumpingLines,
     Linear,
     Log,
     MatMul,
@@ -45,6 +48,7 @@ from verify.ops import (
     Power,
     Product,
     Reshape,
+    RoundToEven,
     Scale,
     Select,
     Shift,
@@ -260,6 +264,8 @@ def _curve(site: _Site, op: Curve) -> Fields:
         function, parameters = "swish", (op.beta,)
     elif isinstance(op, GELU):  # whose own rate stands for the root of 1/2
         function, parameters = ("gelu", ()) if op == GELU() else ("erf_gate", (op.rate,))
+    elif isinstance(op, JumpingLines):
+        function, parameters = "lines", (*op.places, *(number for line in op.lines for number in line), *op.values)
     if function is None:
         site.refuse("is no curve that the checker knows; ask for a verdict without a proof")
     return {"op": "curve", "function": function, "parameters": [str(value) for value in parameters]}
@@ -267,7 +273,8 @@ def _curve(site: _Site, op: Curve) -> Fields:
 
 _FUNCTIONS: dict[type[Op], str] = {
     Exp: "exp", Log: "log", Sigmoid: "sigmoid", Tanh: "tanh", Softplus: "softplus", Erf: "erf", Sin: "sin", Cos: "cos",
-    Atan: "atan", TanhGELU: "gelu_tanh", Mish: "mish", HardSwish: "hardswish", Softsign: "softsign",
+    Atan: "atan", TanhGELU: "gelu_tanh", Mish: "mish", HardSwish: "hardswish", Softsign: "softsign", Floor: "floor",
+    Ceil: "ceil", RoundToEven: "round",
 }
 
 
