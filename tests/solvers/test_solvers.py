@@ -28,6 +28,7 @@ from verify.ops import (
     Reshape,
 )
 from verify.solvers.highs import Highs, SolverStatus
+from verify.solvers.highs_calls import Calls
 from verify.solvers.model import LinearModel
 from verify.solvers.repair import SafeBound
 
@@ -152,14 +153,13 @@ def test_fixed_input_fixes_output(example) -> None:
     wide = tuple(t.double() if t.is_floating_point() else t for t in example.parameters)
     rng = torch.Generator().manual_seed(2)
     for part in (0.0, 1.0, None):
-        highs = Highs(arrays)
-        points = []
+        low, high, points = arrays.low.copy(), arrays.high.copy(), []
         for box in boxes:
             t = torch.rand(box.low.shape, generator=rng, dtype=torch.float64) if part is None else part
             points.append(box.low + t * (box.high - box.low))
         for columns, point in zip(xs, points, strict=True):
-            flat = point.numpy().ravel()
-            highs.change_bounds(columns.ravel(), flat, flat)
+            low[columns.ravel()] = high[columns.ravel()] = point.numpy().ravel()
+        highs = Highs(arrays._replace(low=low, high=high))
         expected = example.op.forward(wide, *points)[0].numpy().ravel()
         for sign in (1.0, -1.0):
             cost = np.zeros(model.columns)
@@ -215,8 +215,9 @@ def test_lp_of_one_maximum_is_its_hull(example) -> None:
 def test_equal_slopes_still_fix_the_output() -> None:
     leaky = LeakyReLU(Fraction(1))
     model, xs, y = _encoded(leaky, (), [_box((-2, 3))])
-    highs = Highs(model.arrays())
-    highs.change_bounds(xs[0], np.array([-1.5]), np.array([-1.5]))
+    arrays = model.arrays()
+    arrays.low[xs[0]] = arrays.high[xs[0]] = -1.5
+    highs = Highs(arrays)
     cost = np.zeros(model.columns)
     cost[y] = 1
     assert highs.maximise(cost).value == pytest.approx(-1.5)
@@ -270,6 +271,27 @@ def test_time_limits_count_each_call_alone() -> None:
     lp = Highs(model.arrays(), relaxed=True)
     for _ in range(3):
         assert lp.maximise(cost, time_limit=0.3).status is SolverStatus.OPTIMAL
+
+
+def test_a_large_milp_is_solved_in_a_process_that_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, cost = _knapsack(2, size=20, rows=4)
+    here = Highs(model.arrays()).maximise(cost)
+    hard, dear = _knapsack(0)
+    monkeypatch.setattr("verify.solvers.highs.LARGE", 1)
+    monkeypatch.setattr(Calls, "maximise", lambda *_: pytest.fail("it is solved in this process"))
+    apart = Highs(model.arrays()).maximise(cost, time_limit=60)
+    assert apart.status is here.status is SolverStatus.OPTIMAL
+    assert apart.value == pytest.approx(here.value)
+    assert apart.upper == pytest.approx(here.upper)
+    assert apart.x is not None
+    assert cost @ apart.x == pytest.approx(here.value)
+    early = Highs(hard.arrays()).maximise(dear, time_limit=0.001)  # before the process has begun
+    assert (early.status, early.upper, early.x) == (SolverStatus.LIMIT, np.inf, None)
+    with pytest.raises(SolverError, match="no_such_option"):
+        Highs(model.arrays(), no_such_option=1).maximise(cost, time_limit=60)
+    monkeypatch.setattr("verify.solvers.highs_calls.__file__", "no such file")
+    ended = Highs(model.arrays()).maximise(cost, time_limit=60)
+    assert (ended.status, ended.upper) == (SolverStatus.ERROR, np.inf)
 
 
 @pytest.mark.parametrize("seed", range(8))

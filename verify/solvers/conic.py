@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from verify.deadline import deadline
+from verify.deadline import Deadline, within
 from verify.errors import InputError
 from verify.solvers.highs import Solution, SolverStatus
 from verify.solvers.model import Arrays
@@ -59,14 +60,19 @@ class Conic:
         """A proposal for the maximum of cost . x; cost (columns,). `upper` is always inf: rebuild a bound from `duals`.
 
         The time limit in seconds is for this call alone, without one it is the time that is left; it is met by the
-        solvers that have one.
+        solvers that have one. Where less is left than CVXPY took to write the program, the solver is not begun: its
+        first factorisation, within which it does not look at a clock, takes as long.
         """
         self._cost.value = cost
-        left = deadline().left if time_limit is None else min(time_limit, deadline().left)
-        options = {LIMITS[self._solver]: max(left, LEAST)} if left < np.inf and self._solver in LIMITS else {}
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), within(Deadline.after(time_limit)) as limit:
             warnings.simplefilter("ignore")
             try:
+                begin = time.perf_counter()
+                self._problem.get_problem_data(self._solver)  # kept by CVXPY for the following call and objectives
+                left, taken = limit.left, time.perf_counter() - begin
+                if left < taken:
+                    return Solution(SolverStatus.LIMIT, np.inf, -np.inf)
+                options = {LIMITS[self._solver]: max(left, LEAST)} if left < np.inf and self._solver in LIMITS else {}
                 self._problem.solve(solver=self._solver, **options)
             except Exception:  # of whatever kind: each solver fails in its own way, and no answer is a valid one
                 return Solution(SolverStatus.ERROR, np.inf, -np.inf)
