@@ -22,11 +22,10 @@ from verify.ir.load import load as load_file
 from verify.proof.export import exported
 
 UNREAD = {  # cases of other operators, or of forms that are not read exactly
-    "attention", "ceil", "concat one", "expand", "expand grows", "floor", "gemm beta", "gemm scaled", "global max",
-    "hard sigmoid", "hard sigmoid default", "hard sigmoid falling", "matmul stack of one", "matmul taller",
-    "maximum constant", "maximum constants", "minimum constant", "pad attributes", "pad edge", "pad inputs",
-    "pad reflect", "power", "reduce max", "reduce max 18", "reduce min", "resize 10", "resize axes", "round",
-    "shrink that jumps", "sign", "thresholded relu", "upsample 8", "upsample 9", "vanish",
+    "attention", "concat one", "gemm beta", "gemm scaled", "global max", "hard sigmoid", "hard sigmoid default",
+    "hard sigmoid falling", "matmul stack of one", "matmul taller", "maximum constant", "maximum constants",
+    "minimum constant", "pad attributes", "pad edge", "pad inputs", "pad reflect", "power", "reduce max",
+    "reduce max 18", "reduce min", "resize 10", "resize axes", "upsample 8", "upsample 9", "vanish",
 }
 FAMILIES = ("acasxu", "cifar10_resnet", "cifar_biasfield", "collins_rul_cnn", "mnist_fc", "oval21",
             "reach_prob_density", "rl_benchmarks", "safenlp", "sri_resnet_a", "test")

@@ -17,15 +17,17 @@ import numpy as np
 from verify.check.difference import difference
 from verify.check.network import build
 from verify.check.numbers import Arithmetic, Rejected
+from verify.check.onnx_constants import FLOATS, FOLDS
 from verify.check.onnx_graph import Call, Operand, Shape, Value, Writer, canonical
-from verify.check.onnx_layers import FLOATS, HEADS, LAYERS
+from verify.check.onnx_layers import HEADS, LAYERS
 from verify.check.onnx_moves import MOVES, concatenated, moved
+from verify.check.onnx_recurrent import CELLS, recurrent
 from verify.check.protobuf import Message, Unreadable, array_of, parsed
 
 __all__ = ["Unreadable", "difference", "read"]
 
 LARGEST = 1 << 29  # bytes of a file, unpacked
-OPSETS = range(8, 22)
+OPSETS = range(8, 24)
 INPUT = "input"  # nodes begin with a number
 
 
@@ -68,7 +70,7 @@ def _opened(data: bytes) -> tuple[Message, int]:
     model = parsed(data)
     versions = [o.get("version", 0) for o in model.get("opset_import", ()) if o.get("domain", "") in ("", "ai.onnx")]
     if "graph" not in model or len(versions) != 1 or versions[0] not in OPSETS:
-        raise Unreadable(f"the file holds no graph, or one of opset {versions or 'unknown'} rather than 8 to 21")
+        raise Unreadable(f"the file holds no graph, or one of opset {versions or 'unknown'} rather than 8 to 23")
     return model["graph"], versions[0]
 
 
@@ -171,51 +173,11 @@ class _Walk:
             return [np.array(call.operand(0).shape[start:end], np.int64)]
         if call.op in LAYERS and varies:
             return [LAYERS[call.op](self.writer, call)]
-        if call.op in ("Constant", "Cast", "Identity") and not varies:
-            return [_constant(call)]
-        if call.op == "DequantizeLinear" and not varies:
-            return [_dequantized(call)]
+        if call.op in CELLS and varies:
+            return list(recurrent(self.writer, call))
+        if call.op in FOLDS and not varies:
+            return [FOLDS[call.op](call)]
         call.refuse("is not among the operators that this reader reads" if varies else "works on constants alone")
-
-
-_CASTS = {**FLOATS, 6: np.dtype(np.int32), 7: np.dtype(np.int64)}
-
-
-def _constant(call: Call) -> np.ndarray:
-    """A constant, as it is or in another type."""
-    if call.op == "Constant":
-        whole = call.listed("value_ints")
-        return call.tensor("value") if whole is None else np.array(whole, np.int64)
-    if call.op == "Identity":
-        return call.const(0)
-    kind = _CASTS.get(call.integer("to", 0))
-    found = call.const(0)
-    if kind is None or (kind.kind == "i" and found.dtype.kind == "f"):
-        call.refuse("casts a constant to a type that is not read")
-    with np.errstate(all="ignore"):
-        return found.astype(kind)
-
-
-def _dequantized(call: Call) -> np.ndarray:
-    """(x - zero point) scale of whole numbers, each a float32 number: the difference is exact, the product is rounded
-    once, as the operator's type says. One scale and zero point for all, or one for each place along an axis."""
-    x, scale = call.const(0), call.const(1)
-    zero = call.const(2) if call.has(2) else np.zeros(scale.shape, x.dtype)
-    axis = call.axis(call.integer("axis", 1), max(x.ndim, 2)) if call.opset >= 13 else 0
-    if x.dtype.kind not in "iu" or zero.dtype != x.dtype or scale.dtype != np.float32 or zero.shape != scale.shape:
-        call.refuse(f"has numbers of {x.dtype} with zero points of {zero.dtype} and scales of {scale.dtype}")
-    if scale.size != 1:
-        if call.opset < 13 or scale.ndim != 1 or x.shape[axis : axis + 1] != scale.shape:
-            call.refuse(f"has scales of shape {scale.shape} for numbers of shape {x.shape}")
-        along = [-1 if i == axis else 1 for i in range(x.ndim)]
-        scale, zero = scale.reshape(along), zero.reshape(along)
-    else:
-        scale, zero = scale.reshape(()), zero.reshape(())
-    whole = x.astype(np.int64) - zero.astype(np.int64)
-    if np.abs(whole).max(initial=0) > 1 << 24:
-        call.refuse("has whole numbers that float32 does not hold")
-    with np.errstate(all="ignore"):
-        return whole.astype(np.float32) * scale
 
 
 def _attribute(attribute: Message, node: str) -> Any:
@@ -224,10 +186,10 @@ def _attribute(attribute: Message, node: str) -> Any:
     if len(keys) > 1 or "reference" in keys:
         raise Unreadable(f"node {node!r:.200} has an attribute {attribute['name']!r:.200} of several kinds")
     kind = attribute.get("type", 0)
-    key = keys[0] if keys else {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints"}.get(kind, "")
-    if kind and kind != {"f": 1, "i": 2, "s": 3, "t": 4, "floats": 6, "ints": 7}.get(key, kind):
+    key = keys[0] if keys else {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints", 8: "strings"}.get(kind, "")
+    if kind and kind != {"f": 1, "i": 2, "s": 3, "t": 4, "floats": 6, "ints": 7, "strings": 8}.get(key, kind):
         raise Unreadable(f"node {node!r:.200} has an attribute {attribute['name']!r:.200} of two types")
     if key == "t":
         return array_of(attribute["t"], f"attribute {attribute['name']!r:.200} of node {node!r:.200}")
-    absent = {"f": 0.0, "i": 0, "s": "", "floats": [], "ints": []}
+    absent = {"f": 0.0, "i": 0, "s": "", "floats": [], "ints": [], "strings": []}
     return attribute.get(key, absent.get(key))

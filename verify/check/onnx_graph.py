@@ -21,16 +21,17 @@ WHOLE = (np.dtype(np.int32), np.dtype(np.int64))  # the types of lengths and pos
 
 # The opsets that have an attribute, and those that have an input; what is not listed is in all that are read.
 ATTRIBUTES = {
-    ("AveragePool", "ceil_mode"): range(10, 22), ("AveragePool", "dilations"): range(19, 22),
-    ("BatchNormalization", "spatial"): range(8, 9), ("BatchNormalization", "training_mode"): range(14, 22),
+    ("AveragePool", "ceil_mode"): range(10, 24), ("AveragePool", "dilations"): range(19, 24),
+    ("BatchNormalization", "spatial"): range(8, 9), ("BatchNormalization", "training_mode"): range(14, 24),
     ("Clip", "max"): range(8, 11), ("Clip", "min"): range(8, 11), ("Dropout", "ratio"): range(8, 12),
-    ("DequantizeLinear", "axis"): range(13, 22), ("Dropout", "seed"): range(12, 22),
-    ("MaxPool", "ceil_mode"): range(10, 22), ("MaxPool", "dilations"): range(10, 22),
+    ("DequantizeLinear", "axis"): range(13, 24), ("Dropout", "seed"): range(12, 24),
+    ("MaxPool", "ceil_mode"): range(10, 24), ("MaxPool", "dilations"): range(10, 24),
     ("Pad", "pads"): range(8, 11), ("Pad", "value"): range(8, 11), ("ReduceMean", "axes"): range(8, 18),
-    ("ReduceMean", "noop_with_empty_axes"): range(18, 22), ("ReduceSum", "axes"): range(8, 13),
-    ("ReduceSum", "noop_with_empty_axes"): range(13, 22), ("Reshape", "allowzero"): range(14, 22),
-    ("Shape", "end"): range(15, 22), ("Shape", "start"): range(15, 22), ("Slice", "axes"): range(8, 10),
-    ("Slice", "ends"): range(8, 10), ("Slice", "starts"): range(8, 10), ("Split", "num_outputs"): range(18, 22),
+    ("ReduceMean", "noop_with_empty_axes"): range(18, 24), ("ReduceSum", "axes"): range(8, 13),
+    ("ReduceSum", "noop_with_empty_axes"): range(13, 24), ("Reshape", "allowzero"): range(14, 24),
+    **{(op, "layout"): range(14, 24) for op in ("RNN", "GRU", "LSTM")},
+    ("Shape", "end"): range(15, 24), ("Shape", "start"): range(15, 24), ("Slice", "axes"): range(8, 10),
+    ("Slice", "ends"): range(8, 10), ("Slice", "starts"): range(8, 10), ("Split", "num_outputs"): range(18, 24),
     ("Split", "split"): range(8, 13), ("Squeeze", "axes"): range(8, 13), ("Unsqueeze", "axes"): range(8, 13),
 }
 INPUTS = {"Clip": 11, "Dropout": 12, "Pad": 11, "ReduceMean": 18, "ReduceSum": 13, "Slice": 10, "Split": 13,
@@ -111,6 +112,17 @@ class Call:
         found = self._attribute(name, list, None)
         if found is not None and not all(isinstance(n, int) for n in found):
             self.refuse(f"has a {name} that is no list of integers")
+        return found
+
+    def names(self, name: str) -> bool:
+        """Whether it has an attribute of this name."""
+        return name in self._attributes
+
+    def texts(self, name: str) -> list[str]:
+        """An attribute that is a list of texts; none if absent."""
+        found = self._attribute(name, list, [])
+        if not all(isinstance(text, str) for text in found):
+            self.refuse(f"has a {name} that is no list of texts")
         return found
 
     def tensor(self, name: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from verify.check.onnx_composed import layer_norm, softmax
+from verify.check.onnx_constants import FLOATS
 from verify.check.onnx_curves import CURVES
 from verify.check.onnx_graph import Call, Shape, Value, Writer
 from verify.check.onnx_moves import broadcast
@@ -16,7 +17,6 @@ from verify.check.onnx_products import matrix_product, product, quotient
 from verify.check.onnx_windows import averaged, pad_lengths, pooled, reduced, sample
 
 Layer = Callable[[Writer, Call], Value]
-FLOATS = {1: np.dtype(np.float32), 11: np.dtype(np.float64)}
 
 
 def _product(w: Writer, c: Call, x: Value, weight: np.ndarray, bias: np.ndarray | None = None) -> Value:

@@ -98,6 +98,15 @@ def _pad(w: Writer, c: Call, x: np.ndarray, none: int) -> list[np.ndarray]:
     return [np.pad(x, list(zip(low, high, strict=True)), constant_values=none)]
 
 
+def _expand(w: Writer, c: Call, x: np.ndarray, none: int) -> list[np.ndarray]:
+    target = tuple(c.integers(1) or ())
+    if min(target, default=0) < 0:
+        c.refuse(f"asks for the shape {target[:8]}")
+    shape = np.broadcast_shapes(x.shape, target)
+    w.spend(c, *shape)
+    return [np.broadcast_to(x, shape)]
+
+
 def pad_widths(c: Call, rank: int) -> tuple[list[int], list[int]]:
     """Zeros before and after each axis of a Pad."""
     given, axes = c.integers(1, "pads") or [], c.integers(3)
@@ -115,7 +124,7 @@ def pad_widths(c: Call, rank: int) -> tuple[list[int], list[int]]:
 
 MOVES: dict[str, Move] = {
     "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose,
-    "Slice": _slice, "Gather": _gather, "Split": _split, "Pad": _pad,
+    "Slice": _slice, "Gather": _gather, "Split": _split, "Pad": _pad, "Expand": _expand,
 }
 
 

@@ -165,7 +165,7 @@ _TENSOR: Table = {
 _ATTRIBUTE: Table = {
     1: ("name", _text, False), 2: ("f", _float, False), 3: ("i", _integer, False), 4: ("s", _text, False),
     5: ("t", _TENSOR, False), 6: ("g", _ignored, True), 7: ("floats", _floats(4, 5), True),
-    8: ("ints", _integers, True), 9: ("strings", _bytes, True), 10: ("tensors", _ignored, True),
+    8: ("ints", _integers, True), 9: ("strings", _text, True), 10: ("tensors", _ignored, True),
     11: ("graphs", _ignored, True), 13: ("doc", _ignored, True), 14: ("tp", _ignored, True),
     15: ("type_protos", _ignored, True), 20: ("type", _integer, False), 21: ("reference", _text, False),
     22: ("sparse_tensor", _ignored, True), 23: ("sparse_tensors", _ignored, True),

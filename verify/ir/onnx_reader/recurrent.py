@@ -94,8 +94,8 @@ def recurrent(r: Reader, c: Call) -> list[Value]:
     orders = {"forward": [1], "reverse": [-1], "bidirectional": [1, -1]}[direction]
     if c.has(4) and (c.const(4).array != steps).any():
         c.refuse("stops before the last step", "leave out sequence_lens")
-    if c.has(7):
-        c.refuse("has peepholes", "leave them out")
+    if c.has(7) or c.attribute("layout", 0):
+        c.refuse("has peepholes, or its batch axis in front", "leave out the attribute layout and the eighth input")
     states = [_state(c, place, len(orders), size) for place in (5, 6 if c.op == "LSTM" else 99)]
     cells = [_cell(r, c, k, size, len(orders)) for k in range(len(orders))]
     ends: list[State] = []
