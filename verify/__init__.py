@@ -30,8 +30,8 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.ir.symbolic import concatenate as concatenate
     from verify.ir.symbolic import variable as variable
     from verify.ir.torch_export import trace as trace
-    from verify.lower.gradient import FGSM as FGSM
-    from verify.lower.gradient import PGD as PGD
+    from verify.lower.fgsm import FGSM as FGSM
+    from verify.lower.pgd import PGD as PGD
     from verify.lower.random_search import RandomSearch as RandomSearch
     from verify.problem import Problem as Problem
     from verify.problem import from_vnnlib as from_vnnlib

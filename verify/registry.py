@@ -78,6 +78,16 @@ class LossEntry(Registered):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObjectiveEntry(Registered):
+    """What an attack can climb: a class of `verify/lower/objectives/` without settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleEntry(Registered):
+    """How an attack can step: a class of `verify/lower/rules/`, by this name in the attacks of recipes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry(Registered):
     """What a method can do. Without an entry a method can do what is said here by default.
 
@@ -158,6 +168,8 @@ def declared(kind: type[R], *folders: str) -> list[R]:
 _OF_CLASS: dict[type, Registered] = {}  # of the classes that have been imported
 METHODS = {entry.name: entry for entry in declared(Entry, *FAMILIES)}
 NORMS = {entry.name: entry for entry in declared(NormEntry, "sets/norms")}
+OBJECTIVES = {entry.name: entry for entry in declared(ObjectiveEntry, "lower/objectives")}
+STEP_RULES = {entry.name: entry for entry in declared(RuleEntry, "lower/rules")}
 SETS = {entry.name: entry for entry in declared(SetEntry, "sets")}
 ALIASES = {alias: name for name, entry in METHODS.items() for alias in entry.aliases}
 EXPORTS = {entry.cls: entry.module for entry in METHODS.values()}

@@ -21,7 +21,7 @@ from verify.exact.programs.obbt import tighten
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
 from verify.ir.load import load
-from verify.lower.gradient import PGD
+from verify.lower.pgd import PGD
 from verify.ops import Linear, ReLU, Reshape, Sigmoid
 from verify.problem import Problem, robustness
 from verify.sets import Box

@@ -14,8 +14,10 @@ from torch import Tensor
 from verify.errors import InputError
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
-from verify.lower.ascent import BestPoints, smooth_weights
-from verify.lower.gradient import FGSM, PGD
+from verify.lower.engine.best import BestPoints
+from verify.lower.fgsm import FGSM
+from verify.lower.objectives.smooth_maximum import SmoothMaximum
+from verify.lower.pgd import PGD
 from verify.ops import Linear, ReLU
 from verify.problem import Problem, robustness
 from verify.sets import Ball, Box, InputSet, Polytope
@@ -187,7 +189,7 @@ def test_small_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     given = robustness(network, x, [0, 1, 2, 3, 0, 1, 2, 3, 0], "0.2")
     method = PGD(10, restarts=4)
     whole = solve(given, method).lower
-    monkeypatch.setattr("verify.lower.gradient.MEMORY", {"cpu": 100})
+    monkeypatch.setattr("verify.lower.engine.violation.MEMORY", {"cpu": 100})
     assert torch.allclose(solve(given, method).lower, whole, atol=1e-5)
 
 
@@ -217,14 +219,16 @@ def test_cold_weights_are_a_subgradient_and_warm_ones_a_softmax() -> None:
     disjunct = torch.tensor([[0, 0, 1, 1], [0, 1, 2, 2]])
     mask = torch.tensor([[True] * 4, [True, True, True, False]])
     spec = Specification(torch.zeros(2, 4, 1), torch.zeros(2, 4), disjunct, mask)
-    free = torch.tensor([-1, -1])
-    assert smooth_weights(spec, rows, free, 0.0).tolist() == [[1, 0, 0, 0], [0.5, 0.5, 0, 0]]
-    assert smooth_weights(spec, rows, torch.tensor([1, 7]), 0.0).tolist() == [[0, 0, 0, 1], [0.5, 0.5, 0, 0]]
-    warm = smooth_weights(spec, rows, free, 1.0)
+    free, smooth = torch.tensor([-1, -1]), SmoothMaximum()
+    assert smooth.slopes(spec, rows, free, 0.0).weights.tolist() == [[1, 0, 0, 0], [0.5, 0.5, 0, 0]]
+    aimed = smooth.slopes(spec, rows, torch.tensor([1, 7]), 0.0)
+    assert aimed.weights.tolist() == [[0, 0, 0, 1], [0.5, 0.5, 0, 0]]
+    assert aimed.value.tolist() == [-5, 4]
+    warm = smooth.slopes(spec, rows, free, 1.0).weights
     assert torch.allclose(warm.sum(1), torch.ones(2))
     flat = margins(torch.tensor([0]), 5)
     values = torch.tensor([[1.0, 3.0, -2.0, 2.5]])
-    assert torch.allclose(smooth_weights(flat, values, free[:1], 0.6), torch.softmax(values / 0.5, 1))
+    assert torch.allclose(smooth.slopes(flat, values, free[:1], 0.6**0.5).weights, torch.softmax(values / 0.5, 1))
 
 
 X = torch.full((2, 3), 0.5)

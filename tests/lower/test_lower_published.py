@@ -13,7 +13,8 @@ from torch import Tensor
 from tests.support.helpers import SHARED, needs_shared
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
-from verify.lower.gradient import FGSM, PGD
+from verify.lower.fgsm import FGSM
+from verify.lower.pgd import PGD
 from verify.ops import Conv, Linear, ReLU, Reshape
 from verify.problem import robustness
 from verify.solving import solve

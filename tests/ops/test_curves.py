@@ -19,7 +19,7 @@ from tests.ops import test_op_enclosures, test_op_laws
 from tests.support.laws import DTYPES, EXAMPLES, ORACLES, boundary_boxes, points
 from tests.support.small_nets import dense, problem
 from verify.errors import UnsupportedMethod
-from verify.lower.gradient import PGD
+from verify.lower.pgd import PGD
 from verify.ops import REGISTRY, Curvature, Curve, Example, IntervalBounds, Parameters, Sigmoid
 from verify.ops.smooth.trigonometric import Wave
 from verify.ops.steps import Floor, RoundToEven, Staircase, sign

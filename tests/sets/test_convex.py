@@ -17,7 +17,7 @@ from tests.support.small_nets import NETWORKS, box_around, dense, problem
 from verify.errors import InputError, UnsupportedMethod
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
-from verify.lower.gradient import PGD
+from verify.lower.pgd import PGD
 from verify.ops import Linear, ReLU
 from verify.problem import Problem, robustness
 from verify.sets import Ball, Box, ConvexSet, InputSet, Polytope

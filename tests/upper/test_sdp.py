@@ -18,7 +18,7 @@ from tests.support.phases import exact_maximum
 from tests.support.small_nets import NETWORKS, dense, problem
 from verify.errors import UnsupportedMethod
 from verify.exact.milp import MILP
-from verify.lower.gradient import PGD
+from verify.lower.pgd import PGD
 from verify.ops import ReLU
 from verify.problem import Problem, robustness
 from verify.sets import Box, ConvexSet

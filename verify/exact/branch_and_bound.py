@@ -24,7 +24,8 @@ from verify.exact.search.branching_choice import frontier_of
 from verify.exact.search.frontier import Frontier, Proposals
 from verify.exact.search.incumbent import Incumbent
 from verify.exact.search.limits import Limits, free_memory
-from verify.lower.gradient import PGD, batch_size
+from verify.lower.engine.violation import batch_size
+from verify.lower.pgd import PGD
 from verify.method import Answer
 from verify.problem import Problem
 from verify.registry import Entry

@@ -14,7 +14,7 @@ from verify.bracket import Rigour
 from verify.deadline import deadline, within
 from verify.errors import UnsupportedMethod
 from verify.exact.programs.obbt import tighten
-from verify.lower.gradient import PGD
+from verify.lower.pgd import PGD
 from verify.method import Answer
 from verify.ops.base import Nonlinear
 from verify.problem import Problem

@@ -7,8 +7,11 @@ from torch import Tensor
 
 from verify.deadline import deadline, within
 from verify.exact.search.frontier import Proposals
-from verify.lower.ascent import Ascent, BestPoints, Tries
-from verify.lower.gradient import PGD, batch_size
+from verify.lower.engine.best import BestPoints
+from verify.lower.engine.violation import Ascent, Tries, batch_size
+from verify.lower.objectives.smooth_maximum import SmoothMaximum
+from verify.lower.pgd import PGD
+from verify.lower.rules.falling import Falling
 from verify.problem import Problem
 
 ATTACKING = 0.2  # of the time that is left, for one attack
@@ -72,7 +75,7 @@ class Incumbent:
         lengths = torch.tensor(LENGTHS, dtype=points.dtype, device=points.device)
         tries = Tries(cases, points, torch.full_like(cases, -1), lengths.repeat_interleave(n))
         # not to stop at the first violation: one that barely is may be rounding
-        ascent = Ascent(POLISH_STEPS, leap=False, stop_when_falsified=False)
+        ascent = Ascent(POLISH_STEPS, Falling(), SmoothMaximum(), stop_when_falsified=False)
         for part in torch.arange(len(cases), device=cases.device).split(batch_size(self.problem)):
             ascent.run(self.problem, self.best, tries.select(part))
 

@@ -18,7 +18,7 @@ from verify.exact.search.neuron_split import ROOT_STEPS
 from verify.exact.search.tasks import Tasks
 from verify.goals import Goal
 from verify.ir.unfold import has_maxima, unfold_maxima
-from verify.lower.gradient import PGD
+from verify.lower.pgd import PGD
 from verify.method import full_float32
 from verify.ops.base import Nonlinear
 from verify.problem import Problem

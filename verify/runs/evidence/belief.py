@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from verify.bracket import Bracket, Verdict
-from verify.lower.gradient import PGD
+from verify.lower.pgd import PGD
 from verify.method import Answer
 from verify.problem import Problem
 from verify.solving import solve

@@ -1,0 +1,24 @@
+"""The best points that an attack has met."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class BestPoints:
+    """The best point of every case so far: values (cases,), -inf at first, and points (cases, *shape)."""
+
+    def __init__(self, points: Tensor):
+        self.values = points.new_full((len(points),), -torch.inf)
+        self.points = points.clone()
+
+    def offer(self, cases: Tensor, values: Tensor, x: Tensor) -> None:
+        """Keeps the points x (n, *shape) of these cases (n,), which may repeat, where they are better; NaN is not."""
+        values = torch.where(values.isnan(), -torch.inf, values)
+        top = self.values.scatter_reduce(0, cases, values, "amax")
+        better = ((values == top[cases]) & (values > self.values[cases])).nonzero().flatten()
+        first = torch.full_like(top, len(cases), dtype=torch.long).scatter_reduce(0, cases[better], better, "amin")
+        better = better[first[cases[better]] == better]
+        self.points[cases[better]] = x[better]
+        self.values = top

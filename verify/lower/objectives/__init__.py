@@ -1,0 +1,1 @@
+"""What attacks climb: functions of the rows of a specification whose large values mean a large violation."""

@@ -1,0 +1,1 @@
+"""How attacks step: from a point, and the gradient there, to the next."""
