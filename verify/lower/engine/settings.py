@@ -17,5 +17,5 @@ def check_settings(method: object, whole: tuple[str, ...], real: tuple[str, ...]
             raise InputError(f"{kind} has {name}={value!r}; it must be {noun}")
         if name in whole and name != "seed" and value < 1:
             raise InputError(f"{kind} has {name}={value}; it must be at least 1")
-        if name in real and not 0 < value < float("inf"):
+        if name in real and not 0 < float(value) < float("inf"):
             raise InputError(f"{kind} has {name}={value}; it must be positive and finite")
