@@ -236,9 +236,10 @@ class RelaxedDomains:
                 layer, flat = dual.layers[node.name], here.flatten(1)
                 span = layer.span
                 z[:, span] = column = layer.pick(flat)
-                state = pulled.states.get(node.name)
-                if state is not None:
-                    values[node.name] = self.crossings[node.name].value(state, here)
+                if node.name in self.crossings:
+                    state, unmet = pulled.states.get(node.name), here.new_zeros((len(here), *node.shape))
+                    # what no row has met, the objective does not read
+                    values[node.name] = unmet if state is None else self.crossings[node.name].value(state, here)
                     continue
                 assert isinstance(layer, ActivationLayer)
                 bent = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], column)
