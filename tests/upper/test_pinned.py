@@ -90,7 +90,7 @@ def test_inputs_are_split_where_few_vary_among_many() -> None:
     given, spread = asked("relu", 226, 4, 0)
     frontier = frontier_of(given, torch.zeros(1, dtype=torch.float64), Limits())
     assert isinstance(frontier, InputSplit)
-    assert dependent_neurons(given.network, given.inputs.varies.any(0)) == 16
+    assert dependent_neurons(given.network, given.inputs.varies).tolist() == [16]
     varies = given.inputs.varies.any(0)
     forward = Forward(given.network, IntervalBounds(given.inputs.low, given.inputs.high), varies)
     assert len(forward.forms[given.network.graph.input].columns) == 4

@@ -20,7 +20,7 @@ from torch import Tensor
 from verify.bracket import Rigour
 from verify.deadline import deadline, within
 from verify.errors import LATE, InputError, OutOfTime
-from verify.exact.search.branching_choice import frontier_of
+from verify.exact.search.branching_choice import batches, frontier_of
 from verify.exact.search.frontier import Frontier, Proposals
 from verify.exact.search.incumbent import Incumbent
 from verify.exact.search.limits import Limits, free_memory
@@ -33,7 +33,6 @@ from verify.upper.crown import CROWN
 from verify.upper.duals.proof_log import ProofLog
 
 Goal = Literal["decide", "optimum"]
-BATCH = 64  # cases searched together
 PATIENCE = 5  # of the time, one part goes to attacks during the search
 ATTACK_STEPS = 30
 BOUNDING = 0.5  # of the time that is left, for the first bounds
@@ -155,9 +154,8 @@ class Search:
     def split(self) -> None:
         """Splits what is open until a limit is reached."""
         try:
-            for cases in self._unsettled().split(BATCH):
-                if len(cases):
-                    self._split(cases)
+            for cases in batches(self.problem, self._unsettled()):
+                self._split(cases)
         except OutOfTime:
             self.stopped = LATE
         if len(self._unsettled()) and not self.stopped:

@@ -24,7 +24,9 @@ from torch import Tensor
 Parameters = tuple[Tensor, ...]
 
 
-NARROW = 64  # units in the last place, of 1 at least, up to which an interval is one of a constant
+# units in the last place, of 1 at least, up to which an interval is one of a constant; in float64 intervals are rounded
+# outward by what the sums of whole layers may lose
+NARROW = {torch.float32: 64, torch.float64: 1 << 20}
 
 
 class IntervalBounds(NamedTuple):
@@ -39,7 +41,7 @@ class IntervalBounds(NamedTuple):
         won by splitting the others."""
         kind = torch.finfo(self.low.dtype)
         size = self.low.abs().maximum(self.high.abs()).clamp(1.0, kind.max)
-        return ~(self.high - self.low <= NARROW * kind.eps * size)
+        return ~(self.high - self.low <= NARROW.get(self.low.dtype, NARROW[torch.float32]) * kind.eps * size)
 
     def meet(self, other: IntervalBounds) -> IntervalBounds:
         """The intersection of two valid intervals; where rounding makes them cross, both ends of `self` stay."""

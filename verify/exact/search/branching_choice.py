@@ -16,23 +16,39 @@ from verify.problem import Problem
 from verify.upper.duals.proof_log import SearchRecord
 
 FEW = 16  # inputs that vary; ACAS Xu with 5 and its like close in seconds, 30 inputs of a text embedding do not in 10
-NEURONS = 500  # for each such input; small networks have at most 100, a deep image network behind 16 inputs 2,800
+NEURONS = 1000  # for each such input: the networks of published families have 5 to 700, or at least 2,800
+BOXES, RANGES = 512, 64  # cases searched together where boxes are halved, and where ranges of neurons are split
 
 
 def frontier_of(problem: Problem, cutoff: Tensor, limits: Limits, record: SearchRecord | None = None) -> Frontier:
-    """The frontier of all cases of a problem, bounded once against the cutoffs (cases,): boxes are halved where few
-    inputs vary before not too many neurons that depend on them, since a small box leaves few neurons that are not
-    linear; else neurons are split. A record gets what it needs to be proved again."""
-    varies = problem.inputs.varies
-    varying, neurons = int(varies.flatten(1).sum(1).max()), dependent_neurons(problem.network, varies.any(0))
-    if problem.inputs.is_box and varying <= FEW and neurons <= NEURONS * max(varying, 1):
+    """The frontier of all cases of a problem, bounded once against the cutoffs (cases,), all split alike. A record gets
+    what it needs to be proved again."""
+    if bool(halves_boxes(problem).all()):
         return InputSplit(problem, cutoff, record)
     return NeuronSplit(problem, cutoff, limits, record)
 
 
-def dependent_neurons(network: BoundGraph, varies: Tensor) -> int:
-    """Entries of nonlinear nodes that depend on the inputs that vary, bool (*input shape)."""
-    marks, count = {network.graph.input: varies[None]}, 0
+def batches(problem: Problem, cases: Tensor) -> list[Tensor]:
+    """These cases (n,) long in parts that are searched together, those whose boxes are halved apart from the others."""
+    halved = halves_boxes(problem.select(cases))
+    groups = (cases[halved], BOXES), (cases[~halved], RANGES)
+    return [part for group, size in groups if len(group) for part in group.split(size)]
+
+
+def halves_boxes(problem: Problem) -> Tensor:
+    """The cases whose boxes are halved, since few inputs vary before not too many neurons that depend on them, and a
+    small box leaves few neurons that are not linear; in the others ranges of neurons are split. Bool (cases,)."""
+    varies = problem.inputs.varies
+    count = varies.flatten(1).sum(1)
+    out = (count <= FEW) & problem.inputs.is_box
+    if bool(out.any()):
+        out[out.clone()] = dependent_neurons(problem.network, varies[out]) <= NEURONS * count[out].clamp(min=1)
+    return out
+
+
+def dependent_neurons(network: BoundGraph, varies: Tensor) -> Tensor:
+    """How many entries of nonlinear nodes depend on the inputs that vary, bool (cases, *input shape); (cases,) long."""
+    marks, count = {network.graph.input: varies}, torch.zeros(len(varies), dtype=torch.long, device=varies.device)
     for node, p in network.walk():
         given = [marks[name] for name in node.inputs]
         if isinstance(node.op, Affine):
@@ -40,5 +56,5 @@ def dependent_neurons(network: BoundGraph, varies: Tensor) -> int:
             marks[node.name] = torch.stack(parts).any(0)
         elif isinstance(node.op, Nonlinear):
             marks[node.name] = node.op.reached(p, given[0])
-            count += int(marks[node.name].sum())
+            count += marks[node.name].flatten(1).sum(1)
     return count
