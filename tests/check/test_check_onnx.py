@@ -274,6 +274,22 @@ def test_products_with_gates_are_one_curve():
     assert [node["op"] for node in header["nodes"]] == ["curve"]
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("is_shifted", [False, True])
+def test_a_softmax_that_is_spelled_out_is_one(axis: int, is_shifted: bool):
+    model, along = Model(1, 3, 4, opset=12), {"axes": [axis], "keepdims": 1}
+    x = model("Sub", "x", model("ReduceMean", "x", **along)) if is_shifted else "x"
+    terms = model("Exp", x)
+    header, _ = same(model.proto(model("Neg", model("Div", terms, model("ReduceSum", terms, **along)))))
+    assert not any(node["op"] in ("product", "maximum") for node in header["nodes"])
+    if axis == 1 and not is_shifted:  # over a mean, the sum over two axes, or another sum, it is none
+        both = model("ReduceSum", terms, axes=[1, 2], keepdims=1)
+        apart = model("ReduceSum", model("Exp", model("Neg", "x")), **along)
+        for other in (model("ReduceMean", terms, **along), both, apart):
+            header, _ = same(model.proto(model("Neg", model("Div", terms, other))))
+            assert any(node["op"] == "product" for node in header["nodes"])
+
+
 @pytest.mark.parametrize(("op", "shape", "axis", "opset"), [
     ("Softmax", (1, 3, 2), 2, 13), ("Softmax", (1, 4, 3), 1, 13), ("LogSoftmax", (1, 3, 4), -1, 13),
     ("LogSoftmax", (2, 2, 2), 0, 13), ("Softmax", (2, 3, 2), 1, 11),

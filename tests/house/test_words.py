@@ -40,7 +40,7 @@ def is_front_end(path: Path) -> bool:
     """Whether a file has to know operators one by one: the readers, the operators themselves, the checker, and what
     writes networks for it."""
     room, *rest = parts_of(path)
-    reads = room == "ir" and (rest[0] in ("onnx_reader", "gates.py") or rest[0].startswith("aten"))
+    reads = room == "ir" and (rest[0] in ("onnx_reader", "gates.py", "spelled.py") or rest[0].startswith("aten"))
     return room in ("check", "ops") or reads or (room, *rest) == ("proof", "export.py")
 
 

@@ -73,6 +73,12 @@ def _columns(x: Tensor) -> Tensor:
     return torch.tensor([[[3, 0]] * 6]).expand(len(x), 6, 2)
 
 
+def _spelled(x: Tensor, axis: int) -> Tensor:
+    """A softmax by its definition."""
+    terms = x.exp()
+    return terms / terms.sum(axis, True)
+
+
 def _double_inside(m: Any, x: Tensor) -> Tensor:
     return (x.double() @ m.right.double() + 0.5).relu().float() - 0.25
 
@@ -161,6 +167,7 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[..., Tensor], list[Callable[[],
     "softmax of rows": (ROWS, lambda m, x: (3 * x).softmax(2) - x.log_softmax(1) + (2 * x).logsumexp(1, True), []),
     "softmax of two": (ROWS, lambda m, x: x.reshape(-1, 12, 2, 2).softmax(2).flatten(1)
                        + x.reshape(-1, 24, 2).log_softmax(2).flatten(1), []),
+    "softmax spelled out": (ROWS, lambda m, x: _spelled(x, 2) - _spelled(x - x.amax(1, True), 1), []),
     "softmax with a mask": (ROWS, lambda m, x: 1 - x.masked_fill(m.stack[0, :, 0] > 0.5, -torch.inf).softmax(2), []),
     "log-sum-exp of two": (ROWS, lambda m, x: torch.logaddexp(x[:, :3], x[:, 3:]) + F.logsigmoid(x[:, :3]), []),
     "attention": (ROWS, _attention, [lambda: nn.MultiheadAttention(8, 2, batch_first=True)]),

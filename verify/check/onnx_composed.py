@@ -38,6 +38,51 @@ def softmax(w: Writer, c: Call, x: Value, start: int, end: int) -> Value:
     return w.negate(c, _curve(w, c, total, "log")) if logarithm else _curve(w, c, total, "power", "-1")
 
 
+def spelled_softmax(w: Writer, c: Call, x: Value, y: Value) -> Value | None:
+    """x / y as a softmax, where x is exp(z) and y its own sum over one axis, repeated along it; None where it is not
+    known to be. What is subtracted from all entries of z along the axis alike cancels."""
+    above = w.node(x.name)
+    if above is None or above["op"] != "curve" or above["function"] != "exp" or x.rank != y.rank:
+        return None
+    if any(n not in (1, m) for n, m in zip(y.shape, x.shape, strict=True)):
+        return None
+    source, groups = _gathered(w, c, y, x.name)
+    if source != x.name:
+        return None
+    groups = np.broadcast_to(np.sort(groups, 1).reshape(*y.shape, -1), (*x.shape, groups.shape[1]))
+    own = w.positions(c, x)
+    for axis, n in enumerate(x.shape):
+        if n > 1 and groups.shape[-1] == n:
+            line = np.moveaxis(own, axis, -1)[..., None, :]
+            if np.array_equal(np.moveaxis(groups, axis, -2), np.broadcast_to(line, (*line.shape[:-2], n, n))):
+                return softmax(w, c, _unshifted(w, c, Value(above["inputs"][0], x.shape), axis), axis, axis + 1)
+    return None
+
+
+def _unshifted(w: Writer, c: Call, z: Value, axis: int) -> Value:
+    """z, or what it is the difference of to a value that is the same along the axis."""
+    node = w.node(z.name)
+    if node is None or node["op"] != "add" or node["signs"] != [1, -1]:
+        return z
+    _, places = _gathered(w, c, Value(node["inputs"][1], z.shape))
+    lines = np.moveaxis(places.reshape(*z.shape, -1), axis, 0)
+    return Value(node["inputs"][0], z.shape) if places.shape[1] == 1 and bool((lines == lines[:1]).all()) else z
+
+
+def _gathered(w: Writer, c: Call, y: Value, until: str | None = None) -> tuple[str, np.ndarray]:
+    """A value whose entries y sums, and which (entries of y, size) flat ones, -1 for none: by moves only, or back to
+    the value `until`."""
+    name, groups = y.name, w.positions(c, y).reshape(-1, 1)
+    while name != until and (node := w.node(name)) is not None and node["op"] == "gather" and len(node["inputs"]) == 1:
+        index = w.arrays[node["index"]]
+        if (w.arrays[node["divisor"]] != 1).any() or (until is None and index.shape[1] > 1):
+            break
+        w.spend(c, len(groups), groups.shape[1], index.shape[1])
+        groups = np.where(groups[..., None] < 0, -1, index[groups]).reshape(len(groups), -1)
+        name = node["inputs"][0]
+    return name, groups
+
+
 def layer_norm(w: Writer, c: Call) -> Value:
     """Over the axes from one on, which are no batch axis."""
     x = c.value()

@@ -22,7 +22,7 @@ def one_curve(w: Writer, c: Call, left: Value, right: Value) -> Value | None:
     known to be one."""
     for factor, gate in ((left.name, right.name), (right.name, left.name)):
         for x, count in ((factor, Fraction(1)), *_part(w, factor)):
-            found = _opened(w, x, _node(w, gate))
+            found = _opened(w, x, w.node(gate))
             if found is None or Fraction(float(np.array(float(count * found[2]), w.kind))) != count * found[2]:
                 continue
             function, parameters, twice = found
@@ -35,10 +35,10 @@ def one_curve(w: Writer, c: Call, left: Value, right: Value) -> Value | None:
 
 def is_softsign(w: Writer, x: Value, y: Value) -> bool:
     """Whether x / y is x / (1 + |x|)."""
-    below = _node(w, y.name)
+    below = w.node(y.name)
     if below is None or x.shape != y.shape or below["op"] != "shift" or _number(w, below, "offset") != 1:
         return False
-    inner = _node(w, below["inputs"][0])
+    inner = w.node(below["inputs"][0])
     return inner is not None and inner["inputs"] == [x.name] and _ABS.items() <= inner.items()
 
 
@@ -47,7 +47,7 @@ def _opened(w: Writer, x: str, gate: Node | None) -> tuple[str, list[Fraction], 
     if gate is None:
         return None
     source = gate["inputs"][0]
-    inner = _node(w, source)
+    inner = w.node(source)
     if _is(gate, "sigmoid"):
         rate = _multiple(w, x, source)
         return None if rate is None or rate <= 0 else ("swish", [rate], 1)
@@ -70,16 +70,12 @@ def _multiple(w: Writer, x: str, y: str) -> Fraction | None:
 
 def _part(w: Writer, y: str) -> list[tuple[str, Fraction]]:
     """The value of which y is a multiple by one number for all entries, and that number; nothing where it is none."""
-    node = _node(w, y)
+    node = w.node(y)
     field = {"scale": "factor", "divide": "divisor"}.get(node["op"]) if node is not None else None
     number = _number(w, node, field) if node is not None and field is not None else None
     if node is None or not number:
         return []
     return [(node["inputs"][0], number if field == "factor" else 1 / number)]
-
-
-def _node(w: Writer, name: str) -> Node | None:
-    return next((node for node in reversed(w.nodes) if node["name"] == name), None)
 
 
 def _number(w: Writer, node: Node, field: str) -> Fraction | None:

@@ -209,6 +209,10 @@ class Writer:
         self.nodes.append({"name": name, "op": op, "inputs": given, "shape": list(canonical(shape)), **fields})
         return Value(name, shape)
 
+    def node(self, name: str) -> dict[str, Any] | None:
+        """The node of this name; None for the network's input."""
+        return next((node for node in reversed(self.nodes) if node["name"] == name), None)
+
     def floats(self, call: Call, array: np.ndarray) -> np.ndarray:
         """A constant as weights: finite, and of the network's type."""
         if array.dtype != self.kind or not np.isfinite(array).all():

@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from verify.check.onnx_composed import spelled_softmax
 from verify.check.onnx_gates import is_softsign, one_curve
 from verify.check.onnx_graph import Call, Shape, Value, Writer
 from verify.check.onnx_moves import broadcast
@@ -30,7 +31,8 @@ def quotient(w: Writer, c: Call, x: Value, y: Value) -> Value:
     shape = tuple(np.broadcast_shapes(x.shape, y.shape))
     if is_softsign(w, x, y):
         return w.emit(c, "curve", [x], x.shape, function="softsign", parameters=[])
-    return product(w, c, x, _power(w, c, broadcast(w, c, y, shape), "-1"))
+    found = spelled_softmax(w, c, x, y)
+    return found or product(w, c, x, _power(w, c, broadcast(w, c, y, shape), "-1"))
 
 
 def matrix_product(w: Writer, c: Call, x: Value, y: Value) -> Value:

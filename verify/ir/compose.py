@@ -23,6 +23,7 @@ from torch import Tensor
 
 from verify.errors import UnsupportedOp
 from verify.ir.gates import is_softsign, one_curve
+from verify.ir.spelled import softmax_of
 from verify.ops import (
     Add,
     Concat,
@@ -139,6 +140,8 @@ class Composer:
             return self.filled(x, 1.0)
         if is_softsign(self.builder, x, y):
             return self.node(Softsign(), x)
+        if (found := softmax_of(self.builder, x, y)) is not None:
+            return self.softmax(*found)
         return self.product(x, self.power(y, Fraction(-1)))
 
     def summed(self, x: str, letters: str, kept: str) -> tuple[str, str]:
