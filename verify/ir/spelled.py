@@ -1,4 +1,4 @@
-"""A softmax that is spelled out: exp(x) / sum of exp(x) over an axis, where x may have been shifted by its largest entry.
+"""A softmax that is spelled out: exp(x) / sum of exp(x) over an axis, where x may have been shifted by its largest one.
 
 As a quotient of two values that vary apart it would be bounded far more loosely than as one operator.
 """
