@@ -176,7 +176,7 @@ def test_second_guess_only_improves(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(_: object, __: object, a: torch.Tensor, *rest: object) -> torch.Tensor:
         return torch.full((len(a),), torch.inf)
 
-    monkeypatch.setattr(linear, "_second_guess", none)
+    monkeypatch.setattr(linear, "second_guess", none)
     first = linear_row_bounds(net, inputs, spec)
     assert bool((refined <= first).all())
     assert bool((refined < first - 1e-4).any())

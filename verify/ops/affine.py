@@ -43,6 +43,11 @@ class Affine(Op):
     def keeps_order(self) -> bool:
         return False
 
+    @property
+    def summed(self) -> tuple[int, ...] | None:
+        """The sign of each argument, of an op that adds them up entry by entry; None for others."""
+        return None
+
     @abstractmethod
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         """A_k x without bias; x (batch, *shape of argument k)."""

@@ -209,6 +209,11 @@ class Nonlinear(Op):
         """Where pieces of a piecewise linear function meet."""
         return ()
 
+    @property
+    def decides(self) -> bool:
+        """Whether a box that is no constant may be all that the relaxation needs of an entry (see `unstable`)."""
+        return not self.mixes
+
     @abstractmethod
     def relax(self, p: Parameters, box: IntervalBounds) -> Relaxation:
         """Linear functions that bound the op over boxes (batch, *input shape): `Lines`, if it does not mix."""

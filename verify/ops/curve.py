@@ -49,6 +49,7 @@ class Curve(Nonlinear):
     is_exact = False
     is_continuous: bool = True
     ulps: int = 16  # units in the last place to which `forward` and `derivative` are trusted
+    decides = property(lambda self: Curvature.LINEAR in self.curvature)
     tail: float = 0.0  # those of 1 by which `forward` may err besides, where f is far smaller
 
     @property
@@ -264,10 +265,8 @@ class Curve(Nonlinear):
         return least - slack * (least.abs() + 1), most + slack * (most.abs() + 1)
 
     def _candidate_slopes(self, box: IntervalBounds, x: Tensor, y: Tensor) -> list[Tensor]:
-        """Slopes between the vertices: those of linear pieces, then the chord, then those from an end to a corner.
-
-        Where f is linear on the interval the chord is that piece.
-        """
+        """Slopes between the vertices: those of linear pieces, then the chord, which is such a piece where f is linear
+        on the interval, then those from an end to a corner."""
         limited, linear = self._limited(box), []
         chord = limited(secant(x, y, 0, 1))
         for piece, curvature in enumerate(self.curvature):

@@ -83,10 +83,10 @@ class Select(Affine):
         return torch.where(index >= 0, picked, 0).reshape(x.shape[0], *p[0].shape)
 
     def adjoint(self, p: Parameters, k: int, a: Tensor, shape: tuple[int, ...]) -> Tensor:
-        index = p[0].reshape(-1)
-        kept = torch.where(index >= 0, a.reshape(len(a), prod(a.shape[1:])), 0)
-        out = torch.zeros((a.shape[0], prod(shape)), dtype=a.dtype, device=a.device)
-        return out.index_add(1, index.clamp(min=0), kept).reshape(a.shape[0], *shape)
+        index, size = p[0].reshape(-1), prod(shape)
+        out = torch.zeros((a.shape[0], size + 1), dtype=a.dtype, device=a.device)  # the last one for what is no entry
+        out = out.index_add(1, torch.where(index >= 0, index, size), a.reshape(len(a), prod(a.shape[1:])))
+        return out[:, :size].reshape(a.shape[0], *shape)
 
 
 @register(lambda op: [Example(op(0, (2, 3)), (), ((2, 2), (3, 2))), Example(op(1, (1, 2)), (), ((2, 1), (2, 2)))])
@@ -146,6 +146,10 @@ class Add(Affine):
     """Sum of arguments of one shape, each with its sign (+1 or -1)."""
 
     signs: tuple[int, ...]
+
+    @property
+    def summed(self) -> tuple[int, ...] | None:
+        return self.signs
 
     def fits(self, given: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> bool:
         return tuple(given) == (shape,) * len(self.signs)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from math import prod
+from math import inf, prod
 from typing import Literal
 
 import torch
@@ -23,18 +23,19 @@ from verify.errors import LATE, InputError, OutOfTime
 from verify.ir.graph import BoundGraph
 from verify.method import Answer
 from verify.ops.affine import Affine
-from verify.ops.base import IntervalBounds, Lines, Nonlinear, Parameters, Relaxation
+from verify.ops.base import IntervalBounds, Nonlinear, Parameters
 from verify.problem import Problem
 from verify.registry import Entry
 from verify.sets import InputSet
 from verify.spec import Specification
 from verify.upper import interval
-from verify.upper.linear_bounds.backward import Backward, Trail
+from verify.upper.linear_bounds.backward import Backward
 from verify.upper.linear_bounds.confirm import FIRST, confirmed
 from verify.upper.linear_bounds.forward import Forward
 from verify.upper.linear_bounds.rounding import Rounding
+from verify.upper.linear_bounds.second_guess import second_guess
+from verify.upper.linear_bounds.settled import Settled, once, reflected
 
-STEP = 0.5  # how far the second guess moves slopes; a whole step overshoots more often than half a one
 CASES = 256  # cases bounded together, at most,
 NEURONS = {"cpu": 1 << 18, "cuda": 1 << 22}  # and their neurons: each brings its lines and the windows that rows read
 SMALL = 2048  # neurons up to which float64 costs about what float32 does
@@ -77,7 +78,8 @@ class CROWN:
         """
         is_small = problem.network.dtype == torch.float64 or neurons(problem.network) <= SMALL
         if is_small or self.goal == "optimum":
-            return _answered(problem.wide.merged, _case_bounds, 1.0)
+            bound = _case_bounds if self.goal == "decide" else _least_bounds
+            return _answered(problem.wide.merged, bound, 1.0)
         return _answered(problem, _confirmed, FIRST)
 
 
@@ -124,6 +126,11 @@ def _case_bounds(problem: Problem) -> Tensor:
     return problem.spec.aggregate(linear_row_bounds(problem.network, problem.inputs, problem.spec))
 
 
+def _least_bounds(problem: Problem) -> Tensor:
+    """The same, as small as they get."""
+    return problem.spec.aggregate(linear_row_bounds(problem.network, problem.inputs, problem.spec, -inf))
+
+
 def linear_boxes(network: BoundGraph, inputs: InputSet, share: float = TIGHTENING) -> dict[str, IntervalBounds]:
     """Bounds of every value of the graph, by node name, for a batch of sets, each (batch, *shape). Once this
     share of the time that is left is over, the boxes of the layers to come are interval bounds.
@@ -134,20 +141,20 @@ def linear_boxes(network: BoundGraph, inputs: InputSet, share: float = TIGHTENIN
     return sweep(network, inputs, cheap_forward(network, inputs), deadline().part(share))[1]
 
 
-def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification) -> Tensor:
+def linear_row_bounds(network: BoundGraph, inputs: InputSet, spec: Specification, wanted: float = 0.0) -> Tensor:
     """Upper bounds of every row of a specification, (cases, rows); -inf on padding. See `linear_bounds`."""
-    return linear_bounds(network, inputs, spec)[0]
+    return linear_bounds(network, inputs, spec, wanted=wanted)[0]
 
 
 def linear_bounds(
-    network: BoundGraph, inputs: InputSet, spec: Specification, until: Deadline | None = None
+    network: BoundGraph, inputs: InputSet, spec: Specification, until: Deadline | None = None, wanted: float = 0.0
 ) -> tuple[Tensor, dict[str, IntervalBounds]]:
     """Upper bounds of every row of a specification, (cases, rows), -inf on padding; and the boxes of `linear_boxes`,
     which are tightened until then, by default for most of the time that is left.
 
     The smallest of three: the interval bound of the output box, backward rows over the lines of the tight boxes, and,
-    for rows that these leave undecided and where time is left, backward rows over each row's own lines, chosen where
-    the second bound is attained (`_second_guess`).
+    for rows that these do not bring below what is wanted and where time is left, backward rows over each row's own
+    lines, chosen where the second bound is attained (`second_guess`).
     Sound because each of the three is (see `interval.row_bounds` and `Backward.maximum`); trusts float rounding, and in
     float64 what `Rounding` does.
     """
@@ -160,57 +167,15 @@ def linear_bounds(
     bounds, trail = backward.maximum(output, a, owner, direct)
     bounds = bounds - spec.offset[owner, place]
     bounds = bounds.fmin(interval.row_bounds(network, boxes, spec, backward.rounding)[owner, place])
-    rest = (bounds >= 0).nonzero().flatten()
+    rest = (bounds >= wanted).nonzero().flatten()
     if len(rest) and not until.is_over:
         trail, direct = {name: rows[rest] for name, rows in trail.items()}, None if direct is None else direct[rest]
         with suppress(OutOfTime):
-            second = _second_guess(backward, trail, a[rest], owner[rest], direct) - spec.offset[owner, place][rest]
+            second = second_guess(backward, trail, a[rest], owner[rest], direct) - spec.offset[owner, place][rest]
             bounds[rest] = bounds[rest].fmin(second)
     values = torch.full(spec.offset.shape, -torch.inf, dtype=a.dtype, device=a.device)
     values[owner, place] = bounds
     return values, boxes
-
-
-def _second_guess(backward: Backward, trail: Trail, a: Tensor, owner: Tensor, direct: Tensor | None) -> Tensor:
-    """Upper bounds of output rows over lines of each row's own; (rows,).
-
-    The first bound is the value of the relaxed network at the point of the set that maximises the pulled-back row. At
-    that point each neuron takes the line that is tightest there, a step of the cutting plane method on the slopes.
-    Sound because any lines of the boxes give a bound; trusts float rounding.
-    """
-    network, again = backward.network, backward.spread(owner)
-    values = {network.graph.input: again.inputs.maximiser(trail[network.graph.input])}
-    for node, p in network.walk():
-        arguments = [values[name] for name in node.inputs]
-        if isinstance(node.op, Affine):
-            values[node.name] = node.op.forward(p, *arguments)
-            continue
-        relaxation = backward.relaxations[node.name].select(owner)
-        values[node.name] = relaxation.at(arguments[0], trail[node.name])
-        if isinstance(node.op, Nonlinear):
-            relaxation = _moved(node.op, p, relaxation, backward.boxes[node.inputs[0]], owner, arguments[0])
-        again.relax(node, relaxation)
-    return again.maximum(network.graph.output, a, torch.arange(len(owner), device=owner.device), direct)[0]
-
-
-def _moved(
-    op: Nonlinear, p: Parameters, relaxation: Relaxation, box: IntervalBounds, owner: Tensor, at: Tensor
-) -> Relaxation:
-    """Each row's relaxation (rows, ...), moved a STEP toward the one that is closest to f at the points `at` (rows,
-    *shape); lines of entries on which the op is linear for every sample stay as they are."""
-    if not isinstance(relaxation, Lines):
-        return op.nearer(p, IntervalBounds(box.low[owner], box.high[owner]), relaxation, at, STEP)
-    if not op.kinks:  # where a curve touches is dear to find for every row
-        return relaxation
-    where = op.unstable(p, box).any(0).flatten().nonzero().flatten()
-    start = Lines(*(part.flatten(1)[:, where] for part in relaxation.parts))
-    here = IntervalBounds(box.low.flatten(1)[owner][:, where], box.high.flatten(1)[owner][:, where])
-    new = op.nearer(p, here, start, at.flatten(1)[:, where], STEP)
-    assert isinstance(new, Lines)
-    open_here = op.unstable(p, here)
-    moved = (part.where(open_here, old) for part, old in zip(new.parts, start.parts, strict=True))
-    pairs = zip(relaxation.parts, moved, strict=True)
-    return Lines(*(old.flatten(1).index_copy(1, where, part).reshape(old.shape) for old, part in pairs))
 
 
 def neurons(network: BoundGraph) -> int:
@@ -240,19 +205,20 @@ def sweep(
     boxes = {network.graph.input: IntervalBounds(inputs.low, inputs.high)}
     rounding = Rounding.of(network, boxes[network.graph.input]) if forward is None else forward.rounding
     backward = Backward(network, inputs, boxes, until, rounding)
-    exact = exact_values(network) if inputs.is_box else set()
+    settled = Settled(network, exact_values(network) if inputs.is_box else set(), inputs.batch)
     for node, p in network.walk():
         backward.visit(node)
         forward = None if until.is_over else forward
         source = node.inputs[0]
-        if isinstance(node.op, Nonlinear) and source not in exact:
+        if isinstance(node.op, Nonlinear) and not settled.entries[source].all():
             if forward is not None:
                 boxes[source] = boxes[source].meet(forward.box(source))
-            boxes[source] = _tightened(backward, node.op, p, source)
+            boxes[source] = _tightened(backward, settled, node.op, p, source)
         if rounding is None:
             boxes[node.name] = node.op.interval(p, *(boxes[name] for name in node.inputs))
         else:
             boxes[node.name] = rounding.see(node, boxes, backward.reference[node.name])
+        settled.visit(node)
         if isinstance(node.op, Nonlinear):
             backward.relax(node, node.op.relax(p, boxes[source]))
         if forward is not None and isinstance(node.op, Nonlinear):
@@ -262,21 +228,22 @@ def sweep(
     return backward, boxes
 
 
-def _tightened(backward: Backward, op: Nonlinear, p: Parameters, name: str) -> IntervalBounds:
+def _tightened(backward: Backward, settled: Settled, op: Nonlinear, p: Parameters, name: str) -> IntervalBounds:
     """The box of an op's input `name`, met with backward bounds of the entries on which its lines depend."""
     box = backward.boxes[name]
-    owner, index = op.unstable(p, box).flatten(1).nonzero(as_tuple=True)
+    wanted = op.unstable(p, box) & ~settled.entries[name]
+    mirrors = None if op.decides else settled.mirrors(name)
+    owner, index = once(wanted, mirrors).flatten(1).nonzero(as_tuple=True)
     if not owner.numel():
         return box
-    is_open = _always if op.mixes else partial(op.unstable, p)
     new = IntervalBounds(box.low.flatten(1).clone(), box.high.flatten(1).clone())
     known = IntervalBounds(new.low[owner, index], new.high[owner, index])
+    is_open = partial(op.unstable, p) if op.decides else None
     new.low[owner, index], new.high[owner, index] = backward.extremes(name, owner, index, known, is_open)
-    return box.meet(IntervalBounds(new.low.reshape(box.low.shape), new.high.reshape(box.high.shape)))
-
-
-def _always(box: IntervalBounds) -> Tensor:
-    return torch.ones_like(box.low, dtype=torch.bool)
+    if not op.decides:
+        settled.add(name, wanted)
+    box = box.meet(IntervalBounds(new.low.reshape(box.low.shape), new.high.reshape(box.high.shape)))
+    return reflected(box, mirrors)
 
 
 def exact_values(network: BoundGraph) -> set[str]:

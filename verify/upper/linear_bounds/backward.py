@@ -84,14 +84,15 @@ class Backward:
 
     def extremes(
         self, name: str, owner: Tensor, index: Tensor, known: IntervalBounds,
-        is_open: Callable[[IntervalBounds], Tensor],
+        is_open: Callable[[IntervalBounds], Tensor] | None,
     ) -> IntervalBounds:
         """Bounds of single entries of a value: owner (n,), flat index (n,) long, known (n,) -> IntervalBounds of (n,).
 
         A ReLU can only be stable on the side where its reference value lies, so that side is bounded first. An entry
         that is then no longer open, by `is_open` of the bounds of (m,) entries, is pulled no further, already on its
         way: the bound that it has by then, over the boxes of the layers in between, is valid and decides it.
-        From `until` on entries keep what is known of them.
+        Where nothing decides an entry (None), both sides are bounded at once. From `until` on entries keep what is
+        known of them.
         Sound because each line bounds its neuron over its box and a support function bounds the rest; trusts float
         rounding, except with its terms.
         """
@@ -101,16 +102,22 @@ class Backward:
         cost = None if self.rounding is None else self.rounding.start(name).flatten(1) + FLOOR
         everything = torch.arange(len(owner), device=owner.device)
         step = step_size(self.network, self.inputs, name, single=True)
-        for side, entries in ((sign, everything), (-sign, None)):
-            entries = is_open(bounds).nonzero().flatten() if entries is None else entries
+        both = is_open is None
+        for side, entries in ((sign, everything), *(() if is_open is None else ((-sign, None),))):
+            entries = is_open(bounds).nonzero().flatten() if entries is None and is_open is not None else everything
             entries = entries[by_place(self.network.graph.shape_of(name), owner[entries], index[entries])]
-            for part in entries.split(step):
+            for part in entries.split(max(1, step // 2) if both else step):
                 if self.until.is_over:
                     return bounds
-                probe = Probe(at[part], side[part], IntervalBounds(bounds.low[part], bounds.high[part]), is_open)
-                units = self._units(name, owner[part], index[part], side[part])
-                self._bound(dict([units]), probe, cost=None if cost is None else cost[owner[part], index[part]])
-                bounds.low[part], bounds.high[part] = probe.settle()
+                rows = part.repeat(2) if both else part
+                signs = torch.cat([side[part], -side[part]]) if both else side[part]
+                probe = Probe(at[rows], signs, IntervalBounds(bounds.low[rows], bounds.high[rows]), is_open)
+                units = self._units(name, owner[rows], index[rows], signs)
+                self._bound(dict([units]), probe, cost=None if cost is None else cost[owner[rows], index[rows]])
+                low, high = probe.settle()
+                if both:
+                    low, high = low.view(2, -1).amax(0), high.view(2, -1).amin(0)
+                bounds.low[part], bounds.high[part] = low, high
         return bounds
 
     def maximum(self, name: str, a: Tensor, owner: Tensor, direct: Tensor | None = None) -> tuple[Tensor, Trail]:
@@ -281,7 +288,8 @@ class Propagation(Walk[Rows]):
         return [(source, pulled if is_cut else self.backward.restricted(source, pulled))]
 
     def crossed(self, pending: dict[str, Rows]) -> dict[str, Rows]:
-        if self.probe is None or self.crossings == 1:  # the first crossing repeats what the interval said
+        # what nothing decides goes on whatever it reaches, and the first crossing repeats what the interval said
+        if self.probe is None or self.probe.is_open is None or self.crossings == 1:
             return pending
         bound = self.added + sum(self.backward.over_box(*item) for item in pending.items())
         keep = self.probe.see(bound)

@@ -15,7 +15,10 @@ KEEP = 0.8  # rows are dropped on their way where at most this share of them is 
 class Probe:
     """Watches rows sign_i * e_i on their way to the input, and drops the entries that are decided."""
 
-    def __init__(self, at: Tensor, sign: Tensor, known: IntervalBounds, is_open: Callable[[IntervalBounds], Tensor]):
+    def __init__(
+        self, at: Tensor, sign: Tensor, known: IntervalBounds, is_open: Callable[[IntervalBounds], Tensor] | None
+    ):
+        """is_open: of bounds (m,), which entries (m,) bool are undecided; None where nothing decides one."""
         self.bounds = IntervalBounds(known.low.clone(), known.high.clone())  # (n,) the result
         self.is_open = is_open
         self.left = torch.arange(len(at), device=at.device)  # entries still on their way, and of these:
@@ -28,6 +31,8 @@ class Probe:
         self.here = IntervalBounds(
             torch.where(self.up, low, low.fmax(reached)), torch.where(self.up, high.fmin(reached), high)
         )
+        if self.is_open is None:
+            return None
         keep = self.is_open(self.here).nonzero().flatten()
         if len(keep) > KEEP * len(self.left):
             return None

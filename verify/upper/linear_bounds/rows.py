@@ -44,6 +44,8 @@ class Field:
         """
         if not len(owner):
             return a.new_zeros(0)
+        if self.flat.shape[0] == 1:
+            return a @ self.flat[0]
         first, last = int(owner.min()), int(owner.max())
         if first == last:
             return a @ self.flat[first]
