@@ -323,10 +323,10 @@ def _bombs() -> dict[str, bytes]:
 def test_bombs_are_refused_quickly_and_in_little_memory() -> None:
     for what, data in _bombs().items():
         tracemalloc.start()
-        start = time.perf_counter()
+        start = time.process_time()
         report = answered(data)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert not report.accepted, what
-        assert time.perf_counter() - start < 5, what
+        assert time.process_time() - start < 5, what
         assert peak < 200 * 2**20 + 20 * len(data), what

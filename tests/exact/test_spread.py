@@ -15,6 +15,7 @@ import torch
 from verify.models import digits
 
 import verify
+from tests.support.helpers import later
 from tests.support.small_nets import dense, problem
 from verify.errors import InputError
 from verify.exact.branch_and_bound import BranchAndBound, Search
@@ -75,6 +76,7 @@ def small(seed: int) -> Problem:
     return problem(dense(ReLU(), (20, 14, 14, 3), seed), "untargeted", seed)
 
 
+@pytest.mark.conformance
 def test_a_long_search_is_decided_as_in_one_process(rounds: list[WorkerPool]) -> None:
     found = verify.solve(sample(52, "1/10"), Spread(2, BranchAndBound(time_limit=60)))
     assert found.verdicts == [verify.Verdict.VERIFIED]
@@ -82,7 +84,7 @@ def test_a_long_search_is_decided_as_in_one_process(rounds: list[WorkerPool]) ->
     assert rounds
 
 
-@pytest.mark.parametrize("kind", [NeuronSplit, InputSplit])
+@pytest.mark.parametrize("kind", later([NeuronSplit, InputSplit], [InputSplit]))
 def test_the_optimum_is_the_one_of_milp(
     kind: type[Frontier], rounds: list[WorkerPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +101,7 @@ def test_the_optimum_is_the_one_of_milp(
     assert found.upper.item() >= exact.lower.item() - 1e-5
 
 
-@pytest.mark.parametrize("deaths", [1, 2])
+@pytest.mark.parametrize("deaths", later([1, 2], [1]))
 def test_a_killed_worker_changes_nothing(
     deaths: int, rounds: list[WorkerPool], monkeypatch: pytest.MonkeyPatch,
 ) -> None:

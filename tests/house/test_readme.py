@@ -1,12 +1,13 @@
 """Every code block of README.md, CONTRIBUTING.md and docs/ runs, in one folder outside of the checkout.
 
 First the Python of all pages, page after page in one process, each page by itself; then the commands. A page may use
-the files that README makes. `verify` commands run for real and exit with 0; `make` targets exist; `pip` lines are those
+the files that README makes. `verify` commands run for real and return 0; `make` targets exist; `pip` lines are those
 of test_packaging's wheel.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -29,6 +30,15 @@ BLOCK = re.compile(r"^```([a-z]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WHEEL = f"verify_nn-{verify.__version__}-py3-none-any.whl"
 NOT_RUN = ("pip wheel --no-deps --wheel-dir dist .", f"pip install dist/{WHEEL}")
 EVERY_PAGE = "import runpy, sys\nsys.path.append('.')\nfor page in sys.argv[1:]:\n    runpy.run_path(page)\n"
+EVERY_COMMAND = """
+import contextlib, io, json, sys
+from verify.cli.main import run
+sys.path.append(".")
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = run(words)
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+"""
 
 
 def blocks(language: str, page: Path) -> list[str]:
@@ -105,19 +115,22 @@ def test_all_blocks_are_of_a_kind_that_is_run(page: Path) -> None:
 
 
 def test_the_commands_run_after_the_python_blocks(folder: Path) -> None:
-    ran = 0
+    """Those of `verify` by its entry point, in one process, which imports torch once."""
+    asked = []
     for command, shown in (one for page in RUN for one in commands(page)):
         words = shlex.split(command)
         if words[0] == "verify":
-            done = run(words, folder)
-            assert done.returncode == 0, f"{command}\n{done.stderr}"
-            assert not shown or labels(shown) == labels(done.stdout), command
-            ran += 1
+            asked.append((command, words[1:], shown))
         elif words[0] == "make":
             assert run(["make", "--dry-run", *words[1:]], ROOT).returncode == 0, command
         else:
             assert command in NOT_RUN, f"{command} is neither run nor allowed to be left out"
-    assert ran >= 20
+    assert len(asked) >= 20
+    done = run([sys.executable, "-c", EVERY_COMMAND, json.dumps([words for _, words, _ in asked])], folder)
+    assert done.returncode == 0, done.stderr
+    for (command, _, shown), (code, out, err) in zip(asked, map(json.loads, done.stdout.splitlines()), strict=True):
+        assert code == 0, f"{command}\n{err}"
+        assert not shown or labels(shown) == labels(out), command
 
 
 def test_the_table_is_that_of_make_demo() -> None:

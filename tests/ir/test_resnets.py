@@ -10,7 +10,7 @@ from tests.support.resnet import BasicBlock, Bottleneck, resnet
 
 
 @pytest.mark.parametrize(
-    ("block", "layers", "size"), [(BasicBlock, (2, 2, 2, 2), 32), (Bottleneck, (3, 4, 6, 3), 32)], ids=["18", "50"]
+    ("block", "layers", "size"), [(BasicBlock, (2, 2, 2, 2), 16), (Bottleneck, (3, 4, 6, 3), 32)], ids=["18", "50"]
 )
 def test_traced_attacked_and_bounded(block: type, layers: tuple[int, ...], size: int) -> None:
     torch.manual_seed(0)

@@ -24,7 +24,7 @@ from verify.runs.engine.drive import certify
 from verify.runs.engine.executors import Lost, Serial, Task
 from verify.runs.engine.store import Store
 
-SIZE = 16
+SIZE = 6
 
 
 def kept(folder: Path, job: object, executor: object = None, size: int = SIZE) -> dict:
@@ -34,12 +34,17 @@ def kept(folder: Path, job: object, executor: object = None, size: int = SIZE) -
         return table_of(store)
 
 
-def test_several_radii_give_what_each_gives_alone(tmp_path: Path) -> None:
-    together = kept(tmp_path / "all", cascade(EPS))
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The table of a run that nothing interrupts."""
+    return kept(tmp_path_factory.mktemp("whole"), cascade(EPS))
+
+
+def test_several_radii_give_what_each_gives_alone(tmp_path: Path, whole: dict) -> None:
     for eps in EPS:
         alone = kept(tmp_path / eps.replace("/", "_"), cascade([eps]))
-        assert {key: row[0] for key, row in alone.items()} == {k: r[0] for k, r in together.items() if k in alone}
-    verdicts = {key: row[0] for key, row in together.items()}
+        assert {key: row[0] for key, row in alone.items()} == {k: r[0] for k, r in whole.items() if k in alone}
+    verdicts = {key: row[0] for key, row in whole.items()}
     for i, (small, large) in itertools.product(range(len(cascade(EPS).x)), itertools.pairwise(EPS)):
         a, b = verdicts[f"sample/{i}/{small}"], verdicts[f"sample/{i}/{large}"]
         assert (a, b) not in {("falsified", "verified"), ("unknown", "verified"), ("falsified", "unknown")}
@@ -113,13 +118,13 @@ class Interrupted(Serial):
 
 
 @pytest.mark.parametrize("tasks", [0, 1, 2, 5])
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path, tasks: int) -> None:
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path, tasks: int, whole: dict) -> None:
     job = cascade(EPS)
     with pytest.raises(KeyboardInterrupt):
         kept(tmp_path / "cut", job, Interrupted(job, tasks))
     with Store.read(tmp_path / "cut") as store:
         done = store.keys()
-    assert kept(tmp_path / "cut", job) == kept(tmp_path / "whole", job)
+    assert kept(tmp_path / "cut", job) == whole
     with Store.read(tmp_path / "cut") as store:
         assert done <= store.keys()
 
@@ -141,7 +146,7 @@ class Mortal(Serial):
 
 def test_a_sample_that_kills_workers_is_an_error(tmp_path: Path) -> None:
     job = cascade(EPS)
-    open_ones = {o.index for o in job.first(range(SIZE)) if not o.is_final}
+    open_ones = {o.index for o in job.first(range(len(job.x))) if not o.is_final}
     victim = min(open_ones)
     executor = Mortal(job, {victim})
     table = kept(tmp_path, job, executor)
@@ -153,7 +158,7 @@ def test_a_sample_that_kills_workers_is_an_error(tmp_path: Path) -> None:
 
 def test_a_batch_that_kills_workers_ends_the_run_with_a_remedy(tmp_path: Path) -> None:
     job = cascade(EPS)
-    with pytest.raises(VerifyError, match=r"workers died over samples 0 to 15 .*--batch"):
+    with pytest.raises(VerifyError, match=r"workers died over samples 0 to 5 .*--batch"):
         kept(tmp_path, job, Mortal(job, set(range(SIZE))))
 
 

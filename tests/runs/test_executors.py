@@ -19,7 +19,7 @@ from verify.runs.engine.executors import Executor, Processes, Serial, Task
 from verify.runs.engine.run_folder import Parallelism
 from verify.runs.engine.store import Store
 
-SAMPLES, SIZE = 40, 8
+SAMPLES, SIZE = 15, 4
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
 
@@ -120,7 +120,7 @@ def test_a_driver_that_is_killed_is_continued_by_another_crew(tmp_path: Path, al
 
     def stop(verdicts: list[str]) -> None:
         seen.extend(verdicts)
-        if len(seen) > 20:
+        if len(seen) > 10:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,4 +1,5 @@
-"""The exact maximum of a small piecewise linear network, by enumerating its phases: one LP for each (scipy)."""
+"""The exact maximum of a small piecewise linear network, by enumerating its phases: one LP (scipy) for each that the
+box of the inputs does not rule out."""
 
 from __future__ import annotations
 
@@ -21,8 +22,13 @@ def exact_maximum(problem: Problem, case: int = 0) -> float:
     start = torch.cat([torch.zeros(1, size), torch.eye(size)]).double().reshape(1 + size, *network.input_shape)
     best = -np.inf
     for form, halfspaces in _phases(network, start):
-        best = max(best, _maximum(problem, case, form.flatten(1).numpy(), halfspaces))
+        best = max(best, _maximum(problem, case, form.flatten(1).numpy(), halfspaces, best))
     return best
+
+
+def _most(forms: np.ndarray, box: list[np.ndarray]) -> np.ndarray:
+    """Largest values of affine forms, of shape (n, 1 + inputs), over a box of the inputs."""
+    return forms[:, 0] + np.maximum(forms[:, 1:] * box[0], forms[:, 1:] * box[1]).sum(1)
 
 
 def _phases(network: Network, start: Tensor):
@@ -65,14 +71,15 @@ def _piece(op: Piecewise, flat: Tensor, choice: tuple[int, ...], shape) -> tuple
     return out.reshape(shape), above + below
 
 
-def _maximum(problem: Problem, case: int, output: np.ndarray, halfspaces: list[Tensor]) -> float:
-    """Largest violation of one phase: for each disjunct, max t with t <= every row."""
+def _maximum(problem: Problem, case: int, output: np.ndarray, halfspaces: list[Tensor], best: float) -> float:
+    """Largest violation of one phase, or `best` if that is larger: for each disjunct, max t with t <= every row."""
     spec, size = problem.spec, len(output) - 1
     sides = torch.cat(halfspaces, 1).numpy() if halfspaces else np.zeros((size + 1, 0))
     rows, bounds = problem.inputs.linear_rows(case)
-    ends = [problem.inputs.low[case].flatten().double(), problem.inputs.high[case].flatten().double()]
-    box = [*zip(ends[0].tolist(), ends[1].tolist(), strict=True), (None, None)]
-    best = -np.inf
+    ends = [side[case].flatten().double().numpy() for side in (problem.inputs.low, problem.inputs.high)]
+    box = [*zip(*(side.tolist() for side in ends), strict=True), (None, None)]
+    if (_most(sides.T, ends) < -1e-6).any():
+        return best
     for k in range(spec.disjuncts):
         members = (spec.mask[case] & (spec.disjunct[case] == k)).numpy()
         if not members.any():
@@ -81,6 +88,8 @@ def _maximum(problem: Problem, case: int, output: np.ndarray, halfspaces: list[T
         goal[:, 0] -= spec.offset[case].double().numpy()[members]
         if spec.input is not None:
             goal[:, 1:] += spec.input[case].double().numpy()[members]
+        if _most(goal, ends).min() < best:
+            continue
         a = np.vstack([-sides.T[:, 1:], rows, -goal[:, 1:]])
         last = np.concatenate([np.zeros(sides.shape[1] + len(bounds)), np.ones(len(goal))])
         b = np.concatenate([sides[0], bounds, goal[:, 0]])

@@ -19,7 +19,7 @@ METHODS = {
 }
 
 
-def cascade(eps: Sequence[str] = EPS, samples: int = 40) -> Cascade:
+def cascade(eps: Sequence[str] = EPS, samples: int = 15) -> Cascade:
     """Digits on a network that leaves all kinds of verdicts, by methods that do not look at the clock."""
     network, (x, y) = simplify(verify.load("digits-conv-adversarial")), digits()
     problems = {radius: verify.robustness(network, x[:samples], y[:samples], radius) for radius in eps}

@@ -83,7 +83,7 @@ def assert_holds(problem: Problem, methods: list[Method], seed: int) -> None:
         assert bracket.verdicts != [Verdict.VERIFIED] or best < 0, method.name
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     st.integers(0, 10**6), st.sampled_from([1e-4, 1.0, 1e4, 1e9]), st.sampled_from([torch.float32, torch.float64]),
     st.booleans(),

@@ -26,7 +26,7 @@ from verify.rows import Disjuncts, Row, violation
 from verify.sets import Box, Polytope
 from verify.vnnlib import Property
 
-PROPERTIES = int(os.environ.get("VERIFY_EXACT_ROWS", "80"))
+PROPERTIES = int(os.environ.get("VERIFY_EXACT_ROWS", "24"))
 HIDDEN = 3
 ZERO = Fraction(0)
 
