@@ -30,9 +30,12 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.ir.symbolic import concatenate as concatenate
     from verify.ir.symbolic import variable as variable
     from verify.ir.torch_export import trace as trace
+    from verify.lower.apgd import APGD as APGD
     from verify.lower.fgsm import FGSM as FGSM
     from verify.lower.pgd import PGD as PGD
     from verify.lower.random_search import RandomSearch as RandomSearch
+    from verify.lower.square import Square as Square
+    from verify.lower.targeted_apgd import TargetedAPGD as TargetedAPGD
     from verify.problem import Problem as Problem
     from verify.problem import from_vnnlib as from_vnnlib
     from verify.problem import robustness as robustness

@@ -31,6 +31,8 @@ from verify.upper.crown import linear_boxes
 LIMIT, SLACK = 0.4, 0.9  # seconds; the second for what cannot look at the clock, and for a loaded machine
 METHODS = {
     "pgd": verify.PGD(steps=20, restarts=10_000, stop_when_falsified=False),
+    "apgd-t": verify.TargetedAPGD(restarts=10_000, stop_when_falsified=False),
+    "square": verify.Square(10_000_000, stop_when_falsified=False),
     "interval": verify.Interval(), "crown": verify.CROWN(), "alpha": AlphaCROWN(goal="optimum"),
     "lp": verify.LP(), "convex": verify.ConvexLP(), "milp": verify.MILP(), "sdp": verify.SDP(order=5000),
     "bab": verify.BranchAndBound(goal="optimum"),

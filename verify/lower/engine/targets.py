@@ -45,3 +45,18 @@ class EachAndEverything(Targeting):
         place = numbers % (order.shape[1] + 1) - 1
         aims = order.gather(1, place.clamp(min=0)[:, None])[:, 0]
         return torch.where((place < 0) | (order.shape[1] == 1), -1, aims)
+
+
+@dataclass(frozen=True)
+class EachInTurn(Targeting):
+    """Tries 0, 1, ... aim at one of the highest disjuncts each, and so on from the highest again.
+
+    Args:
+        count: how many take turns, at least 1 and at most as many as there are.
+    """
+
+    count: int
+
+    def aims(self, order: Tensor | None, numbers: Tensor) -> Tensor:
+        assert order is not None
+        return order.gather(1, (numbers % self.count)[:, None])[:, 0]

@@ -56,7 +56,7 @@ class OfDisjuncts(AttackObjective):
         with torch.enable_grad():
             least = spec.by_disjunct(rows).requires_grad_()
             value = self.value(least, wanted)
-        by_disjunct = torch.autograd.grad(value.sum(), least)[0] if value.requires_grad else torch.zeros_like(least)
+            by_disjunct = torch.autograd.grad(value.sum(), least)[0]
         at = spec.mask & (rows == least.detach().gather(1, spec.disjunct))
         ties = torch.zeros_like(least).scatter_add(1, spec.disjunct, at.to(rows)).clamp(min=1)
         return RowWeights(value.detach(), torch.where(at, (by_disjunct / ties).gather(1, spec.disjunct), 0))
