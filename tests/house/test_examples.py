@@ -71,6 +71,7 @@ def test_tutorial_inner_maximum(tmp_path: Path) -> None:
 
 
 @needs_shared
+@pytest.mark.conformance
 def test_tutorial_inner_maximum_finds_the_published_minima(tmp_path: Path) -> None:
     files = SHARED / "data/tutorial/model_small.safetensors", SHARED / "data/mnist/t10k-images-idx3-ubyte.gz"
     out = run("tutorial_inner_maximum.py", tmp_path, *map(str, files), "--targets", *map(str, PUBLISHED))

@@ -73,7 +73,7 @@ def test_tighter_methods_leave_smaller_gaps(name: str, norm: str) -> None:
     methods = [ATTACK, verify.Interval(), verify.CROWN(), verify.AlphaCROWN(), verify.LP(), exact]
     gaps = verify.gaps(asked, methods)
     assert list(gaps.methods) == [method.name for method in methods]
-    for i in range(2):
+    for i in range(len(x)):
         gap = {name: gaps.of(name)[i].gap for name in gaps.methods}
         assert gap["Interval"] >= gap["CROWN"] >= gap["AlphaCROWN"] >= gap["BaB-optimum"] - 1e-5 >= -2e-5
         assert isfinite(gap["Interval"])
@@ -216,7 +216,7 @@ def test_nan_never_decides(lower: float, upper: float) -> None:
 
 @pytest.mark.slow
 def test_the_sandwich_holds_on_the_digits_networks() -> None:
-    command = [sys.executable, "-W", "error", str(ROOT / "benchmarks" / "sandwich.py"), "--problems", "12",
+    command = [sys.executable, "-W", "error", str(ROOT / "benchmarks" / "sandwich.py"), "--problems", "6",
                "--methods", "pgd,interval,crown,alpha,lp,bab", "--timeout", "20"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
