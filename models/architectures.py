@@ -1,8 +1,9 @@
 """Architectures to train, as plain torch modules with fresh weights: `make("dm-small", (1, 28, 28))`.
 
-`make` calls the builder of that name, one of the functions below. `linear` and `dense` take inputs of any shape, the
-others images (channels, height, width); all return (batch, outputs). A hidden layer is followed by ReLU, and with
-`batch_norm` by BatchNorm and ReLU. The numbers given are for MNIST: inputs (1, 28, 28) and 10 outputs.
+`make` calls the builder of that name, one of the functions below. `linear`, `dense` and `silu` take inputs of any
+shape, the others images (channels, height, width); all return (batch, outputs). But for `silu` and `transformer` a
+hidden layer is followed by ReLU, and with `batch_norm` by BatchNorm and ReLU. The numbers given are for MNIST: inputs
+(1, 28, 28) and 10 outputs.
 
 The published networks have the layers and the padding of their authors, so that results can be compared:
 
@@ -22,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from verify.models.transformer import Transformer
 
 from verify.errors import InputError
 from verify.ir.layers import Chain, layer
@@ -136,10 +138,32 @@ def resnet_small(shape: Shape, outputs: int, *, batch_norm: bool = False) -> nn.
     return nn.Sequential(*layers, *_head(shape, (100,), outputs, batch_norm))
 
 
+def silu(shape: Shape, outputs: int, *, widths: Sequence[int] = (50, 50)) -> nn.Sequential:
+    """`dense` with SiLU in place of ReLU: 42,310 parameters for MNIST."""
+    layers = _head(shape, widths, outputs, batch_norm=False)
+    return nn.Sequential(*(nn.SiLU() if isinstance(part, nn.ReLU) else part for part in layers))
+
+
+def transformer(
+    shape: Shape, outputs: int, *, width: int = 16, heads: int = 2, layers: int = 1, patch: int = 4
+) -> Transformer:
+    """Patches of 4x4 as tokens of 16 entries, one block of attention with two heads and of GELU, without normalisation
+    (see `verify.models.transformer`), and one linear layer of all tokens: 11,066 parameters for MNIST."""
+    _check_sizes("width, heads, layers, patch", (width, heads, layers, patch))
+    if len(shape) != 3 or any(n % patch for n in shape[1:]):
+        raise InputError(f"input shape {shape} is not that of an image of patches of {patch}x{patch}; give (channels, "
+                         "height, width) and a patch that divides both")
+    if width % heads:
+        raise InputError(f"a width of {width} is not divided by {heads} heads; give a multiple")
+    tokens = (shape[1] // patch) * (shape[2] // patch)
+    return Transformer(shape[0], tokens, outputs, width, heads, layers, patch)
+
+
 LARGE = ((64, 3, 1, 1), (64, 3, 1, 1), (128, 3, 2, 1), (128, 3, 1, 1), (128, 3, 1, 1))
 BUILDERS: dict[str, Callable[..., nn.Module]] = {
     "linear": linear, "dense": dense, "conv": conv, "tutorial": tutorial,
     "dm-small": dm_small, "dm-medium": dm_medium, "dm-large": dm_large, "cnn7": cnn7, "resnet-small": resnet_small,
+    "silu": silu, "transformer": transformer,
 }
 NAMES = tuple(BUILDERS)
 

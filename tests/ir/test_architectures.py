@@ -16,11 +16,14 @@ from verify.ir.torch_export import trace_graph
 from verify.ops import BatchNorm, Scale, Shift
 
 DIGITS, MNIST, CIFAR = (1, 8, 8), (1, 28, 28), (3, 32, 32)
-ANY_SIZE = ("linear", "dense", "conv", "tutorial", "dm-large", "cnn7", "resnet-small")
+ANY_SIZE = ("linear", "dense", "silu", "conv", "tutorial", "dm-large", "cnn7", "resnet-small")
+ON_DIGITS = (*ANY_SIZE[:5], "transformer")
 WITH_BATCH_NORM = [(name, {"batch_norm": True}) for name in ("tutorial", "dm-small", "dm-medium", "resnet-small")]
 PARAMETERS = {  # for MNIST, layer by layer: weights and biases, and those of a batch norm
     "linear": 784 * 10 + 10,
     "dense": 784 * 50 + 50 + 50 * 50 + 50 + 50 * 10 + 10,
+    "silu": 784 * 50 + 50 + 50 * 50 + 50 + 50 * 10 + 10,
+    "transformer": 16 * 16 + 16 + 49 * 16 + 4 * (16 * 16 + 16) + 2 * 16 * 32 + 32 + 16 + 49 * 16 * 10 + 10,
     "conv": 9 * 8 + 8 + 9 * 8 * 16 + 16 + 14 * 14 * 16 * 50 + 50 + 50 * 10 + 10,
     "tutorial": (9 * 32 + 32 + 9 * 32 * 32 + 32 + 9 * 32 * 64 + 64 + 9 * 64 * 64 + 64
                  + 7 * 7 * 64 * 100 + 100 + 100 * 10 + 10),
@@ -119,14 +122,14 @@ def test_the_digits_networks_are_these_layers_with_the_weights_that_torch_draws(
 
 @pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in NAMES), *WITH_BATCH_NORM])
 def test_a_trace_is_the_module(name: str, options: dict[str, Any]) -> None:
-    for shape in (*((DIGITS,) if name in ANY_SIZE[:4] else ()), MNIST, CIFAR):
+    for shape in (*((DIGITS,) if name in ON_DIGITS else ()), MNIST, CIFAR):
         module = shaken(make(name, shape, outputs=7, seed=1, **options))
         x = images(shape, 3)
         graph, constants = trace_graph(module, x)
         state = dict(module.named_parameters()) | dict(module.named_buffers())
-        assert not constants
+        assert not constants or name == "transformer"  # whose softmax and attention are composed
         with torch.no_grad():
-            torch.testing.assert_close(graph.bind(state)(x), module(x), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(graph.bind(constants | state)(x), module(x), atol=1e-5, rtol=1e-5)
         assert module(x).shape == (3, 7)
 
 
@@ -175,6 +178,9 @@ def test_widths_are_the_hidden_layers() -> None:
     (("linear", MNIST), {"shape": 2}, "linear has no option 'shape'; it takes none"),
     (("dm-small", DIGITS), {}, "architecture dm-small: a kernel of 4x4 does not fit into maps of 3x3"),
     (("conv", (784,)), {}, r"architecture conv: input shape \(784,\) is not that of an image"),
+    (("transformer", DIGITS), {"patch": 3}, r"input shape \(1, 8, 8\) is not that of an image of patches of 3x3"),
+    (("transformer", DIGITS), {"heads": 3}, "a width of 16 is not divided by 3 heads"),
+    (("transformer", DIGITS), {"layers": 0}, "width, heads, layers, patch has the size 0"),
     (("dense", ()), {}, r"architecture dense is given the input shape \(\)"),
     (("dense", (1, 0, 8)), {}, "architecture dense: input shape has the size 0"),
     (("dense", (8.0,)), {}, r"input shape has the size 8\.0"),
