@@ -10,6 +10,7 @@ import onnx
 from numpy.random import Generator
 from onnx import TensorProto
 
+from tests.fuzz.curves import curved, jumped, summed
 from tests.fuzz.windows import KINDS, OPSETS, reals, whole
 from tests.support.onnx_models import Model
 
@@ -214,4 +215,5 @@ def windowed(rng: Generator, model: Model, x: str, values: dict[str, Shape]) -> 
 
 STEPS: tuple[Callable[[Generator, Model, str, dict[str, Shape]], str], ...] = (
     bent, bent, bent, joined, joined, multiplied, multiplied, shaped, shaped, reduced, normalised, windowed, windowed,
+    curved, curved, jumped, jumped, summed,
 )
