@@ -61,38 +61,6 @@ def test_quantised_weights_are_an_ordinary_network() -> None:
     assert ops(network) == ["Linear", "ReLU"]
 
 
-@pytest.mark.parametrize("batch", [1, "N"])
-@pytest.mark.parametrize("opset", [10, 13, 21])
-def test_quantised_values_are_rounded_and_cut_off(opset: int, batch: int | str) -> None:
-    for zero in ([np.int8(3)], [np.uint8(100)], []):
-        model = Model(batch, 3, 5, opset=opset)
-        whole = model("QuantizeLinear", "x", np.float32(0.037), *zero)
-        network = agree(model.proto(model("DequantizeLinear", whole, np.float32(0.037), *zero)))
-        assert ops(network)[:2] == ["Divide", "RoundToEven"]
-        assert "Clip" in ops(network)
-    if opset >= 13:
-        model = Model(batch, 3, 5, opset=opset)
-        each = np.array([0.01, 0.02, 0.03], np.float32), np.array([1, 2, 3], np.int8)
-        agree(model.proto(model("DequantizeLinear", model("QuantizeLinear", "x", *each, axis=1), *each, axis=1)))
-
-
-BYTES = np.ones((6, 2), np.uint8)
-SCALES = np.float32(0.02), np.uint8(0)
-
-
-@pytest.mark.parametrize(("op", "operands"), [
-    ("DynamicQuantizeLinear", ["x"]),
-    ("QLinearMatMul", ["x", *SCALES, BYTES, *SCALES, *SCALES]),
-    ("QLinearConv", ["x", *SCALES, BYTES[:, :, None], *SCALES, *SCALES]),
-    ("MatMulInteger", ["x", BYTES]),
-    ("ConvInteger", ["x", BYTES[:, :, None]]),
-])
-def test_operators_on_rounded_values_are_refused(op: str, operands: list[Any]) -> None:
-    model = Model(1, 6)
-    with pytest.raises(UnsupportedOp, match=rf"\({op}.*rounded to whole numbers"):
-        load(model.proto(model(op, *operands)))
-
-
 def _whole(rng: np.random.Generator) -> tuple[onnx.NodeProto, int, list[np.ndarray]]:
     """A random node of the arithmetic of shapes."""
     op = str(rng.choice(["Add", "Sub", "Mul", "Div", "Equal", "Where", "Cast", "Concat", "Gather", "Shape", "Slice",

@@ -128,6 +128,12 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[..., Tensor], list[Callable[[],
     "threshold that jumps": (FLAT, lambda m, x: F.threshold(x, 0.25, -0.5), []),
     "steps": (FLAT, lambda m, x: x.sign() + (3 * x).floor() - (5 * x).ceil() + (2 * x).round(), []),
     "heaviside": (FLAT, lambda m, x: torch.heaviside(x, x.new_full((), 0.5)), []),
+    "hardshrink": (FLAT, lambda m, x: F.hardshrink(x, 0.3) + F.hardshrink(2 * x, 1.1), []),
+    "hyperbolic": (FLAT, lambda m, x: x.sinh() - x.cosh() + (x / 4).tan(), []),
+    "grid sample": ((2, 4, 3), lambda m, x: F.grid_sample(
+        x, torch.linspace(-1.2, 1.1, 24).reshape(1, 3, 4, 2).expand(len(x), 3, 4, 2), align_corners=False), []),
+    "grid sample of the nearest": ((2, 4, 3), lambda m, x: F.grid_sample(
+        x, torch.linspace(-1.2, 1.1, 24).reshape(1, 3, 4, 2).expand(len(x), 3, 4, 2), "nearest", "border", True), []),
     "softshrink": (FLAT, lambda m, x: F.softshrink(x, 0.3), []),
     "where": (ROWS, lambda m, x: torch.where(x <= 0.5, x * 0.5 - 0.25, (x - 0.5) / 3), []),
     "where by tensors": (ROWS, lambda m, x: torch.where(x > m.right[:, 0], x, m.right[:, 0]), []),

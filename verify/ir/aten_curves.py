@@ -73,3 +73,11 @@ def log1p(c: Context, x: TracedValue) -> TracedValue:
 @aten("expm1.default")
 def expm1(c: Context, x: TracedValue) -> TracedValue:
     return c.shift(c.emit(Exp(), x), -1.0)
+
+
+@aten("sinh.default", "cosh.default", "tan.default")
+def composed(c: Context, x: TracedValue) -> TracedValue:
+    """Sums of exponentials, or sine over cosine."""
+    name, made = str(c.node.target).removeprefix("aten."), c.complete(x).name
+    return c.written(x, c.composer.tangent(made) if name == "tan.default" else
+                     c.composer.hyperbolic(made, name == "cosh.default"))

@@ -1,4 +1,4 @@
-"""ATen operators that resize maps linearly along each axis, in terms of the IR.
+"""ATen operators that resize maps linearly along each axis, or show them at constant places, in terms of the IR.
 
 Each result entry is a mean of two neighbours with weights that are rational numbers: a product with the matrix of their
 numerators, whole numbers that floats hold, and one division by the common denominator. No weight is rounded.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import floor, lcm, prod
+from typing import Any
 
 import torch
 
-from verify.ir.aten import Context, aten
+from verify.ir.aten import Constant, Context, aten
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_linear import along
+from verify.ops import Linear, Reshape
 
 LARGEST = 1 << 24  # whole numbers up to it are float32
 
@@ -33,6 +35,24 @@ def resize_linear_to(
     c: Context, x: TracedValue, size: list[int], align_corners: bool, *scales: float | None,
 ) -> TracedValue:
     return _resized(c, c.leading(x), size, align_corners, list(scales))
+
+
+@aten("grid_sampler_2d.default", "grid_sampler_3d.default")
+def sampled(c: Context, x: TracedValue, grid: Any, mode: int, padding: int, align_corners: bool) -> TracedValue:
+    """Values of maps at places that are constant: a product with the matrix of what each entry adds, which torch gives
+    for maps of a single 1."""
+    x, places = c.leading(x), c.per_sample(x, c.constant(grid)).tensor
+    size, kind = prod(x.ir[1:]), c.kind
+    places = places.reshape(1, *places.shape[-len(x.ir):]).to(kind)
+    found = prod(places.shape[1:-1])
+    if size * found > LARGEST:
+        raise c.refuse(f"samples {found} places of maps of {size} entries, which makes a matrix of {size * found}; "
+                       "sample fewer")
+    ones = torch.eye(size, dtype=kind).reshape(1, size, *x.ir[1:])
+    matrix = torch.ops.aten.grid_sampler(ones, places, mode, padding, align_corners).reshape(size, found)
+    rows = c.emit(Reshape((x.ir[0], size)), x)
+    made = c.emit(Linear(), rows, parameters=(c.parameter(Constant(matrix.T.contiguous()), "weight"),))
+    return c.emit(Reshape((x.ir[0], *places.shape[1:-1])), made)
 
 
 def _resized(

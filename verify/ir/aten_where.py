@@ -12,6 +12,7 @@ here for the operator that chooses.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_ops import maximum, minimum, relu
 from verify.ir.aten_products import multiply
 from verify.ir.aten_shapes import beside
-from verify.ops import Add, Entrywise, Scale, Shift
+from verify.ops import Abs, Add, Entrywise, Scale, Shift, steps
 from verify.rationals import exact_array
 
 JUMPS = "the IR's functions are continuous; choose with torch.where between values that are equal where it switches"
@@ -31,20 +32,25 @@ JUMPS = "the IR's functions are continuous; choose with torch.where between valu
 
 @dataclass(frozen=True)
 class Comparison:
-    """Where x > t, or where x < t (`less`); what holds at x = t does not matter where values meet there."""
+    """Where x > t, or where x < t (`less`), and whether x = t is among that (`closed`), which does not matter where
+    values meet there."""
 
     x: TracedValue
     threshold: Any
     less: bool
+    closed: bool
 
     @property
     def inverse(self) -> Comparison:
-        return replace(self, less=not self.less)
+        return replace(self, less=not self.less, closed=not self.closed)
 
 
 @aten("gt.Scalar", "gt.Tensor", "ge.Scalar", "ge.Tensor")
 def greater(c: Context, a: Any, b: Any) -> Comparison:
-    return Comparison(a, b, False) if isinstance(a, TracedValue) else Comparison(c.varying(b), a, True)
+    closed = str(c.node.target).split(".")[1] in ("ge", "lt")  # the latter asks for what it is the inverse of
+    if isinstance(a, TracedValue):
+        return Comparison(a, b, less=False, closed=closed)
+    return Comparison(c.varying(b), a, less=True, closed=closed)
 
 
 @aten("lt.Scalar", "lt.Tensor", "le.Scalar", "le.Tensor")
@@ -61,7 +67,8 @@ def negated(c: Context, x: Any) -> Comparison:
 def where(c: Context, condition: Any, a: Any, b: Any) -> Any:
     if isinstance(condition, Comparison):
         above, below = (b, a) if condition.less else (a, b)
-        return _choose(c, condition.x, condition.threshold, above, below)
+        shrunk = _shrunk(c, condition, above, below)
+        return shrunk if shrunk is not None else _choose(c, condition.x, condition.threshold, above, below)
     chosen, is_first = c.constant(condition).tensor, isinstance(a, TracedValue)
     like = a if is_first else b
     return mix(c, [a, b], lambda a, b: torch.where(beside(c, like, chosen, a if is_first else b), a, b))
@@ -76,6 +83,19 @@ def mul(c: Context, a: Any, b: Any) -> Any:
             raise c.refuse(f"has a product of a comparison and a constant, which jumps; {JUMPS}")
         return where(c, condition, x, c.constant(0.0))
     return multiply(c, a, b)
+
+
+def _shrunk(c: Context, condition: Comparison, above: Any, below: Any) -> TracedValue | None:
+    """Hard shrinkage, x where |x| > t and else 0, which jumps; None for anything else."""
+    node = c.builder.named.get(condition.x.name)
+    if node is None or node.op != Abs() or not isinstance(above, TracedValue) or above.name != node.inputs[0]:
+        return None
+    if isinstance(below, TracedValue) or isinstance(condition.threshold, TracedValue):
+        return None
+    zeros, places = c.constant(below).tensor, c.constant(condition.threshold).tensor
+    if bool(zeros.any()) or places.numel() != 1 or float(places) <= 0 or condition.less != condition.closed:
+        return None
+    return c.emit(steps.shrink(c.scalar(float(places)), Fraction(0)), above)
 
 
 def _choose(c: Context, x: TracedValue, threshold: Any, above: Any, below: Any) -> Any:

@@ -27,6 +27,7 @@ from verify.ir.spelled import softmax_of
 from verify.ops import (
     Add,
     Concat,
+    Cos,
     Divide,
     Exp,
     Linear,
@@ -39,6 +40,7 @@ from verify.ops import (
     Select,
     Shift,
     Sigmoid,
+    Sin,
     Softplus,
     Softsign,
     Sum,
@@ -143,6 +145,15 @@ class Composer:
         if (found := softmax_of(self.builder, x, y)) is not None:
             return self.softmax(*found)
         return self.product(x, self.power(y, Fraction(-1)))
+
+    def hyperbolic(self, x: str, is_even: bool) -> str:
+        """(exp(x) + exp(-x)) / 2, or with a minus."""
+        rising, falling = self.node(Exp(), x), self.node(Exp(), self.scale(x, -1.0))
+        return self.scale(self.node(Add((1, 1 if is_even else -1)), rising, falling), 0.5)
+
+    def tangent(self, x: str) -> str:
+        """sin(x) / cos(x)."""
+        return self.quotient(self.node(Sin(), x), self.node(Cos(), x))
 
     def summed(self, x: str, letters: str, kept: str) -> tuple[str, str]:
         """`x`, whose axes have these letters, summed over those that are not kept; and the letters left."""

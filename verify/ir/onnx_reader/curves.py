@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from verify.ir.compose import Composer
 from verify.ir.onnx_reader.elementwise import float32
 from verify.ir.onnx_reader.reader import NUMPY, Call, Reader, handles
 from verify.ir.onnx_reader.values import Value
@@ -37,3 +38,14 @@ def pow_(r: Reader, c: Call) -> Value:
     if exponent == 0 or exponent - exponent != 0:
         c.refuse(f"has the exponent {exponent}, so its output is constant or no number")
     return x if exponent == 1 else r.like(c, Power(Fraction(exponent)), x)
+
+
+@handles("Sinh", "Cosh", "Tan")
+def composed(r: Reader, c: Call) -> Value:
+    """Sums of exponentials, or sine over cosine."""
+    x = r.finite(c, c.value())
+
+    def made(w: Composer) -> str:
+        return w.tangent(x.name) if c.op == "Tan" else w.hyperbolic(x.name, c.op == "Cosh")
+
+    return r.write(c, made, x.shape, x.batch)

@@ -110,12 +110,6 @@ def alias(r: Reader, c: Call) -> Value:
     return c.value()
 
 
-@handles("DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
-def quantised(r: Reader, c: Call) -> Value:
-    c.refuse("works on values that are rounded to whole numbers",
-             "export it with QuantizeLinear and DequantizeLinear around operators of floats")
-
-
 def joint_shape(r: Reader, c: Call, operands: Sequence[Operand]) -> tuple[Shape, int | None]:
     """The shape that operands broadcast to, and its batch axis."""
     shape = tuple(np.broadcast_shapes(*(o.shape for o in operands)))

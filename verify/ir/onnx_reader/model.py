@@ -158,6 +158,7 @@ class _Walk:
         self.opset, self.reader, self.known = opset, reader, known
         self.stored: dict[str, onnx.TensorProto] = {}
         self.signs: dict[str, Sign] = {}
+        self.whole: set[str] = set()  # values that are whole numbers in a type of integers
 
     def through(self, graph: onnx.GraphProto, outputs: Iterable[str]) -> None:
         """Translates the nodes that these outputs of a graph, or of a branch, depend on."""
@@ -188,6 +189,11 @@ class _Walk:
         if node.domain not in ("", "ai.onnx"):
             call.refuse(f"belongs to the operator set {node.domain}", "export the model with standard operators")
         self._check_form(node, call)
+        if not self.whole.isdisjoint(node.input):
+            quantised.check_whole(call)
+        if call.op in quantised.MAKE_WHOLE or (call.op in quantised.KEEP_WHOLE and not
+                                               self.whole.isdisjoint(node.input)):
+            self.whole.update(node.output)
         if signs or (call.op in COMPARISONS and any(isinstance(i, Value) for i in inputs)):
             found = follow(self.reader, call, signs[0]) if signs else compared(call)
             if isinstance(found, Sign):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import reduce as reduce_by
 from math import prod
 
 import numpy as np
@@ -98,7 +99,7 @@ def _norm(w: Composer, x: str, axes: tuple[int, ...], keep: bool, order: int) ->
     return w.power(w.node(Sum(axes, keep, False), terms), Fraction(1, order))
 
 
-@handles("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")
+@handles("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd")
 def reduce(r: Reader, c: Call) -> Value:
     x, keep = c.value(), bool(c.attribute("keepdims", 1))
     given, noop = c.integers(1, "axes"), c.attribute("noop_with_empty_axes", 0)
@@ -123,6 +124,8 @@ def _reduced(w: Composer, op: str, x: str, axes: tuple[int, ...]) -> str:
         return _norm(w, x, axes, True, int(op[-1]))
     if op == "ReduceLogSumExp":
         return w.log_sum_exp(x, axes, True)
+    if op == "ReduceProd":
+        return reduce_by(lambda value, axis: w.product_along(value, axis, True), axes, x)
     total = w.node(Sum(axes, True, False), w.power(x, Fraction(2)) if op == "ReduceSumSquare" else x)
     return w.node(Log(), total) if op == "ReduceLogSum" else total
 

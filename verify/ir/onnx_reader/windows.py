@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import prod
 
 import numpy as np
 
 from verify.ir.onnx_reader.reader import LARGEST, NUMPY, Call, Reader, handles
 from verify.ir.onnx_reader.values import Value
-from verify.ops import AvgPool, Max, Sum, axis_groups
+from verify.ops import Abs, AvgPool, Max, Power, Sum, axis_groups
 
 
 def spatial_attribute(c: Call, name: str, spatial: int, default: int = 1) -> tuple[int, ...]:
@@ -121,6 +122,39 @@ def average_pool(r: Reader, c: Call) -> Value:
     return r.divide(c, summed, counts.astype(kind), f"{c.name}.counts")
 
 
+@handles("LpPool")
+def norm_pool(r: Reader, c: Call) -> Value:
+    """(sum of |x|^p)^(1/p) over windows, in which padding counts nothing."""
+    p = c.attribute("p", 2)
+    x, places, _, _ = _windows(r, c)
+    r.spend(c, x.shape[1] * prod(w.size for w in places))
+    index = x.positions()[0]
+    for axis, (window, n) in enumerate(zip(places, x.shape[2:], strict=True), start=1):
+        taken = np.take(index, window.clip(0, n - 1), axis)
+        outside = ((window < 0) | (window >= n)).reshape((1,) * axis + window.shape + (1,) * (taken.ndim - axis - 2))
+        index = np.moveaxis(np.where(outside, -1, taken), axis + 1, -1)
+    powers = _power_of_size(r, c, x, p)
+    gathered = r.move(c, powers, index.reshape(1, *index.shape[: x.rank - 1], -1), 0)
+    total = r.emit(c, Sum((x.rank - 1,), False, False), (gathered,))
+    return total if p == 1 else r.like(c, Power(Fraction(1, p)), total)
+
+
+@handles("GlobalLpPool")
+def global_norm_pool(r: Reader, c: Call) -> Value:
+    p, x = c.attribute("p", 2), r.sample(c, c.value())
+    total = _reduce(r, c, _power_of_size(r, c, x, p), tuple(range(2, x.rank)), True)
+    return total if p == 1 else r.like(c, Power(Fraction(1, p)), total)
+
+
+def _power_of_size(r: Reader, c: Call, x: Value, p: int) -> Value:
+    """|x|^p."""
+    if p < 1 or p & (p - 1):
+        c.refuse(f"takes the norm of number {p}, whose root no float holds", "use 1, 2 or 4")
+    if p % 2:
+        x = r.like(c, Abs(), x)
+    return x if p == 1 else r.like(c, Power(Fraction(p)), x)
+
+
 @handles("GlobalAveragePool", "GlobalMaxPool")
 def global_pool(r: Reader, c: Call) -> Value:
     x = r.sample(c, c.value())
@@ -146,8 +180,8 @@ def _reduce(r: Reader, c: Call, x: Value, axes: tuple[int, ...], keep: bool) -> 
         return x
     held = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     inner = tuple(x.ir_axis(i) for i in axes)
-    if c.op in ("ReduceSum", "ReduceMean", "GlobalAveragePool"):
-        op, parameters = Sum(inner, True, "Sum" not in c.op), ()
+    if c.op in ("ReduceSum", "ReduceMean", "GlobalAveragePool", "GlobalLpPool"):
+        op, parameters = Sum(inner, True, c.op not in ("ReduceSum", "GlobalLpPool")), ()
     else:
         op, parameters = Max(), (r.index(c, axis_groups(r.builder.shapes[x.name], inner, True).numpy()),)
     out = r.emit(c, op, (x,), parameters, shape=held, batch=x.batch)
