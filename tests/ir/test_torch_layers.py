@@ -1,4 +1,4 @@
-"""What torch.nn offers, layer by layer: traced and bounded, or refused with a reason."""
+"""What torch.nn offers, layer by layer: traced, bounded and certified, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import verify
 from tests.support.torch_layers import HEAD, LAYERS, layer, outcome, table
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "layers.md"
-BOUNDED = ("Bilinear", "LayerNorm", "GroupNorm", "InstanceNorm2d", "GRUCell", "Softmax in the middle", "logsumexp",
-           "scaled_dot_product_attention, causal", "CosineSimilarity", "squeeze and excitation")
+CERTIFIED = ("Bilinear", "GroupNorm", "InstanceNorm2d", "GRUCell", "Softmax in the middle", "logsumexp",
+             "scaled_dot_product_attention, causal", "CosineSimilarity", "squeeze and excitation", "Hardshrink")
 REFUSED = {"argmax": "which jumps", "BatchNorm2d without statistics": "samples depend on each other",
            "FractionalMaxPool2d": "differ from run to run", "CrossMapLRN2d": "torch.export cannot",
            "fft": "outside the operator families"}
 
 
-@pytest.mark.parametrize("name", BOUNDED)
-def test_a_layer_has_finite_bounds(name: str) -> None:
-    assert outcome(name) == "traced, bounded"
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_a_layer_has_finite_bounds_and_a_certificate(name: str) -> None:
+    assert outcome(name) == "traced, bounded, certified"
+    assert f"| {name} | traced, bounded, certified |" in PAGE.read_text().splitlines()
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable
+from fractions import Fraction
+from math import prod
 from typing import Any
 
 import torch
@@ -13,13 +15,20 @@ from torch import Tensor, nn
 
 import verify
 from verify.errors import InputError, UnsupportedOp
+from verify.ir.graph import Network
+from verify.ops import IntervalBounds
+from verify.problem import Problem
+from verify.rows import Row
 from verify.sets import Box
+from verify.spec import from_rows
 from verify.upper.crown import linear_boxes
 
 HEAD = """# Layers and functions of torch
 
-What `verify.trace` makes of a small instance of each, and whether linear bounds (CROWN) over a box of radius 0.05 are
-finite. The table is written by `python -m tests.support.torch_layers`, and a test compares it.
+What `verify.trace` makes of a small instance of each, whether linear bounds (CROWN) over a box of radius 0.05 are
+finite, and whether the checker accepts a certificate that the first outputs stay below them, with the width of the
+bounds to spare; else the reason why not. [operators.md](operators.md) says the same of the operators that layers are
+made of. The table is written by `python -m tests.support.torch_layers`, and a test compares it.
 
 """
 
@@ -225,20 +234,21 @@ def layer(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
     return module, x
 
 
+ZERO, ONE = Fraction(0), Fraction(1)
 SPREAD, POINTS = 0.05, 40  # of the box around the first sample, and points in it
 
 
 def outcome(name: str) -> str:
-    """"traced, bounded", where bounds are finite; or why not, without the names of nodes."""
+    """"traced, bounded, certified" as far as it comes, with the reason where there is no certificate; or why it is not
+    traced. Reasons are without the names of nodes."""
     module, x = layer(name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network = verify.trace(module, x)
     except (UnsupportedOp, InputError) as refusal:
-        reason = re.sub(r"^node \S+ \((aten\.)?([^)]*)\)( of shape \([^)]*\))? ", r"\2: ", str(refusal))
-        return reason.partition("; ")[0].replace("|", "or").strip()
-    x = x[:1].double()
+        return _told(str(refusal))
+    point, x = x[:1], x[:1].double()
     box = linear_boxes(network.double(), Box(x - SPREAD, x + SPREAD))[network.graph.output]
     noise = torch.Generator().manual_seed(1)
     points = x + SPREAD * (2 * torch.rand(POINTS, *x.shape[1:], generator=noise, dtype=torch.float64) - 1)
@@ -246,7 +256,29 @@ def outcome(name: str) -> str:
     if network.head is None:
         slack = 1e-9 * (1 + values.abs())
         assert bool(((values >= box.low - slack) & (values <= box.high + slack)).all()), f"{name} leaves its bounds"
-    return "traced, bounded" if bool(torch.isfinite(torch.stack([*box])).all()) else "traced"
+    if not bool(torch.isfinite(torch.stack([*box])).all()):
+        return "traced"
+    proof = verify.prove(_question(network, point, box))
+    return "traced, bounded, certified" if proof.certificate else f"traced, bounded; {_told(proof.reason)}"
+
+
+def _told(reason: str) -> str:
+    reason = re.sub(r"^node \S+ \((aten\.)?([^)]*)\)( of shape \([^)]*\))? ", r"\2: ", reason)
+    return reason.partition("; ")[0].replace("|", "or").strip()
+
+
+def _question(network: Network, point: Tensor, box: IntervalBounds) -> Problem:
+    """Does one of the first four outputs reach a number above its bounds; of a head, which keeps the order alone, does
+    the least of the first three outputs beat the largest."""
+    box = IntervalBounds(*(end.flatten() for end in box))
+    if network.head is not None:
+        order = network(point).flatten()[:3].argsort().tolist()
+        disjuncts: list[tuple[Row]] = [(Row(tuple(sorted(((order[0], ONE), (order[-1], -ONE)))), (), ZERO),)]
+    else:
+        tops = (box.high + (box.high - box.low) + 1e-3).tolist()[:4]
+        disjuncts = [(Row(((k, ONE),), (), Fraction(top)),) for k, top in enumerate(tops)]
+    spec = from_rows([disjuncts], network.outputs, prod(network.input_shape), torch.float32)
+    return Problem(network, Box(point - SPREAD, point + SPREAD), spec, torch.tensor([0]), 1)
 
 
 def table() -> str:
