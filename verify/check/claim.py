@@ -81,7 +81,8 @@ def read_cases(value: Any, inputs: int, outputs: int) -> tuple[Case, ...]:
     for i, entry in enumerate(items(value, "cases")):
         fields = keys(entry, f"case {i}", {"low", "high", "disjuncts"})
         low, high = (_vector(fields[end], f"{end} of case {i}", inputs) for end in ("low", "high"))
-        if bool((low > high).any()):
+        ends = zip(low.tolist(), high.tolist(), strict=True)
+        if any(a.numerator * b.denominator > b.numerator * a.denominator for a, b in ends):
             raise Rejected(f"case {i} has an empty box")
         given = items(fields["disjuncts"], f"case {i}")
         size += (inputs + outputs) * sum(len(items(rows, f"a disjunct of case {i}")) for rows in given)

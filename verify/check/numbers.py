@@ -86,11 +86,16 @@ class Arithmetic:
 
 
 def _toward(rationals: np.ndarray, end: float) -> np.ndarray:
+    """The numbers of float64 next to rationals, in the direction of an end. Products of integers compare them, which is
+    several times as fast as fractions are."""
     near = rationals.astype(np.float64)
-    for place, value in np.ndenumerate(rationals):
-        here = Fraction(float(near[place]))
-        if (here > value) if end < 0 else (here < value):
-            near[place] = np.nextafter(near[place], end)
+    flat, sign = near.reshape(-1), 1 if end < 0 else -1
+    beyond = []
+    for place, (here, value) in enumerate(zip(flat.tolist(), rationals.reshape(-1).tolist(), strict=True)):
+        top, bottom = here.as_integer_ratio()
+        if sign * (top * value.denominator - value.numerator * bottom) > 0:
+            beyond.append(place)
+    flat[beyond] = np.nextafter(flat[beyond], end)
     return near
 
 

@@ -97,10 +97,11 @@ class Row:
                 self._max(node, node.op, a)
         last = self.pending.get(network.input)
         if last is not None:
-            low, high = self.r.low[network.input], self.r.high[network.input]
+            ends = self.r.low[network.input], self.r.high[network.input]
+            low, high = (end if len(end) == 1 else end[self.owner] for end in ends)  # few rows come of many boxes
             middle = (low + high) / 2
-            self._add(self._dot(last, middle))
-            self._add(self._dot(np.abs(last), np.maximum(high - middle, middle - low)))
+            self._add(self._sum(last, middle))
+            self._add(self._sum(np.abs(last), np.maximum(high - middle, middle - low)))
             self._lose(last, self.number.relative(last.shape[1]) * self.r.most[network.input])
         return self._bound()
 

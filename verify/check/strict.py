@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from math import prod
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from verify.check.numbers import MOST_TERMS, Rejected
 
 Shape = tuple[int, ...]
+RATIONAL = re.compile("-?[0-9]+(/[0-9]+)?")  # a claim may have millions
 
 
 def keys(value: Any, what: str, names: set[str]) -> dict[str, Any]:
@@ -41,12 +43,13 @@ def integer(value: Any, what: str, least: int = 0) -> int:
 
 
 def rational(value: Any, what: str) -> Fraction:
-    """A text such as "-3/8" or "7"; rejects anything else, more than 1,000 digits included."""
-    top, slash, bottom = text(value, what).partition("/")
-    digits = (top.removeprefix("-"), bottom if slash else "1")
-    if not all(part.isascii() and part.isdigit() for part in digits) or int(digits[1]) == 0:
+    """A text such as "-3/8" or "7"; rejects anything else, more than 1,000 characters included."""
+    if not isinstance(value, str) or len(value) > 1000:
+        raise Rejected(f"{what} is no text of at most 1,000 characters")
+    top, _, bottom = value.partition("/")
+    if RATIONAL.fullmatch(value) is None or (bottom and int(bottom) == 0):
         raise Rejected(f"{what} is {value!r:.40}, which is no fraction of integers")
-    return Fraction(int(top), int(digits[1]))
+    return Fraction(int(top), int(bottom)) if bottom else Fraction(int(top))
 
 
 def shape_of(value: Any, what: str) -> Shape:
