@@ -141,6 +141,17 @@ def test_other_data_and_a_clip_of_many_digits(place: Path, capsys: Any) -> None:
         assert store.config["clip"] == ["-1234567891/10000000000", "1"]
 
 
+def test_a_training_that_its_time_ends_is_certified_beside_the_one_that_is_continued(place: Path, capsys: Any) -> None:
+    write()
+    assert run(["train", "own.toml", "--out", "run", "--timeout", "0", "--json"]) == 0
+    assert "warning: the time limit was reached after 1 of " in capsys.readouterr().err
+    assert run(["train", "own.toml", "--out", "run", "--resume", "--json"]) == 0
+    assert "time limit" not in capsys.readouterr().err
+    for name in ("certify", "certify-after-1"):
+        with Store.read(f"run/{name}") as store:
+            assert store.keys()
+
+
 def test_a_training_that_diverges_is_one_line(place: Path, capsys: Any) -> None:
     write(optimizer={"name": "sgd", "rate": 1e30}, schedule={"ramp": 0})
     assert run(["train", "own.toml", "--out", "run"]) == 2

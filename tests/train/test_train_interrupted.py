@@ -112,6 +112,21 @@ def test_a_record_that_is_missing_is_taken_from_the_checkpoint(
         assert [key for key, _ in store.items()] == ["epoch/0001", "epoch/0002"]
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_time_limit_ends_a_training_after_its_epoch(
+    tmp_path: Path, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    """Continued, it is the training without a limit."""
+    if processes == 1:
+        monkeypatch.setattr(run, "write_model", lambda module, example, folder: None)
+    given, folder = recipe(data=data), tmp_path / "run"
+    assert run.train(given, folder, processes=processes, time_limit=0.0) == 1
+    assert run.train(given, folder, processes=processes, time_limit=1e6, resume=True) == 2
+    if processes == 1:
+        assert run.train(given, tmp_path / "whole") == 2
+        assert same(weights_of(folder), weights_of(tmp_path / "whole"))
+
+
 # ---- divergence ----
 
 

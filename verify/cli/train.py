@@ -24,6 +24,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="continue the run in the folder")] = False,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")] = "cpu",
     processes: Annotated[int, typer.Option(metavar="N", min=1, help="that train together, on GPUs one each")] = 1,
+    timeout: Annotated[float | None, typer.Option(
+        metavar="S", min=0, show_default=False,
+        help="seconds for the training, which stops after the epoch in which they are over")] = None,
     json: Annotated[bool, typer.Option("--json", help="print JSON instead of the table")] = False,
 ) -> None:
     """Train a network by a recipe, write it as safetensors, .pt2 and ONNX, and certify it on the test data.
@@ -50,12 +53,18 @@ def train(
     folder = out or fresh_folder(str(recipe if recipe.suffix == ".toml" else f"{recipe}.toml"))
     with output.epochs(given.schedule.epochs) as bar:
         watch = run.Watch(bar.step, lambda figures: bar.epoch(figures, epoch_line(figures)))
-        run.train(given, folder, resume=resume, device=device, processes=processes, watch=watch)
+        done = run.train(given, folder, resume=resume, device=device, processes=processes, watch=watch,
+                         time_limit=timeout)
+    place = folder / "certify"
+    if done < given.schedule.epochs:
+        output.warn([f"the time limit was reached after {done} of {given.schedule.epochs} epochs; the model is what "
+                     f"they made, and --resume --out {folder} continues"])
+        place = folder / f"certify-after-{done}"  # what is trained further is another model
     output.note(f"trained; model.safetensors, model.pt2 and model.onnx are in {folder}")
     session = run.certification(given, folder, device)
     output.warn(session.warnings)
     with output.verdicts(session.total) as on_progress:
-        summaries = run.certify(session, folder, on_progress)
+        summaries = run.certify(session, place, on_progress)
     if json:
         found = {"title": session.title, "run": str(folder), "config": given.config}
         (summary,) = summaries.values()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 KINDS = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+NUMBERS = "fiub"  # kinds of NumPy types
 TOGETHER = 3  # samples that are given at once where the file leaves its batch axis open
 LACKS = "NOT_IMPLEMENTED"  # what onnxruntime says of a float type for which an operator has no kernel
 
@@ -62,7 +63,10 @@ class Original:
             except InputError:
                 if len(part) == 1:
                     raise
-                answer = np.stack([self._run(point[None]).reshape(-1) for point in part])
+                answer = np.concatenate([self._run(point[None]).reshape(-1) for point in part])
+            if answer.size != found[0].size * len(part):
+                raise InputError(f"{self.model} gives {answer.size} numbers for {len(part)} inputs and "
+                                 f"{found[0].size} for one; export it with as many outputs for every input")
             found.append(answer.reshape(len(part), -1))
         return np.concatenate(found)
 
@@ -80,9 +84,9 @@ class Original:
             session = _session(model.SerializeToString())
             given = session.get_inputs()[0]
             found = session.run(names, {given.name: self.rounded(x).reshape(self._shape(1))})
+            values = {name: np.asarray(value).reshape(-1) for name, value in zip(names, found, strict=True)}
         except Exception as problem:  # onnxruntime's own exceptions share no other base
             raise self._refusal(problem) from None
-        values = {name: np.asarray(value).reshape(-1) for name, value in zip(names, found, strict=True)}
         return [(_title(node), [values[name] for name in made if values[name].dtype.kind == "f"])
                 for node, made in nodes]
 
@@ -91,7 +95,10 @@ class Original:
         session = self._session
         try:
             feeds = {session.get_inputs()[0].name: x.reshape(self._shape(len(x)))}
-            return np.asarray(session.run([session.get_outputs()[0].name], feeds)[0])
+            found = np.asarray(session.run([session.get_outputs()[0].name], feeds)[0])
+            if found.dtype.kind not in NUMBERS:
+                raise TypeError("its first output holds no numbers")
+            return found
         except Exception as problem:  # as above
             raise self._refusal(problem) from None
 
@@ -108,7 +115,10 @@ class Original:
     @cached_property
     def _session(self) -> ort.InferenceSession:
         try:
-            return _session(self._bytes() if self.model.suffix == ".gz" else str(self.model))
+            session = _session(self._bytes() if self.model.suffix == ".gz" else str(self.model))
+            if not session.get_inputs() or not session.get_outputs():
+                raise ValueError("it has no input, or no output")
+            return session
         except Exception as problem:  # as above
             raise self._refusal(problem) from None
 

@@ -38,6 +38,12 @@ class Team:
         for t, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             t.copy_(part.view_as(t))
 
+    def any(self, flag: bool, like: Tensor) -> bool:
+        """Whether it holds in any of the processes; `like` is a tensor on the device of this one."""
+        told = torch.full((1,), float(flag), device=like.device)
+        self.average([told])
+        return bool(told > 0)
+
 
 def start(work: Callable[..., None], processes: int, meeting: Path, device: str, arguments: tuple[Any, ...]) -> None:
     """Runs work(team, device, *arguments) in each of `processes` processes, which meet through a file; if one fails,

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from verify.deadline import Deadline
 from verify.errors import InputError, VerifyError
 from verify.ir.load import from_factory
 from verify.models import architectures
@@ -49,15 +50,17 @@ class Watch:
 
 def train(
     recipe: Recipe, folder: Path, *, resume: bool = False, device: str = "cpu", processes: int = 1,
-    watch: Watch | None = None,
-) -> None:
-    """Trains until the recipe's epochs are done and writes the model files into the run folder.
+    watch: Watch | None = None, time_limit: float | None = None,
+) -> int:
+    """Trains until the recipe's epochs are done and writes the model files into the run folder; how many epochs the
+    model has been trained for.
 
     Args:
         recipe: what to do.
         folder: made if absent; one that holds a run already is continued with `resume`, and refused without.
         device: "cpu" or "cuda"; processes: how many train together, on GPUs one each.
         watch: told of steps and epochs; with several processes, of none.
+        time_limit: seconds, or None; the training stops after the epoch in which they are over, with what is there.
 
     Raises InputError for what does not fit, Diverged where the loss is no longer finite; the last checkpoint stays, and
     where there is none yet, nothing.
@@ -72,18 +75,19 @@ def train(
     writable_folder(folder)
     try:
         if processes == 1:
-            _work(Team(), device, recipe, folder, watch)
+            _work(Team(), device, recipe, folder, watch, time_limit)
         else:
-            start(_work, processes, folder / MEETING, device, (recipe, folder, None))
+            start(_work, processes, folder / MEETING, device, (recipe, folder, None, time_limit))
     except BaseException:
         if is_new:
             with suppress(OSError):  # it holds what was trained so far
                 folder.rmdir()
         raise
+    return (checkpoint.load(folder) or {"epoch": 0})["epoch"]
 
 
 def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
-    """The certification of the trained model on the test data, ready to be run into `folder`/certify."""
+    """The certification of the trained model on the test data, ready to be run into a folder of its own."""
     clip = recipe.threat.clip
     return prepare(CertifyRequest(
         model=str(folder / "model.onnx"), data=recipe.data.test or recipe.data.train, eps=recipe.threat.eps,
@@ -93,15 +97,16 @@ def certification(recipe: Recipe, folder: Path, device: str = "cpu") -> Session:
     ))
 
 
-def certify(session: Session, folder: Path, on_progress: OnProgress = lambda verdicts: None) -> dict[str, Summary]:
+def certify(session: Session, place: Path, on_progress: OnProgress = lambda verdicts: None) -> dict[str, Summary]:
     """Runs a `certification`; continues one that was interrupted. The summaries by radius."""
-    place = folder / "certify"
     return session.run(place, on_progress, resume=(place / FILE).is_file())[1]
 
 
-def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch | None) -> None:
+def _work(
+    team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch | None, time_limit: float | None
+) -> None:
     """Trains in one of the processes; the first also writes checkpoints and reports."""
-    watch = watch or Watch()
+    watch, until = watch or Watch(), Deadline.after(time_limit)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
     samples, held, digests = load_samples(recipe.data, recipe.seed)
     module, example = build(recipe, samples)
@@ -110,13 +115,13 @@ def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch | 
     trainer = Trainer(recipe, live, samples.to(place), held.to(place), team)
     state = checkpoint.load(folder)
     if not team.leads:
-        _continue(trainer, state, None, recipe, folder, watch)
+        _continue(trainer, state, None, recipe, folder, watch, until)
         return
     config = {"command": "train", **recipe.config, "digests": digests, "device": device, "processes": team.world}
     store = Store.open(folder, config, versions())
     try:
         with store:
-            _continue(trainer, state, store, recipe, folder, watch)
+            _continue(trainer, state, store, recipe, folder, watch, until)
     except VerifyError:
         if trainer.epoch == 0:  # nothing was recorded, and a mended recipe may use the folder
             (folder / FILE).unlink()
@@ -126,9 +131,11 @@ def _work(team: Team, device: str, recipe: Recipe, folder: Path, watch: Watch | 
 
 
 def _continue(
-    trainer: Trainer, state: dict[str, Any] | None, store: Store | None, recipe: Recipe, folder: Path, watch: Watch
+    trainer: Trainer, state: dict[str, Any] | None, store: Store | None, recipe: Recipe, folder: Path, watch: Watch,
+    until: Deadline,
 ) -> None:
-    """Epochs from the checkpoint on. The checkpoint comes before the record of its epoch, and carries it."""
+    """Epochs from the checkpoint on, until all are done or time is over in any process. The checkpoint comes before the
+    record of its epoch, and carries it."""
     if state is not None:
         trainer.restore(state)
         if store is not None and _key(state["figures"]) not in set(store.keys()):
@@ -139,6 +146,8 @@ def _continue(
             checkpoint.save(folder, {**trainer.state(), "figures": figures})
             store.put(_key(figures), figures)
         watch.epoch(figures)
+        if trainer.team.any(until.is_over, next(trainer.live.module.parameters())):
+            break
 
 
 def _key(figures: dict[str, Any]) -> str:
