@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.ir.symbolic import variable as variable
     from verify.ir.torch_export import trace as trace
     from verify.lower.apgd import APGD as APGD
+    from verify.lower.auto_attack import AutoAttack as AutoAttack
+    from verify.lower.fab import FAB as FAB
     from verify.lower.fgsm import FGSM as FGSM
     from verify.lower.pgd import PGD as PGD
     from verify.lower.random_search import RandomSearch as RandomSearch

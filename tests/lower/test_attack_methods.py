@@ -20,6 +20,8 @@ from verify.spec import margins
 GRADIENT = {"apgd": verify.APGD(steps=60), "apgd-smooth": verify.APGD("smooth", 60), "apgd-dlr": verify.APGD("dlr", 60),
             "apgd-t": verify.TargetedAPGD(steps=60)}
 METHODS = {**GRADIENT, "square": verify.Square(300)}
+SHORT = {**METHODS, "square": verify.Square(40), "fab": verify.FAB(steps=8),
+         "autoattack": verify.AutoAttack(steps=6, evaluations=20)}
 
 
 def for_value(method: Method) -> Method:
@@ -42,18 +44,18 @@ def test_linear_networks_reach_the_closed_form(name: str, norm: str) -> None:
         assert exact - near <= float(found.lower[i]) <= exact + 1e-9
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SHORT)
 def test_witnesses_are_members_and_no_worse_than_the_nominal_points_of_any_set(name: str) -> None:
     network, spec = dense(6, 12, 4, seed=3), margins(torch.tensor([0, 1, 2]), 4)
     for inputs in some_sets(3, 6, torch.float32):
         given = problem(network, inputs, spec)
-        found = solve(given, replace(METHODS[name], **{"square": {"evaluations": 40}}.get(name, {"steps": 10})))  # pyright: ignore
+        found = solve(given, replace(SHORT[name], **{"square": {"evaluations": 40}}.get(name, {"steps": 10})))  # pyright: ignore
         assert found.witness is not None
         assert bool(inputs.contains(found.witness).all())
         assert bool((found.lower >= given.violation(inputs.nominal()) - 1e-6).all())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SHORT)
 def test_what_is_flat_no_number_or_a_single_point_stops_nobody(name: str) -> None:
     for weight in (None, 0.0, 3e38):
         network = dense(3, 4, 3)
@@ -61,7 +63,7 @@ def test_what_is_flat_no_number_or_a_single_point_stops_nobody(name: str) -> Non
             network.parameters["w1"].fill_(weight)
             network.parameters["b0"].fill_(4)  # inf - inf where the weights are that large
         given = verify.robustness(network, torch.full((1, 3), 0.5), [0], 0 if weight is None else "0.1")
-        found = solve(given, METHODS[name]).lower
+        found = solve(given, SHORT[name]).lower
         assert not bool(found.isnan())
         if weight != 3e38:
             assert float(found) == pytest.approx(float(given.violation(given.inputs.nominal())), abs=1e-6)
@@ -101,3 +103,28 @@ def test_settings_out_of_range_are_refused() -> None:
                  lambda: verify.Square(evaluations=0), lambda: verify.APGD("hinge"), lambda: verify.APGD(seed=1.5)):  # pyright: ignore
         with pytest.raises(InputError, match=r"must be|choose one of"):
             make()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_fab_crosses_the_boundary_of_a_linear_network_just_where_it_is(norm: str) -> None:
+    """The distance of x from the boundary is its margin over the dual norm of the gradient; nothing is below it."""
+    network, x = dense(6, 2, seed=2, dtype=torch.float64), torch.rand(4, 6, dtype=torch.float64)
+    label = network(x).argmax(1)
+    weight = network.parameters["w0"][0] - network.parameters["w0"][1]
+    dual = weight.norm(p={"linf": 1, "l2": 2, "l1": torch.inf}[norm])
+    margin = (network(x)[:, 0] - network(x)[:, 1]).abs()
+    for share, verdict in ((1.002, "falsified"), (0.999, "unknown")):
+        for i in range(4):
+            eps = float(share * margin[i] / dual)
+            given = verify.robustness(network, x[i : i + 1], label[i : i + 1], eps, norm, clip=None)
+            assert solve(given, verify.FAB(steps=10)).verdicts == [verdict]
+
+
+def test_autoattack_falsifies_what_any_of_its_attacks_does() -> None:
+    x, y = digits()
+    given = verify.robustness(verify.load("digits-dense-adversarial"), x[:25], y[:25], eps="1/10")
+    method = verify.AutoAttack(steps=10, evaluations=30)
+    falsified = solve(given, method).lower >= 0
+    assert 0 < int(falsified.sum()) < 25
+    for attack in method.attacks:
+        assert bool((falsified | (solve(given, attack).lower < 0)).all()), attack.name

@@ -1,0 +1,80 @@
+"""Distances from the points that sets surround, and the nearest points on the far side of a linear boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from verify.sets import Ball, InputSet
+from verify.sets.norms import norm_of
+from verify.sets.norms.base import Norm, RoundNorm, clamp
+
+WIDE = 4.0  # a search for near points may go so many times as far as the set
+ROUNDS = 6  # of the growth of a radius
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """How far points are from the nominal ones of sets: by the norm of a ball, else in half-widths of the hull.
+
+    Args:
+        norm: of differences in units of `scale`.
+        center, scale: (n, size).
+        low, high: (n, size), the range of what is considered.
+    """
+
+    norm: Norm
+    center: Tensor
+    scale: Tensor
+    low: Tensor
+    high: Tensor
+
+    def distance(self, x: Tensor) -> Tensor:
+        """Of points (n, size); (n,)."""
+        return self.norm.measure((x - self.center) / self.scale)
+
+    def clamped(self, x: Tensor) -> Tensor:
+        return clamp(x, self.low, self.high)
+
+    def step(self, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        """The shortest d, up to rounding, within the range of x + d, with value + gradient . d = 0; the farthest that
+        leads there where none does. x, gradient (n, size), value (n,) -> (n, size).
+
+        The gain that a radius allows is concave in it, so that radii times the share that is missing rise to the least
+        one that is enough.
+        """
+        ascent = -value.sign()
+        a, wanted = gradient * self.scale * ascent[:, None], value.abs()
+        down, up = ((self.low - x) / self.scale).clamp(max=0), ((self.high - x) / self.scale).clamp(min=0)
+        tiny = torch.finfo(x.dtype).tiny
+        radius = wanted / self.norm.dual(a).clamp(min=tiny)
+        most = self.norm.measure(torch.maximum(-down, up)).clamp(min=tiny)
+        radius = radius.clamp(min=tiny).minimum(most)
+        d = self._farthest(a, down, up, radius[:, None])
+        for _ in range(ROUNDS):
+            gain = (a * d).sum(1).clamp(min=tiny)
+            radius = (radius * (wanted / gain).clamp(min=1)).minimum(most)
+            d = self._farthest(a, down, up, radius[:, None])
+        return d * self.scale
+
+    def _farthest(self, a: Tensor, down: Tensor, up: Tensor, radius: Tensor) -> Tensor:
+        """The d of this size (n, 1) and range along which a . d is largest."""
+        if isinstance(self.norm, RoundNorm):
+            return radius * self.norm.maximiser(a, down / radius, up / radius, 1.0)
+        reach = torch.as_tensor(self.norm.reach(a.shape[1]).astype("float64")).to(a)
+        return clamp(a.sign() * radius * reach, down, up)
+
+
+def gauge_of(inputs: InputSet) -> Gauge:
+    """The gauge of balls, over a wider range that stays in the clip; of other sets that of their hulls."""
+    center = inputs.nominal().flatten(1)
+    low, high = (end.flatten(1) for end in (inputs.low, inputs.high))
+    if not isinstance(inputs, Ball):
+        half = ((high - low) / 2).clamp(min=torch.finfo(low.dtype).tiny)
+        return Gauge(norm_of("linf"), center, half, low, high)
+    low, high = center + WIDE * (low - center), center + WIDE * (high - center)
+    if inputs.clip is not None:
+        low, high = low.clamp(min=float(inputs.clip[0])), high.clamp(max=float(inputs.clip[1]))
+    return Gauge(inputs.norm, center, torch.ones_like(center), low, high)
