@@ -274,6 +274,18 @@ def test_products_with_gates_are_one_curve():
     assert [node["op"] for node in header["nodes"]] == ["curve"]
 
 
+def test_whole_powers_of_one_value_are_one():
+    model = Model(1, 4, opset=13)
+    x = model("Exp", "x")
+    square = model("Mul", x, x)
+    for made, exponents in ((model("Mul", square, x), ["3"]), (model("Div", x, square), ["-1"]),
+                            (model("Div", square, x), []), (model("Div", np.float32(3), square), ["-2"])):
+        header, _ = same(model.proto(model("Neg", made)))
+        powers = [node["parameters"] for node in header["nodes"] if node.get("function") == "power"]
+        assert powers == [exponents] * bool(exponents)
+        assert not any(node["op"] == "product" for node in header["nodes"])
+
+
 @pytest.mark.parametrize("axis", [1, 2])
 @pytest.mark.parametrize("is_shifted", [False, True])
 def test_a_softmax_that_is_spelled_out_is_one(axis: int, is_shifted: bool):

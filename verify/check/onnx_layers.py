@@ -13,7 +13,7 @@ from verify.check.onnx_constants import FLOATS
 from verify.check.onnx_curves import CURVES
 from verify.check.onnx_graph import Call, Shape, Value, Writer
 from verify.check.onnx_moves import broadcast
-from verify.check.onnx_products import matrix_product, product, quotient
+from verify.check.onnx_products import matrix_product, power, product, quotient
 from verify.check.onnx_windows import averaged, pad_lengths, pooled, reduced, sample
 
 Layer = Callable[[Writer, Call], Value]
@@ -190,7 +190,7 @@ def _multiply(w: Writer, c: Call) -> Value:
     if c.op == "Mul":
         return w.scale(c, wide, factor)
     if not right:
-        below = w.emit(c, "curve", [value], value.shape, function="power", parameters=["-1"])
+        below = power(w, c, value, -1)
         return w.scale(c, broadcast(w, c, below, shape), factor)
     if not factor.all():
         c.refuse("divides by something else than constants without zeros")

@@ -16,8 +16,9 @@ def product(w: Writer, c: Call, x: Value, y: Value) -> Value:
     """x y entry by entry; a square where both are one value."""
     shape = tuple(np.broadcast_shapes(x.shape, y.shape))
     first, second = broadcast(w, c, x, shape), broadcast(w, c, y, shape)
-    if first.name == second.name:
-        return _power(w, c, first, "2")
+    (base, one), (other, two) = _base(w, first), _base(w, second)
+    if base.name == other.name:
+        return power(w, c, base, one + two)
     gated = one_curve(w, c, first, second)
     if gated is not None:
         return gated
@@ -32,7 +33,7 @@ def quotient(w: Writer, c: Call, x: Value, y: Value) -> Value:
     if is_softsign(w, x, y):
         return w.emit(c, "curve", [x], x.shape, function="softsign", parameters=[])
     found = spelled_softmax(w, c, x, y)
-    return found or product(w, c, x, _power(w, c, broadcast(w, c, y, shape), "-1"))
+    return found or product(w, c, x, power(w, c, broadcast(w, c, y, shape), -1))
 
 
 def matrix_product(w: Writer, c: Call, x: Value, y: Value) -> Value:
@@ -55,5 +56,18 @@ def _stacked(w: Writer, c: Call, factors: list[Value], shape: Shape) -> Value:
     return w.reshape(c, w.emit(c, "product", flat, (stack, *shape[-2:]), pairing="matrix"), shape)
 
 
-def _power(w: Writer, c: Call, x: Value, exponent: str) -> Value:
-    return w.emit(c, "curve", [x], x.shape, function="power", parameters=[exponent])
+def power(w: Writer, c: Call, x: Value, exponent: int) -> Value:
+    """A whole power; of a whole power too it is one."""
+    base, inner = _base(w, x)
+    exponent *= inner
+    if exponent == 0:
+        c.refuse("divides a tensor by itself")
+    return base if exponent == 1 else w.emit(c, "curve", [base], x.shape, function="power", parameters=[str(exponent)])
+
+
+def _base(w: Writer, x: Value) -> tuple[Value, int]:
+    """A tensor and the whole power of it that x is."""
+    node = w.node(x.name)
+    if node is None or node["op"] != "curve" or node["function"] != "power" or "/" in node["parameters"][0]:
+        return x, 1
+    return Value(node["inputs"][0], x.shape), int(node["parameters"][0])
