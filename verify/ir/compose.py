@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedOp
-from verify.ir.gates import is_softsign, one_curve
+from verify.ir.gates import is_softsign, one_curve, whole_power
 from verify.ir.spelled import softmax_of
 from verify.ops import (
     Add,
@@ -120,24 +120,17 @@ class Composer:
 
     def power(self, x: str, exponent: Fraction) -> str:
         """x^exponent of a value; 1 for exponent 0. Whole powers of whole powers are one."""
-        base, inner = self._base(x)
+        base, inner = whole_power(self.builder, x)
         if exponent.denominator == 1:
             x, exponent = base, inner * exponent
         if exponent == 0:
             return self.filled(x, 1.0)
         return x if exponent == 1 else self.node(Power(exponent), x)
 
-    def _base(self, x: str) -> tuple[str, Fraction]:
-        """A value and the whole power of it that `x` is."""
-        node = self.builder.named.get(x)
-        if node is None or not isinstance(node.op, Power) or node.op.exponent.denominator != 1:
-            return x, Fraction(1)
-        return node.inputs[0], node.op.exponent
-
     def product(self, x: str, y: str) -> str:
         """x * y entry by entry, of one shape."""
         x, y = self.builder.plain(x), self.builder.plain(y)
-        (base, first), (other, second) = self._base(x), self._base(y)
+        (base, first), (other, second) = (whole_power(self.builder, value) for value in (x, y))
         if base == other:
             return self.power(base, first + second)
         if (found := one_curve(self.builder, x, y)) is not None:

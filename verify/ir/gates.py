@@ -12,7 +12,22 @@ from typing import TYPE_CHECKING
 import torch
 
 from verify.ir.graph import Node
-from verify.ops import GELU, Abs, Curve, Erf, HardSigmoid, HardSwish, Mish, Scale, Shift, Sigmoid, Softplus, Swish, Tanh
+from verify.ops import (
+    GELU,
+    Abs,
+    Curve,
+    Erf,
+    HardSigmoid,
+    HardSwish,
+    Mish,
+    Power,
+    Scale,
+    Shift,
+    Sigmoid,
+    Softplus,
+    Swish,
+    Tanh,
+)
 from verify.ops.shape_ops import Divide, Entrywise
 
 if TYPE_CHECKING:
@@ -31,6 +46,14 @@ def one_curve(builder: GraphBuilder, left: str, right: str) -> Gated | None:
             if found is not None and _is_held(builder, count * found[1]):
                 return found[0], x, count * found[1]
     return None
+
+
+def whole_power(builder: GraphBuilder, x: str) -> tuple[str, Fraction]:
+    """A value and the whole power of it that `x` is, 1 where it is none."""
+    node = builder.named.get(x)
+    if node is None or not isinstance(node.op, Power) or node.op.exponent.denominator != 1:
+        return x, Fraction(1)
+    return node.inputs[0], node.op.exponent
 
 
 def is_softsign(builder: GraphBuilder, x: str, y: str) -> bool:
