@@ -62,6 +62,8 @@ def compared(proto: onnx.ModelProto, seed: int) -> Compared:
     read = [_read(reader, proto, x) for reader in (_toolkit, _checker)]
     if all(isinstance(found, str) for found in read):
         return Compared(Outcome.REFUSED, Outcome.REFUSED, (str(read[0]), str(read[1])))
+    if any(not isinstance(found, str) and not found.size for found in read):  # which ends the process as well
+        return Compared(Outcome.UNRUNNABLE, Outcome.UNRUNNABLE, ("no entries", "no entries"))
     try:
         theirs = _runtime(proto, x)
     except Exception as problem:  # onnxruntime's exceptions share no other base
@@ -72,6 +74,8 @@ def compared(proto: onnx.ModelProto, seed: int) -> Compared:
     (ours, why), (second, reason) = (_outcome(found, theirs) for found in read)
     if ours == Outcome.DIFFERENT and _beside_jumps(proto, x, read[0], theirs):
         ours, why = Outcome.UNRUNNABLE, "lies beside a jump"
+    if second == Outcome.DIFFERENT and not isinstance(read[0], str) and _beside_jumps(proto, x, read[1], theirs):
+        second, reason = Outcome.UNRUNNABLE, "lies beside a jump"  # on which the checker holds both sides
     return Compared(ours, second, (why, reason))
 
 
