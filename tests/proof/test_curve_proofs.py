@@ -23,7 +23,7 @@ from verify.check.container import MAGICS
 from verify.exact.search.neuron_split import NeuronSplit
 from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
-from verify.ops import Exp, Linear, Log, Op, Shift, Sigmoid, Tanh
+from verify.ops import Exp, Linear, Log, Op, ReLU, Shift, Sigmoid, Tanh
 from verify.problem import Problem
 from verify.proof.prover import ModelFile, Proof, prove
 from verify.upper.duals.proof_log import ProofLog
@@ -192,3 +192,18 @@ def test_factors_of_products_are_split_in_certificates() -> None:
     plain.arrays[task["share"]][:] = 64  # the planes in the middle leave more
     looser = check(plain.bytes())
     assert not looser.accepted or looser.margins["R"] > report.margins["R"]
+
+
+def test_intervals_that_overflow_are_no_end_of_a_proof() -> None:
+    """exp(300 r - 299 r - 10) with r = relu(x + 10): by intervals beyond all bounds, by rows about 1."""
+    b = GraphBuilder("x", (1,))
+    at = b.add("in", Linear(), ("x",), (b.parameter("w", torch.ones(2, 1)), b.parameter("b", torch.full((2,), 10.0))))
+    at = b.add("h", ReLU(), (at,))
+    weight = torch.tensor([[300.0, -299.0], [300.0, -299.5]])
+    at = b.add("z", Linear(), (at,), (b.parameter("v", weight), b.parameter("c", torch.tensor([-10.0, -8.0]))))
+    network = b.finish(b.add("e", Exp(), (at,)))
+    given = verify.robustness(network, torch.zeros(1, 1), [0], eps="1/4", clip=None)
+    assert float(verify.solve(given, verify.Interval()).upper) > 2.0**200
+    proof = prove(given, seconds=60)
+    assert proof.certificate is not None, proof.reason
+    assert check(proof.certificate, exact=True).accepted

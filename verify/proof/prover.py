@@ -177,7 +177,10 @@ class Prover:
     def prove(self, proof_log: ProofLog | None) -> Proof:
         """Tries the margins one after the other, the first with the proof log at hand."""
         tasks, reason = self._unsearched(proof_log), ""
-        proved = self._rules(tasks)
+        try:
+            proved = self._rules(tasks)
+        except Rejected:  # of intervals, which may leave a domain or overflow where rows do not
+            proved = {}
         if len(proved) < len(tasks) or (proof_log is not None and proof_log.records):
             self.justify("backward")
             proved = self._rules(tasks)
