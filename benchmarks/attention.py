@@ -1,6 +1,7 @@
 """Linear bounds and branch and bound of a transformer, a GRU and a convolutional network with gates, beside auto_LiRPA.
 
     python benchmarks/attention.py [--auto-lirpa FOLDER] [--nets transformer gru gated] [--samples 50] [--limit 20]
+        [--methods CROWN CROWN-Optimized] [--eps 1/100 ...]
 
 Each network is trained on the digits from a seed. For every radius: the margins' lower bounds by CROWN and with
 optimised slopes, sample by sample, in the same process and in turn, in processor seconds of one thread; then how many
@@ -87,9 +88,11 @@ def optimised(problem: Problem) -> Tensor:
 METHODS = {"CROWN": crown, "CROWN-Optimized": optimised}
 
 
-def compare(name: str, x: Tensor, y: Tensor, network: verify.Network, rival: Rival | None, eps: str) -> None:
+def compare(
+    name: str, x: Tensor, y: Tensor, network: verify.Network, rival: Rival | None, eps: str, methods: list[str]
+) -> None:
     """Prints a line for each method: how tight, how long, how many are verified."""
-    for method, call in METHODS.items():
+    for method, call in ((method, METHODS[method]) for method in methods):
         mine, its, worse, gains = Tally(), Tally(), 0, []
         for k in range(len(x)):
             problem = verify.robustness(network, x[k : k + 1], y[k : k + 1], eps=eps)
@@ -126,6 +129,7 @@ def main() -> None:
     parser.add_argument("--auto-lirpa", type=Path, help="folder that holds the package auto_LiRPA")
     parser.add_argument("--nets", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     parser.add_argument("--eps", nargs="*", help="radii; by default two for each network")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--limit", type=float, default=20.0, help="seconds a sample for branch and bound; 0 for none")
     parser.add_argument("--seed", type=int, default=0, help="of the training")
@@ -142,7 +146,7 @@ def main() -> None:
         rival = None if options.auto_lirpa is None else Rival(options.auto_lirpa, trained(name, options.seed), x)
         for eps in options.eps or EPS[name]:
             with torch.no_grad():
-                compare(name, mine, labels, network, rival, eps)
+                compare(name, mine, labels, network, rival, eps, options.methods)
                 if options.limit:
                     search(name, mine, labels, network, eps, options.limit)
 
