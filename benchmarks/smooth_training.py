@@ -54,7 +54,7 @@ def shares(recipe: Recipe, module: nn.Module, live: Live) -> Iterator[tuple[str,
     problem = verify.robustness(verify.trace(module, x[:1]), samples.x, samples.y, eps=recipe.threat.eps)
     for name in ("interval", "crown"):
         verdicts = verify.solve(problem, METHODS[name].make(None)).verdicts
-        yield name, 100 * verdicts.count("verified") / IMAGES
+        yield name, 100 * verdicts.count(verify.Verdict.VERIFIED) / IMAGES
 
 
 def main() -> None:

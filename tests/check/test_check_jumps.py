@@ -47,7 +47,7 @@ def test_lines_and_intervals_hold_the_values(name: str, given: list[str], arithm
     ends = [arithmetic.of(end)[None] for end in (low, high)]
     share = arithmetic.of(rng.integers(0, 129, (1, len(low))) / 128)
     with np.errstate(all="ignore"):
-        found = curve_lines(arithmetic, op, *ends), touching_lines(arithmetic, op, *ends, share)
+        found = curve_lines(arithmetic, op, *ends), touching_lines(arithmetic, op, ends[0], ends[1], share)
         bottom, top = curve_interval(arithmetic, op, *ends)
     bottom, top = (RATIONALS.of(part[0]) for part in (bottom, top))
     for lines in found:

@@ -138,7 +138,8 @@ def test_rows_with_shares_and_multipliers_hold_where_factors_are_in_their_ranges
     ranges = [level.number.of(np.nextafter(centers + sign * part, sign * np.inf)) for sign, part in
               zip((-1, 1), spread, strict=True)]
     pressed = rng.normal(size=(6, count)) * (rng.random((6, count)) < 0.3) * scale
-    duals = Duals(columns, *ranges, level.number.of(rng.integers(0, 129, (6, count)) / 128), level.number.of(pressed))
+    shares = level.number.of(rng.integers(0, 129, (6, count)) / 128)
+    duals = Duals(columns, ranges[0], ranges[1], shares, level.number.of(pressed))
     rows = rng.normal(size=(6, 4))
     with np.errstate(all="ignore"):
         bounds = found.row_bounds("y", level.number.of(rows), np.zeros(6, int), duals=duals)

@@ -48,7 +48,7 @@ def test_sums_of_products_of_whole_numbers_are_exact(kind: type, batch: int | st
     network = agree(model.proto(model("Mul", model("Cast", whole, to=1), SMALL)))
     assert ops(network).count("RoundToEven") == 1
     model = Model(batch, 2, 5, 6, opset=13)
-    attributes = {"pads": [1, 0, 0, 2], "strides": [2, 1]}
+    attributes: dict[str, Any] = {"pads": [1, 0, 0, 2], "strides": [2, 1]}
     moved = model("Transpose", quantised(model, "x", np.uint8(9)), perm=[0, 1, 3, 2])
     whole = model("ConvInteger", moved, small_bytes(1, 4, 2, 3, 2, kind=np.uint8), np.uint8(9), np.uint8(1),
                   **attributes)
@@ -118,7 +118,10 @@ def test_arithmetic_of_integers_is_not_read_as_that_of_floats(op: str) -> None:
 
 @pytest.mark.parametrize("p", [1, 2, 4])
 def test_pools_of_norms(p: int) -> None:
-    for attributes in ({"pads": [1, 0, 0, 1], "strides": [2, 1]}, {"auto_pad": "SAME_UPPER"}, {"dilations": [1, 2]}):
+    given: list[dict[str, Any]] = [
+        {"pads": [1, 0, 0, 1], "strides": [2, 1]}, {"auto_pad": "SAME_UPPER"}, {"dilations": [1, 2]},
+    ]
+    for attributes in given:
         model = Model("N", 2, 5, 6, opset=18)
         network = agree(model.proto(model("LpPool", "x", kernel_shape=[2, 3], p=p, **attributes)))
         assert ("Power" in ops(network)) == (p > 1)

@@ -181,8 +181,8 @@ def mixed_network(seed: int, dtype: torch.dtype = torch.float64) -> tuple[Networ
     for kind in m.rng.permutation(list(FAMILIES))[: m.rng.integers(4, 7)]:
         m.grow(str(kind))
     last = m.linear(m.builder.add("sum", Add((1, 1)), m.two()), 2)
-    box = (torch.from_numpy(end)[None].to(dtype) for end in (m.low, m.high))
-    return m.builder.finish(last), Box(*box), m.kinds
+    low, high = (torch.from_numpy(end)[None].to(dtype) for end in (m.low, m.high))
+    return m.builder.finish(last), Box(low, high), m.kinds
 
 
 def mixed_problem(seed: int, dtype: torch.dtype = torch.float64) -> Problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def noise(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def check_gradients(value: Callable[[], Tensor], weights: dict[str, Tensor], directions: int = 3) -> None:
+def check_gradients(value: Callable[[], Tensor], weights: Mapping[str, Tensor], directions: int = 3) -> None:
     """Compares derivatives along random directions in all weights together with central differences."""
     gradients = torch.autograd.grad(value(), list(weights.values()), allow_unused=True)
     source, step = noise(5), 1e-6

@@ -209,8 +209,8 @@ class Row:
         self._lose_each(a, 4 * lost(self.number, op, most[:, :first], most[:, first:]))
         tilt, is_left = self.number.zeros((len(a), first)), np.flatnonzero(entries < first)
         tilt[:, entries[is_left]] = 2 * duals.share[:, span][:, is_left] - 1
-        sides = ((low[:, part], high[:, part]) for part in (slice(first), slice(first, None)))
-        return Planes(op, *sides, tilt).parts
+        x, y = ((low[:, part], high[:, part]) for part in (slice(first), slice(first, None)))
+        return Planes(op, x, y, tilt).parts
 
     def _joined(self, node: Node, values: dict[str, np.ndarray], rows: int) -> np.ndarray:
         """Arguments of a node end to end, of the boxes that own the rows; (rows, entries)."""

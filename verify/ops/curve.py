@@ -15,12 +15,11 @@ So the ends of the interval, the breakpoints at which a piece meets another that
 (`vertices`), and one tangent of each curved piece are all that a line must clear. The interval of f is the pair of
 lines of slope 0, whose extreme values lie at ends and at the stated points where f turns.
 
-An inflection b may be rounded to the nearest float, a share u of |b| away. On the strip between them f is bent the
-wrong way, but hardly: f' is off there by D (u b)^2 with D the third derivative, and a tangent taken there by as much
-for each unit of distance. The slack of some u of slope times distance is more than that by many orders.
+An inflection b may be rounded to the nearest float, a share u of |b| away. On the strip between them f bends the wrong
+way, but hardly: f' is off by D (u b)^2 with D the third derivative, and a tangent there by as much for each unit of
+distance. The slack of some u of slope times distance is more than that by many orders.
 
-Bounds are infinite, never NaN, over an interval that leaves the domain of f, and where numbers overflow: the lines are
-then those of slope 0 at the ends of the interval of f.
+Outside the domain of f, and where numbers overflow, bounds are infinite, never NaN, and lines flat.
 """
 
 from __future__ import annotations
@@ -49,8 +48,11 @@ class Curve(Nonlinear):
     is_exact = False
     is_continuous: bool = True
     ulps: int = 16  # units in the last place to which `forward` and `derivative` are trusted
-    decides = property(lambda self: Curvature.LINEAR in self.curvature)
     tail: float = 0.0  # those of 1 by which `forward` may err besides, where f is far smaller
+
+    @property
+    def decides(self) -> bool:
+        return Curvature.LINEAR in self.curvature
 
     @property
     def breakpoints(self) -> tuple[Fraction, ...]:
@@ -309,9 +311,8 @@ class Curve(Nonlinear):
         beyond the vertex clears it by less, as f' is monotone."""
         x, y = (part[k] for part in vertices)
         clears = torch.ge if self.curvature[piece] == Curvature.CONCAVE else torch.le
-        return bisected(
-            start, end, lambda t: clears(torch.addcmul(self.forward((), t), self.derivative(piece, t), x - t), y)
-        )
+        at = lambda t: torch.addcmul(self.forward((), t), self.derivative(piece, t), x - t)  # noqa: E731
+        return bisected(start, end, lambda t: clears(at(t), y))
 
     def _parallel(self, piece: int, part: IntervalBounds, slope: Tensor) -> Tensor:
         """The point of a piece where f' is this slope, or an end of it."""

@@ -107,8 +107,8 @@ class Box(InputSet):
         if self._exact is not None:  # only then is a device waited for
             picked = index.cpu().numpy()
             out._exact = self._exact[0][picked], self._exact[1][picked]
-            if "_double" in self.__dict__:  # rationals are slow to round
-                out.__dict__["_double"] = self._double.select(index)
+            if "_double" in vars(self):  # rationals are slow to round
+                vars(out)["_double"] = self._double.select(index)
         return out
 
     def to(self, device: torch.device | str) -> Box:

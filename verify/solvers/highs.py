@@ -16,7 +16,7 @@ import numpy as np
 
 from verify.deadline import deadline
 from verify.errors import SolverError
-from verify.solvers.highs_calls import Calls, Plain, Refused, apart
+from verify.solvers.highs_calls import Calls, ModelArrays, Refused, apart
 from verify.solvers.model import Arrays
 
 LARGE = 50_000  # nonzeros; below, HiGHS's root takes less than a process of its own
@@ -62,7 +62,8 @@ class Highs:
     def __init__(self, arrays: Arrays, relaxed: bool = False, **options: Any):
         integer = arrays.integer if arrays.integer.any() and not relaxed else None
         a, matrix = arrays, arrays.matrix
-        self._model = Plain(a.low, a.high, integer, a.row_low, a.row_high, matrix.indptr, matrix.indices, matrix.data)
+        rows = matrix.indptr, matrix.indices, matrix.data
+        self._model = ModelArrays(a.low, a.high, integer, a.row_low, a.row_high, *rows)
         self._options, self._large = options, integer is not None and matrix.nnz > LARGE
         with _told():
             self._calls = None if self._large else Calls(self._model, options)

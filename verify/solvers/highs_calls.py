@@ -26,7 +26,7 @@ class Refused(Exception):
     """What HiGHS says no to, in a sentence."""
 
 
-class Plain(NamedTuple):
+class ModelArrays(NamedTuple):
     """A model as in `verify.solvers.model.Arrays`, its matrix as the three arrays of a CSR matrix; `integer` (columns,)
     is None where no column has to be."""
 
@@ -43,7 +43,7 @@ class Plain(NamedTuple):
 class Calls:
     """One model in HiGHS. Raises Refused where HiGHS does not take it."""
 
-    def __init__(self, model: Plain, settings: dict[str, Any]):
+    def __init__(self, model: ModelArrays, settings: dict[str, Any]):
         import highspy
 
         self._api: Any = highspy
@@ -103,7 +103,7 @@ class Calls:
         return status, value if status == "optimal" else np.inf, value, x, duals, 0
 
 
-def apart(model: Plain, settings: dict[str, Any], cost: np.ndarray, seconds: float) -> Found:
+def apart(model: ModelArrays, settings: dict[str, Any], cost: np.ndarray, seconds: float) -> Found:
     """What `Calls.maximise` finds in a process of its own, which is ended when the time is over. A process that ends by
     itself has found nothing: an error. Raises Refused as HiGHS does here."""
     asked = pickle.dumps((tuple(model), settings, cost, seconds))
@@ -127,7 +127,7 @@ def main() -> None:
     model, settings, cost, seconds = pickle.load(sys.stdin.buffer)
     faulthandler.dump_traceback_later(seconds, exit=True)  # where whoever asked is no more
     try:
-        found: Found | str = Calls(Plain(*model), settings).maximise(cost, SHARE * seconds)
+        found: Found | str = Calls(ModelArrays(*model), settings).maximise(cost, SHARE * seconds)
     except Refused as why:
         found = str(why)
     answers.write(pickle.dumps(found))

@@ -56,13 +56,13 @@ def quantise(r: Reader, c: Call) -> Value:
     return _rounded(r, c, r.divide(c, x, factor, name), whole, offset)
 
 
-def _rounded(r: Reader, c: Call, x: Value, whole: type[np.generic], offset: np.ndarray | None) -> Value:
+def _rounded(r: Reader, c: Call, x: Value, whole: type[np.integer], offset: np.ndarray | None) -> Value:
     """round(x) + offset, cut off at the ends of a type of whole numbers."""
     if whole not in KINDS.values():
         c.refuse("rounds to a type other than 8 or 16 bits", "use another zero point")
     rounded = r.like(c, RoundToEven(), x)
     moved = rounded if offset is None else r.shift(c, rounded, offset, f"{c.name}.zero")
-    ends = np.iinfo(whole)
+    ends = np.iinfo(np.dtype(whole))
     return r.like(c, Clip(Fraction(int(ends.min)), Fraction(int(ends.max))), moved)
 
 
@@ -73,6 +73,7 @@ def convolve(r: Reader, c: Call) -> Value:
     x, weight = c.value(), c.const(1 if whole else 3)
     zeros = (2, 3) if whole else (2, 5)
     kept = _less(r, c, weight, zeros[1], (-1, *[1] * (len(weight.shape) - 1)))
+    assert isinstance(kept, Const)
     bias = [c.const(8)] if not whole and c.has(8) else []
     _check_sums(r, c, kept.array.reshape(len(kept.array), -1), bias)
     attributes = {name: c.attribute(name) for name in ("auto_pad", "dilations", "group", "kernel_shape", "pads",
@@ -80,6 +81,7 @@ def convolve(r: Reader, c: Call) -> Value:
     given = {name: value for name, value in attributes.items() if value is not None}
     parts = [Const(b.name, array, array) for b in bias for array in [b.array.astype(NUMPY[r.builder.dtype])]]
     made = conv(r, Call("Conv", c.name, c.opset, [_less(r, c, x, zeros[0], ()), kept, *parts], given, 1))
+    assert isinstance(made, Value)
     spatial = (-1, *[1] * (made.rank - 2))
     return made if whole else _scaled(r, c, made, (1, 4, 6), 7, spatial)
 
@@ -98,6 +100,7 @@ def multiply(r: Reader, c: Call) -> Value:
     if not any(isinstance(factor, Const) for factor in factors):
         _check_sums(r, c, np.full((1, inner), FURTHEST), ())
     made = matmul(r, Call("MatMul", c.name, c.opset, factors, {}, 1))
+    assert isinstance(made, Value)
     return made if whole else _scaled(r, c, made, (1, 4, 6), 7, (-1,))
 
 
