@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from html import escape
@@ -58,9 +57,6 @@ class Bracket:
         above: the same of `upper`.
         notes: counts and reasons, for tables ("nodes": 12, "stopped": "time limit").
         marks: (batch,) what tells the problems from others (`Problem.marks`); None where that is not said.
-
-    Raises Contradiction where lower > upper beyond TOLERANCE and what rounding explains, whoever makes the bracket;
-    its bundle has the "problems" by their places and the "bracket".
     """
 
     lower: Tensor
@@ -71,20 +67,6 @@ class Bracket:
     notes: dict[str, object] = field(default_factory=dict)
     rounding: Tensor | None = None
     marks: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        scale = 1 + torch.minimum(self.lower.abs(), self.upper.abs())
-        slack = 0.0 if _proved(self.below) and _proved(self.above) else TOLERANCE
-        certain = self.lower if self.rounding is None else self.lower - self.rounding
-        crossed = (certain > self.upper + slack * scale).nonzero().flatten().tolist()
-        if crossed:
-            i = crossed[0]
-            names = [side.method if side else "?" for side in (self.below, self.above)]
-            raise Contradiction(
-                f"problem {i}: {names[0]} found a point of value {float(self.lower[i]):.9g} above the upper bound "
-                f"{float(self.upper[i]):.9g} of {names[1]}; one of them is wrong, please report the bundle",
-                {"problems": crossed, "bracket": self},
-            )
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -138,6 +120,22 @@ class Bracket:
             return lines
         return [*lines[:SHOWN], ("..", "", "", f"{len(lines) - SHOWN} more")]
 
+    def check(self, bundle: dict | None = None) -> Bracket:
+        """Returns self; raises Contradiction where lower > upper beyond the tolerance and what rounding explains."""
+        scale = 1 + torch.minimum(self.lower.abs(), self.upper.abs())
+        slack = 0.0 if _proved(self.below) and _proved(self.above) else TOLERANCE
+        certain = self.lower if self.rounding is None else self.lower - self.rounding
+        crossed = (certain > self.upper + slack * scale).nonzero().flatten().tolist()
+        if crossed:
+            i = crossed[0]
+            names = [side.method if side else "?" for side in (self.below, self.above)]
+            raise Contradiction(
+                f"problem {i}: {names[0]} found a point of value {float(self.lower[i]):.9g} above the upper bound "
+                f"{float(self.upper[i]):.9g} of {names[1]}; one of them is wrong, please report the bundle",
+                {"problems": crossed, "bracket": self, **(bundle or {})},
+            )
+        return self
+
     def meet(self, other: Bracket) -> Bracket:
         """The bracket that both support: the larger lower with its witness, the smaller upper; NaN yields to a number.
 
@@ -158,28 +156,18 @@ class Bracket:
         if self.witness is not None and other.witness is not None:
             spread = better.reshape(-1, *[1] * (self.witness.dim() - 1))
             witness = torch.where(spread, other.witness, self.witness)
-        with adding_to_contradictions({"sides": (self, other)}):
-            return replace(
-                self,
-                lower=torch.where(better, other.lower, self.lower),
-                upper=torch.where(closer, other.upper, self.upper),
-                witness=witness,
-                below=_weaker(self.below, other.below, better),
-                above=_weaker(self.above, other.above, closer),
-                notes={**self.notes, **other.notes},
-                rounding=_picked(self.rounding, other.rounding, better),
-                marks=marks,
-            )
-
-
-@contextmanager
-def adding_to_contradictions(more: dict[str, object]) -> Iterator[None]:
-    """Adds to the bundle of a Contradiction that is raised within what else reproduces it."""
-    try:
-        yield
-    except Contradiction as crossing:
-        crossing.bundle |= more
-        raise
+        met = replace(
+            self,
+            lower=torch.where(better, other.lower, self.lower),
+            upper=torch.where(closer, other.upper, self.upper),
+            witness=witness,
+            below=_weaker(self.below, other.below, better),
+            above=_weaker(self.above, other.above, closer),
+            notes={**self.notes, **other.notes},
+            rounding=_picked(self.rounding, other.rounding, better),
+            marks=marks,
+        )
+        return met.check({"sides": (self, other)})
 
 
 def _picked(mine: Tensor | None, other: Tensor | None, taken: Tensor) -> Tensor | None:

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from verify.bracket import Bracket, Rigour, Side, adding_to_contradictions
+from verify.bracket import Bracket, Rigour, Side
 from verify.deadline import Deadline, within
 from verify.errors import LATE, InputError, OutOfTime, UnsupportedMethod
 from verify.ir.guard import compare, points_for
@@ -62,17 +62,17 @@ def solve(
         lower, witness, rounding = _replay(problem, answer.points)
         upper = torch.full_like(lower, torch.inf) if answer.upper is None else _upper(problem, answer.upper, lower)
         trusts = "; ".join(filter(None, (answer.trusts, _beside_its_source(problem, upper < 0))))
-    with adding_to_contradictions({"problem": problem, "method": method}):
-        return Bracket(
-            lower,
-            upper,
-            witness,
-            rounding=rounding,
-            below=None if witness is None else Side(method.name, Rigour.FLOAT, "F", "the network's float evaluation"),
-            above=None if answer.upper is None else Side(method.name, answer.rigour, "R", trusts),
-            notes={**answer.notes, **({"refused": refusal} if refusal else {}), "seconds": time.perf_counter() - start},
-            marks=problem.marks,
-        )
+    bracket = Bracket(
+        lower,
+        upper,
+        witness,
+        rounding=rounding,
+        below=None if witness is None else Side(method.name, Rigour.FLOAT, "F", "the network's float evaluation"),
+        above=None if answer.upper is None else Side(method.name, answer.rigour, "R", trusts),
+        notes={**answer.notes, **({"refused": refusal} if refusal else {}), "seconds": time.perf_counter() - start},
+        marks=problem.marks,
+    )
+    return bracket.check({"problem": problem, "method": method})
 
 
 def _answer(problem: Problem, method: Method, limit: Deadline, proof_log: ProofLog | None) -> Answer:

@@ -19,7 +19,7 @@ from verify.check.onnx import Unreadable, difference
 
 
 def test_models_of_another_form_are_unreadable():
-    assert "'v0_0' (Sign) is not among" in why(chain(1, 3, steps=[("Sign",)]))
+    assert "'v0_0' (Asin) is not among" in why(chain(1, 3, steps=[("Asin",)]))
     assert "opset" in why(chain(1, 3, steps=[("Relu",)], opset=7))
     assert "does not come of the input" in why(chain(1, 3, steps=[("Identity",)]))
     assert "type" in why(Model(1, 3, kind=TensorProto.FLOAT16).proto("x"))

@@ -152,18 +152,19 @@ def test_the_rational_of_the_file_is_a_member_where_its_rounding_is_none(bench: 
 
 
 def test_a_witness_needs_no_network_of_ours(bench: Path) -> None:
-    onnx_file(bench / "a" / "onnx" / "net.onnx", activation="Tan")  # y0 = tan(x0 + x1)
+    onnx_file(bench / "a" / "onnx" / "net.onnx", activation="Asinh")  # y0 = asinh(x0 + x1)
     property_file(bench / "a" / "vnnlib" / "sat.vnnlib", "(>= Y_0 0.5)")
-    property_file(bench / "a" / "vnnlib" / "close.vnnlib", "(<= Y_1 -3)")  # it is at least 3/4 - tan(1)
+    property_file(bench / "a" / "vnnlib" / "unsat.vnnlib", "(>= Y_0 1.2)")  # it is asinh(2) = 1.44 at a corner
+    property_file(bench / "a" / "vnnlib" / "close.vnnlib", "(<= Y_1 -3)")  # it is at least 3/4 - asinh(1)
     witness_file("sat", "0.5", "0.25", "0", "0")
     results("sat sat", "unsat unsat", "close unsat")
     assert command(bench, "--witnesses", "w", "--timeout", "2") == 1
     assert [status for _, status, _ in found()] == ["confirmed", "refuted", "open"]
-    assert "Tan" in found()[2][2]
+    assert "Asinh" in found()[2][2]
     with Store.read("run") as store:
         level = dict(store.items())["line/1"]["witness"]["real"]
     assert level["violated"] is None
-    assert "Tan" in level["reason"]
+    assert "Asinh" in level["reason"]
 
 
 def test_probabilities_are_judged_as_executed(bench: Path) -> None:

@@ -28,7 +28,7 @@ FLOATS = 1 << 13  # of the widest layer, in cases bounded together: the columns 
 @Entry(
     name="alpha", family="upper", place=50, batched=True, aliases=("alpha-crown",),
     help="linear bounds with optimised slopes (alpha-CROWN)",
-    value={"goal": "optimum"},
+    verdict={"goal": "decide"}, value={"goal": "optimum"},
     defaults={"certify": 4, "pytest": 4, "gaps": 4},
 )
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class AlphaCROWN:
 
     steps: int = STEPS
     neuron_steps: int = root.STEPS
-    goal: Literal["decide", "optimum"] = "decide"
+    goal: Literal["decide", "optimum"] = "optimum"
 
     def __post_init__(self) -> None:
         for name in ("steps", "neuron_steps"):
