@@ -80,7 +80,7 @@ def chains(draw: st.DrawFn) -> nn.Sequential:
     return nn.Sequential(nn.Sequential(*layers), *head) if draw(st.booleans()) else nn.Sequential(*layers, *head)
 
 
-@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(chains(), st.integers(0, 2**31))
 def test_random_chains_are_the_exported_ones(module: nn.Sequential, seed: int):
     generator = torch.Generator().manual_seed(seed)

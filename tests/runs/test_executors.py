@@ -55,6 +55,7 @@ def killer(pid: Callable[[], int | None]) -> tuple[Callable[[Sequence[str]], Non
     return on_progress, killed
 
 
+@pytest.mark.conformance
 def test_processes_make_the_same_table(tmp_path: Path, alone: dict) -> None:
     assert run(tmp_path, Processes(cascade(samples=SAMPLES), 2)) == alone
 

@@ -214,7 +214,7 @@ def test_nan_never_decides(lower: float, upper: float) -> None:
     assert row.decides is not Verdict.FALSIFIED or lower >= 0
 
 
-@pytest.mark.slow
+@pytest.mark.conformance
 def test_the_sandwich_holds_on_the_digits_networks() -> None:
     command = [sys.executable, "-W", "error", str(ROOT / "benchmarks" / "sandwich.py"), "--problems", "6",
                "--methods", "pgd,interval,crown,alpha,lp,bab", "--timeout", "20"]

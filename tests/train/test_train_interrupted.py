@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from tests.support.helpers import later
 from tests.support.training import NORMED, digits_table, failing, recipe, trainer
 from verify.errors import Diverged, InputError
 from verify.runs.engine.store import Store
@@ -112,7 +113,7 @@ def test_a_record_that_is_missing_is_taken_from_the_checkpoint(
         assert [key for key, _ in store.items()] == ["epoch/0001", "epoch/0002"]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", later([1, 2], [2]))
 def test_a_time_limit_ends_a_training_after_its_epoch(
     tmp_path: Path, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:

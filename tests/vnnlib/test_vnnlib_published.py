@@ -84,6 +84,7 @@ def test_unions_of_boxes_become_cases(boxes):
 
 
 @needs_shared
+@pytest.mark.conformance
 def test_published_witnesses_lie_in_a_case():
     csv.field_size_limit(10**7)
     seen = 0
