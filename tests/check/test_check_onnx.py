@@ -278,12 +278,18 @@ def test_whole_powers_of_one_value_are_one():
     model = Model(1, 4, opset=13)
     x = model("Exp", "x")
     square = model("Mul", x, x)
-    for made, exponents in ((model("Mul", square, x), ["3"]), (model("Div", x, square), ["-1"]),
-                            (model("Div", square, x), []), (model("Div", np.float32(3), square), ["-2"])):
+    under = model("Reciprocal", x)
+    for made, exponents, is_product in (
+        (model("Mul", square, x), ["3"], False), (model("Div", x, square), ["-1"], False),
+        (model("Div", np.float32(3), square), ["-2"], False), (model("Mul", under, under), ["-2"], False),
+        # where x is 0 these have no value
+        (model("Div", square, x), ["-1", "2"], True), (model("Mul", under, square), ["-1", "2"], True),
+        (model("Div", x, x), ["-1"], True), (model("Div", np.float32(1), under), ["-1", "-1"], False),
+    ):
         header, _ = same(model.proto(model("Neg", made)))
-        powers = [node["parameters"] for node in header["nodes"] if node.get("function") == "power"]
-        assert powers == [exponents] * bool(exponents)
-        assert not any(node["op"] == "product" for node in header["nodes"])
+        powers = [value for node in header["nodes"] if node.get("function") == "power" for value in node["parameters"]]
+        assert sorted(powers) == exponents
+        assert any(node["op"] == "product" for node in header["nodes"]) == is_product
 
 
 @pytest.mark.parametrize("axis", [1, 2])

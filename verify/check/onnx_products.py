@@ -17,7 +17,7 @@ def product(w: Writer, c: Call, x: Value, y: Value) -> Value:
     shape = tuple(np.broadcast_shapes(x.shape, y.shape))
     first, second = broadcast(w, c, x, shape), broadcast(w, c, y, shape)
     (base, one), (other, two) = _base(w, first), _base(w, second)
-    if base.name == other.name:
+    if base.name == other.name and _keeps_poles(one, two, one + two):
         return power(w, c, base, one + two)
     gated = one_curve(w, c, first, second)
     if gated is not None:
@@ -27,8 +27,6 @@ def product(w: Writer, c: Call, x: Value, y: Value) -> Value:
 
 def quotient(w: Writer, c: Call, x: Value, y: Value) -> Value:
     """x times the reciprocal of y."""
-    if x.name == y.name:
-        c.refuse("divides a tensor by itself")
     shape = tuple(np.broadcast_shapes(x.shape, y.shape))
     if is_softsign(w, x, y):
         return w.emit(c, "curve", [x], x.shape, function="softsign", parameters=[])
@@ -57,12 +55,18 @@ def _stacked(w: Writer, c: Call, factors: list[Value], shape: Shape) -> Value:
 
 
 def power(w: Writer, c: Call, x: Value, exponent: int) -> Value:
-    """A whole power; of a whole power too it is one."""
+    """A whole power but 0; of a whole power too it is one, unless a pole at 0 would be lost."""
     base, inner = _base(w, x)
-    exponent *= inner
-    if exponent == 0:
-        c.refuse("divides a tensor by itself")
+    if _keeps_poles(inner, exponent, inner * exponent):
+        exponent *= inner
+    else:
+        base = x
     return base if exponent == 1 else w.emit(c, "curve", [base], x.shape, function="power", parameters=[str(exponent)])
+
+
+def _keeps_poles(first: int, second: int, joined: int) -> bool:
+    """Whether x^joined has no value wherever x^first or x^second, which it is made of, has none."""
+    return joined < 0 or min(first, second) >= 0
 
 
 def _base(w: Writer, x: Value) -> tuple[Value, int]:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import UnsupportedOp
-from verify.ir.gates import is_softsign, one_curve, whole_power
+from verify.ir.gates import is_softsign, keeps_poles, one_curve, whole_power
 from verify.ir.spelled import softmax_of
 from verify.ops import (
     Add,
@@ -119,19 +119,20 @@ class Composer:
         return self.shift(zero, value) if value else zero
 
     def power(self, x: str, exponent: Fraction) -> str:
-        """x^exponent of a value; 1 for exponent 0. Whole powers of whole powers are one."""
+        """x^exponent of a value; 1 for exponent 0. Whole powers of whole powers are one, but for the reciprocal of a
+        reciprocal, which has no value at 0."""
         base, inner = whole_power(self.builder, x)
-        if exponent.denominator == 1:
+        if exponent.denominator == 1 and keeps_poles(inner, exponent, inner * exponent):
             x, exponent = base, inner * exponent
         if exponent == 0:
             return self.filled(x, 1.0)
         return x if exponent == 1 else self.node(Power(exponent), x)
 
     def product(self, x: str, y: str) -> str:
-        """x * y entry by entry, of one shape."""
+        """x * y entry by entry, of one shape. Whole powers of one value are one, unless a pole at 0 would be lost."""
         x, y = self.builder.plain(x), self.builder.plain(y)
         (base, first), (other, second) = (whole_power(self.builder, value) for value in (x, y))
-        if base == other:
+        if base == other and keeps_poles(first, second, first + second):
             return self.power(base, first + second)
         if (found := one_curve(self.builder, x, y)) is not None:
             op, source, count = found
@@ -140,10 +141,8 @@ class Composer:
         return self.reshape(self.builder.product(self.title, self.reshape(x, one), self.reshape(y, one)), self.shape(x))
 
     def quotient(self, x: str, y: str) -> str:
-        """x / y entry by entry, of one shape; x / x is 1, which is what it is wherever it has a value."""
+        """x / y entry by entry, of one shape."""
         x, y = self.builder.plain(x), self.builder.plain(y)
-        if x == y:
-            return self.filled(x, 1.0)
         if is_softsign(self.builder, x, y):
             return self.node(Softsign(), x)
         if (found := softmax_of(self.builder, x, y)) is not None:

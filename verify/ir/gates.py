@@ -56,6 +56,11 @@ def whole_power(builder: GraphBuilder, x: str) -> tuple[str, Fraction]:
     return node.inputs[0], node.op.exponent
 
 
+def keeps_poles(first: Fraction, second: Fraction, joined: Fraction) -> bool:
+    """Whether x^joined has no value wherever x^first or x^second, which it is made of, has none."""
+    return joined < 0 or min(first, second) >= 0
+
+
 def is_softsign(builder: GraphBuilder, x: str, y: str) -> bool:
     """Whether the quotient of two values is x / (1 + |x|)."""
     made = {node.name: node for node in builder.nodes}
