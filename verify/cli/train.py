@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from verify.cli.options import Threshold
+
+if TYPE_CHECKING:
+    from verify.train.recipe import Recipe
 
 
 def train(
@@ -35,9 +38,7 @@ def train(
     """
     from verify.cli import output
     from verify.errors import InputError
-    from verify.report.table import certification as table
     from verify.report.training import epoch_line
-    from verify.runs.certification.summary import exit_code
     from verify.runs.engine.run_folder import fresh_folder
     from verify.runs.options import device_of
     from verify.train import run
@@ -55,12 +56,22 @@ def train(
         watch = run.Watch(bar.step, lambda figures: bar.epoch(figures, epoch_line(figures)))
         done = run.train(given, folder, resume=resume, device=device, processes=processes, watch=watch,
                          time_limit=timeout)
-    place = folder / "certify"
     if done < given.schedule.epochs:
         output.warn([f"the time limit was reached after {done} of {given.schedule.epochs} epochs; the model is what "
                      f"they made, and --resume --out {folder} continues"])
-        place = folder / f"certify-after-{done}"  # what is trained further is another model
     output.note(f"trained; model.safetensors, model.pt2 and model.onnx are in {folder}")
+    _certify(given, folder, device, epochs=done, json=json)
+
+
+def _certify(given: Recipe, folder: Path, device: str, epochs: int, json: bool) -> None:
+    """Certifies the model that so many epochs made, shows the table, and ends with its exit code."""
+    from verify.cli import output
+    from verify.report.table import certification as table
+    from verify.runs.certification.summary import exit_code
+    from verify.train import run
+
+    # what is trained further is another model
+    place = folder / ("certify" if epochs >= given.schedule.epochs else f"certify-after-{epochs}")
     session = run.certification(given, folder, device)
     output.warn(session.warnings)
     with output.verdicts(session.total) as on_progress:

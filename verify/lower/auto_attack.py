@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from verify.errors import LATE, OutOfTime
+from verify.errors import OutOfTime
 from verify.lower.apgd import APGD
-from verify.lower.engine.best import BestPoints
+from verify.lower.engine.best import BestPoints, met
 from verify.lower.engine.settings import check_settings
 from verify.lower.fab import FAB
 from verify.lower.square import Square
@@ -63,18 +63,19 @@ class AutoAttack:
     def answer(self, problem: Problem) -> Answer:
         """Points (cases, *shape): the best that was met, the nominal point included."""
         best = BestPoints(problem.inputs.nominal())
+        return met(best.points, lambda: self._search(problem, best))
+
+    def _search(self, problem: Problem, best: BestPoints) -> None:
+        """One attack after another; the time that runs out in one is over for all."""
         cases = torch.arange(problem.cases, device=best.points.device)
         for attack in self.attacks:
-            try:
-                found = attack.answer(part := problem.select(cases))
-                assert found.points is not None
-                best.offer(cases, part.violation(found.points), found.points)
-            except OutOfTime:
-                return Answer(points=best.points, notes={"stopped": LATE})
+            if not len(cases):
+                return
+            part = problem.select(cases)
+            found = attack.answer(part)
+            assert found.points is not None
+            best.offer(cases, part.violation(found.points), found.points)
             if "stopped" in found.notes:
-                return Answer(points=best.points, notes=found.notes)
+                raise OutOfTime
             if self.stop_when_falsified:
                 cases = cases[best.values[cases] < 0]
-            if not len(cases):
-                break
-        return Answer(points=best.points)

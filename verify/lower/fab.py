@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from verify.deadline import check_time
-from verify.errors import LATE, OutOfTime
-from verify.lower.engine.best import BestPoints
+from verify.lower.engine.best import BestPoints, met
 from verify.lower.engine.gauge import gauge_of
 from verify.lower.engine.plan import ranked
 from verify.lower.engine.settings import check_settings
@@ -68,11 +67,7 @@ class FAB:
     def answer(self, problem: Problem) -> Answer:
         """Points (cases, *shape): the best that was met, the nominal point included."""
         best = BestPoints(problem.inputs.nominal())
-        try:
-            self._search(problem, best)
-        except OutOfTime:
-            return Answer(points=best.points, notes={"stopped": LATE})
-        return Answer(points=best.points)
+        return met(best.points, lambda: self._search(problem, best))
 
     def _search(self, problem: Problem, best: BestPoints) -> None:
         """Tries every disjunct in turn and offers what is found to `best`."""
@@ -94,7 +89,7 @@ class FAB:
     def _approach(self, problem: Problem, best: BestPoints, cases: Tensor, aims: Tensor, x: Tensor) -> None:
         """One try at a disjunct of each of these cases, from x."""
         inputs, spec, met = problem.inputs.select(cases), problem.spec.select(cases), BestPoints(x)
-        each, gauge = torch.arange(len(cases), device=cases.device), gauge_of(problem.inputs.select(cases))
+        each, gauge = torch.arange(len(cases), device=cases.device), gauge_of(inputs)
         surface = ViolationSurface(problem.network, inputs, spec, Margin(), each, aims, met, stop_when_falsified=False)
         for _ in range(self.steps):
             check_time()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log2
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
 from verify.deadline import check_time
-from verify.errors import LATE, InputError, OutOfTime
+from verify.lower.engine.best import met
+from verify.lower.engine.settings import check_settings
+from verify.lower.engine.windows import window
 from verify.method import Answer
 from verify.problem import Problem
 from verify.registry import Entry
@@ -48,12 +49,7 @@ class RandomSearch:
     stop_when_falsified: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("evaluations", "seed"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Integral):
-                raise InputError(f"RandomSearch has {name}={value!r}; it must be an integer")
-        if self.evaluations < 1:
-            raise InputError(f"RandomSearch has evaluations={self.evaluations}; it must be at least 1")
+        check_settings(self, ("evaluations", "seed"))
 
     @property
     def name(self) -> str:
@@ -62,11 +58,7 @@ class RandomSearch:
     def answer(self, problem: Problem) -> Answer:
         """Points (cases, *shape): the best that was met, the nominal point included."""
         points = problem.inputs.nominal().clone()
-        try:
-            self._search(problem, points)
-        except OutOfTime:
-            return Answer(points=points, notes={"stopped": LATE})
-        return Answer(points=points)
+        return met(points, lambda: self._search(problem, points))
 
     def _search(self, problem: Problem, points: Tensor) -> None:
         """Moves the points, the best ones so far."""
@@ -117,11 +109,5 @@ class RandomSearch:
 
 def _window(shape: torch.Size, level: float, noise: torch.Generator) -> Tensor:
     """A window of an image (channels, height, width), bool: all channels, of sides from one place to all of them."""
-    mask = torch.zeros(shape, dtype=torch.bool)
-    ends = []
-    for n in shape[1:]:
-        side = min(n, max(1, round(n * 2.0 ** (-level * log2(max(2, n))))))
-        start = int(torch.randint(n - side + 1, (1,), generator=noise))
-        ends.append(slice(start, start + side))
-    mask[:, ends[0], ends[1]] = True
-    return mask
+    sides = [max(1, round(n * 2.0 ** (-level * log2(max(2, n))))) for n in shape[1:]]
+    return window(shape, sides, noise)

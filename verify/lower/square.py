@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from verify.deadline import check_time
-from verify.errors import LATE, InputError, OutOfTime
-from verify.lower.engine.best import BestPoints
+from verify.errors import InputError
+from verify.lower.engine.best import BestPoints, met
 from verify.lower.engine.settings import check_settings
+from verify.lower.engine.windows import window
 from verify.method import Answer
 from verify.problem import Problem
 from verify.registry import Entry
@@ -61,11 +62,7 @@ class Square:
     def answer(self, problem: Problem) -> Answer:
         """Points (cases, *shape): the best that was met, the nominal point included."""
         best = BestPoints(problem.inputs.nominal())
-        try:
-            self._search(problem, best)
-        except OutOfTime:
-            return Answer(points=best.points, notes={"stopped": LATE})
-        return Answer(points=best.points)
+        return met(best.points, lambda: self._search(problem, best))
 
     def _search(self, problem: Problem, best: BestPoints) -> None:
         """Tries the nominal point, the stripes, and squares on the best of both and of what they led to."""
@@ -95,15 +92,9 @@ class Square:
 
 def square(shape: tuple[int, ...], share: float, noise: torch.Generator) -> Tensor:
     """A square of an image (channels, height, width), or random coordinates of another input; bool (*shape)."""
-    mask = torch.zeros(shape, dtype=torch.bool)
     if len(shape) != 3:
+        mask = torch.zeros(shape, dtype=torch.bool)
         count = max(1, ceil(share * mask.numel()))
         mask.view(-1)[torch.randperm(mask.numel(), generator=noise)[:count]] = True
         return mask
-    side = max(1, round(sqrt(share * shape[1] * shape[2])))
-    ends = []
-    for n in shape[1:]:
-        start = int(torch.randint(max(1, n - side + 1), (1,), generator=noise))
-        ends.append(slice(start, start + side))
-    mask[:, ends[0], ends[1]] = True
-    return mask
+    return window(shape, [max(1, round(sqrt(share * shape[1] * shape[2])))] * 2, noise)

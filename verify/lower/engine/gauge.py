@@ -31,10 +31,6 @@ class Gauge:
     low: Tensor
     high: Tensor
 
-    def distance(self, x: Tensor) -> Tensor:
-        """Of points (n, size); (n,)."""
-        return self.norm.measure((x - self.center) / self.scale)
-
     def clamped(self, x: Tensor) -> Tensor:
         return clamp(x, self.low, self.high)
 

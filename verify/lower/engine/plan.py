@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from verify.errors import LATE, OutOfTime
-from verify.lower.engine.best import BestPoints
+from verify.lower.engine.best import BestPoints, met
 from verify.lower.engine.starts import Start
 from verify.lower.engine.targets import Targeting
 from verify.lower.engine.violation import Ascent, Tries, batch_size
@@ -63,11 +62,7 @@ class AttackPlan:
     def answer(self, problem: Problem) -> Answer:
         """Points (cases, *shape): the best that was met, the nominal point if none was."""
         best = BestPoints(problem.inputs.nominal())
-        try:
-            self._run(problem, best)
-        except OutOfTime:
-            return Answer(points=best.points, notes={"stopped": LATE})
-        return Answer(points=best.points)
+        return met(best.points, lambda: self._run(problem, best))
 
     def _run(self, problem: Problem, best: BestPoints) -> None:
         """Searches and offers every point on the way to `best`."""

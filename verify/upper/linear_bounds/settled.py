@@ -49,26 +49,29 @@ class Settled:
     def mirrors(self, name: str) -> Tensor | None:
         """Of each flat entry of a value the one that is its negative, or itself where none is known; long. None where
         the value is no difference of two picks of another."""
-        graph = self.network.graph
-        node = graph.by_name.get(name)
+        node = self.network.graph.by_name.get(name)
         if node is None or not isinstance(node.op, Affine) or node.op.summed != (1, -1):
             return None
-        before = [graph.by_name.get(source) for source in node.inputs]
-        found = []
-        for part in before:
-            if part is None or not isinstance(part.op, Affine) or not part.op.picks or len(part.inputs) != 1:
-                return None
-            shape = graph.shape_of(part.inputs[0])
-            numbers = torch.arange(1, prod(shape) + 1, dtype=torch.float64, device=self.entries[name].device)
-            found.append(part.op.forward(self.network.of(part), numbers.reshape(1, *shape)).flatten().long())
-        if before[0].inputs != before[1].inputs:  # type: ignore[union-attr]
+        picked = [self._picked(source) for source in node.inputs]
+        if picked[0] is None or picked[1] is None or picked[0][0] != picked[1][0]:
             return None
-        first, second = found
-        size = int(torch.stack(found).max()) + 1
+        first, second = picked[0][1], picked[1][1]
+        size = int(torch.stack([first, second]).max()) + 1
         key, back = first * size + second, second * size + first
         order = key.argsort()
         other = order[torch.searchsorted(key[order], back).clamp(max=len(key) - 1)]
         return other.where(key[other] == back, torch.arange(len(key), device=key.device))
+
+    def _picked(self, name: str) -> tuple[str, Tensor] | None:
+        """The value whose entries this one holds, and their flat places there, counted from 1, with 0 for zeros; long.
+        None where it does not hold those of one value."""
+        graph = self.network.graph
+        node = graph.by_name.get(name)
+        if node is None or not isinstance(node.op, Affine) or not node.op.picks or len(node.inputs) != 1:
+            return None
+        shape = graph.shape_of(node.inputs[0])
+        numbers = torch.arange(1, prod(shape) + 1, dtype=torch.float64, device=self.entries[node.inputs[0]].device)
+        return node.inputs[0], node.op.forward(self.network.of(node), numbers.reshape(1, *shape)).flatten().long()
 
 
 def once(wanted: Tensor, mirrors: Tensor | None) -> Tensor:
