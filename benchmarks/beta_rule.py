@@ -55,7 +55,7 @@ def rival(frontier: NeuronSplit, objective: Objective, domains: Domains, split: 
         pulled = relaxed.pull(objective, slope, press)
         best = best.minimum(pulled.bound)
         z = relaxed.primal(objective, pulled).z
-        slope.grad, press.grad = (z - relaxed.knot) * pulled.free, (z - end) * split
+        slope.grad, press.grad = (z - relaxed.breakpoint) * pulled.free, (z - end) * split
         adam.step()
         fade.step()
         slope.copy_(slope.clamp(relaxed.least, relaxed.most))

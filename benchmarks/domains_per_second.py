@@ -52,7 +52,7 @@ def random_problem(seed: int, device: str) -> Problem:
     )
     for p in module.parameters():
         p.data = torch.randn(p.shape, generator=rng) * (2 / p[0].numel()) ** 0.5 if p.dim() > 1 else p.data * 0
-    # inputs around 0.5 as if normalised: neurons lie near their kinks
+    # inputs around 0.5 as if normalised: neurons lie near their breakpoints
     module[0].get_parameter("bias").data = -0.5 * module[0].get_parameter("weight").data.sum((1, 2, 3))
     x = 0.3 + 0.4 * torch.rand((1, 3, 32, 32), generator=rng)
     first, second = module(x)[0].topk(2).indices.tolist()

@@ -58,7 +58,7 @@ def test_values_are_those_of_onnxruntime_to_the_last_bit(kind: int, name: str, t
 
 
 def test_gradients_are_those_of_the_runtime(tmp_path: Path) -> None:
-    """Beside differences of float64 values, which are exact to 1e-6 where no kink is near."""
+    """Beside differences of float64 values, which are exact to 1e-6 where no breakpoint is near."""
     network = attackable(saved(tmp_path, computed_index(TensorProto.DOUBLE)))
     x, weights, near = torch.from_numpy(numbers(3, 20, 4, kind=np.float64)), torch.tensor([1.0, -2.0, 0.5]).double(), 0
     point = x.clone().requires_grad_()

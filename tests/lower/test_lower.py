@@ -122,9 +122,9 @@ def planted(bumps: int, height: float) -> Network:
     """y = (0, sum of bumps - 1/2): a tent of this height around +-0.7 in the first of two inputs, else -1/2."""
     builder = GraphBuilder("x", (2,))
     at = [0.7, -0.7][:bumps]
-    kinks = torch.tensor([[c - 0.3, c, c + 0.3] for c in at]).flatten()
+    places = torch.tensor([[c - 0.3, c, c + 0.3] for c in at]).flatten()
     first = builder.add("first", Linear(), ("x",), (
-        builder.parameter("w", torch.tensor([[1.0, 0.0]]).repeat(len(kinks), 1)), builder.parameter("b", -kinks),
+        builder.parameter("w", torch.tensor([[1.0, 0.0]]).repeat(len(places), 1)), builder.parameter("b", -places),
     ))
     hidden = builder.add("hidden", ReLU(), (first,))
     slopes = torch.tensor([1.0, -2.0, 1.0]).repeat(bumps) * height / 0.3

@@ -1,4 +1,4 @@
-"""A curve is one record: bent one way, turning, with kinks or a jump; all laws and methods run over it as it stands."""
+"""A curve is one record: bent one way, turning, with corners or a jump; all laws and methods run over it."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def is_rounded_outward(op: Op) -> bool:
 
 
 def extremes(example: Example, p: tuple[Tensor, ...], boxes: tuple[IntervalBounds, ...]) -> tuple[Tensor, Tensor]:
-    """Least and largest value over boxes of float64, each at a corner or a kink, by the oracle or the matrix."""
+    """Least and largest value over boxes of float64, each at a corner or a breakpoint, by the oracle or the matrix."""
     op = example.op
     if isinstance(op, Affine):
         shape = tuple(op.forward(p, *(b.low for b in boxes)).shape)
@@ -129,7 +129,8 @@ def extremes(example: Example, p: tuple[Tensor, ...], boxes: tuple[IntervalBound
         low, high = (end.flatten(1) for end in boxes[0])
         at = [torch.where(torch.tensor(bits), high, low) for bits in cartesian((False, True), repeat=low.shape[1])]
     if isinstance(op, Curve):
-        at += [torch.full_like(at[0], float(b)).clamp(boxes[0].low, boxes[0].high) for b in (*op.kinks, *op.turns)]
+        places = map(float, (*op.linear_breakpoints, *op.turns))
+        at += [torch.full_like(at[0], place).clamp(boxes[0].low, boxes[0].high) for place in places]
         if isinstance(op, Wave):  # the turns nearest to the ends
             near = [((end - op.turns[0]) / torch.pi).round() * torch.pi + op.turns[0] for end in boxes[0]]
             at += [(turn + k * torch.pi).clamp(*boxes[0]) for turn in near for k in range(-2, 3)]
@@ -210,7 +211,7 @@ def test_lines_have_the_least_area(example: Example, dtype: torch.dtype):
     t = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None]
     x = low + t * (high - low)
     assert isinstance(op, Curve)
-    x = torch.cat([x, *(torch.full_like(low, b).clamp(low, high)[None] for b in op.kinks)])
+    x = torch.cat([x, *(torch.full_like(low, b).clamp(low, high)[None] for b in op.linear_breakpoints)])
     y = op.forward(p, x)
     chord = (y[2000] - y[0]) / (high - low)
     slopes = [chord, *(torch.full_like(low, s) for s in np.linspace(-1, 1.5, 101))]

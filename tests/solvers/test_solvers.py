@@ -81,7 +81,7 @@ def test_abs_rows() -> None:
 
 
 def test_concave_clip_rows() -> None:
-    """Only the upper kink of clip(x, -1, 1) lies in [0, 3]: -y >= -x, -y >= -1, -y <= -x + 2 z, -y <= -1 + (1 - z)."""
+    """Of clip(x, -1, 1) only the upper end lies in [0, 3]: -y >= -x, -y >= -1, -y <= -x + 2 z, -y <= -1 + (1 - z)."""
     assert _text(Clip(Fraction(-1), Fraction(1)), (0, 3)) == [
         "rows", "0 <= +1 x0 -1 x1", "-1 <= -1 x1", "+1 x0 -1 x1 -2 x2 <= 0", "-1 x1 +1 x2 <= 0",
         "columns", "0 <= x0 <= 3", "0 <= x1 <= 1", "0 <= x2 <= 1 integer",

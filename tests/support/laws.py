@@ -183,8 +183,8 @@ def boundary_pairs(op: Op, dtype: torch.dtype) -> list[tuple[float, float]]:
     places = (Fraction(0), Fraction(1))
     if isinstance(op, Curve) and op.breakpoints:
         places = op.breakpoints if isinstance(op, Piecewise) else (*op.breakpoints, *op.turns, *places)
-    for kink in places:
-        at = torch.tensor(float(kink), dtype=dtype)
+    for breakpoint in places:
+        at = torch.tensor(float(breakpoint), dtype=dtype)
         below, above = (float(torch.nextafter(at, torch.full_like(at, end))) for end in (-torch.inf, torch.inf))
         b = float(at)
         pairs += [(below, b), (b, above), (below, above), (b, b), (b - 1, above), (below, b + 1)]

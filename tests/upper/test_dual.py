@@ -111,7 +111,7 @@ def test_the_primal_point_gives_the_gradient(name: str) -> None:
     slope = relaxed.least.lerp(relaxed.most, share)
     pulled = relaxed.pull(objective, slope, multiplier)
     primal = relaxed.primal(objective, pulled)
-    by_slope = pulled.free * (primal.z - relaxed.knot)
+    by_slope = pulled.free * (primal.z - relaxed.breakpoint)
     by_multiplier = primal.z - torch.where(multiplier > 0, relaxed.low, relaxed.high)
     step = 1e-7
     for _ in range(5):

@@ -42,7 +42,7 @@ class Curve(ABC):
     Attributes:
         breaks: the ends between pieces, each enclosed by two dyadic rationals, ascending.
         signs: of f'' on each piece.
-        kinks: the breaks where f' jumps, or where a piece is linear: they are exact.
+        corners: the breaks where f' jumps, or where a piece is linear: they are exact.
         image: (low, high) that hold all values, or None.
         is_monotone: whether f rises, or falls, on all of its domain.
         steep: slopes that lines may have besides those of its pieces.
@@ -51,7 +51,7 @@ class Curve(ABC):
     held = 0
     breaks: tuple[tuple[Fraction, Fraction], ...] = ()
     signs: tuple[int, ...] = (CONVEX,)
-    kinks: tuple[Fraction, ...] = ()
+    corners: tuple[Fraction, ...] = ()
     image: tuple[Any, Any] = (None, None)
     is_monotone = True
     steep: tuple[float, ...] = ()
@@ -76,8 +76,8 @@ class Curve(ABC):
 
     def vertices(self, number: Arithmetic, low: np.ndarray, high: np.ndarray) -> Iterator[Vertex]:
         """The ends of each box, and where f(x) - s x may be extreme in it beside the inner parts of pieces."""
-        kinks = (np.full_like(low, number.factor(float(kink))) for kink in self.kinks)
-        for x in (low, high, *(np.clip(kink, low, high) for kink in kinks)):
+        corners = (np.full_like(low, number.factor(float(corner))) for corner in self.corners)
+        for x in (low, high, *(np.clip(corner, low, high) for corner in corners)):
             yield Span.at(number, x), self.value(Span.at(number, x))
 
     def covered(self, low: np.ndarray, pieces: list[Piece]) -> np.ndarray:

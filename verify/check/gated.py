@@ -149,7 +149,7 @@ class Elu(Curve):
     """scale x for x > 0, and scale alpha (exp(rate x) - 1) below, rate > 0. ELU has scale = rate = 1, CELU has scale 1
     and rate = 1 / alpha, SELU rate 1. It rises or falls throughout where alpha > 0, else it turns at 0."""
 
-    breaks, kinks = ((ZERO, ZERO),), (ZERO,)
+    breaks, corners = ((ZERO, ZERO),), (ZERO,)
 
     def __init__(self, alpha: Fraction, scale: Fraction, rate: Fraction):
         self.alpha, self.scale, self.rate = alpha, scale, rate
@@ -173,7 +173,7 @@ class HardSwish(Curve):
     """x min(max(x + 3, 0), 6) / 6."""
 
     breaks = ((Fraction(-3), Fraction(-3)), (Fraction(3), Fraction(3)))
-    kinks = (Fraction(-3), Fraction(3))
+    corners = (Fraction(-3), Fraction(3))
     signs = (LINEAR, CONVEX, LINEAR)
     is_monotone = False
 

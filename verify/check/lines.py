@@ -34,9 +34,9 @@ class _Vertices:
 
     def __init__(self, number: Arithmetic, op: Piecewise, low: np.ndarray, high: np.ndarray):
         self.number, self.op, self.low, self.high = number, op, low, high
-        self.kinks: list[Scalar] = [b if number.exact else float(b) for b in op.breakpoints]
+        self.corners: list[Scalar] = [b if number.exact else float(b) for b in op.breakpoints]
         self.slopes: list[Scalar] = [s if number.exact else float(s) for s in op.slopes]
-        self.x = [low, high, *(np.clip(np.full_like(low, kink), low, high) for kink in self.kinks)]
+        self.x = [low, high, *(np.clip(np.full_like(low, corner), low, high) for corner in self.corners)]
         self.f = [self.value(x) for x in self.x]
         largest = max(abs(s) for s in op.slopes)
         ends = max(abs(b) for b in op.breakpoints) * largest + max(abs(c) for c in op.intercepts)
@@ -47,8 +47,8 @@ class _Vertices:
         """f at x."""
         intercepts: list[Scalar] = [c if self.number.exact else float(c) for c in self.op.intercepts]
         out = self.slopes[0] * x + intercepts[0]
-        for kink, slope, intercept in zip(self.kinks, self.slopes[1:], intercepts[1:], strict=True):
-            out = np.where(x > kink, slope * x + intercept, out)
+        for corner, slope, intercept in zip(self.corners, self.slopes[1:], intercepts[1:], strict=True):
+            out = np.where(x > corner, slope * x + intercept, out)
         return out
 
     def intercepts(self, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +73,7 @@ class _Vertices:
         wide = run > 0
         slope = np.where(wide, (self.f[right] - self.f[left]) / np.where(wide, run, 1), min(self.slopes))
         slope = np.clip(self._dyadic(slope), min(self.slopes), max(self.slopes))
-        ends = [None, *self.kinks, None]
+        ends = [None, *self.corners, None]
         for start, end, piece in zip(ends, ends[1:], self.slopes, strict=False):
             inside = np.ones(slope.shape, bool)
             inside = inside if start is None else inside & (self.low >= start)
@@ -101,16 +101,16 @@ def piecewise_lines(
     if not op.is_hinge:
         return _closest(at, [chord, *at.slopes, *(at.secant(0, k) for k in range(2, len(at.x))),
                              *(at.secant(k, 1) for k in range(2, len(at.x)))])
-    left, right, kink = *at.slopes, at.kinks[0]
+    left, right, breakpoint = *at.slopes, at.corners[0]
     if share is not None:
         free = left + share * (right - left)
     elif rule == "parallel":
         free = chord
     elif rule == "adaptive":
-        free = np.where(low + high > 2 * kink, right, left)
+        free = np.where(low + high > 2 * breakpoint, right, left)
     else:
         free = np.full_like(low, left if rule == "zero" else right)
-    linear = (low >= kink) | (high <= kink)
+    linear = (low >= breakpoint) | (high <= breakpoint)
     free = np.where(linear, chord, free)
     lower, upper = at.intercepts(chord), at.intercepts(free)
     if left < right:
@@ -145,8 +145,8 @@ def interval(number: Arithmetic, op: Piecewise, low: np.ndarray, high: np.ndarra
 def unstable(op: Piecewise, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Where a breakpoint lies inside the box; bool."""
     inside = np.zeros(low.shape, bool)
-    for kink in map(float, op.breakpoints):
-        inside |= (low < kink) & (high > kink)
+    for breakpoint in map(float, op.breakpoints):
+        inside |= (low < breakpoint) & (high > breakpoint)
     return inside
 
 

@@ -51,9 +51,9 @@ class IntervalBounds(NamedTuple):
 
 
 class Hinge(NamedTuple):
-    """f(x) = slopes[0] x + intercepts[0] below the kink, and slopes[1] x + intercepts[1] above it; all rational."""
+    """f(x) = slopes[0] x + intercepts[0] below it, and slopes[1] x + intercepts[1] above; all rational."""
 
-    kink: Fraction
+    breakpoint: Fraction
     slopes: tuple[Fraction, Fraction]
     intercepts: tuple[Fraction, Fraction]
 
@@ -160,7 +160,7 @@ class Op(ABC):
 
     @property
     def hinge(self) -> Hinge | None:
-        """The op, if it is elementwise and linear but for one kink."""
+        """The op, if it is elementwise and linear but for one breakpoint."""
         return None
 
     def reach(self, p: Parameters) -> Reach | None:
@@ -205,7 +205,7 @@ class Nonlinear(Op):
         return PLACE
 
     @property
-    def kinks(self) -> tuple[float, ...]:
+    def linear_breakpoints(self) -> tuple[float, ...]:
         """Where pieces of a piecewise linear function meet."""
         return ()
 

@@ -73,7 +73,7 @@ class Piecewise(Curve):
         return (Curvature.LINEAR,) * len(self.slopes)
 
     @property
-    def kinks(self) -> tuple[float, ...]:
+    def linear_breakpoints(self) -> tuple[float, ...]:
         return tuple(map(float, self.breakpoints))
 
     @property
@@ -116,7 +116,7 @@ class Piecewise(Curve):
         return self.forward(p, x), steepest * error + self.rounding(p, IntervalBounds(x, x), unit)
 
     def linear_on(self, p: Parameters, box: IntervalBounds) -> tuple[Tensor, Tensor]:
-        piece = torch.stack([box.high > b for b in self.kinks]).sum(0)
+        piece = torch.stack([box.high > b for b in self.linear_breakpoints]).sum(0)
         same = (~self.unstable(p, box) & (piece == piece[:1])).all(0)
         slopes = torch.tensor([float(s) for s in self.slopes], dtype=box.low.dtype, device=box.low.device)
         return same, slopes[piece[0]]

@@ -37,10 +37,10 @@ def encode_piecewise(op: Piecewise, model: Encoder, x: np.ndarray, box: Interval
         return y.reshape(box.low.shape[1:])
     single = inside.sum(1) == 1
     _encode_single(model, x, y, low, high, single, inside, breaks, slopes, intercepts)
-    for kinks in np.unique(inside[~stable & ~single], axis=0):
-        where = (inside == kinks).all(1)
+    for pattern in np.unique(inside[~stable & ~single], axis=0):
+        where = (inside == pattern).all(1)
         _encode_many(
-            model, x[where], y[where], low[where], high[where], np.flatnonzero(kinks), breaks, slopes, intercepts
+            model, x[where], y[where], low[where], high[where], np.flatnonzero(pattern), breaks, slopes, intercepts
         )
     return y.reshape(box.low.shape[1:])
 
@@ -55,14 +55,14 @@ def _encode_single(
     model: Encoder, x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray,
     where: np.ndarray, inside: np.ndarray, breaks: np.ndarray, slopes: np.ndarray, intercepts: np.ndarray,
 ) -> None:
-    """One kink: with D the jump of the slope, y = left(x) + D h and the hinge h is eliminated."""
+    """One breakpoint: with D the jump of the slope, y = left(x) + D h and the hinge h is eliminated."""
     if not where.any():
         return
     k = inside[where].argmax(1)
     x, y, low, high, b = x[where], y[where], low[where], high[where], breaks[k]
     z = model.add_columns(np.zeros(y.size), np.ones(y.size), integer=True)
     jump, one, free = slopes[k + 1] - slopes[k], np.ones(y.size), np.full(y.size, np.inf)
-    sign = np.where(jump < 0, -1.0, 1.0)  # concave kinks are the mirror image
+    sign = np.where(jump < 0, -1.0, 1.0)  # concave breakpoints are the mirror image
     for piece in (k, k + 1):  # y beyond both lines
         model.add_rows([(sign, y), (-sign * slopes[piece], x)], sign * intercepts[piece], free)
     rise, drop = np.abs(jump) * (high - b), np.abs(jump) * (b - low)
@@ -72,14 +72,14 @@ def _encode_single(
 
 def _encode_many(
     model: Encoder, x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray,
-    kinks: np.ndarray, breaks: np.ndarray, slopes: np.ndarray, intercepts: np.ndarray,
+    crossed: np.ndarray, breaks: np.ndarray, slopes: np.ndarray, intercepts: np.ndarray,
 ) -> None:
-    """The same several kinks of n neurons: a hinge each, ordered binaries, and the hull of the graph."""
-    n, start = y.size, kinks[0]
+    """The same several breakpoints of n neurons: a hinge each, ordered binaries, and the hull of the graph."""
+    n, start = y.size, crossed[0]
     one, free = np.ones(n), np.full(n, np.inf)
     terms: list[tuple[object, np.ndarray]] = [(one, y), (-slopes[start] * one, x)]
     before = None
-    for k in kinks:
+    for k in crossed:
         b = breaks[k]
         h = model.add_columns(0 * one, high - b)
         z = model.add_columns(0 * one, one, integer=True)
@@ -91,7 +91,7 @@ def _encode_many(
         terms.append((-(slopes[k + 1] - slopes[k]) * one, h))
         before = z
     model.add_rows(terms, intercepts[start] * one, intercepts[start] * one)
-    points = np.stack([low, *(breaks[k] * one for k in kinks), high], 1)
+    points = np.stack([low, *(breaks[k] * one for k in crossed), high], 1)
     pieces = np.searchsorted(breaks, points, side="left")
     values = slopes[pieces] * points + intercepts[pieces]
     for sign in (1.0, -1.0):

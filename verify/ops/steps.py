@@ -73,7 +73,7 @@ class JumpingLines(Jumping):
         return tuple(range(len(self.places)))
 
     @property
-    def kinks(self) -> tuple[float, ...]:
+    def linear_breakpoints(self) -> tuple[float, ...]:
         return tuple(map(float, self.places))
 
     def exact(self, x: Fraction) -> Fraction:

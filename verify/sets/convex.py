@@ -21,7 +21,7 @@ from verify.sets.program import Program
 from verify.sets.samples import Samples
 
 ROUNDS = 10  # of cutting planes for one value of the support function
-KINKS = 100  # at most so many cuts for the kinks of the constraints at the maximiser
+CUTS = 100  # at most so many cuts for the corners of the constraints at the maximiser
 TOUCH = 1e-4  # how far beside the maximiser they are taken, relative to the box
 CLOSE = 1e-4  # gap at which the value is good enough, relative to 1 + its size
 SHARES = [0.0, *(4.0**k for k in range(-13, 0)), 1.0]  # of the way to the inner point, for a point that is not inside
@@ -204,14 +204,14 @@ class ConvexSet(InputSet):
 
 
 def _beside(program: Program, peak: np.ndarray, pull: np.ndarray) -> list[np.ndarray]:
-    """Points around a maximiser at a kink, whose subgradients have the one that the maximiser needs in their hull.
+    """Points around a maximiser at a corner, whose subgradients have the one that the maximiser needs in their hull.
 
     For a sum of |x_i| that one is `pull` (up to scale), which is the mean over thresholds of the vectors of signs of
     pull - threshold: so one point in the direction of each of these.
     """
     levels = np.unique(pull)
     between = np.concatenate([[levels[0] - 1], (levels[1:] + levels[:-1]) / 2, [levels[-1] + 1]])
-    chosen = between[np.unique(np.linspace(0, len(between) - 1, KINKS).round().astype(int))]
+    chosen = between[np.unique(np.linspace(0, len(between) - 1, CUTS).round().astype(int))]
     return [peak + TOUCH * (program.high - program.low) * np.sign(pull - level) for level in chosen]
 
 

@@ -1,10 +1,10 @@
 """A network over a set as linear and quadratic constraints of one vector, which is what semidefinite programs lift.
 
-The vector is v = (1, w): w_j in [-1, 1] is an input that varies, or the hinge max(q - b, 0) of a neuron whose kink b
-lies inside the bounds of its input q; both are moved and scaled to that range. Every other value is an affine function
-of v, a row of coefficients: affine ops and neurons with a decided sign are substituted. With the hinge z and u, l the
-bounds of q - b, an undecided neuron states (Raghunathan, Steinhardt and Liang 2018b, "Semidefinite relaxations for
-certifying robustness to adversarial examples", equations 4 to 6)
+The vector is v = (1, w): w_j in [-1, 1] is an input that varies, or the hinge max(q - b, 0) of a neuron whose
+breakpoint b lies inside the bounds of its input q; both are moved and scaled to that range. Every other value is an
+affine function of v, a row of coefficients: affine ops and neurons with a decided sign are substituted. With the hinge
+z and u, l the bounds of q - b, an undecided neuron states (Raghunathan, Steinhardt and Liang 2018b, "Semidefinite
+relaxations for certifying robustness to adversarial examples", equations 4 to 6)
 
     z (q - b - z) = 0,    z >= q - b,    z >= 0,    w_j^2 <= 1,
 
@@ -63,7 +63,7 @@ class Lift:
 
 
 def lifted_size(case: SolverCase, boxes: Boxes) -> int:
-    """Length of v. Raises UnsupportedMethod for an op that is neither affine nor piecewise linear with one kink."""
+    """Length of v. Raises UnsupportedMethod for an op that is neither affine nor a hinge."""
     low, high = boxes[case.network.graph.input]
     count = 1 + int((low < high).sum())
     for node in case.network.graph.nodes:
@@ -71,7 +71,7 @@ def lifted_size(case: SolverCase, boxes: Boxes) -> int:
             continue
         if (hinge := node.op.hinge) is None:
             raise UnsupportedMethod(
-                f"SDP takes affine operators and piecewise linear ones with one kink, not {type(node.op).__name__} "
+                f"SDP takes affine operators and those with one breakpoint, not {type(node.op).__name__} "
                 f"(node {node.name}); use LP or CROWN"
             )
         count += int(_undecided(hinge, boxes[node.inputs[0]]).sum())
@@ -112,22 +112,22 @@ def _hinged(
 ) -> tuple[Tensor, np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """(rows of the op's value (size, *shape), hinges z (hinges, size), q - b (hinges, size), bounds of q - b), the
     hinges in columns from `used` on: f(q) = left piece(q) + jump z."""
-    kink, (before, after) = float(hinge.kink), (float(s) for s in hinge.slopes)
+    breakpoint, (before, after) = float(hinge.breakpoint), (float(s) for s in hinge.slopes)
     starts, flat = [float(c) for c in hinge.intercepts], form.flatten(1)
     low, high = (end.flatten() for end in box)
     undecided = _undecided(hinge, box).flatten()
-    second = (low >= kink) & ~undecided
+    second = (low >= breakpoint) & ~undecided
     value = torch.where(second, after, before) * flat
     value[0] += torch.where(second, starts[1], starts[0])
     places = undecided.nonzero().flatten()
     beyond = flat[:, places].clone()
-    beyond[0] -= kink
-    half = (high[places] - kink) / 2
+    beyond[0] -= breakpoint
+    half = (high[places] - breakpoint) / 2
     hinges = torch.zeros_like(beyond)
     hinges[0] = half
     hinges[used + torch.arange(len(places)), torch.arange(len(places))] = half
     value[:, places] += (after - before) * hinges
-    ends = (low[places] - kink).numpy(), (high[places] - kink).numpy()
+    ends = (low[places] - breakpoint).numpy(), (high[places] - breakpoint).numpy()
     return value.reshape(form.shape), hinges.numpy().T, beyond.numpy().T, ends
 
 
@@ -141,6 +141,6 @@ def _rows_of(z: np.ndarray, q: np.ndarray, low: np.ndarray, high: np.ndarray) ->
 
 
 def _undecided(hinge: Hinge, box: IntervalBounds) -> Tensor:
-    """Entries with the kink inside their bounds, (1, *shape)."""
-    kink = float(hinge.kink)
-    return (box.low < kink) & (box.high > kink)
+    """Entries with the breakpoint inside their bounds, (1, *shape)."""
+    breakpoint = float(hinge.breakpoint)
+    return (box.low < breakpoint) & (box.high > breakpoint)

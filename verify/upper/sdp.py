@@ -55,7 +55,7 @@ class SDP:
 
         Balls are taken as they are, polytopes with their rows, other sets as their hull. `notes`: "programs" solved,
         "skipped" disjuncts, "unsolved" ones; "stopped" with the reason if some kept their LP bound. Raises
-        UnsupportedMethod for operators other than affine ones and those with one kink (ReLU, LeakyReLU, abs), and for
+        UnsupportedMethod for operators other than affine ones and hinges (ReLU, LeakyReLU, abs), and for
         inputs that alone exceed `order`.
 
         Sound because the program relaxes the network over its boxes and each bound is rebuilt from the multipliers

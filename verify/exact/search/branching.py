@@ -29,7 +29,7 @@ def costs(dual: Dual, improved: Improved) -> tuple[Tensor, Tensor]:
     """What the relaxation of each column costs the row, in two measures (rows, U).
 
     The first is what the fixed line of a neuron may add to the bound: its coefficient times the line's height above the
-    function at the knot, as in BaBSR (Bunel et al. 2020, section 5). The second is the error at the very point where
+    function at the breakpoint, as in BaBSR (Bunel et al. 2020, section 5). The second is the error at the point where
     the bound is attained: the coefficient times the distance from line to function.
     """
     domains = improved.domains
@@ -44,12 +44,12 @@ def costs(dual: Dual, improved: Improved) -> tuple[Tensor, Tensor]:
 
 
 def split_points(dual: Dual, column: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Where to split the ranges (n,) of these columns (n,): at a kink inside, else in the middle; (n,)."""
+    """Where to split the ranges (n,) of these columns (n,): at a breakpoint inside, else in the middle; (n,)."""
     point = (low + high) / 2
     for layer in dual.layers.values():
-        for kink in layer.op.kinks:
+        for breakpoint in layer.op.linear_breakpoints:
             here = (column >= layer.span.start) & (column < layer.span.stop)
-            point = torch.where(here & (low < kink) & (kink < high), kink, point)
+            point = torch.where(here & (low < breakpoint) & (breakpoint < high), breakpoint, point)
     return point
 
 

@@ -41,7 +41,7 @@ def narrowed(root: Root, splits: int, limits: Limits, record: SearchRecord | Non
     ranges = IntervalBounds(root.low.clone(), root.high.clone())
     exact = exact_values(root.dual.network) if root.dual.inputs.is_box else set()
     for layer in root.dual.layers.values():
-        if layer.source in exact or layer.kink is None or not len(layer.columns):
+        if layer.source in exact or layer.breakpoint is None or not len(layer.columns):
             continue
         dual, wide = root.dual.first(layer.span.start), root.wide.first(layer.span.start)
         here = layer.unstable(IntervalBounds(ranges.low[:, layer.span], ranges.high[:, layer.span]))
@@ -73,10 +73,10 @@ def _narrow(
     record: SearchRecord | None,
 ) -> None:
     """Tightens the ranges in place at these columns (n,) of a layer, first where the neuron may become linear."""
-    column, kink = layer.span.start + index, layer.kink
-    assert kink is not None
+    column, breakpoint = layer.span.start + index, layer.breakpoint
+    assert breakpoint is not None
     middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
-    side = torch.where(middle < kink, 1.0, -1.0).to(dual.low)
+    side = torch.where(middle < breakpoint, 1.0, -1.0).to(dual.low)
     for sign in (side, -side):
         left = layer.unstable(IntervalBounds(ranges.low[owner, column], ranges.high[owner, column])).nonzero().flatten()
         if not len(left) or limits.left <= 0:
@@ -85,7 +85,7 @@ def _narrow(
         a = torch.zeros((len(left), *dual.network.graph.shape_of(layer.source)), dtype=s.dtype, device=s.device)
         a.flatten(1)[torch.arange(len(left), device=a.device), layer.columns[index[left]]] = s
         exact = IntervalBounds(ranges.low[o, : dual.columns], ranges.high[o, : dual.columns])
-        tree = Trees(dual, Objective(layer.source, a), o, outward(exact, dual.low.dtype), s * kink, splits)
+        tree = Trees(dual, Objective(layer.source, a), o, outward(exact, dual.low.dtype), s * breakpoint, splits)
         tree.grow(limits)
         rows, duals = tree.leaves(record)
         bound = tree.replayed(wide, rows, duals)

@@ -19,7 +19,7 @@ LARGEST = 1 << 21  # entries of the linear program's matrix up to which climbing
 
 def can_climb(root: Root) -> bool:
     """Whether the regions are polyhedra whose linear programs are small."""
-    hinges = all(layer.kink is not None or not len(layer.columns) for layer in root.dual.layers.values())
+    hinges = all(layer.breakpoint is not None or not len(layer.columns) for layer in root.dual.layers.values())
     small = root.dual.columns * root.dual.radius[0].numel() <= LARGEST
     return hinges and small and not root.dual.mixing and root.dual.inputs.is_box
 
@@ -31,11 +31,11 @@ def climbed(root: Root, tasks: Tasks, case: int, x: Tensor) -> Tensor:
     values = network.values(x.double())
     low, high = root.low[case, None].clone(), root.high[case, None].clone()
     for layer in wide.layers.values():
-        if layer.kink is None:
+        if layer.breakpoint is None:
             continue
-        on = values[layer.source].flatten(1)[:, layer.columns] >= layer.kink
-        low[:, layer.span] = torch.where(on, low[:, layer.span].clamp(min=layer.kink), low[:, layer.span])
-        high[:, layer.span] = torch.where(on, high[:, layer.span], high[:, layer.span].clamp(max=layer.kink))
+        on = values[layer.source].flatten(1)[:, layer.columns] >= layer.breakpoint
+        low[:, layer.span] = torch.where(on, low[:, layer.span].clamp(min=layer.breakpoint), low[:, layer.span])
+        high[:, layer.span] = torch.where(on, high[:, layer.span], high[:, layer.span].clamp(max=layer.breakpoint))
     owner = torch.tensor([case], device=x.device)
     domain = Domains(owner, low, high, wide.usual_slopes(low, high), torch.zeros_like(low))
     split = (low > root.low[case]) | (high < root.high[case])

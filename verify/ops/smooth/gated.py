@@ -190,7 +190,7 @@ class ELU(Curve):
 @register(lambda op: [Example(op(), (), ((5,),))])
 @dataclass(frozen=True)
 class HardSwish(Curve):
-    """x min(max(x + 3, 0), 6) / 6: a parabola between two lines, with kinks where they meet."""
+    """x min(max(x + 3, 0), 6) / 6: a parabola between two lines, with breakpoints where they meet."""
 
     @property
     def breakpoints(self) -> tuple[Fraction, ...]:

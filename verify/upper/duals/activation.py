@@ -21,18 +21,18 @@ class ActivationLayer:
     columns: Tensor  # (n,) long
     span: slice  # where these columns lie among those of all layers
     slope: Tensor  # (entries,), 0 at columns
-    kink: float | None  # for a hinge: its breakpoint
-    ends: tuple[float, float]  # for a hinge: its slopes before and after the kink
+    breakpoint: float | None  # for a hinge: its breakpoint
+    ends: tuple[float, float]  # for a hinge: its slopes before and after the breakpoint
 
     @property
     def convex(self) -> bool | None:
         """For a hinge: whether its lower line is the free one; None where no line is free."""
-        return None if self.kink is None else self.ends[0] < self.ends[1]
+        return None if self.breakpoint is None else self.ends[0] < self.ends[1]
 
     @property
     def free(self) -> tuple[float, float] | None:
         """Between what a column's free number lies; None where it has none."""
-        if self.kink is None:
+        if self.breakpoint is None:
             return (0.0, 1.0) if self.op.curved else None
         return self.ends
 
@@ -56,27 +56,27 @@ class ActivationLayer:
     def chord(self, box: IntervalBounds) -> tuple[Tensor, Tensor]:
         """(slope, intercept) of the line opposite to the free one of a hinge, over boxes of the columns; (rows, n).
 
-        Sound because f minus a line is extreme at an end or at the kink; trusts float rounding.
+        Sound because f minus a line is extreme at an end or at the breakpoint; trusts float rounding.
         """
-        assert self.kink is not None
+        assert self.breakpoint is not None
         ends = sorted(self.ends)
-        knot = torch.full_like(box.low, self.kink).clamp(box.low, box.high)
-        low, high, middle = (self.op.forward((), x) for x in (*box, knot))
+        at = torch.full_like(box.low, self.breakpoint).clamp(box.low, box.high)
+        low, high, middle = (self.op.forward((), x) for x in (*box, at))
         width = (box.high - box.low).clamp(min=torch.finfo(box.low.dtype).tiny)
         slope = ((high - low) / width).clamp(*ends)
-        first, second, third = low - slope * box.low, high - slope * box.high, middle - slope * knot
+        first, second, third = low - slope * box.low, high - slope * box.high, middle - slope * at
         if self.convex:
             return slope, first.maximum(second).maximum(third)
         return slope, first.minimum(second).minimum(third)
 
     def free_slopes(self, box: IntervalBounds) -> tuple[Tensor, Tensor]:
-        """Least and largest slope of the free line of a hinge through its kink, or through the nearer end of the box
+        """Least and largest slope of the free line of a hinge through its breakpoint, or the nearer end of the box
         if f is linear there: that piece's; (rows, n)."""
-        assert self.kink is not None
+        assert self.breakpoint is not None
         small, big = sorted(self.ends)
         # comparisons into floats, since those into booleans are several times slower
-        on = torch.ge(box.low, self.kink, out=torch.empty_like(box.low))
-        off = torch.le(box.high, self.kink, out=torch.empty_like(box.low))
+        on = torch.ge(box.low, self.breakpoint, out=torch.empty_like(box.low))
+        off = torch.le(box.high, self.breakpoint, out=torch.empty_like(box.low))
         steep, flat = (on, off) if self.convex else (off, on)
         least, most = small + (big - small) * steep, big - (big - small) * flat
         return least, most.maximum(least)
@@ -84,26 +84,27 @@ class ActivationLayer:
     def usual_slope(self, box: IntervalBounds) -> Tensor:
         """The slope of the free line that leaves the least area (Zhang et al. 2018, section 3.2); for no hinge the
         middle, as a share of the range."""
-        if self.kink is None:
+        if self.breakpoint is None:
             return torch.full_like(box.low, 0.5)
         left, right = self.ends
-        return left + (right - left) * torch.gt((box.low + box.high) / 2, self.kink, out=torch.empty_like(box.low))
+        middle = (box.low + box.high) / 2
+        return left + (right - left) * torch.gt(middle, self.breakpoint, out=torch.empty_like(box.low))
 
     def costs(self, box: IntervalBounds, a: Tensor, z: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
         """What the relaxation of each column costs rows with coefficients a of f, in the two measures of `branching`,
         where the columns are z; all (rows, n)."""
         lines = self.relax(box)
-        knot = (box.low + box.high) / 2
-        if self.op.kinks:
-            knot = torch.full_like(knot, self.op.kinks[0]).clamp(box.low, box.high)
-        f = self.op.forward(self.parameters, knot)
+        at = (box.low + box.high) / 2
+        if self.op.linear_breakpoints:
+            at = torch.full_like(at, self.op.linear_breakpoints[0]).clamp(box.low, box.high)
+        f = self.op.forward(self.parameters, at)
         upper, lower = lines.upper_slope * z + lines.upper_intercept, lines.lower_slope * z + lines.lower_intercept
         if self.convex is False:
-            height = a.clamp(max=0) * (lines.lower_slope * knot + lines.lower_intercept - f)
-            upper = slope * (z - knot) + f
+            height = a.clamp(max=0) * (lines.lower_slope * at + lines.lower_intercept - f)
+            upper = slope * (z - at) + f
         else:
-            height = a.clamp(min=0) * (lines.upper_slope * knot + lines.upper_intercept - f)
-            lower = lower if self.convex is None else slope * (z - knot) + f
+            height = a.clamp(min=0) * (lines.upper_slope * at + lines.upper_intercept - f)
+            lower = lower if self.convex is None else slope * (z - at) + f
         line = torch.where(a >= 0, upper, lower)
         return height, a.abs() * (line - self.op.forward(self.parameters, z)).abs()
 
@@ -123,7 +124,7 @@ def activation_layer(
     elif not bool(same.index_fill(0, columns, True).all()):
         raise ValueError(f"an entry of {source} is not linear and no column; its box must lie in that of the columns")
     span = slice(start, start + len(columns))
-    kink, ends = None, (0.0, 0.0)
+    breakpoint, ends = None, (0.0, 0.0)
     if op.hinge is not None:
-        kink, ends = float(op.hinge.kink), (float(op.hinge.slopes[0]), float(op.hinge.slopes[1]))
-    return ActivationLayer(op, p, source, columns, span, slope.index_fill(0, columns, 0), kink, ends)
+        breakpoint, ends = float(op.hinge.breakpoint), (float(op.hinge.slopes[0]), float(op.hinge.slopes[1]))
+    return ActivationLayer(op, p, source, columns, span, slope.index_fill(0, columns, 0), breakpoint, ends)

@@ -1,9 +1,9 @@
 """The dual of the linear relaxation, for many domains at once: slopes and multipliers that a row may choose for itself.
 
 A domain restricts the inputs of some neurons to parts of their ranges. Any slope of the free line of a hinge (a
-function with one kink, such as ReLU) and any multiplier of `low <= z <= high` give a valid bound on a row, so both may
-be optimised by whatever means: Xu et al. 2021 (alpha-CROWN) for the slopes, Wang et al. 2021 (beta-CROWN) for the
-multipliers of split neurons. Gradients need no autograd: by Danskin's theorem they are read off the primal point at
+function with one breakpoint, such as ReLU) and any multiplier of `low <= z <= high` give a valid bound on a row, so
+both may be optimised by whatever means: Xu et al. 2021 (alpha-CROWN) for the slopes, Wang et al. 2021 (beta-CROWN) for
+the multipliers of split neurons. Gradients need no autograd: by Danskin's theorem they are read off the primal point at
 which the bound is attained, which one forward walk through the lines finds.
 
 Everything is relative to the network's value at the center of each set, as in `backward`. Only the neurons that are
@@ -134,29 +134,29 @@ class RelaxedDomains:
         self.low, self.high = domains.low - at, domains.high - at
         # the line on the other side of the free one: its slope, and how far it lies above f at the reference
         self.slope, self.gap = torch.empty_like(self.low), torch.empty_like(self.low)
-        # a free line of slope s lies base - s * knot above f at the reference
-        self.knot, self.base = torch.empty_like(self.low), torch.empty_like(self.low)
+        # a free line of slope s lies base - s * breakpoint above f at the reference
+        self.breakpoint, self.base = torch.empty_like(self.low), torch.empty_like(self.low)
         self.least, self.most = torch.empty_like(self.low), torch.empty_like(self.low)  # range of the free slope
         self.crossings: dict[str, Crossing] = {}  # of nodes that are no hinges
         for name, layer in dual.layers.items():
             span = layer.span
             box = IntervalBounds(domains.low[:, span], domains.high[:, span])
-            if isinstance(layer, ActivationLayer) and layer.kink is not None:
-                self._fix(layer, layer.kink, box, at[:, span], value[:, span])
+            if isinstance(layer, ActivationLayer) and layer.breakpoint is not None:
+                self._fix(layer, layer.breakpoint, box, at[:, span], value[:, span])
                 continue
             if isinstance(layer, FactorLayer):
                 self.crossings[name] = layer.crossing(box, domains.owner)
             else:
                 self.crossings[name] = Touching.of(layer, box, at[:, span], value[:, span])
-            for part in (self.slope, self.gap, self.knot, self.base, self.least):
+            for part in (self.slope, self.gap, self.breakpoint, self.base, self.least):
                 part[:, span] = 0
             self.most[:, span] = 1
 
-    def _fix(self, layer: ActivationLayer, kink: float, box: IntervalBounds, at: Tensor, value: Tensor) -> None:
+    def _fix(self, layer: ActivationLayer, breakpoint: float, box: IntervalBounds, at: Tensor, value: Tensor) -> None:
         """The lines of a hinge."""
         span = layer.span
-        line, knot = layer.chord(box), torch.full_like(box.low, kink).clamp(box.low, box.high)
-        self.knot[:, span], self.base[:, span] = knot - at, layer.op.forward((), knot) - value
+        line, near = layer.chord(box), torch.full_like(box.low, breakpoint).clamp(box.low, box.high)
+        self.breakpoint[:, span], self.base[:, span] = near - at, layer.op.forward((), near) - value
         self.least[:, span], self.most[:, span] = layer.free_slopes(box)
         self.slope[:, span], self.gap[:, span] = line[0], line[0] * at + line[1] - value
 
@@ -165,7 +165,7 @@ class RelaxedDomains:
         out = copy(self)
         out.owner = self.owner[index]
         out.crossings = {name: part.take(index) for name, part in self.crossings.items()}
-        for name in ("low", "high", "slope", "gap", "knot", "base", "least", "most"):
+        for name in ("low", "high", "slope", "gap", "breakpoint", "base", "least", "most"):
             part = getattr(self, name)
             is_shared = len(part) == 1 or part.stride(0) == 0
             setattr(out, name, part[:1].expand(len(index), -1) if is_shared else part[index])
@@ -197,7 +197,7 @@ class RelaxedDomains:
 
     def gradient(self, pulled: Pulled, primal: Primal) -> Tensor:
         """The derivative of the bounds by the slopes, or a direction in which they rise as well, (rows, U)."""
-        found = (primal.z - self.knot).mul_(pulled.free)
+        found = (primal.z - self.breakpoint).mul_(pulled.free)
         for name, state in pulled.states.items():
             span = self.dual.layers[name].span
             found[:, span] = self.crossings[name].gradient(state, primal.z[:, span])

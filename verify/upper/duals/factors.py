@@ -34,7 +34,7 @@ class FactorLayer:
     span: slice
     box: IntervalBounds
     at: Tensor
-    kink: None = None
+    breakpoint: None = None
     free: tuple[float, float] = (0.0, 1.0)
 
     @property

@@ -66,7 +66,7 @@ def windows_of(dual: Dual, source: str) -> dict[str, ReceptiveField] | None:
         node = graph.by_name[name]
         (before, *others), reach, layer = node.inputs, node.op.reach(dual.network.of(node)), dual.layers.get(name)
         # beside a map all is zero, which activations keep up there, but no affine op does that looks at the map too
-        if reach is None or others or (padded if layer is None else layer.kink is None):
+        if reach is None or others or (padded if layer is None else layer.breakpoint is None):
             return None
         found[before], padded = found[name].before(reach), layer is None and any(reach.padding)
         name = before
@@ -116,7 +116,7 @@ def cropped_rows(relaxed: RelaxedDomains, small: Dual, windows: dict[str, Recept
     """Samples as rows of the `cropped` dual, relaxed, one for each place; outside the maps all is zero."""
     out = copy(relaxed)
     out.dual, out.owner = small, torch.arange(len(small.radius), device=small.radius.device)
-    for name in ("low", "high", "gap", "knot", "base"):
+    for name in ("low", "high", "gap", "breakpoint", "base"):
         setattr(out, name, cropped_columns(relaxed.dual, small, windows, getattr(relaxed, name)))
     for name in ("slope", "least", "most"):
         setattr(out, name, cropped_columns(relaxed.dual, small, windows, getattr(relaxed, name), linear=True))

@@ -122,16 +122,16 @@ def _tighten(
     record: SearchRecord | None,
 ) -> None:
     """Tightens the ranges in place at these columns (n,) of the layer that the stage ends at."""
-    column, kink = layer.span.start + index, layer.kink
+    column, breakpoint = layer.span.start + index, layer.breakpoint
     middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
     # where the neuron may become linear comes first
-    side = torch.where(middle < (0 if kink is None else kink), 1.0, -1.0).to(stage.domains.low)
+    side = torch.where(middle < (0 if breakpoint is None else breakpoint), 1.0, -1.0).to(stage.domains.low)
     rest = torch.arange(len(owner), device=owner.device)
     for sign in (side, -side):
         if not len(rest):
             break
         sign, here, at = sign[rest], owner[rest], column[rest]
-        cutoff = None if kink is None else sign * kink
+        cutoff = None if breakpoint is None else sign * breakpoint
         used: list[Domains] = []
         adjust = partial(_noted, stage.dual, used) if record is not None else _as_they_are
         bound = stage.entries(layer.source, layer.columns[index[rest]], sign, here, steps, cutoff, adjust)

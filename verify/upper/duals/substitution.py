@@ -28,7 +28,7 @@ class Substitution(Walk[Tensor]):
         """bound (rows,): what is added to."""
         super().__init__(relaxed.dual.network)
         self.relaxed, self.bound, self.slope, self.multiplier = relaxed, bound, slope, multiplier
-        self.gap = torch.addcmul(relaxed.base, slope, relaxed.knot, value=-1)  # of the free lines
+        self.gap = torch.addcmul(relaxed.base, slope, relaxed.breakpoint, value=-1)  # of the free lines
         # coefficients of f at the columns, and their parts that meet free lines; zero where rows do not come
         self.a, self.free = torch.zeros_like(slope), torch.zeros_like(slope)
         self.mixing: dict[str, Tensor] = {}

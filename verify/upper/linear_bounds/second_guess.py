@@ -63,7 +63,7 @@ def _moved(
     *shape); lines of entries on which the op is linear for every sample stay as they are."""
     if not isinstance(relaxation, Lines):
         return op.nearer(p, IntervalBounds(box.low[owner], box.high[owner]), relaxation, at, STEP)
-    if not op.kinks:  # where a curve touches is dear to find for every row
+    if not op.linear_breakpoints:  # where a curve touches is dear to find for every row
         return relaxation
     where = op.unstable(p, box).any(0).flatten().nonzero().flatten()
     start = Lines(*(part.flatten(1)[:, where] for part in relaxation.parts))
