@@ -47,6 +47,12 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.runs.studies.gaps import gaps as gaps
     from verify.sets import ConvexSet as ConvexSet
     from verify.solving import solve as solve
+    from verify.uap.iterative import UAP as UAP
+    from verify.uap.rates import fooling_rate as fooling_rate
+    from verify.uap.rates import transfer as transfer
+    from verify.uap.solving import Universal as Universal
+    from verify.uap.solving import universal as universal
+    from verify.uap.stochastic import StochasticUAP as StochasticUAP
     from verify.upper.alpha_crown import AlphaCROWN as AlphaCROWN
     from verify.upper.convex_lp import ConvexLP as ConvexLP
     from verify.upper.crown import CROWN as CROWN
@@ -64,6 +70,8 @@ _HOMES = {  # of all names but those of the registry's methods
     "Problem": "problem", "robustness": "problem", "from_vnnlib": "problem",
     "Proof": "proof.prover", "prove": "proof.prover", "read_vnnlib": "vnnlib", "solve": "solving",
     "Gaps": "runs.studies.gap", "gaps": "runs.studies.gaps", "ConvexSet": "sets", "Spread": "exact.search.spread",
+    "UAP": "uap.iterative", "StochasticUAP": "uap.stochastic", "Universal": "uap.solving", "universal": "uap.solving",
+    "fooling_rate": "uap.rates", "transfer": "uap.rates",
 }
 
 

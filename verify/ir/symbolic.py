@@ -26,7 +26,7 @@ from verify.errors import InputError, UnsupportedOp
 from verify.ir.builder import GraphBuilder
 from verify.ir.compose import Composer
 from verify.ir.graph import Network, Symbolic
-from verify.ops import Add, Concat, Divide, Entrywise, Reshape, Scale, Select, Shift
+from verify.ops import Add, Clip, Concat, Divide, Entrywise, Reshape, Scale, Select, Shift
 from verify.rationals import Number, exact_array, rational
 from verify.sets import InputSet
 
@@ -134,6 +134,13 @@ class SymbolicValue(Symbolic):
         except ValueError:
             raise InputError(f"a value of shape {self.shape} cannot be reshaped to {shape}") from None
         return self._node("reshaped", Reshape(full), (self._stated(),))
+
+    def clip(self, low: Number, high: Number) -> SymbolicValue:
+        """Every entry moved into [low, high]. Raises InputError unless low < high."""
+        ends = _exact(low), _exact(high)
+        if ends[0] >= ends[1]:
+            raise InputError(f"a value is clipped to [{low}, {high}]; the lower end must be below the upper one")
+        return self._node("clipped", Clip(*ends), (self._stated(),))
 
     def flatten(self) -> SymbolicValue:
         """The entries in one axis."""

@@ -1,0 +1,72 @@
+"""What a method for one shared perturbation is, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from verify.bracket import Rigour
+from verify.uap.problem import SharedProblem
+
+
+@dataclass(frozen=True)
+class SharedAnswer:
+    """What a method says of a shared problem, before `verify.universal` has looked at it.
+
+    Args:
+        deltas: candidate perturbations, (*shape) each.
+        upper: a bound on how many samples any perturbation of the ball fools, or None.
+        rigour: how the bound was established, and `trusts` on whose word.
+        single: (at least, at most) how many samples are fooled where each has a perturbation of its own, or None.
+        notes: counts and reasons for tables.
+    """
+
+    deltas: tuple[Tensor, ...] = ()
+    upper: int | None = None
+    rigour: Rigour = Rigour.FLOAT
+    trusts: str = "float rounding"
+    single: tuple[int, int] | None = None
+    notes: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass
+class BestDelta:
+    """The perturbation that fools the most samples so far, by `SharedProblem.fooled`."""
+
+    problem: SharedProblem
+    delta: Tensor
+    fooled: Tensor
+
+    @classmethod
+    def start(cls, problem: SharedProblem) -> BestDelta:
+        """That of zero."""
+        zero = torch.zeros_like(problem.ball.center[0])
+        return cls(problem, zero, problem.fooled(zero))
+
+    @property
+    def count(self) -> int:
+        """How many samples it fools."""
+        return int(self.fooled.sum())
+
+    def offer(self, delta: Tensor) -> int:
+        """Looks at a perturbation (*shape), keeps it where it is better; how many samples that one fools."""
+        found = self.problem.fooled(delta)
+        count, member = int(found.sum()), self.problem.member(delta)
+        if count > self.count and member is not None:
+            self.delta, self.fooled = member, found
+        return count
+
+
+@runtime_checkable
+class SharedMethod(Protocol):
+    """A frozen dataclass of settings that answers shared problems; `name` stands in tables."""
+
+    @property
+    def name(self) -> str: ...
+
+    def answer(self, problem: SharedProblem, best: BestDelta) -> SharedAnswer:
+        """Perturbations, a bound, or both; `best` is what the methods before it have found."""
+        ...
