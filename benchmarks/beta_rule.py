@@ -38,9 +38,9 @@ def timed(call: Callable[[], T], device: str) -> tuple[T, float]:
 def parts_of(frontier: NeuronSplit, count: int) -> Batch:
     """Both parts of the worst open domains, split where the search would look first."""
     pool, places = frontier.pool, frontier.pool.worst(count)
-    task, share, *duals, columns = (part[places] for part in pool.parts)
+    task, share, *duals, tracked = (part[places] for part in pool.parts)
     batch = Batch(task, share, Domains(frontier.tasks.case[task], *duals), torch.zeros_like(task))
-    return frontier._children(batch, torch.arange(len(task), device=task.device), columns[:, 0])
+    return frontier._children(batch, torch.arange(len(task), device=task.device), tracked[:, 0])
 
 
 def rival(frontier: NeuronSplit, objective: Objective, domains: Domains, split: Tensor, rate: float) -> Tensor:

@@ -97,11 +97,11 @@ def test_candidates_are_open_and_split_inside(op: Op) -> None:
     n = len(tasks.case)
     objective, _ = tasks.objective(torch.arange(n), tasks.equal_shares())
     improved = improve(root.dual, objective, _whole(root, n), 5)
-    columns = candidates(root.dual, improved, 4)
-    assert columns.shape == (n, 4)
+    tracked = candidates(root.dual, improved, 4)
+    assert tracked.shape == (n, 4)
     unstable = root.dual.unstable(improved.domains.low, improved.domains.high)
     for row in range(n):
-        real = columns[row][columns[row] >= 0]
+        real = tracked[row][tracked[row] >= 0]
         assert len(real)
         assert len(real.unique()) == len(real)
         assert bool(unstable[row, real].all())
@@ -118,8 +118,8 @@ def test_leaves_cover_the_maximum(seed: int, kind: str) -> None:
     exact, root, tasks = exact_maximum(p), Root.of(p.merged), Tasks(p.merged)
     low, high = root.low[0], root.high[0]
     best = -torch.inf
-    for phase in range(2**root.dual.columns):
-        on = torch.tensor([phase >> k & 1 for k in range(root.dual.columns)], dtype=torch.bool)
+    for phase in range(2**root.dual.tracked):
+        on = torch.tensor([phase >> k & 1 for k in range(root.dual.tracked)], dtype=torch.bool)
         if bool((on & (high <= 0) | ~on & (low >= 0)).any()):
             continue
         below, above = torch.where(on, low.clamp(min=0), low)[None], torch.where(on, high, high.clamp(max=0))[None]
@@ -156,7 +156,7 @@ def test_narrowed_ranges_hold_and_shrink(seed: int) -> None:
         for node, parameters in root.dual.network.walk():
             values[node.name] = node.op.forward(parameters, *(values[name] for name in node.inputs))
         for layer in root.dual.layers.values():
-            z.append(values[layer.source].flatten(1)[:, layer.columns])
+            z.append(values[layer.source].flatten(1)[:, layer.tracked])
         z = torch.cat(z, 1).double()
         assert bool(((z >= tight.low - 1e-5) & (z <= tight.high + 1e-5)).all())
 

@@ -68,7 +68,7 @@ def test_ranges_and_rows_hold_in_float64(name: str) -> None:
         values = {root.wide.network.graph.input: x}
         for node, weights in root.wide.network.walk():
             values[node.name] = node.op.forward(weights, *(values[key] for key in node.inputs))
-        z = torch.cat([values[s.source].flatten(1)[:, s.columns] for s in root.wide.layers.values()], 1)
+        z = torch.cat([values[s.source].flatten(1)[:, s.tracked] for s in root.wide.layers.values()], 1)
         slack = 1e-12 * (1 + z.abs())
         assert bool(((z >= root.low - slack) & (z <= root.high + slack)).all())
         assert bool((wide.spec.values(x, wide.network(x)) <= rows + 1e-12).all())
@@ -185,7 +185,7 @@ def test_patches_give_the_bounds_of_the_whole_network(shape: tuple[int, ...], ac
         owner, index = activation.unstable(ranges).nonzero(as_tuple=True)
         sign = torch.where(torch.arange(len(owner)) % 2 == 0, 1.0, -1.0)
         for steps in (1, 4):
-            entries = activation.source, activation.columns[index], sign, owner, steps
+            entries = activation.source, activation.tracked[index], sign, owner, steps
             ends = [s.entries(*entries, None) for s in (stage, patch)]
             assert torch.allclose(*ends, rtol=1e-5, atol=1e-5)
     assert met == 2

@@ -39,11 +39,11 @@ def dual_of(name: str, norm: str, seed: int) -> Dual:
 
 
 def columns_of(dual: Dual, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The columns' inputs (points, U) and the outputs at points."""
+    """The tracked entries' inputs (points, U) and the outputs at points."""
     values = {dual.network.graph.input: x}
     for node, p in dual.network.walk():
         values[node.name] = node.op.forward(p, *(values[name] for name in node.inputs))
-    parts = [values[layer.source].flatten(1)[:, layer.columns] for layer in dual.layers.values()]
+    parts = [values[layer.source].flatten(1)[:, layer.tracked] for layer in dual.layers.values()]
     return torch.cat(parts, 1), values[dual.network.graph.output]
 
 
@@ -150,7 +150,7 @@ def triangles(dual: Dual, a: Tensor, low: Tensor, high: Tensor) -> float | None:
     """max of row a over the LP of a chain of linear layers and hinges on these ranges (U,); None where it is empty."""
     box = dual.inputs
     bounds = list(zip(box.low.flatten().tolist(), box.high.flatten().tolist(), strict=True))
-    upper, equal, last = [], [], list(range(len(bounds)))  # rows as ({column: coefficient}, right hand side)
+    upper, equal, last = [], [], list(range(len(bounds)))  # rows as ({variable: coefficient}, right hand side)
     for node, p in dual.network.walk():
         new = list(range(len(bounds), len(bounds) + node.shape[0]))
         bounds += [(None, None)] * len(new)
@@ -162,7 +162,7 @@ def triangles(dual: Dual, a: Tensor, low: Tensor, high: Tensor) -> float | None:
         layer = dual.layers[node.name]
         left, right = map(float, node.op.slopes)
         side = 1.0 if layer.convex else -1.0
-        for k, j in enumerate(layer.columns.tolist()):
+        for k, j in enumerate(layer.tracked.tolist()):
             ends = [float(part[layer.span][k]) for part in (low, high)]
             bounds[last[j]] = (ends[0], ends[1])
             values = [max(end, 0) * right + min(end, 0) * left for end in ends]
@@ -170,7 +170,7 @@ def triangles(dual: Dual, a: Tensor, low: Tensor, high: Tensor) -> float | None:
             offset = values[1] - chord * ends[1]
             upper.append(({new[j]: side, last[j]: -side * chord}, side * offset))
             upper += [({new[j]: -side, last[j]: side * slope}, 0.0) for slope in (left, right)]
-        for j in set(range(len(new))) - set(layer.columns.tolist()):
+        for j in set(range(len(new))) - set(layer.tracked.tolist()):
             assert isinstance(layer, ActivationLayer)
             equal.append(({new[j]: 1.0, last[j]: -float(layer.slope[j])}, 0.0))
         last = new
@@ -225,9 +225,9 @@ def test_a_wide_dual_takes_the_columns_of_the_boxes_that_hold_its_own() -> None:
     assert all(bool((box.high.double() >= boxes[name].high).all()) for name, box in rounded.items())
     near = Dual(nets()["dense"], Ball(inputs.center.float(), 0.05), rounded)
     wide = Dual(net, inputs, boxes, like=near)
-    assert wide.columns == near.columns
-    assert all(torch.equal(wide.layers[name].columns, layer.columns) for name, layer in near.layers.items())
+    assert wide.tracked == near.tracked
+    assert all(torch.equal(wide.layers[name].tracked, layer.tracked) for name, layer in near.layers.items())
     for name, box in boxes.items():
         boxes[name] = IntervalBounds(box.low - 1, box.high + 1)
-    with pytest.raises(ValueError, match="no column"):
+    with pytest.raises(ValueError, match="neither linear nor tracked"):
         Dual(net, inputs, boxes, like=near)

@@ -25,7 +25,7 @@ def relaxed_rows(seed: int) -> tuple[Dual, Objective, Domains, Tensor]:
     a = torch.randn((ROWS, 4), generator=noise).double()
     point = problem.inputs.select(owner).sample(noise)
     values = problem.network.values(point)
-    z = torch.cat([values[layer.source].flatten(1)[:, layer.columns] for layer in dual.layers.values()], 1)
+    z = torch.cat([values[layer.source].flatten(1)[:, layer.tracked] for layer in dual.layers.values()], 1)
     low, high = dual.low[owner], dual.high[owner]
     middle, halved = (low + high) / 2, torch.rand(low.shape, generator=noise) < 0.3
     low, high = torch.where(halved & (z >= middle), middle, low), torch.where(halved & (z < middle), middle, high)

@@ -1,11 +1,11 @@
 """Lines and intervals of curves over boxes, with all errors in the intercepts.
 
 For any slope s, f(x) - s x over a box is extreme at an end of the box, at a corner, or inside a piece. On a concave
-piece f lies below each of its tangents, f(x) <= f(t) + f'(t) (x - t), and f(x) - s x <= f(t) - s t + (f'(t) - s) (x -
-t) is largest at an end of the part of the box that the piece may have; on a convex piece it is the other way round.
-This holds for every t where the curvature is known, so slopes and touching points are chosen in float64 without proof,
-and only f(t) and f'(t) are enclosed. An end of a piece that is no corner belongs to a concave and to a convex piece,
-whose outer parts hold it.
+piece f lies below each of its tangents, f(x) <= f(t) + f'(t) (x - t), and
+f(x) - s x <= f(t) - s t + (f'(t) - s) (x - t) is largest at an end of the part of the box that the piece may have; on a
+convex piece it is the other way round. This holds for every t where the curvature is known, so slopes and touching
+points are chosen in float64 without proof, and only f(t) and f'(t) are enclosed. An end of a piece that is no corner
+belongs to a concave and to a convex piece, whose outer parts hold it.
 """
 
 from __future__ import annotations

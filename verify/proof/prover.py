@@ -198,7 +198,7 @@ class Prover:
                         return Proof(data, report, compared=compared, checking=time.perf_counter() - start)
                     reason = report.reason
             late = deadline().is_over
-            if late or self.points is not None or not any(record.columns for record in proof_log.records):
+            if late or self.points is not None or not any(record.tracked for record in proof_log.records):
                 break
         return Proof(None, Report(False, reason, self.level), reason, points=self.points)
 
@@ -283,7 +283,7 @@ class Prover:
         rules.weights.append((rules.begin(tasks[:, 0], tasks[:, 1]), torch.eye(width, dtype=torch.float64)[rows]))
         for record in (*proof_log.records, rules):
             numbers = record.cases.cpu().numpy()
-            if record.columns is not None:
+            if record.tracked is not None:
                 draft.header["searches"] += searches(draft, record, numbers)
             elif len(record.root):
                 trees = InputTrees(self, record, numbers)

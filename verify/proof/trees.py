@@ -49,9 +49,9 @@ class _Duals:
     """The leaves of a search, looked up by node; the last row, of zeros, stands for those that it did not bound."""
 
     def __init__(self, leaves: Sequence[Leaves], nodes: int):
-        self.slope, self.range, self.counts, self.column, self.multiplier = (
+        self.slope, self.range, self.counts, self.entry, self.multiplier = (
             torch.cat(parts).numpy() for parts in
-            zip(*((part.slope, part.ranges, part.counts, part.column, part.multiplier) for part in leaves), strict=True)
+            zip(*((part.slope, part.ranges, part.counts, part.entry, part.multiplier) for part in leaves), strict=True)
         )
         shares = [part.share for part in leaves if part.share is not None]
         width = max((share.shape[1] for share in shares), default=0)  # batches of tasks with fewer rows are narrower
@@ -74,7 +74,7 @@ class _Duals:
             "variable": draft.put("variable", tree.variable, "<i4"), "point": draft.put("point", tree.point, "<f8"),
             "range": draft.put("range", self.range[place], "|u1"),
             "share": draft.put("share", self.slope[place], "|u1"), "counts": draft.put("counts", counts, "<i4"),
-            "column": draft.put("column", self.column[at], "<i4"),
+            "column": draft.put("column", self.entry[at], "<i4"),
             "multiplier": draft.put("multiplier", self.multiplier[at], "<f4"),
         }
 
@@ -88,13 +88,13 @@ def searches(draft: Draft, record: SearchRecord, numbers: np.ndarray) -> list[di
 
     Lemmas that narrower ones replaced are left out.
     """
-    if record.columns is None or not record.leaves:
+    if record.tracked is None or not record.leaves:
         return []
     splits, duals = Splits(record.branches), _Duals(record.leaves, record.branches.nodes)
     found = []
     for place, case in enumerate(numbers.tolist()):
-        columns = [{"node": name, "entries": draft.put("entries", entries.cpu().numpy(), "<i4")}
-                   for name, entries in record.columns.items()]
+        tracked = [{"node": name, "entries": draft.put("entries", entries.cpu().numpy(), "<i4")}
+                   for name, entries in record.tracked.items()]
         tasks = []
         for task in (record.case == place).nonzero().flatten().tolist():
             disjunct = int(record.disjunct[task])
@@ -105,7 +105,7 @@ def searches(draft: Draft, record: SearchRecord, numbers: np.ndarray) -> list[di
         ranges = [{"low": draft.put("low", low[place].cpu().numpy(), "<f8"),
                    "high": draft.put("high", high[place].cpu().numpy(), "<f8")} for low, high in record.ranges]
         lemmas = _lemmas(draft, record, place)
-        found.append({"case": case, "columns": columns, "ranges": ranges, "lemmas": lemmas, "tasks": tasks})
+        found.append({"case": case, "columns": tracked, "ranges": ranges, "lemmas": lemmas, "tasks": tasks})
     return found
 
 
@@ -113,19 +113,19 @@ def _lemmas(draft: Draft, record: SearchRecord, place: int) -> list[dict[str, An
     """The lemmas of one case that its ranges at the end are made of."""
     assert record.low is not None
     assert record.high is not None
-    assert record.columns is not None
+    assert record.tracked is not None
     spans, start = {}, 0
-    for name, entries in record.columns.items():
+    for name, entries in record.tracked.items():
         spans[name] = slice(start, start + len(entries))
         start += len(entries)
     found = []
     for lemma in record.lemmas:
-        kept = _active(lemma.owner, lemma.column, lemma.sign, lemma.bound, record.low, record.high, place)
+        kept = _active(lemma.owner, lemma.entry, lemma.sign, lemma.bound, record.low, record.high, place)
         if not len(kept):
             continue
-        first = int(lemma.column[kept[0]])
+        first = int(lemma.entry[kept[0]])
         name = next(name for name, span in spans.items() if span.start <= first < span.stop)
-        entry = record.columns[name][lemma.column[kept] - spans[name].start]
+        entry = record.tracked[name][lemma.entry[kept] - spans[name].start]
         tree = Splits(lemma.branches).tree(kept.numpy())
         found.append({
             "node": name, "entry": draft.put("entry", entry.cpu().numpy(), "<i4"),
@@ -136,9 +136,9 @@ def _lemmas(draft: Draft, record: SearchRecord, place: int) -> list[dict[str, An
 
 
 def _active(
-    owner: Tensor, column: Tensor, sign: Tensor, bound: Tensor, low: Tensor, high: Tensor, place: int
+    owner: Tensor, entry: Tensor, sign: Tensor, bound: Tensor, low: Tensor, high: Tensor, place: int
 ) -> Tensor:
     """The rows of a lemma that are an end of a range of this case, (n,) long."""
-    end = torch.where(sign > 0, high[owner, column], -low[owner, column])
+    end = torch.where(sign > 0, high[owner, entry], -low[owner, entry])
     return ((owner == place) & (bound <= end)).nonzero().flatten().cpu()
 

@@ -12,7 +12,8 @@ from verify.upper.duals.dual import Dual
 
 
 def candidates(dual: Dual, improved: Improved, count: int) -> Tensor:
-    """The columns of each domain whose relaxation costs the row most, (rows, count) long, -1 where none is left.
+    """The tracked entries of each domain whose relaxation costs the row most, (rows, count) long, -1 where none is
+    left.
 
     The two measures of `costs` take turns.
     """
@@ -26,7 +27,7 @@ def candidates(dual: Dual, improved: Improved, count: int) -> Tensor:
 
 
 def costs(dual: Dual, improved: Improved) -> tuple[Tensor, Tensor]:
-    """What the relaxation of each column costs the row, in two measures (rows, U).
+    """What the relaxation of each tracked entry costs the row, in two measures (rows, U).
 
     The first is what the fixed line of a neuron may add to the bound: its coefficient times the line's height above the
     function at the breakpoint, as in BaBSR (Bunel et al. 2020, section 5). The second is the error at the point where
@@ -43,21 +44,22 @@ def costs(dual: Dual, improved: Improved) -> tuple[Tensor, Tensor]:
     return height, error
 
 
-def split_points(dual: Dual, column: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Where to split the ranges (n,) of these columns (n,): at a breakpoint inside, else in the middle; (n,)."""
+def split_points(dual: Dual, entry: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Where to split the ranges (n,) of these tracked entries (n,): at a breakpoint inside, else in the middle;
+    (n,)."""
     point = (low + high) / 2
     for layer in dual.layers.values():
         for breakpoint in layer.op.linear_breakpoints:
-            here = (column >= layer.span.start) & (column < layer.span.stop)
+            here = (entry >= layer.span.start) & (entry < layer.span.stop)
             point = torch.where(here & (low < breakpoint) & (breakpoint < high), breakpoint, point)
     return point
 
 
-def _distinct(columns: Tensor, count: int) -> Tensor:
+def _distinct(tracked: Tensor, count: int) -> Tensor:
     """The first `count` distinct entries of every row, -1 filling up."""
-    n = columns.shape[1]
-    earlier = torch.ones((n, n), dtype=torch.bool, device=columns.device).tril(-1)
-    repeated = ((columns[:, :, None] == columns[:, None, :]) & earlier).any(2)
-    columns = columns.masked_fill(repeated, -1)
-    order = (columns < 0).long().argsort(dim=1, stable=True)
-    return columns.gather(1, order)[:, :count]
+    n = tracked.shape[1]
+    earlier = torch.ones((n, n), dtype=torch.bool, device=tracked.device).tril(-1)
+    repeated = ((tracked[:, :, None] == tracked[:, None, :]) & earlier).any(2)
+    tracked = tracked.masked_fill(repeated, -1)
+    order = (tracked < 0).long().argsort(dim=1, stable=True)
+    return tracked.gather(1, order)[:, :count]

@@ -31,35 +31,35 @@ class Leaf(NamedTuple):
 
 
 def solve_leaf(dual: Dual, rows: Objective, offset: Tensor, domain: Domains, split: Tensor) -> Leaf:
-    """Solves a domain without unstable columns.
+    """Solves a domain without unstable tracked entries.
 
     Args:
         dual: in float64, over boxes.
         rows: those of one disjunct, (n, ...); offset (n,) is subtracted.
         domain: one, in float64.
-        split: bool (U,), the columns whose ranges are more than what follows from the others.
+        split: bool (U,), the tracked entries whose ranges are more than what follows from the others.
 
     An empty domain has multipliers that send its bound far down, as far as the penalty goes.
     """
     n = len(offset)
     many = torch.zeros(n, dtype=torch.long, device=offset.device)
     tops, constants = _linear(dual, rows, domain.take(many))
-    columns, forms, starts = [many[:0]], [tops[:0]], [constants[:0]]
+    tracked, forms, starts = [many[:0]], [tops[:0]], [constants[:0]]
     for layer in dual.layers.values():
         here = split[layer.span].nonzero().flatten()
         if len(here):
             a = offset.new_zeros((len(here), *dual.network.graph.shape_of(layer.source)))
-            a.flatten(1)[torch.arange(len(here), device=a.device), layer.columns[here]] = 1
+            a.flatten(1)[torch.arange(len(here), device=a.device), layer.tracked[here]] = 1
             form, start = _linear(dual, Objective(layer.source, a), domain.take(torch.zeros_like(here)))
-            columns.append(layer.span.start + here)
+            tracked.append(layer.span.start + here)
             forms.append(form)
             starts.append(start)
-    column, matrix, start = torch.cat(columns), torch.cat(forms), torch.cat(starts)
+    entry, matrix, start = torch.cat(tracked), torch.cat(forms), torch.cat(starts)
     radius = dual.radius[domain.owner].flatten()
-    ranges = domain.low[0, column] - start, domain.high[0, column] - start
+    ranges = domain.low[0, entry] - start, domain.high[0, entry] - start
     x, share, press = _program(tops, constants - offset, radius, matrix, *ranges)
     multiplier = torch.zeros_like(domain.multiplier)
-    multiplier[0, column] = press
+    multiplier[0, entry] = press
     center = dual.reference[dual.network.graph.input][domain.owner]
     return Leaf(share, multiplier, center + x.reshape(center.shape))
 

@@ -1,9 +1,9 @@
 """Splits the ranges of neurons: a ReLU that is on here and off there (Bunel et al. 2020; Wang et al. 2021, beta-CROWN).
 
-A domain is a disjunct of a case with a range for every column (see `verify.upper.duals.dual`). Ranges of other neurons
-are inherited; what a split says about the row itself enters through the multiplier of the split range. Which neuron to
-split is looked up ahead: the most promising ones are bounded once on both sides (filtered smart branching, De Palma et
-al. 2021).
+A domain is a disjunct of a case with a range for every tracked entry (see `verify.upper.duals.dual`). Ranges of other
+neurons are inherited; what a split says about the row itself enters through the multiplier of the split range. Which
+neuron to split is looked up ahead: the most promising ones are bounded once on both sides (filtered smart branching, De
+Palma et al. 2021).
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class NeuronSplit(Frontier):
         tasks = Tasks(problem)
         everything = torch.arange(len(tasks.case), device=problem.owner.device)
         node = everything if record is None else record.begin(tasks.case, tasks.disjunct)
-        columns = everything[:, None].expand(-1, AHEAD)
-        super().__init__(tasks, problem.cases, [everything, tasks.equal_shares(), *[self.range.low] * 4, columns, node])
+        tracked = everything[:, None].expand(-1, AHEAD)
+        super().__init__(tasks, problem.cases, [everything, tasks.equal_shares(), *[self.range.low] * 4, tracked, node])
         widest = max([prod(problem.network.input_shape), *(prod(node.shape) for node in problem.network.graph.nodes)])
         self.batch = max(1, FLOATS[problem.network.device.type] // (2 * widest))
         self.narrowings = list(NARROWINGS)
@@ -115,7 +115,7 @@ class NeuronSplit(Frontier):
 
     def _split_parts(self, above: Tensor, parts: list[Tensor], cutoff: Tensor) -> Proposals:
         """Splits domains as the pool holds them."""
-        task, share, low, high, slope, multiplier, columns, node = parts
+        task, share, low, high, slope, multiplier, tracked, node = parts
         owner = self.tasks.case[task]
         # ranges may have been narrowed since; a domain that they leave empty is gone
         low, high = low.maximum(self.range.low[owner]), high.minimum(self.range.high[owner])
@@ -123,7 +123,7 @@ class NeuronSplit(Frontier):
         left = (low <= high).all(1).nonzero().flatten()
         if not len(left):
             return self._nothing()
-        return self._split(batch.take(left), above[left], columns[left], cutoff)
+        return self._split(batch.take(left), above[left], tracked[left], cutoff)
 
     def _whole(self, task: Tensor, node: Tensor) -> Batch:
         """The whole sets of these tasks (n,)."""
@@ -177,18 +177,18 @@ class NeuronSplit(Frontier):
         self.proposals = self._store(whole, improved.take(index), bounds[index], cutoff)
         self.start, self.work = (self.domains, self._worst(cutoff)), 0.0
 
-    def _split(self, batch: Batch, above: Tensor, columns: Tensor, cutoff: Tensor) -> Proposals:
-        """Splits every domain (n,) at the best of its candidate columns (n, AHEAD) and bounds both parts."""
-        n, ahead = columns.shape
-        parents = torch.arange(n, device=columns.device)
-        choice = columns[:, 0]
+    def _split(self, batch: Batch, above: Tensor, tracked: Tensor, cutoff: Tensor) -> Proposals:
+        """Splits every domain (n,) at the best of its candidate tracked entries (n, AHEAD) and bounds both parts."""
+        n, ahead = tracked.shape
+        parents = torch.arange(n, device=tracked.device)
+        choice = tracked[:, 0]
         if ahead > 1:
-            tried = self._children(batch, parents.repeat_interleave(ahead), columns.clamp(min=0).flatten())
+            tried = self._children(batch, parents.repeat_interleave(ahead), tracked.clamp(min=0).flatten())
             bounds = self._once(tried).reshape(2, n, ahead)
             # the worse side decides, the better one breaks ties; what is below the cutoff anyway counts as there
             bounds = (bounds - cutoff[self.tasks.case[batch.task]][None, :, None]).clamp(min=0)
-            cost = (bounds.amax(0) + 0.1 * bounds.amin(0)).masked_fill(columns < 0, torch.inf)
-            choice = columns.gather(1, cost.argmin(1, keepdim=True))[:, 0]
+            cost = (bounds.amax(0) + 0.1 * bounds.amin(0)).masked_fill(tracked < 0, torch.inf)
+            choice = tracked.gather(1, cost.argmin(1, keepdim=True))[:, 0]
         children = self._children(batch, parents, choice)
         if self.record is not None:
             point = children.domains.high[parents, choice]
@@ -196,15 +196,15 @@ class NeuronSplit(Frontier):
         improved, bounds = self._bounds(children, cutoff, STEPS)
         return self._store(children, improved, bounds.minimum(above.repeat(2)), cutoff)
 
-    def _children(self, batch: Batch, parents: Tensor, columns: Tensor) -> Batch:
-        """The lower parts, then the upper parts, of these parents (m,) split at these columns (m,)."""
+    def _children(self, batch: Batch, parents: Tensor, tracked: Tensor) -> Batch:
+        """The lower parts, then the upper parts, of these parents (m,) split at these tracked entries (m,)."""
         children = batch.take(parents.repeat(2))
         low, high = children.domains.low, children.domains.high
         lower = torch.arange(len(parents), device=parents.device)
         upper = lower + len(parents)
-        point = split_points(self.root.dual, columns, low[lower, columns], high[lower, columns])
-        high[lower, columns] = point
-        low[upper, columns] = point
+        point = split_points(self.root.dual, tracked, low[lower, tracked], high[lower, tracked])
+        high[lower, tracked] = point
+        low[upper, tracked] = point
         return children
 
     def _once(self, batch: Batch) -> Tensor:
@@ -251,20 +251,20 @@ class NeuronSplit(Frontier):
         return Proposals(torch.cat([cases[best], solved.cases]), torch.cat([improved.primal.x[best], solved.points]))
 
     def _narrowed(self, domains: Domains) -> Tensor:
-        """The columns whose ranges in these domains are not those of the whole set; bool (n, U)."""
+        """The tracked entries whose ranges in these domains are not those of the whole set; bool (n, U)."""
         return (domains.low > self.range.low[domains.owner]) | (domains.high < self.range.high[domains.owner])
 
     def _keep(self, batch: Batch, improved: Improved, bounds: Tensor) -> Proposals:
-        """Puts domains (n,) into the pool with the columns at which they may be split next. Those that have none are
+        """Puts domains (n,) into the pool with the candidates for their next split. Those that have none are
         linear and solved here; returns where they attain their bounds."""
-        columns = candidates(self.root.dual, improved, AHEAD)
-        index = (columns[:, 0] >= 0).nonzero().flatten()
+        tracked = candidates(self.root.dual, improved, AHEAD)
+        index = (tracked[:, 0] >= 0).nonzero().flatten()
         primal, task = improved.primal, batch.task[index]
         share = self.tasks.shifted(task, batch.share[index], primal.x[index], primal.value[index])
-        parts = [task, share, *improved.domains.take(index)[1:], columns[index], batch.node[index]]
+        parts = [task, share, *improved.domains.take(index)[1:], tracked[index], batch.node[index]]
         self.pool.put(bounds[index], parts)
         linear = batch._replace(domains=improved.domains)
-        rest = (columns[:, 0] < 0).nonzero()
+        rest = (tracked[:, 0] < 0).nonzero()
         found = [self._solve(linear.take(place), bounds[place]) for place in rest]
         cases = [self.tasks.case[batch.task[place]][: len(x)] for place, x in zip(rest, found, strict=True)]
         return Proposals(torch.cat([batch.task[:0], *cases]), torch.cat([primal.x[:0], *found]))

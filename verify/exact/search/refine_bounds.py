@@ -41,12 +41,12 @@ def narrowed(root: Root, splits: int, limits: Limits, record: SearchRecord | Non
     ranges = IntervalBounds(root.low.clone(), root.high.clone())
     exact = exact_values(root.dual.network) if root.dual.inputs.is_box else set()
     for layer in root.dual.layers.values():
-        if layer.source in exact or layer.breakpoint is None or not len(layer.columns):
+        if layer.source in exact or layer.breakpoint is None or not len(layer.tracked):
             continue
         dual, wide = root.dual.first(layer.span.start), root.wide.first(layer.span.start)
         here = layer.unstable(IntervalBounds(ranges.low[:, layer.span], ranges.high[:, layer.span]))
         owner, index = here.nonzero(as_tuple=True)
-        together = max(1, FLOATS // max(1, (splits + 1) * max(dual.columns, dual.widest(layer.source))))
+        together = max(1, FLOATS // max(1, (splits + 1) * max(dual.tracked, dual.widest(layer.source))))
         for part in torch.arange(len(owner), device=owner.device).split(together):
             if limits.left <= 0:
                 return replace(root, low=ranges.low, high=ranges.high)
@@ -72,19 +72,20 @@ def _narrow(
     limits: Limits,
     record: SearchRecord | None,
 ) -> None:
-    """Tightens the ranges in place at these columns (n,) of a layer, first where the neuron may become linear."""
-    column, breakpoint = layer.span.start + index, layer.breakpoint
+    """Tightens the ranges in place at these tracked entries (n,) of a layer, first where the neuron may become
+    linear."""
+    entry, breakpoint = layer.span.start + index, layer.breakpoint
     assert breakpoint is not None
-    middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
+    middle = (ranges.low[owner, entry] + ranges.high[owner, entry]) / 2
     side = torch.where(middle < breakpoint, 1.0, -1.0).to(dual.low)
     for sign in (side, -side):
-        left = layer.unstable(IntervalBounds(ranges.low[owner, column], ranges.high[owner, column])).nonzero().flatten()
+        left = layer.unstable(IntervalBounds(ranges.low[owner, entry], ranges.high[owner, entry])).nonzero().flatten()
         if not len(left) or limits.left <= 0:
             return
-        o, c, s = owner[left], column[left], sign[left]
+        o, c, s = owner[left], entry[left], sign[left]
         a = torch.zeros((len(left), *dual.network.graph.shape_of(layer.source)), dtype=s.dtype, device=s.device)
-        a.flatten(1)[torch.arange(len(left), device=a.device), layer.columns[index[left]]] = s
-        exact = IntervalBounds(ranges.low[o, : dual.columns], ranges.high[o, : dual.columns])
+        a.flatten(1)[torch.arange(len(left), device=a.device), layer.tracked[index[left]]] = s
+        exact = IntervalBounds(ranges.low[o, : dual.tracked], ranges.high[o, : dual.tracked])
         tree = Trees(dual, Objective(layer.source, a), o, outward(exact, dual.low.dtype), s * breakpoint, splits)
         tree.grow(limits)
         rows, duals = tree.leaves(record)
@@ -109,7 +110,7 @@ class Trees:
         room = (len(owner), splits + 1)
         self.bounds = ranges.low.new_full(room, -torch.inf)
         self.choice = torch.full(room, -1, dtype=torch.long, device=owner.device)  # where a leaf may be split, or -1
-        self.parts = [ranges.low.new_empty((*room, dual.columns)) for _ in range(4)]
+        self.parts = [ranges.low.new_empty((*room, dual.tracked)) for _ in range(4)]
         whole = Domains(owner, *ranges, dual.usual_slopes(*ranges), torch.zeros_like(ranges.low))
         rows = torch.arange(len(owner), device=owner.device)
         self.branches = Branches(len(owner))
@@ -148,12 +149,12 @@ class Trees:
         if not len(rows):
             return False
         leaf, above = leaf[rows], worst[rows].repeat(2)
-        column, n = self.choice[rows, leaf], len(rows)
+        entry, n = self.choice[rows, leaf], len(rows)
         both, first = rows.repeat(2), torch.arange(n, device=rows.device)
         low, high, slope, multiplier = (part[rows, leaf].repeat(2, 1) for part in self.parts)
-        point = split_points(self.dual, column, low[first, column], high[first, column])
-        high[first, column] = low[first + n, column] = point
-        nodes = self.branches.split(self.node[rows, leaf], column, point)
+        point = split_points(self.dual, entry, low[first, entry], high[first, entry])
+        high[first, entry] = low[first + n, entry] = point
+        nodes = self.branches.split(self.node[rows, leaf], entry, point)
         self.node[rows, leaf], self.node[rows, place] = nodes[:n], nodes[n:]
         split = (low > self.ranges.low[both]) | (high < self.ranges.high[both])
         domains = Domains(self.owner[both], low, high, slope, multiplier)

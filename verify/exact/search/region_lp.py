@@ -19,8 +19,8 @@ LARGEST = 1 << 21  # entries of the linear program's matrix up to which climbing
 
 def can_climb(root: Root) -> bool:
     """Whether the regions are polyhedra whose linear programs are small."""
-    hinges = all(layer.breakpoint is not None or not len(layer.columns) for layer in root.dual.layers.values())
-    small = root.dual.columns * root.dual.radius[0].numel() <= LARGEST
+    hinges = all(layer.breakpoint is not None or not len(layer.tracked) for layer in root.dual.layers.values())
+    small = root.dual.tracked * root.dual.radius[0].numel() <= LARGEST
     return hinges and small and not root.dual.mixing and root.dual.inputs.is_box
 
 
@@ -33,7 +33,7 @@ def climbed(root: Root, tasks: Tasks, case: int, x: Tensor) -> Tensor:
     for layer in wide.layers.values():
         if layer.breakpoint is None:
             continue
-        on = values[layer.source].flatten(1)[:, layer.columns] >= layer.breakpoint
+        on = values[layer.source].flatten(1)[:, layer.tracked] >= layer.breakpoint
         low[:, layer.span] = torch.where(on, low[:, layer.span].clamp(min=layer.breakpoint), low[:, layer.span])
         high[:, layer.span] = torch.where(on, high[:, layer.span], high[:, layer.span].clamp(max=layer.breakpoint))
     owner = torch.tensor([case], device=x.device)

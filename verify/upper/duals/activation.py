@@ -13,14 +13,14 @@ from verify.ops.curve import Curve
 
 @dataclass(frozen=True)
 class ActivationLayer:
-    """An elementwise nonlinear node: the flat entries that are columns, and the slope of f at all others."""
+    """An elementwise nonlinear node: the flat entries that are tracked, and the slope of f at all others."""
 
     op: Curve
     parameters: Parameters
     source: str  # the node's argument
-    columns: Tensor  # (n,) long
-    span: slice  # where these columns lie among those of all layers
-    slope: Tensor  # (entries,), 0 at columns
+    tracked: Tensor  # (n,) long
+    span: slice  # where these tracked entries lie among those of all layers
+    slope: Tensor  # (entries,), 0 at tracked ones
     breakpoint: float | None  # for a hinge: its breakpoint
     ends: tuple[float, float]  # for a hinge: its slopes before and after the breakpoint
 
@@ -31,30 +31,31 @@ class ActivationLayer:
 
     @property
     def free(self) -> tuple[float, float] | None:
-        """Between what a column's free number lies; None where it has none."""
+        """Between what a tracked entry's free number lies; None where it has none."""
         if self.breakpoint is None:
             return (0.0, 1.0) if self.op.curved else None
         return self.ends
 
     def pick(self, flat: Tensor) -> Tensor:
-        """The columns of values (rows, entries); (rows, n)."""
-        return flat if self.is_full else flat.index_select(1, self.columns)
+        """The tracked entries of values (rows, entries); (rows, n)."""
+        return flat if self.is_full else flat.index_select(1, self.tracked)
 
     def spread(self, flat: Tensor, new: Tensor) -> Tensor:
-        """Values (rows, entries) times the slopes, with new ones (rows, n) at the columns."""
-        return new if self.is_full else (flat * self.slope).index_copy_(1, self.columns, new)
+        """Values (rows, entries) times the slopes, with new ones (rows, n) at tracked entries."""
+        return new if self.is_full else (flat * self.slope).index_copy_(1, self.tracked, new)
 
     @property
     def is_full(self) -> bool:
-        """Whether every entry of the layer is an unstable neuron with a column of its own."""
-        return len(self.columns) == len(self.slope)
+        """Whether every entry of the layer is an unstable neuron, and tracked."""
+        return len(self.tracked) == len(self.slope)
 
     def relax(self, box: IntervalBounds) -> Lines:
-        """The usual lines over boxes of the columns, (rows, n)."""
+        """The usual lines over boxes of the tracked entries, (rows, n)."""
         return self.op.relax(self.parameters, box)
 
     def chord(self, box: IntervalBounds) -> tuple[Tensor, Tensor]:
-        """(slope, intercept) of the line opposite to the free one of a hinge, over boxes of the columns; (rows, n).
+        """(slope, intercept) of the line opposite to the free one of a hinge, over boxes of the tracked entries; (rows,
+        n).
 
         Sound because f minus a line is extreme at an end or at the breakpoint; trusts float rounding.
         """
@@ -91,8 +92,8 @@ class ActivationLayer:
         return left + (right - left) * torch.gt(middle, self.breakpoint, out=torch.empty_like(box.low))
 
     def costs(self, box: IntervalBounds, a: Tensor, z: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
-        """What the relaxation of each column costs rows with coefficients a of f, in the two measures of `branching`,
-        where the columns are z; all (rows, n)."""
+        """What the relaxation of each tracked entry costs rows with coefficients a of f, in the two measures of
+        `branching`, where the tracked entries are z; all (rows, n)."""
         lines = self.relax(box)
         at = (box.low + box.high) / 2
         if self.op.linear_breakpoints:
@@ -109,22 +110,22 @@ class ActivationLayer:
         return height, a.abs() * (line - self.op.forward(self.parameters, z)).abs()
 
     def unstable(self, box: IntervalBounds) -> Tensor:
-        """Where f is not linear over boxes of the columns; bool (rows, n)."""
+        """Where f is not linear over boxes of the tracked entries; bool (rows, n)."""
         return self.op.unstable(self.parameters, box)
 
 
 def activation_layer(
-    op: Curve, p: Parameters, source: str, box: IntervalBounds, start: int, columns: Tensor | None = None
+    op: Curve, p: Parameters, source: str, box: IntervalBounds, start: int, tracked: Tensor | None = None
 ) -> ActivationLayer:
-    """A node with its columns: the entries that are not one and the same linear piece on every sample's range, or the
+    """A node with its tracked entries: those that are not one and the same linear piece on every sample's range, or the
     entries given, which must contain those. Raises ValueError where they do not."""
     same, slope = (part.flatten() for part in op.linear_on(p, box))
-    if columns is None:
-        columns = (~same).nonzero().flatten()
-    elif not bool(same.index_fill(0, columns, True).all()):
-        raise ValueError(f"an entry of {source} is not linear and no column; its box must lie in that of the columns")
-    span = slice(start, start + len(columns))
+    if tracked is None:
+        tracked = (~same).nonzero().flatten()
+    elif not bool(same.index_fill(0, tracked, True).all()):
+        raise ValueError(f"an entry of {source} is neither linear nor tracked; its box must lie in theirs")
+    span = slice(start, start + len(tracked))
     breakpoint, ends = None, (0.0, 0.0)
     if op.hinge is not None:
         breakpoint, ends = float(op.hinge.breakpoint), (float(op.hinge.slopes[0]), float(op.hinge.slopes[1]))
-    return ActivationLayer(op, p, source, columns, span, slope.index_fill(0, columns, 0), breakpoint, ends)
+    return ActivationLayer(op, p, source, tracked, span, slope.index_fill(0, tracked, 0), breakpoint, ends)

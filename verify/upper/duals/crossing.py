@@ -20,7 +20,7 @@ class Crossed(NamedTuple):
     Args:
         rows: (rows, entries) coefficients of the node's argument, without multipliers.
         added: (rows,) what they left behind.
-        weight: (rows, n) what a unit of relaxation at each column costs them; by its size branching scores.
+        weight: (rows, n) what a unit of relaxation at each tracked entry costs them; by its size branching scores.
         state: see `State`.
     """
 
@@ -31,8 +31,8 @@ class Crossed(NamedTuple):
 
 
 class Crossing(ABC):
-    """A node over ranges of its columns, one set of n ranges a row. A row brings a free number for each column, between
-    0 and 1; any is sound."""
+    """A node over ranges of its tracked entries, one set of n ranges a row. A row brings a free number for each tracked
+    entry, between 0 and 1; any is sound."""
 
     @abstractmethod
     def take(self, index: Tensor) -> Crossing:
@@ -50,8 +50,8 @@ class Crossing(ABC):
 
     @abstractmethod
     def gradient(self, state: State, z: Tensor) -> Tensor:
-        """A direction in which the rows' bounds rise with the free numbers, where the columns are z at the point at
-        which the bounds are attained; (rows, n)."""
+        """A direction in which the rows' bounds rise with the free numbers, where the tracked entries are z at the
+        point at which the bounds are attained; (rows, n)."""
 
 
 def at_rows(part: Tensor, index: Tensor, dim: int = 0) -> Tensor:

@@ -24,7 +24,7 @@ SPARSE = 0.7  # rows leave the batch once at most this share of them is undecide
 
 class Improved(NamedTuple):
     """The least bounds that were met (rows,), the domains with the duals that give them, and the relaxation at the last
-    duals that were tried: coefficients of f at the columns (rows, U), and where the bound is attained."""
+    duals that were tried: coefficients of f at the tracked entries (rows, U), and where the bound is attained."""
 
     bound: Tensor
     domains: Domains
@@ -44,7 +44,7 @@ def improve(
 
     Args:
         cutoff: (rows,) a row leaves as soon as its bound is below; None to use all steps.
-        split: bool (rows, U), the columns whose multipliers are free; None to keep them as they are.
+        split: bool (rows, U), the tracked entries whose multipliers are free; None to keep them as they are.
         relaxed: of the domains, where it is known already.
 
     Where time is short it takes fewer steps. Sound because `RelaxedDomains.pull` is for any duals; trusts float
@@ -131,7 +131,7 @@ class Descent:
         self.slope = domains.slope.clamp(relaxed.least, relaxed.most)
         self.span = relaxed.most - relaxed.least
         self.share = (self.slope - relaxed.least) / self.span.clamp(min=torch.finfo(self.span.dtype).tiny)
-        # (rows, U) columns whose multipliers are free as ones, or None for no change of multipliers
+        # (rows, U) tracked entries whose multipliers are free as ones, or None for no change of multipliers
         self.split = None if split is None else split.to(self.slope)
         self.multiplier = None if split is None and not bool(domains.multiplier.any()) else domains.multiplier.clone()
         self.moments = [torch.zeros_like(self.slope) for _ in range(2 if split is None else 4)]

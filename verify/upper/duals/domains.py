@@ -10,11 +10,11 @@ from verify.upper.duals.crossing import State, taken
 
 
 class Domains(NamedTuple):
-    """Domains with their duals, one a row; U columns.
+    """Domains with their duals, one a row; U tracked entries.
 
     Args:
         owner: (rows,) long, the sample whose set the row's inputs lie in.
-        low, high: (rows, U) ranges of the columns' inputs.
+        low, high: (rows, U) ranges of the tracked entries' inputs.
         slope: (rows, U) what is free of the relaxation: of a hinge the slope of one line, of another curve where in its
             range lines touch, of a product the share between planes, the latter two from 0 to 1.
         multiplier: (rows, U) of low <= z <= high: what is added to z's coefficient; positive presses z up to low.
@@ -45,9 +45,9 @@ class Objective(NamedTuple):
 
 
 class Pulled(NamedTuple):
-    """Rows that have reached the input: bounds (rows,); (rows, U) coefficients of f at the columns, their parts that
-    meet free lines, and the slopes and gaps of these; what crossings know of the rows, coefficients of other nonlinear
-    nodes and of the input."""
+    """Rows that have reached the input: bounds (rows,); (rows, U) coefficients of f at the tracked entries, their parts
+    that meet free lines, and the slopes and gaps of these; what crossings know of the rows, coefficients of other
+    nonlinear nodes and of the input."""
 
     bound: Tensor
     a: Tensor
@@ -67,8 +67,8 @@ class Pulled(NamedTuple):
 
 
 class Primal(NamedTuple):
-    """Where a bound is attained in the relaxed network: the columns' inputs relative to the reference (rows, U), and
-    the network's input and the objective's value themselves, (rows, *shape)."""
+    """Where a bound is attained in the relaxed network: the tracked entries' inputs relative to the reference (rows,
+    U), and the network's input and the objective's value themselves, (rows, *shape)."""
 
     z: Tensor
     x: Tensor

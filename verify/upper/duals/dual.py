@@ -7,7 +7,7 @@ the multipliers of split neurons. Gradients need no autograd: by Danskin's theor
 which the bound is attained, which one forward walk through the lines finds.
 
 Everything is relative to the network's value at the center of each set, as in `backward`. Only the neurons that are
-not linear on their whole range, the *columns*, carry numbers of their own; a domain is a few vectors over them.
+not linear on their whole range, the *tracked entries*, carry numbers of their own; a domain is a few vectors over them.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class Dual:
         rounding: Rounding | None = None,
     ):
         """boxes: of every nonlinear node's argument, each (batch, *shape). like: a dual of the same graph over boxes
-        that contain these, whose columns are taken. rounding: of the network over the boxes or larger ones, with which
-        bounds hold in real arithmetic."""
+        that contain these, whose tracked entries are taken. rounding: of the network over the boxes or larger ones,
+        with which bounds hold in real arithmetic."""
         self.network, self.inputs, self.rounding = network, inputs, rounding
         self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
         self.radius = (inputs.high - inputs.low) / 2
         self.layers: dict[str, Layer] = {}
         self.mixing: dict[str, Slopes] = {}
-        self.columns = 0
+        self.tracked = 0
         for node, p in network.walk():
             arguments = [self.reference[name] for name in node.inputs]
             self.reference[node.name] = node.op.forward(p, *arguments)
@@ -60,14 +60,14 @@ class Dual:
                 inside, line = (box.low <= arguments[0]) & (arguments[0] <= box.high), node.op.relax(p, box).parts[:2]
                 on_line = line[0] * arguments[0] + line[1]
                 self.reference[node.name] = torch.where(inside, self.reference[node.name], on_line)
-                columns = None if like is None else like.layers[node.name].columns
-                self.layers[node.name] = activation_layer(node.op, p, node.inputs[0], box, self.columns, columns)
-                self.columns = self.layers[node.name].span.stop
+                tracked = None if like is None else like.layers[node.name].tracked
+                self.layers[node.name] = activation_layer(node.op, p, node.inputs[0], box, self.tracked, tracked)
+                self.tracked = self.layers[node.name].span.stop
             elif isinstance(node.op, Product):
-                columns = None if like is None else like.layers[node.name].columns
-                parts = node.inputs[0], boxes[node.inputs[0]], arguments[0], self.columns, columns
+                tracked = None if like is None else like.layers[node.name].tracked
+                parts = node.inputs[0], boxes[node.inputs[0]], arguments[0], self.tracked, tracked
                 self.layers[node.name] = factor_layer(node.op, p, *parts)
-                self.columns = self.layers[node.name].span.stop
+                self.tracked = self.layers[node.name].span.stop
             elif isinstance(node.op, Nonlinear):
                 relaxation = node.op.relax(p, boxes[node.inputs[0]])
                 self.mixing[node.name] = Slopes(relaxation, arguments[0], self.reference[node.name])
@@ -75,25 +75,26 @@ class Dual:
         self.high = self._gathered({name: box.high for name, box in boxes.items()})
         self.at = self._gathered(self.reference)
         self.value = self._gathered(self.reference, outputs=True)
-        self.starts = torch.zeros_like(self.low)  # what rounding costs numbers over the columns
+        self.starts = torch.zeros_like(self.low)  # what rounding costs numbers over the tracked entries
         if rounding is not None:
             self.starts = self._gathered({layer.source: rounding.start(layer.source) for layer in self.layers.values()})
 
     def _gathered(self, values: dict[str, Tensor], outputs: bool = False) -> Tensor:
-        """The columns' entries of the layers' inputs, or of the outputs where they are elementwise; (batch, U)."""
+        """The tracked entries of the layers' inputs, or of the outputs where they are elementwise; (batch, U)."""
         parts = [self.radius.flatten(1)[:, :0]]
         for name, layer in self.layers.items():
             is_output = outputs and isinstance(layer, ActivationLayer)
-            parts.append(values[name if is_output else layer.source].flatten(1)[:, layer.columns])
+            parts.append(values[name if is_output else layer.source].flatten(1)[:, layer.tracked])
         return torch.cat(parts, 1)
 
     def first(self, count: int) -> Dual:
-        """The same without the layers behind the first `count` columns, for rows over values that come before these."""
+        """The same without the layers behind the first `count` tracked entries, for rows over values that come before
+        these."""
         out = copy(self)
         out.layers = {name: layer for name, layer in self.layers.items() if layer.span.stop <= count}
         for name in ("low", "high", "at", "value", "starts"):
             setattr(out, name, getattr(self, name)[:, :count])
-        out.columns = count
+        out.tracked = count
         return out
 
     def whole(self, owner: Tensor) -> Domains:
@@ -118,7 +119,7 @@ class Dual:
         return slope
 
     def unstable(self, low: Tensor, high: Tensor) -> Tensor:
-        """The columns on whose ranges f is not linear; bool (rows, U)."""
+        """The tracked entries on whose ranges f is not linear; bool (rows, U)."""
         parts = [torch.zeros_like(low[:, :0], dtype=torch.bool)]
         for layer in self.layers.values():
             parts.append(layer.unstable(IntervalBounds(low[:, layer.span], high[:, layer.span])))
@@ -235,15 +236,15 @@ class RelaxedDomains:
             else:
                 layer, flat = dual.layers[node.name], here.flatten(1)
                 span = layer.span
-                z[:, span] = column = layer.pick(flat)
+                z[:, span] = value = layer.pick(flat)
                 if node.name in self.crossings:
                     state, unmet = pulled.states.get(node.name), here.new_zeros((len(here), *node.shape))
                     # what no row has met, the objective does not read
                     values[node.name] = unmet if state is None else self.crossings[node.name].value(state, here)
                     continue
                 assert isinstance(layer, ActivationLayer)
-                bent = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], column)
-                straight = torch.addcmul(self.gap[:, span], self.slope[:, span], column)
+                bent = torch.addcmul(pulled.gap[:, span], pulled.slope[:, span], value)
+                straight = torch.addcmul(self.gap[:, span], self.slope[:, span], value)
                 new = straight.lerp_(bent, pulled.free[:, span].sign().abs_())
                 values[node.name] = layer.spread(flat, new).reshape(-1, *node.shape)
         value = values[objective.name] + picked(dual.reference[objective.name], self.owner)

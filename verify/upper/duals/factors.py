@@ -23,14 +23,14 @@ from verify.upper.duals.crossing import Crossed, Crossing, State, at_rows
 
 @dataclass(frozen=True)
 class FactorLayer:
-    """A product: the flat entries of its factors that are columns, since they vary and meet one that does.
+    """A product: the flat entries of its factors that are tracked, since they vary and meet one that does.
 
     `box` and `at` are the ranges and the reference values (batch, entries) of all entries.
     """
 
     op: Product
     source: str
-    columns: Tensor
+    tracked: Tensor
     span: slice
     box: IntervalBounds
     at: Tensor
@@ -42,26 +42,26 @@ class FactorLayer:
         """A product has no free side."""
 
     def pick(self, flat: Tensor) -> Tensor:
-        """The columns of values (rows, entries); (rows, n)."""
-        return flat.index_select(1, self.columns)
+        """The tracked entries of values (rows, entries); (rows, n)."""
+        return flat.index_select(1, self.tracked)
 
     def usual_slope(self, box: IntervalBounds) -> Tensor:
         """The middle between the planes."""
         return torch.full_like(box.low, 0.5)
 
     def unstable(self, box: IntervalBounds) -> Tensor:
-        """Which columns vary; bool (rows, n)."""
+        """Which tracked entries vary; bool (rows, n)."""
         return box.is_wide
 
     def costs(self, box: IntervalBounds, weight: Tensor, z: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-        """What halving the range of each column may take off the rows' bounds, twice; (rows, n)."""
+        """What halving the range of each tracked entry may take off the rows' bounds, twice; (rows, n)."""
         cost = weight * (box.high - box.low) / 2
         return cost, cost
 
     def crossing(self, box: IntervalBounds, owner: Tensor) -> Factors:
-        """The node over ranges (rows, n) of its columns."""
+        """The node over ranges (rows, n) of its tracked entries."""
         low, high, here = (picked(part, owner).expand(len(owner), -1) for part in (*self.box, self.at))
-        low, high = (full.index_copy(1, self.columns, end) for full, end in zip((low, high), box, strict=True))
+        low, high = (full.index_copy(1, self.tracked, end) for full, end in zip((low, high), box, strict=True))
         halves = Halves.of(self.op, IntervalBounds(low, high))
         x, y = self.op.split(here)
         return Factors(self, halves, x - halves.c, y - halves.e)
@@ -101,24 +101,25 @@ class Factors(Crossing):
     def gradient(self, state: State, z: Tensor) -> Tensor:
         op, (_, _, r, s), (a, _) = self.layer.op, self.halves.parts, state
         moved = torch.zeros((len(z), *self.layer.at.shape[1:]), dtype=z.dtype, device=z.device)
-        x, y = op.split(moved.index_copy_(1, self.layer.columns, z))
+        x, y = op.split(moved.index_copy_(1, self.layer.tracked, z))
         x, y = x + self.dx, y + self.dy
         left = 2 * (r * op.times_left(a.abs(), y) - x * op.times_left(a, s))
         return self.layer.pick(op.join(left, torch.zeros_like(y)))
 
-    def _left(self, columns: Tensor, like: Tensor) -> Tensor:
-        """Numbers of the columns at the entries of x, 0 at others; those of columns of y are left out."""
-        full = torch.zeros((len(columns), *self.layer.at.shape[1:]), dtype=columns.dtype, device=columns.device)
-        return self.layer.op.split(full.index_copy_(1, self.layer.columns, columns))[0].reshape(like.shape)
+    def _left(self, tracked: Tensor, like: Tensor) -> Tensor:
+        """Numbers of the tracked entries of x at the entries of x, 0 at others; those of y are left out."""
+        full = torch.zeros((len(tracked), *self.layer.at.shape[1:]), dtype=tracked.dtype, device=tracked.device)
+        return self.layer.op.split(full.index_copy_(1, self.layer.tracked, tracked))[0].reshape(like.shape)
 
 
-Layer = ActivationLayer | FactorLayer  # a nonlinear node with columns
+Layer = ActivationLayer | FactorLayer  # a nonlinear node with tracked entries
 
 
 def factor_layer(
-    op: Product, p: Parameters, source: str, box: IntervalBounds, at: Tensor, start: int, columns: Tensor | None = None
+    op: Product, p: Parameters, source: str, box: IntervalBounds, at: Tensor, start: int, tracked: Tensor | None = None
 ) -> FactorLayer:
-    """A product with its columns: the entries that are unstable on some sample's box (batch, entries), or the given."""
-    if columns is None:
-        columns = op.unstable(p, box).any(0).nonzero().flatten()
-    return FactorLayer(op, source, columns, slice(start, start + len(columns)), box, at)
+    """A product with its tracked entries: those that are unstable on some sample's box (batch, entries), or the
+    given."""
+    if tracked is None:
+        tracked = op.unstable(p, box).any(0).nonzero().flatten()
+    return FactorLayer(op, source, tracked, slice(start, start + len(tracked)), box, at)

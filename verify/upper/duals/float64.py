@@ -24,9 +24,10 @@ def replayed(wide: Dual, objective: Objective, ranges: IntervalBounds, duals: Do
     """Upper bounds of rows in float64 with the duals of a search in its own precision; (rows,).
 
     Args:
-        wide: the dual of the network in float64 with its rounding, with the columns of the one that was searched.
+        wide: the dual of the network in float64 with its rounding, with the tracked entries of the one that was
+            searched.
         objective: the rows, in any precision.
-        ranges: (rows, U) of the columns, float64.
+        ranges: (rows, U) of the tracked entries, float64.
         duals: owners, slopes and multipliers; its ranges are not used.
 
     Slopes that the ranges do not allow are clamped.

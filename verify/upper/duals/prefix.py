@@ -14,7 +14,7 @@ from verify.upper.duals.descent import improve
 from verify.upper.duals.domains import Domains, Objective
 from verify.upper.duals.dual import Dual, RelaxedDomains
 from verify.upper.duals.float64 import outward, replayed_on
-from verify.upper.duals.receptive_field import cropped, cropped_columns, cropped_rows, windows_of
+from verify.upper.duals.receptive_field import cropped, cropped_rows, cropped_tracked, windows_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Stage:
 
     @classmethod
     def of(cls, dual: Dual, wide: Dual, ranges: IntervalBounds, count: int) -> Stage:
-        """Whole sets whose first `count` columns have these ranges, float64 (batch, U), for rows before the others."""
+        """Whole sets whose first `count` tracked entries have these ranges, float64 (batch, U), for rows before the
+        others."""
         dual, exact = dual.first(count), IntervalBounds(ranges.low[:, :count], ranges.high[:, :count])
         whole = torch.arange(dual.inputs.batch, device=ranges.low.device)
         low, high = outward(exact, dual.low.dtype)
@@ -50,7 +51,7 @@ class Stage:
         if windows is None:
             return self
         small, wide = cropped(self.dual, name, windows), cropped(self.far.dual, name, windows)
-        low, high, slope, none = (cropped_columns(self.dual, small, windows, part) for part in self.domains[1:])
+        low, high, slope, none = (cropped_tracked(self.dual, small, windows, part) for part in self.domains[1:])
         near, far = cropped_rows(self.near, small, windows), cropped_rows(self.far, wide, windows)
         places = prod(self.dual.network.graph.shape_of(name)[1:])
         return Stage(small, Domains(near.owner, low, high, slope, none), near, far, places)

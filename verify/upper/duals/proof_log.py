@@ -41,24 +41,24 @@ class Branches:
 
 class Leaves(NamedTuple):
     """Closed nodes (n,) long with their duals: the ranges of the record over which they were bounded, (n,) long; slopes
-    (n, U) uint8 in units; the multipliers that are not zero, so many of each node, with their columns, node by node;
-    and shares (n, width) of the rows in units, long, or None."""
+    (n, U) uint8 in units; the multipliers that are not zero, so many of each node, with their tracked entries, node by
+    node; and shares (n, width) of the rows in units, long, or None."""
 
     node: Tensor
     ranges: Tensor
     slope: Tensor
     counts: Tensor
-    column: Tensor
+    entry: Tensor
     multiplier: Tensor
     share: Tensor | None
 
 
 class Lemma(NamedTuple):
-    """Upper bounds of sign * input of single columns (n,): node i of `branches` is the root of column i's tree; owner
-    (n,) the case, bound (n,) what was proved."""
+    """Upper bounds of sign * input of single tracked entries (n,): node i of `branches` is the root of the i-th one's
+    tree; owner (n,) the case, bound (n,) what was proved."""
 
     owner: Tensor
-    column: Tensor
+    entry: Tensor
     sign: Tensor
     bound: Tensor
     branches: Branches
@@ -74,9 +74,10 @@ class SearchRecord:
         case, disjunct: (tasks,) long, the place in `cases` and the disjunct of every task.
         root: (tasks,) long, the node at which the tree of a task starts.
         weights: of a search that splits inputs, nodes (n,) long and the combinations (n, width) of rows that bound.
-        columns: of a search that splits neurons, by nonlinear node, the flat entries (n,) of its columns.
-        low, high: (cases, U) ranges of the columns at the end.
-        ranges: (low, high) of the columns, (cases, U) each, over which something was bounded, with slopes for these.
+        tracked: of a search that splits neurons, by nonlinear node, its flat entries (n,) that are tracked.
+        low, high: (cases, U) ranges of the tracked entries at the end.
+        ranges: (low, high) of the tracked entries, (cases, U) each, over which something was bounded, with slopes for
+            these.
     """
 
     cases: Tensor
@@ -87,7 +88,7 @@ class SearchRecord:
     leaves: list[Leaves] = field(default_factory=list)
     lemmas: list[Lemma] = field(default_factory=list)
     weights: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    columns: dict[str, Tensor] | None = None
+    tracked: dict[str, Tensor] | None = None
     low: Tensor | None = None
     high: Tensor | None = None
     ranges: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -154,7 +155,7 @@ def share_units(share: Tensor) -> Tensor:
 def closed(dual: Dual, node: Tensor, duals: Domains, ranges: int, share: Tensor | None = None) -> Leaves:
     """Leaves with these duals, on the CPU; ranges is the place of theirs in the record."""
     units, multiplier = None if share is None else share_units(share).cpu(), duals.multiplier.float().cpu()
-    row, column = multiplier.nonzero(as_tuple=True)
+    row, entry = multiplier.nonzero(as_tuple=True)
     counts = torch.bincount(row, minlength=len(node))
     slope, ranges_of = slope_units(dual, duals.slope).cpu(), torch.full((len(node),), ranges)
-    return Leaves(node.cpu(), ranges_of, slope, counts, column, multiplier[row, column], units)
+    return Leaves(node.cpu(), ranges_of, slope, counts, entry, multiplier[row, entry], units)

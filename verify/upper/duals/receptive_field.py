@@ -89,17 +89,17 @@ def cropped(dual: Dual, source: str, windows: dict[str, ReceptiveField]) -> Dual
         nodes.append(Node(node.name, op, node.inputs, node.parameters, shape))
         if node.name in dual.layers:
             count = prod(shape)
-            columns = torch.arange(count, device=dual.low.device)
+            tracked = torch.arange(count, device=dual.low.device)
             layer, span = dual.layers[node.name], slice(start, start + count)
-            out.layers[node.name] = replace(layer, columns=columns, span=span, slope=dual.radius.new_zeros(count))
+            out.layers[node.name] = replace(layer, tracked=tracked, span=span, slope=dual.radius.new_zeros(count))
             start = span.stop
     small = Graph(graph.input, (graph.input_shape[0], *windows[graph.input].size), tuple(nodes), source)
-    out.network, out.columns = BoundGraph(small, dual.network.parameters), start
+    out.network, out.tracked = BoundGraph(small, dual.network.parameters), start
     low, high = (windows[graph.input].cut(end, places) for end in (dual.inputs.low, dual.inputs.high))
     out.inputs = Box(low, high)
     out.reference = {name: windows[name].cut(dual.reference[name], places) for name in (graph.input, source)}
     out.radius = windows[graph.input].cut(dual.radius, places)
-    out.starts = cropped_columns(dual, out, windows, dual.starts)
+    out.starts = cropped_tracked(dual, out, windows, dual.starts)
     if dual.rounding is not None:
         ends = {name: windows[name] for name in (graph.input, source)}
         at_layers = {name: windows[name] for name in out.layers}
@@ -117,23 +117,24 @@ def cropped_rows(relaxed: RelaxedDomains, small: Dual, windows: dict[str, Recept
     out = copy(relaxed)
     out.dual, out.owner = small, torch.arange(len(small.radius), device=small.radius.device)
     for name in ("low", "high", "gap", "breakpoint", "base"):
-        setattr(out, name, cropped_columns(relaxed.dual, small, windows, getattr(relaxed, name)))
+        setattr(out, name, cropped_tracked(relaxed.dual, small, windows, getattr(relaxed, name)))
     for name in ("slope", "least", "most"):
-        setattr(out, name, cropped_columns(relaxed.dual, small, windows, getattr(relaxed, name), linear=True))
+        setattr(out, name, cropped_tracked(relaxed.dual, small, windows, getattr(relaxed, name), linear=True))
     return out
 
 
-def cropped_columns(
+def cropped_tracked(
     whole: Dual, small: Dual, windows: dict[str, ReceptiveField], values: Tensor, linear: bool = False
 ) -> Tensor:
-    """Numbers of the columns (batch, U) at the columns of the `cropped` dual (places, its columns). Entries that are no
-    columns of the whole dual have the slopes of their pieces if `linear`, and zero else."""
+    """Numbers of the tracked entries (batch, U) at the tracked entries of the `cropped` dual (places, its tracked
+    entries). Entries that are no tracked entries of the whole dual have the slopes of their pieces if `linear`, and
+    zero else."""
     parts = [small.radius.flatten(1)[:, :0]]
     graph, places = whole.network.graph, whole.network.graph.shape_of(small.network.graph.output)[1:]
     for name in small.layers:
         layer = whole.layers[name]
         assert isinstance(layer, ActivationLayer)
         rest = layer.slope if linear else torch.zeros_like(layer.slope)
-        full = rest.repeat(len(values), 1).index_copy_(1, layer.columns, values[:, layer.span])
+        full = rest.repeat(len(values), 1).index_copy_(1, layer.tracked, values[:, layer.span])
         parts.append(windows[name].cut(full.reshape(-1, *graph.shape_of(name)), places).flatten(1))
     return torch.cat(parts, 1)

@@ -38,8 +38,8 @@ class Root:
 
     Args:
         dual: in the network's precision, for descents.
-        wide: in float64 with its rounding, for what they are to prove; the same columns.
-        low, high: (cases, U) float64 ranges of the columns.
+        wide: in float64 with its rounding, for what they are to prove; the same tracked entries.
+        low, high: (cases, U) float64 ranges of the tracked entries.
     """
 
     dual: Dual
@@ -53,7 +53,7 @@ class Root:
     ) -> Root:
         """CROWN's ranges in float64, refined by descents of this many steps each while there is time.
 
-        A record gets the columns and what refined them.
+        A record gets the tracked entries and what refined them.
         """
         broad = problem.wide.merged
         forward = cheap_forward(broad.network, broad.inputs)
@@ -66,7 +66,7 @@ class Root:
         network, far = pruned(broad.network, boxes, live)
         wide = Dual(network, broad.inputs, far, dual, backward.rounding.kept(kept_entries(broad.network, live)))
         if record is not None:
-            record.columns = {name: _original(layer, live) for name, layer in dual.layers.items()}
+            record.tracked = {name: _original(layer, live) for name, layer in dual.layers.items()}
         ranges = refine(dual, wide, wide.low, wide.high, steps, record)
         if record is not None:
             record.ranges.append(ranges)
@@ -75,18 +75,19 @@ class Root:
     @property
     def stage(self) -> Stage:
         """The whole sets with their ranges, for rows over any value."""
-        return Stage.of(self.dual, self.wide, IntervalBounds(self.low, self.high), self.dual.columns)
+        return Stage.of(self.dual, self.wide, IntervalBounds(self.low, self.high), self.dual.tracked)
 
 
 def _original(layer: Layer, live: dict[str, Tensor]) -> Tensor:
-    """The flat entries of a layer's columns before entries were left out, (n,) long."""
-    return live[layer.source][layer.columns] if layer.source in live else layer.columns
+    """The flat entries of a layer's tracked entries before entries were left out, (n,) long."""
+    return live[layer.source][layer.tracked] if layer.source in live else layer.tracked
 
 
 def refine(
     dual: Dual, wide: Dual, low: Tensor, high: Tensor, steps: int, record: SearchRecord | None = None
 ) -> IntervalBounds:
-    """Ranges of the columns, float64 (batch, U), tightened layer by layer from the given ones while there is time.
+    """Ranges of the tracked entries, float64 (batch, U), tightened layer by layer from the given ones while there is
+    time.
 
     A record gets every bound as a lemma; patches, whose duals are not those of the whole set, are not used then.
     Sound because `Stage.entries` is and a range is the intersection of two that hold; trusts float64 rounding.
@@ -101,7 +102,7 @@ def _refine(dual: Dual, wide: Dual, ranges: IntervalBounds, steps: int, record: 
     """Tightens the ranges in place; they hold at any time."""
     exact = exact_values(dual.network) if dual.inputs.is_box else set()
     for layer in dual.layers.values():
-        if layer.source in exact or not len(layer.columns):
+        if layer.source in exact or not len(layer.tracked):
             continue
         stage = Stage.of(dual, wide, ranges, layer.span.start)
         stage = stage.before(layer.source) if record is None else stage
@@ -121,20 +122,20 @@ def _tighten(
     stage: Stage, layer: Layer, ranges: IntervalBounds, owner: Tensor, index: Tensor, steps: int,
     record: SearchRecord | None,
 ) -> None:
-    """Tightens the ranges in place at these columns (n,) of the layer that the stage ends at."""
-    column, breakpoint = layer.span.start + index, layer.breakpoint
-    middle = (ranges.low[owner, column] + ranges.high[owner, column]) / 2
+    """Tightens the ranges in place at these tracked entries (n,) of the layer that the stage ends at."""
+    entry, breakpoint = layer.span.start + index, layer.breakpoint
+    middle = (ranges.low[owner, entry] + ranges.high[owner, entry]) / 2
     # where the neuron may become linear comes first
     side = torch.where(middle < (0 if breakpoint is None else breakpoint), 1.0, -1.0).to(stage.domains.low)
     rest = torch.arange(len(owner), device=owner.device)
     for sign in (side, -side):
         if not len(rest):
             break
-        sign, here, at = sign[rest], owner[rest], column[rest]
+        sign, here, at = sign[rest], owner[rest], entry[rest]
         cutoff = None if breakpoint is None else sign * breakpoint
         used: list[Domains] = []
         adjust = partial(_noted, stage.dual, used) if record is not None else _as_they_are
-        bound = stage.entries(layer.source, layer.columns[index[rest]], sign, here, steps, cutoff, adjust)
+        bound = stage.entries(layer.source, layer.tracked[index[rest]], sign, here, steps, cutoff, adjust)
         if record is not None:
             leaves = closed(stage.dual, torch.arange(len(rest)), used[0], len(record.ranges))
             record.lemmas.append(Lemma(here, at, sign, bound, Branches(len(rest)), leaves))

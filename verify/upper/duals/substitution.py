@@ -29,7 +29,7 @@ class Substitution(Walk[Tensor]):
         super().__init__(relaxed.dual.network)
         self.relaxed, self.bound, self.slope, self.multiplier = relaxed, bound, slope, multiplier
         self.gap = torch.addcmul(relaxed.base, slope, relaxed.breakpoint, value=-1)  # of the free lines
-        # coefficients of f at the columns, and their parts that meet free lines; zero where rows do not come
+        # coefficients of f at the tracked entries, and their parts that meet free lines; zero where rows do not come
         self.a, self.free = torch.zeros_like(slope), torch.zeros_like(slope)
         self.mixing: dict[str, Tensor] = {}
         self.states: dict[str, State] = {}
@@ -49,7 +49,7 @@ class Substitution(Walk[Tensor]):
         return [(node.inputs[0], pulled.a)]
 
     def _at_layer(self, layer: Layer, name: str, rows: Tensor) -> Tensor:
-        """The rows over the argument of a node with columns."""
+        """The rows over the argument of a node with tracked entries."""
         span, shape = layer.span, self.network.graph.shape_of(layer.source)
         if name not in self.relaxed.crossings:
             assert isinstance(layer, ActivationLayer)
@@ -59,7 +59,7 @@ class Substitution(Walk[Tensor]):
         self.bound = self.bound + found.added
         new = found.rows
         if self.multiplier is not None:
-            new = new.index_add(1, layer.columns, self.multiplier[:, span])
+            new = new.index_add(1, layer.tracked, self.multiplier[:, span])
         return new.reshape(-1, *shape)
 
     def _at_hinges(self, layer: ActivationLayer, rows: Tensor) -> Tensor:

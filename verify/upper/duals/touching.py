@@ -38,9 +38,10 @@ class TouchRange:
 
 @dataclass(frozen=True)
 class Touching(Crossing):
-    """A curve over ranges (rows, n) of its columns: its usual lines, and where tangents may touch, below and above.
+    """A curve over ranges (rows, n) of its tracked entries: its usual lines, and where tangents may touch, below and
+    above.
 
-    `at` and `reference` are reference values of the columns and of f there.
+    `at` and `reference` are reference values of the tracked entries and of f there.
     """
 
     layer: ActivationLayer

@@ -47,7 +47,7 @@ class Backward:
         self.reference = {network.graph.input: (inputs.low + inputs.high) / 2}
         self.relaxations: dict[str, Relaxation] = {}
         self.slopes: dict[str, Slopes] = {}
-        self.columns: dict[str, Tensor] = {}  # entries that rows over a value keep; the others meet only zero slopes
+        self.kept: dict[str, Tensor] = {}  # entries that rows over a value keep; the others meet only zero slopes
         self._weights: dict[str, Tensor] = {}  # weights of linear nodes, restricted to those entries
         self._uses = [name for node in network.graph.nodes for name in node.inputs] + [network.graph.output]
 
@@ -78,7 +78,7 @@ class Backward:
             parts = (relaxation.lower_slope, relaxation.upper_slope, *gaps)
             alive = torch.stack([(part != 0).any(0) for part in parts]).any(0).nonzero().flatten()
             if len(alive) <= SPARSE * node.shape[0]:
-                self.columns[source] = self.columns[node.name] = alive
+                self.kept[source] = self.kept[node.name] = alive
                 slopes = slopes.restricted(alive)
         self.slopes[node.name] = slopes
 
@@ -223,24 +223,24 @@ class Backward:
             parts = (low + high) / 2 - self.reference[name], (high - low) / 2
             if self.rounding is not None:
                 parts = parts[0], parts[1] + self.rounding.slack(name)
-            if name in self.columns:
-                parts = parts[0][:, self.columns[name]], parts[1][:, self.columns[name]]
+            if name in self.kept:
+                parts = parts[0][:, self.kept[name]], parts[1][:, self.kept[name]]
             self._fields[name] = Field(parts[0]), Field(parts[1])
         return self._fields[name]
 
     def restricted(self, name: str, rows: Rows) -> Rows:
         """Rows over a value without the entries that meet only zero slopes."""
-        if name not in self.columns:
+        if name not in self.kept:
             return rows
-        return Dense(rows.dense().a[:, self.columns[name]], rows.owner)
+        return Dense(rows.dense().a[:, self.kept[name]], rows.owner)
 
     def expanded(self, name: str, rows: Rows) -> Tensor:
         """The coefficients over all entries of a value, (rows, *shape)."""
-        a, columns = rows.dense().a, self.columns.get(name)
-        if columns is None:
+        a, kept = rows.dense().a, self.kept.get(name)
+        if kept is None:
             return a
         whole = torch.zeros((len(a), *self.network.graph.shape_of(name)), dtype=a.dtype, device=a.device)
-        return whole.index_copy(1, columns, a)
+        return whole.index_copy(1, kept, a)
 
     def weight(self, node: Node) -> Tensor | None:
         """The matrix (outputs, inputs) of a node that has one, between the entries that matter on either side."""
@@ -249,10 +249,10 @@ class Backward:
             weight, source = self.network.matrix(node), node.inputs[0]
             if weight is None:
                 return None
-            if node.name in self.columns:
-                weight = weight[self.columns[node.name]]
-            if source in self.columns:
-                weight = weight[:, self.columns[source]]
+            if node.name in self.kept:
+                weight = weight[self.kept[node.name]]
+            if source in self.kept:
+                weight = weight[:, self.kept[source]]
             # before its own lines are set, a node's rows may still be restricted: keep only final weights
             if self._is_settled(node):
                 self._weights[node.name] = weight
@@ -284,7 +284,7 @@ class Propagation(Walk[Rows]):
         source = node.inputs[0]
         pulled, more = rows.cross(self.backward.slopes[node.name])
         self.added, self.crossings = self.added + more, self.crossings + 1
-        is_cut = node.name in self.backward.columns
+        is_cut = node.name in self.backward.kept
         return [(source, pulled if is_cut else self.backward.restricted(source, pulled))]
 
     def crossed(self, pending: dict[str, Rows]) -> dict[str, Rows]:

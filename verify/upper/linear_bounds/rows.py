@@ -116,12 +116,12 @@ class Slopes:
         spread = (self._gaps[0] - self._gaps[1]) / 2
         return Field(spread if self.rounding is None else spread + self.rounding)
 
-    def restricted(self, columns: Tensor) -> Slopes:
-        """The same for some entries of a vector only; columns (n,) long."""
+    def restricted(self, entries: Tensor) -> Slopes:
+        """The same for some entries of a vector only; entries (n,) long."""
         assert self.lines is not None
-        lines = Lines(*(part[:, columns] for part in self.lines.parts))
-        rounding = None if self.rounding is None else self.rounding[:, columns]
-        return Slopes(lines, self.at[:, columns], self.value[:, columns], rounding)
+        lines = Lines(*(part[:, entries] for part in self.lines.parts))
+        rounding = None if self.rounding is None else self.rounding[:, entries]
+        return Slopes(lines, self.at[:, entries], self.value[:, entries], rounding)
 
     @cached_property
     def _gaps(self) -> tuple[Tensor, Tensor]:
