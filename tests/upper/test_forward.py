@@ -78,18 +78,18 @@ def test_without_nonlinear_neurons_the_form_is_exact() -> None:
         torch.testing.assert_close(form.columns[..., k], (gradient * 1e-7).T, rtol=1e-4, atol=1e-14)
 
 
-def test_blame_falls_on_the_inputs_that_matter() -> None:
+def test_inputs_that_matter_have_scores() -> None:
     net = NETS["dense"].double()
     box = boxes_of(net, 3, 0.3, 5)
     low, high = box.low.clone(), box.high.clone()
-    low[:, 2] = high[:, 2] = (low[:, 2] + high[:, 2]) / 2  # an input without a range is to blame for nothing
+    low[:, 2] = high[:, 2] = (low[:, 2] + high[:, 2]) / 2  # an input without a range has the score 0
     forward = Forward(net, IntervalBounds(low, high))
     sweep(net, Box(low, high), forward)
     weights = {name: torch.ones_like(gap) for name, (gap, _) in forward.gaps.items()}
-    blame = forward.blame(weights)
-    assert blame.shape == (3, 6)
-    assert bool((blame[:, 2] == 0).all())
-    assert bool((blame[:, [0, 1, 3, 4, 5]] > 0).all())
+    scores = forward.input_scores(weights)
+    assert scores.shape == (3, 6)
+    assert bool((scores[:, 2] == 0).all())
+    assert bool((scores[:, [0, 1, 3, 4, 5]] > 0).all())
 
 
 def test_few_inputs_before_many_neurons_take_forward_bounds() -> None:

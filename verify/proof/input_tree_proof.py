@@ -87,12 +87,12 @@ class InputTrees:
         self.weight[numbers[lacking]] = share_units(share).cpu().numpy()[:, : self.weight.shape[1]]
 
     def _split(self, tree: Tree, forest: Forest, nodes: np.ndarray) -> bool:
-        """Halves these leaves along the inputs to blame most; whether all could be."""
+        """Halves these leaves along the inputs of the largest scores; whether all could be."""
         relaxed, roots, (low, high) = self._relaxed(forest, nodes)
-        blame = relaxed.blame(torch.arange(len(nodes), device=relaxed.bounds.device)).cpu().numpy()
+        scores = relaxed.input_scores(torch.arange(len(nodes), device=relaxed.bounds.device)).cpu().numpy()
         varies = self.prover.problem.wide.inputs.varies.flatten(1).cpu().numpy()
         width = (high - low) * varies[[self.tasks[r][0] for r in roots]]
-        axis = np.where(blame.max(1, keepdims=True) > 0, blame * (width > 0), width).argmax(1)
+        axis = np.where(scores.max(1, keepdims=True) > 0, scores * (width > 0), width).argmax(1)
         every = np.arange(len(nodes))
         low, high = low[every, axis], high[every, axis]
         point = (low + high) / 2

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from verify.errors import Diverged
-from verify.train.blame import first_not_finite
+from verify.train.first_not_finite import first_not_finite
 from verify.train.data import TrainingSamples, batches
 from verify.train.evaluate import accuracies
 from verify.train.live import Live

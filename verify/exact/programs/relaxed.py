@@ -121,7 +121,7 @@ class Relaxed:
         top = torch.cat([self.rows[index], best.reached[:, None]], 1) - cutoff[:, None]
         return Planes(slope, top - (slope.abs() * radius).sum(2))
 
-    def blame(self, index: Tensor) -> Tensor:
+    def input_scores(self, index: Tensor) -> Tensor:
         """How much of the gaps that the rows meet is due to each input's range in these domains; (m, inputs)."""
         weights = {}
         for name, rows in self.trail.items():
@@ -130,7 +130,7 @@ class Relaxed:
                 weights[name] = weight.index_add(0, self.owner, rows.abs())
         if not weights:  # no row meets a gap
             return torch.zeros_like(self.domains.low[index])
-        return self.forward.blame(weights)[index]
+        return self.forward.input_scores(weights)[index]
 
     def _first_shares(self, index: Tensor) -> Tensor:
         """Shares that favour the rows with the least bounds, (m, width)."""

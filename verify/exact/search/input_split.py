@@ -2,7 +2,7 @@
 
 A domain is a disjunct of a case with a sub-box of the case's hull. It is bounded anew in float64, all layers included:
 in a small box few neurons are not linear. What stays open is cut by its own linear bounds (`clipping`) and halved along
-the input to which most of the relaxation's gap is due (`Forward.blame`).
+the input to which most of the relaxation's gap is due (`Forward.input_scores`).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class InputSplit(Frontier):
         if self.record is not None:  # of those that are left, which are split, they do no harm
             self.record.weights.append((domains.node, best.share))
         width = (domains.high - domains.low).clamp(min=torch.finfo(low.dtype).tiny)
-        score = relaxed.blame(index) * ((high - low) / width)
+        score = relaxed.input_scores(index) * ((high - low) / width)
         kept = domains._replace(low=low, high=high, above=best.bound)
         self._keep(kept.take(left), score[left])
         return Proposals(cases[left], best.point[left])

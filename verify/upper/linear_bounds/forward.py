@@ -136,7 +136,7 @@ class Forward:
     def _note(self, name: str, gap: Tensor, box: IntervalBounds, columns: Tensor) -> None:
         self.gaps[name] = torch.where(box.is_wide, gap / (box.high - box.low), 0), columns
 
-    def blame(self, weights: dict[str, Tensor]) -> Tensor:
+    def input_scores(self, weights: dict[str, Tensor]) -> Tensor:
         """How much of the weighted gaps of the lines is due to each input's range; (batch, inputs).
 
         A neuron's gap is about proportional to the width of its argument, to which each input adds its column. Weights
