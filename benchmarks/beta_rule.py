@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from verify.exact.search.neuron_split import STEPS, Batch, NeuronSplit
-from verify.upper.duals.descent import improve
+from verify.upper.duals.descent import optimise
 from verify.upper.duals.domains import Domains, Objective
 from verify.upper.duals.dual import Dual, RelaxedDomains
 
@@ -79,5 +79,5 @@ def compare(frontier: NeuronSplit, device: str) -> None:
 
 
 def _ours(dual: Dual, objective: Objective, domains: Domains, steps: int, split: Tensor) -> Tensor:
-    return improve(dual, objective, domains, steps, split=split).bound
+    return optimise(dual, objective, domains, steps, split=split).bound
 

@@ -55,7 +55,7 @@ def check_parts(seed: int) -> None:
         n = torch.arange(len(low))
         above = torch.full(n.shape, torch.inf, dtype=torch.float64)
         relaxed = Relaxed(problem, tasks, BoxDomains(torch.full_like(n, task), low, high, above, n))
-        for bounds in (relaxed.bounds, relaxed.improved(n).bound):
+        for bounds in (relaxed.bounds, relaxed.optimised(n).bound):
             assert bool((bounds >= seen[task] - NEAR * (1 + seen[task].abs())).all()), (task, bounds, seen[task])
 
 

@@ -21,7 +21,7 @@ from verify.exact.search.refine_bounds import narrowed
 from verify.exact.search.tasks import Tasks
 from verify.ir.unfold import has_maxima, unfold_maxima
 from verify.ops import Clip, LeakyReLU, Op, ReLU, Sigmoid
-from verify.upper.duals.descent import improve
+from verify.upper.duals.descent import optimise
 from verify.upper.duals.domains import Domains
 from verify.upper.duals.dual import RelaxedDomains
 from verify.upper.duals.root_bounds import Root
@@ -96,16 +96,16 @@ def test_candidates_are_open_and_split_inside(op: Op) -> None:
     root, tasks = _root(op, 1)
     n = len(tasks.case)
     objective, _ = tasks.objective(torch.arange(n), tasks.equal_shares())
-    improved = improve(root.dual, objective, _whole(root, n), 5)
-    tracked = candidates(root.dual, improved, 4)
+    optimised = optimise(root.dual, objective, _whole(root, n), 5)
+    tracked = candidates(root.dual, optimised, 4)
     assert tracked.shape == (n, 4)
-    unstable = root.dual.unstable(improved.domains.low, improved.domains.high)
+    unstable = root.dual.unstable(optimised.domains.low, optimised.domains.high)
     for row in range(n):
         real = tracked[row][tracked[row] >= 0]
         assert len(real)
         assert len(real.unique()) == len(real)
         assert bool(unstable[row, real].all())
-        low, high = improved.domains.low[row, real], improved.domains.high[row, real]
+        low, high = optimised.domains.low[row, real], optimised.domains.high[row, real]
         point = split_points(root.dual, real, low, high)
         assert bool(((low < point) & (point < high)).all())
 

@@ -20,7 +20,7 @@ from verify.ops.base import IntervalBounds
 from verify.sets import Ball, Box
 from verify.upper.crown import linear_boxes
 from verify.upper.duals.activation import ActivationLayer
-from verify.upper.duals.descent import improve
+from verify.upper.duals.descent import optimise
 from verify.upper.duals.domains import Domains, Objective, Pulled
 from verify.upper.duals.dual import Dual, RelaxedDomains
 from verify.upper.duals.float64 import outward
@@ -135,9 +135,9 @@ def test_a_descent_never_loses_and_leaves_its_arguments_alone(name: str, seed: i
     )
     split = torch.rand(domains.low.shape, generator=rng) < 0.5 if splits else None
     before = [part.clone() for part in domains]
-    start = improve(dual, objective, domains, 1, split=split)
+    start = optimise(dual, objective, domains, 1, split=split)
     cutoff = start.bound - 0.1 if stops else None
-    found = improve(dual, objective, domains, 7, cutoff, split)
+    found = optimise(dual, objective, domains, 7, cutoff, split)
     assert all(torch.equal(part, old) for part, old in zip(domains, before, strict=True))
     assert bool((found.bound <= start.bound).all())
     relaxed = RelaxedDomains(dual, found.domains)
@@ -209,7 +209,7 @@ def test_descents_approach_the_lp_of_the_triangles(name: str, splits: bool) -> N
             continue
         domains = whole._replace(low=low, high=high)
         objective = Objective(net.graph.output, a)
-        start, found = (float(improve(dual, objective, domains, n, split=split).bound) for n in (1, 400))
+        start, found = (float(optimise(dual, objective, domains, n, split=split).bound) for n in (1, 400))
         assert found >= best - 1e-7 * (1 + abs(best))
         assert found <= best + 0.03 * (start - best) + 1e-6
         met += 1

@@ -83,7 +83,7 @@ class InputTrees:
         share = relaxed.best_rows()
         rest = (~(relaxed.bounds < 0)).nonzero().flatten()
         if share.shape[1] > 1 and len(rest):
-            share[rest] = relaxed.improved(rest).share
+            share[rest] = relaxed.optimised(rest).share
         self.weight[numbers[lacking]] = share_units(share).cpu().numpy()[:, : self.weight.shape[1]]
 
     def _split(self, tree: Tree, forest: Forest, nodes: np.ndarray) -> bool:

@@ -15,9 +15,9 @@ import torch
 from torch import Generator, Tensor
 
 from verify.errors import Diverged
-from verify.train.first_not_finite import first_not_finite
 from verify.train.data import TrainingSamples, batches
 from verify.train.evaluate import accuracies
+from verify.train.first_not_finite import first_not_finite
 from verify.train.live import Live
 from verify.train.losses import weight_penalty
 from verify.train.parallel import Team

@@ -77,7 +77,7 @@ class Relaxed:
         self.rows[self.owner, self.place] = torch.where(found.isnan(), torch.inf, found - offset)
         self.bounds = self.rows.amin(1).minimum(domains.above)
 
-    def improved(self, index: Tensor) -> BestCombinations:
+    def optimised(self, index: Tensor) -> BestCombinations:
         """Descends slopes (Xu et al. 2021, alpha-CROWN) and shares of rows of the domains at these positions together.
 
         Sound because any slopes and any convex combination of a disjunct's rows bound it; trusts float rounding.

@@ -7,40 +7,40 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from verify.ops.base import IntervalBounds
-from verify.upper.duals.descent import Improved
+from verify.upper.duals.descent import Optimised
 from verify.upper.duals.dual import Dual
 
 
-def candidates(dual: Dual, improved: Improved, count: int) -> Tensor:
+def candidates(dual: Dual, optimised: Optimised, count: int) -> Tensor:
     """The tracked entries of each domain whose relaxation costs the row most, (rows, count) long, -1 where none is
     left.
 
     The two measures of `costs` take turns.
     """
-    unstable = dual.unstable(improved.domains.low, improved.domains.high)
+    unstable = dual.unstable(optimised.domains.low, optimised.domains.high)
     found = []
-    for cost in costs(dual, improved):
+    for cost in costs(dual, optimised):
         top = cost.masked_fill(~unstable, -torch.inf).topk(min(count, cost.shape[1]), 1)
         found.append(torch.where(top.values > -torch.inf, top.indices, -1))
     turns = torch.stack(found, 2).flatten(1)
     return _distinct(F.pad(turns, (0, max(0, count - turns.shape[1])), value=-1), count)
 
 
-def costs(dual: Dual, improved: Improved) -> tuple[Tensor, Tensor]:
+def costs(dual: Dual, optimised: Optimised) -> tuple[Tensor, Tensor]:
     """What the relaxation of each tracked entry costs the row, in two measures (rows, U).
 
     The first is what the fixed line of a neuron may add to the bound: its coefficient times the line's height above the
     function at the breakpoint, as in BaBSR (Bunel et al. 2020, section 5). The second is the error at the point where
     the bound is attained: the coefficient times the distance from line to function.
     """
-    domains = improved.domains
+    domains = optimised.domains
     height, error = torch.zeros_like(domains.low), torch.zeros_like(domains.low)
     at = dual.at[domains.owner]
     for layer in dual.layers.values():
         span = layer.span
         box = IntervalBounds(domains.low[:, span], domains.high[:, span])
-        z = improved.primal.z[:, span] + at[:, span]
-        height[:, span], error[:, span] = layer.costs(box, improved.a[:, span], z, domains.slope[:, span])
+        z = optimised.primal.z[:, span] + at[:, span]
+        height[:, span], error[:, span] = layer.costs(box, optimised.a[:, span], z, domains.slope[:, span])
     return height, error
 
 

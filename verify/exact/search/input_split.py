@@ -82,7 +82,7 @@ class InputSplit(Frontier):
         index = (~done).nonzero().flatten()
         if not len(index):
             return Proposals(cases[:0], relaxed.inputs.low[:0])
-        best = relaxed.improved(index)
+        best = relaxed.optimised(index)
         domains, cases, goal = domains.take(index), cases[index], cutoff[cases[index]]
         done = best.bound < goal
         self.close(cases[done], best.bound[done])

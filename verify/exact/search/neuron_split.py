@@ -26,7 +26,7 @@ from verify.exact.search.tasks import Batch, Tasks
 from verify.ir.unfold import has_maxima, unfold_maxima
 from verify.ops.base import IntervalBounds
 from verify.problem import Problem
-from verify.upper.duals.descent import Improved, improve
+from verify.upper.duals.descent import Optimised, optimise
 from verify.upper.duals.domains import Domains, Objective
 from verify.upper.duals.dual import RelaxedDomains
 from verify.upper.duals.float64 import outward, replayed
@@ -164,7 +164,7 @@ class NeuronSplit(Frontier):
         self._take_ranges()
         self.edition += 1
         whole = self._whole(open_tasks, open_tasks)
-        improved, bounds = self._bounds(whole, cutoff, ROOT_STEPS)
+        optimised, bounds = self._bounds(whole, cutoff, ROOT_STEPS)
         again = bounds < above
         if not bool(again.any()):
             self.narrowings.clear()
@@ -174,7 +174,7 @@ class NeuronSplit(Frontier):
         whole = whole.take(index)
         if self.record is not None:
             whole = whole._replace(node=self.record.again(whole.task))
-        self.proposals = self._store(whole, improved.take(index), bounds[index], cutoff)
+        self.proposals = self._store(whole, optimised.take(index), bounds[index], cutoff)
         self.start, self.work = (self.domains, self._worst(cutoff)), 0.0
 
     def _split(self, batch: Batch, above: Tensor, tracked: Tensor, cutoff: Tensor) -> Proposals:
@@ -193,8 +193,8 @@ class NeuronSplit(Frontier):
         if self.record is not None:
             point = children.domains.high[parents, choice]
             children = children._replace(node=self.record.branches.split(batch.node, choice, point))
-        improved, bounds = self._bounds(children, cutoff, STEPS)
-        return self._store(children, improved, bounds.minimum(above.repeat(2)), cutoff)
+        optimised, bounds = self._bounds(children, cutoff, STEPS)
+        return self._store(children, optimised, bounds.minimum(above.repeat(2)), cutoff)
 
     def _children(self, batch: Batch, parents: Tensor, tracked: Tensor) -> Batch:
         """The lower parts, then the upper parts, of these parents (m,) split at these tracked entries (m,)."""
@@ -215,20 +215,20 @@ class NeuronSplit(Frontier):
         slope = batch.domains.slope.clamp(relaxed.least, relaxed.most)
         return (relaxed.pull(objective, slope, batch.domains.multiplier).bound - offset).double()
 
-    def _bounds(self, batch: Batch, cutoff: Tensor, steps: int) -> tuple[Improved, Tensor]:
+    def _bounds(self, batch: Batch, cutoff: Tensor, steps: int) -> tuple[Optimised, Tensor]:
         """Bounds domains (n,): what the descent found, and the bounds, from float64 where they close a domain."""
         cases = self.tasks.case[batch.task]
         objective, offset = self.tasks.objective(batch.task, batch.share)
         goal = (cutoff[cases] + offset).to(offset)
-        improved = improve(self.root.dual, objective, batch.domains, steps, goal, self._narrowed(batch.domains))
+        optimised = optimise(self.root.dual, objective, batch.domains, steps, goal, self._narrowed(batch.domains))
         self.domains += len(cases)
         self.work += len(cases) * steps
-        bounds = (improved.bound - offset).double()
+        bounds = (optimised.bound - offset).double()
         closing = (bounds < cutoff[cases]).nonzero().flatten()
         if len(closing):
-            duals = self._duals(improved.domains.take(closing))
+            duals = self._duals(optimised.domains.take(closing))
             bounds[closing] = self._replayed(batch.task[closing], batch.share[closing], duals)
-        return improved, torch.where(bounds.isnan(), torch.inf, bounds)
+        return optimised, torch.where(bounds.isnan(), torch.inf, bounds)
 
     def _replayed(self, task: Tensor, share: Tensor, domains: Domains) -> Tensor:
         """Bounds of domains (n,) with these shares and duals that hold in real arithmetic, float64 (n,)."""
@@ -238,32 +238,32 @@ class NeuronSplit(Frontier):
         bounds = replayed(self.root.wide, objective, ranges, domains) + cost - offset
         return torch.where(bounds.isnan(), torch.inf, bounds)
 
-    def _store(self, batch: Batch, improved: Improved, bounds: Tensor, cutoff: Tensor) -> Proposals:
+    def _store(self, batch: Batch, optimised: Optimised, bounds: Tensor, cutoff: Tensor) -> Proposals:
         """Closes the domains (n,) below their cutoffs and keeps the others; returns points to try."""
         cases = self.tasks.case[batch.task]
         done = bounds < cutoff[cases]
         self.close(cases[done], bounds[done])
         if self.record is not None:
-            self._write(batch.node[done], improved.domains.take(done), batch.share[done])
+            self._write(batch.node[done], optimised.domains.take(done), batch.share[done])
         left = (~done).nonzero().flatten()
-        solved = self._keep(batch.take(left), improved.take(left), bounds[left])
+        solved = self._keep(batch.take(left), optimised.take(left), bounds[left])
         best = bounds.topk(min(PROPOSED, len(cases))).indices
-        return Proposals(torch.cat([cases[best], solved.cases]), torch.cat([improved.primal.x[best], solved.points]))
+        return Proposals(torch.cat([cases[best], solved.cases]), torch.cat([optimised.primal.x[best], solved.points]))
 
     def _narrowed(self, domains: Domains) -> Tensor:
         """The tracked entries whose ranges in these domains are not those of the whole set; bool (n, U)."""
         return (domains.low > self.range.low[domains.owner]) | (domains.high < self.range.high[domains.owner])
 
-    def _keep(self, batch: Batch, improved: Improved, bounds: Tensor) -> Proposals:
+    def _keep(self, batch: Batch, optimised: Optimised, bounds: Tensor) -> Proposals:
         """Puts domains (n,) into the pool with the candidates for their next split. Those that have none are
         linear and solved here; returns where they attain their bounds."""
-        tracked = candidates(self.root.dual, improved, AHEAD)
+        tracked = candidates(self.root.dual, optimised, AHEAD)
         index = (tracked[:, 0] >= 0).nonzero().flatten()
-        primal, task = improved.primal, batch.task[index]
+        primal, task = optimised.primal, batch.task[index]
         share = self.tasks.shifted(task, batch.share[index], primal.x[index], primal.value[index])
-        parts = [task, share, *improved.domains.take(index)[1:], tracked[index], batch.node[index]]
+        parts = [task, share, *optimised.domains.take(index)[1:], tracked[index], batch.node[index]]
         self.pool.put(bounds[index], parts)
-        linear = batch._replace(domains=improved.domains)
+        linear = batch._replace(domains=optimised.domains)
         rest = (tracked[:, 0] < 0).nonzero()
         found = [self._solve(linear.take(place), bounds[place]) for place in rest]
         cases = [self.tasks.case[batch.task[place]][: len(x)] for place, x in zip(rest, found, strict=True)]
@@ -288,7 +288,7 @@ class NeuronSplit(Frontier):
             self._write(leaf.node, duals, share[None])
         if not self.root.wide.inputs.is_box:  # the program knows the hull only
             start = domain._replace(multiplier=best.multiplier)
-            bound = bound.minimum(improve(self.root.wide, objective, start, LEAF_STEPS, split=split).bound)
+            bound = bound.minimum(optimise(self.root.wide, objective, start, LEAF_STEPS, split=split).bound)
         bound = bound + self.tasks.cost(leaf.task, share[None], self.root.wide.rounding, domain.owner) - share @ offset
         self.close(self.tasks.case[leaf.task], torch.where(bound.isnan(), torch.inf, bound).minimum(above))
         return best.x.to(leaf.domains.low)

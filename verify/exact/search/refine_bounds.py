@@ -19,7 +19,7 @@ from verify.exact.search.limits import Limits
 from verify.ops.base import IntervalBounds
 from verify.upper.crown import exact_values
 from verify.upper.duals.activation import ActivationLayer
-from verify.upper.duals.descent import Improved, improve
+from verify.upper.duals.descent import Optimised, optimise
 from verify.upper.duals.domains import Domains, Objective
 from verify.upper.duals.dual import Dual
 from verify.upper.duals.float64 import outward, replayed
@@ -115,7 +115,7 @@ class Trees:
         rows = torch.arange(len(owner), device=owner.device)
         self.branches = Branches(len(owner))
         self.node = rows[:, None].repeat(1, splits + 1)  # of the leaf in each place
-        self._put(rows, torch.zeros_like(rows), improve(dual, objective, whole, FIRST_STEPS, cutoff))
+        self._put(rows, torch.zeros_like(rows), optimise(dual, objective, whole, FIRST_STEPS, cutoff))
 
     def grow(self, limits: Limits) -> None:
         """Splits until all rows are decided, the room is full or the deadline has come."""
@@ -158,14 +158,14 @@ class Trees:
         self.node[rows, leaf], self.node[rows, place] = nodes[:n], nodes[n:]
         split = (low > self.ranges.low[both]) | (high < self.ranges.high[both])
         domains = Domains(self.owner[both], low, high, slope, multiplier)
-        improved = improve(self.dual, self.objective.take(both), domains, STEPS, self.cutoff[both], split)
-        improved = improved._replace(bound=improved.bound.minimum(above))
-        self._put(rows, leaf, improved.take(first))
-        self._put(rows, torch.full_like(leaf, place), improved.take(first + n))
+        optimised = optimise(self.dual, self.objective.take(both), domains, STEPS, self.cutoff[both], split)
+        optimised = optimised._replace(bound=optimised.bound.minimum(above))
+        self._put(rows, leaf, optimised.take(first))
+        self._put(rows, torch.full_like(leaf, place), optimised.take(first + n))
         return True
 
-    def _put(self, rows: Tensor, place: Tensor, improved: Improved) -> None:
-        for mine, part in zip(self.parts, improved.domains[1:], strict=True):
+    def _put(self, rows: Tensor, place: Tensor, optimised: Optimised) -> None:
+        for mine, part in zip(self.parts, optimised.domains[1:], strict=True):
             mine[rows, place] = part
-        self.bounds[rows, place] = torch.where(improved.bound.isnan(), torch.inf, improved.bound)
-        self.choice[rows, place] = candidates(self.dual, improved, 1)[:, 0]
+        self.bounds[rows, place] = torch.where(optimised.bound.isnan(), torch.inf, optimised.bound)
+        self.choice[rows, place] = candidates(self.dual, optimised, 1)[:, 0]

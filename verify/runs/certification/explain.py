@@ -28,7 +28,7 @@ from verify.runs.certification.session import Session, prepare
 from verify.runs.engine.store import Store
 from verify.runs.request import CertifyRequest
 from verify.solving import solve
-from verify.upper.duals.descent import improve
+from verify.upper.duals.descent import optimise
 from verify.upper.duals.root_bounds import Root
 
 RESTARTS = 20  # of the attack
@@ -155,9 +155,9 @@ def _blocked(problem: Problem, seconds: float) -> tuple[list[float], list[Layer]
         root, tasks = Root.of(merged), Tasks(merged)
     every = torch.arange(len(tasks.case), device=problem.owner.device)
     objective, offset = tasks.objective(every, tasks.equal_shares())
-    improved = improve(root.dual, objective, root.stage.domains.take(torch.zeros_like(every)), ROOT_STEPS)
-    bounds = (improved.bound - offset).tolist()
-    error = costs(root.dual, improved)[1][bounds.index(max(bounds))]
+    optimised = optimise(root.dual, objective, root.stage.domains.take(torch.zeros_like(every)), ROOT_STEPS)
+    bounds = (optimised.bound - offset).tolist()
+    error = costs(root.dual, optimised)[1][bounds.index(max(bounds))]
     unstable = root.dual.unstable(root.stage.domains.low, root.stage.domains.high)[0]
     total, layers = float(error.sum()) or 1.0, []
     sizes = {node.name: prod(node.shape) for node in merged.network.graph.nodes if isinstance(node.op, Nonlinear)}

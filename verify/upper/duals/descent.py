@@ -22,7 +22,7 @@ SHARE = 0.8  # of the time that is left; then the best so far is to be made some
 SPARSE = 0.7  # rows leave the batch once at most this share of them is undecided
 
 
-class Improved(NamedTuple):
+class Optimised(NamedTuple):
     """The least bounds that were met (rows,), the domains with the duals that give them, and the relaxation at the last
     duals that were tried: coefficients of f at the tracked entries (rows, U), and where the bound is attained."""
 
@@ -31,15 +31,15 @@ class Improved(NamedTuple):
     a: Tensor
     primal: Primal
 
-    def take(self, index: Tensor) -> Improved:
+    def take(self, index: Tensor) -> Optimised:
         """The rows at these positions."""
-        return Improved(self.bound[index], self.domains.take(index), self.a[index], self.primal.take(index))
+        return Optimised(self.bound[index], self.domains.take(index), self.a[index], self.primal.take(index))
 
 
-def improve(
+def optimise(
     dual: Dual, objective: Objective, domains: Domains, steps: int,
     cutoff: Tensor | None = None, split: Tensor | None = None, relaxed: RelaxedDomains | None = None,
-) -> Improved:
+) -> Optimised:
     """Bounds the rows of an objective on domains, then descends for some steps, at least 1 bound in all.
 
     Args:
@@ -65,7 +65,7 @@ def _descend(
     best: Best, relaxed: RelaxedDomains, objective: Objective, domains: Domains, steps: int,
     cutoff: Tensor | None, split: Tensor | None,
 ) -> None:
-    """The bounds of `improve`, told to `best` one after the other."""
+    """The bounds of `optimise`, told to `best` one after the other."""
     descent = Descent(relaxed, objective, domains, split)
     steps = steps if descent.may_move else 1
     left = torch.arange(len(domains.owner), device=domains.owner.device)
@@ -117,10 +117,10 @@ class Best:
         else:
             self.a[left], self.z[left], self.x[left], self.value[left] = pulled.a, *primal
 
-    def result(self) -> Improved:
+    def result(self) -> Optimised:
         assert self.x is not None
         domains = self.domains._replace(slope=self.slope, multiplier=self.multiplier)
-        return Improved(self.bound, domains, self.a, Primal(self.z, self.x, self.value))
+        return Optimised(self.bound, domains, self.a, Primal(self.z, self.x, self.value))
 
 
 class Descent:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from verify.ops.base import IntervalBounds
-from verify.upper.duals.descent import improve
+from verify.upper.duals.descent import optimise
 from verify.upper.duals.domains import Domains, Objective
 from verify.upper.duals.dual import Dual, RelaxedDomains
 from verify.upper.duals.float64 import outward, replayed_on
@@ -70,7 +70,7 @@ class Stage:
         self, objective: Objective, owner: Tensor, steps: int, cutoff: Tensor | None = None,
         adjust: Callable[[Domains], Domains] = lambda duals: duals,
     ) -> Tensor:
-        """Upper bounds of rows on the sets that own them by `improve`, `replayed` with duals that may be adjusted
+        """Upper bounds of rows on the sets that own them by `optimise`, `replayed` with duals that may be adjusted
         before; float64 (rows,). The objective may be in float64 whatever the search's own precision.
 
         Sound because `replayed` is; trusts what it does.
@@ -78,5 +78,5 @@ class Stage:
         near, domains = self.near.take(owner), self.domains.take(owner)
         name, a, direct = objective
         rows = Objective(name, a.to(domains.low), None if direct is None else direct.to(domains.low))
-        found = improve(self.dual, rows, domains, steps, cutoff, relaxed=near)
+        found = optimise(self.dual, rows, domains, steps, cutoff, relaxed=near)
         return replayed_on(self.far.take(owner), objective, adjust(found.domains))
