@@ -75,7 +75,7 @@ class Tally:
 
 def crown(problem: Problem) -> Tensor:
     """The margins' lower bounds by CROWN, (cases, rows)."""
-    wide = problem.wide.merged
+    wide = problem.in_float64.merged
     return -linear_row_bounds(wide.network, wide.inputs, wide.spec, -inf)
 
 

@@ -81,7 +81,7 @@ class Problem:
         return self if self.network.unmerged is not None else replace(self, network=simplify(self.network))
 
     @cached_property
-    def wide(self) -> Problem:
+    def in_float64(self) -> Problem:
         """The same problem over the network as it was read, all in float64."""
         network = (self.network.unmerged or self.network).double()
         return Problem(network, self.inputs.double(), self.spec.double(), self.owner, self.batch)
@@ -104,7 +104,7 @@ class Problem:
         violation >= 0 is one by the exact rows, and in real arithmetic too. NaN is kept.
         """
         network = self.network.unmerged or self.network
-        images = network(x), self.wide.network(x.double())
+        images = network(x), self.in_float64.network(x.double())
         least = self._least(x, images)
         if self.spec.exact is not None or network.dtype == torch.float64:
             for case in (least >= 0).logical_and(least.isfinite()).nonzero().flatten().tolist():
@@ -126,7 +126,7 @@ class Problem:
         rows, point = self.spec.disjuncts_of(case), exact_array(values[0].flatten())
         outputs = (exact_array(y.flatten()).tolist() for y in values[1:])
         found = [violation(rows, point.tolist(), y, y)[0] for y in outputs]
-        real = real_violation(rows, self.wide.network.to("cpu"), point, small=0).low
+        real = real_violation(rows, self.in_float64.network.to("cpu"), point, small=0).low
         return min(found if real is None else [*found, real])
 
     @property
@@ -165,7 +165,7 @@ def _compares(spec: Specification) -> bool:
     """Whether every row says no more than which of two outputs is the larger: a (y_i - y_j), a > 0."""
     if spec.exact is not None:
         return all(row.is_comparison for case in spec.exact for disjunct in case for row in disjunct)
-    rows = spec.wide or spec
+    rows = spec.in_float64 or spec
     opposite = rows.output.amax(2) == -rows.output.amin(2)
     pairs = opposite & (rows.output.count_nonzero(2) == 2) & (rows.offset == 0)
     alone = torch.ones_like(pairs) if rows.input is None else ~rows.input.any(2)

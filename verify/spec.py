@@ -32,7 +32,7 @@ class Specification:
         disjunct: (cases, rows) long, the disjunct a row belongs to, 0 .. disjuncts - 1.
         mask: (cases, rows) bool.
         input: (cases, rows, inputs) coefficients of the flattened input, or None.
-        wide: the same rows in float64, for what is to be proved or measured; None where they are the tensors above.
+        in_float64: the same rows, for what is to be proved or measured; None where they are the tensors above.
         exact: (cases,) object array of the `Disjuncts` of every case; None where float64 holds them as they are.
     """
 
@@ -41,7 +41,7 @@ class Specification:
     disjunct: Tensor
     mask: Tensor
     input: Tensor | None = None
-    wide: Specification | None = None
+    in_float64: Specification | None = None
     exact: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -66,10 +66,10 @@ class Specification:
         return bool(self._counts.gt(1).any())
 
     def values(self, x: Tensor, y: Tensor) -> Tensor:
-        """Value of every row at points x (cases, *shape) with outputs y (cases, *outputs): (cases, rows), by `wide`
+        """Value of every row at points x (cases, *shape) with outputs y (cases, *outputs): (cases, rows), in float64
         and rounded to the type of y."""
-        if self.wide is not None:
-            return self.wide.values(x.double(), y.double()).to(y.dtype)
+        if self.in_float64 is not None:
+            return self.in_float64.values(x.double(), y.double()).to(y.dtype)
         rows = torch.einsum("cro,co->cr", self.output, y.flatten(1))
         if self.input is not None:
             rows = rows + torch.einsum("cri,ci->cr", self.input, x.flatten(1))
@@ -102,8 +102,8 @@ class Specification:
 
     def double(self) -> Specification:
         """The same specification in float64. Its rows are `outward` where those of this one are."""
-        if self.wide is not None:
-            return replace(self.wide, exact=self.exact)
+        if self.in_float64 is not None:
+            return replace(self.in_float64, exact=self.exact)
         return self._with(lambda t: t.double() if t.is_floating_point() else t, self.exact)
 
     def to(self, device: torch.device | str) -> Specification:
@@ -133,7 +133,7 @@ class Specification:
         down = torch.nextafter(wide.offset - lost, torch.full_like(lost, -torch.inf))
         offset = torch.where(lost == 0, wide.offset, down).clamp(min=torch.finfo(lost.dtype).min)
         wide = replace(wide, offset=offset)
-        return wide if self.wide is None else replace(self, wide=replace(wide, exact=None))
+        return wide if self.in_float64 is None else replace(self, in_float64=replace(wide, exact=None))
 
     def same_rows(self, other: Specification) -> bool:
         """Whether all numbers are equal, in whatever types they are; for specifications of the same shape."""
@@ -146,8 +146,8 @@ class Specification:
         """The exact rows of a case, disjunct by disjunct."""
         if self.exact is not None:
             return self.exact[case]
-        if self.wide is not None:
-            return self.wide.disjuncts_of(case)
+        if self.in_float64 is not None:
+            return self.in_float64.disjuncts_of(case)
         groups: dict[int, list[Row]] = {}
         for r in self.mask[case].nonzero().flatten().tolist():
             given = () if self.input is None else _terms(self.input[case, r])
@@ -157,7 +157,7 @@ class Specification:
 
     def _with(self, change: Callable[[Tensor], Tensor], exact: np.ndarray | None) -> Specification:
         moved = None if self.input is None else change(self.input)
-        wide = None if self.wide is None else self.wide._with(change, None)
+        wide = None if self.in_float64 is None else self.in_float64._with(change, None)
         output, offset, disjunct, mask = map(change, (self.output, self.offset, self.disjunct, self.mask))
         return Specification(output, offset, disjunct, mask, moved, wide, exact)
 
@@ -171,9 +171,9 @@ class Specification:
 def from_rows(cases: Sequence[Disjuncts], outputs: int, inputs: int, dtype: torch.dtype) -> Specification:
     """The specification of exact rows over so many outputs and inputs, one for each case.
 
-    Coefficients are rounded to the nearest float of `dtype` (float32 or float64) and offsets downward; `wide` has them
-    in float64. Nothing is proved by them before `outward` has allowed for what rounding changed. Raises InputError for
-    a number that is beyond the largest float, and for more than LARGEST coefficients.
+    Coefficients are rounded to the nearest float of `dtype` (float32 or float64) and offsets downward; `in_float64` has
+    them in float64. Nothing is proved by them before `outward` has allowed for what rounding changed. Raises InputError
+    for a number that is beyond the largest float, and for more than LARGEST coefficients.
     """
     rows = [[(d, row) for d, disjunct in enumerate(case) for row in disjunct] for case in cases]
     shape = (len(rows), max(map(len, rows), default=0))
@@ -195,7 +195,7 @@ def from_rows(cases: Sequence[Disjuncts], outputs: int, inputs: int, dtype: torc
     moved = None if given is None else given.to(dtype)
     near = Specification(output.to(dtype), round_down(offset, dtype), disjunct, mask, moved)
     if not near.same_rows(wide):
-        near = replace(near, wide=wide)
+        near = replace(near, in_float64=wide)
     if all(_is_float(row.offset) for *_, row in indexed) and not any(True for _ in _errors(cases)):
         return near
     exact = np.empty(len(rows), dtype=object)

@@ -58,7 +58,7 @@ def test_bounds_of_every_step_lie_above_samples(name: str) -> None:
     box, spec = Box(middle - 0.4, middle + 0.4), margins(torch.tensor([0, 2]), 3)
     p = Problem(net, box, spec, torch.arange(2), 2).merged
     noise = torch.Generator().manual_seed(2)
-    best = torch.stack([p.wide.violation(box.double().sample(noise)) for _ in range(2000)]).amax(0)
+    best = torch.stack([p.in_float64.violation(box.double().sample(noise)) for _ in range(2000)]).amax(0)
     cutoff = best + 1e-2
     frontier = InputSplit(p, cutoff)
     before = first = frontier.certified(inf)
@@ -99,7 +99,7 @@ def test_a_degenerate_box_is_closed_with_its_value() -> None:
     p = Problem(one.network, Box(point, point), one.spec, one.owner, 1).merged
     frontier = InputSplit(p, torch.full((1,), -100.0, dtype=torch.float64))
     assert not bool(frontier.is_open().any())
-    torch.testing.assert_close(frontier.certified(inf), p.wide.violation(point.double()), rtol=0, atol=1e-9)
+    torch.testing.assert_close(frontier.certified(inf), p.in_float64.violation(point.double()), rtol=0, atol=1e-9)
 
 
 def test_no_number_closes_nothing() -> None:

@@ -44,7 +44,7 @@ def is_closed(seed: int) -> bool:
 
 def check_parts(seed: int) -> None:
     """Bounds of sub-boxes lie above all values at corners and random points, before and after a descent."""
-    problem = problem_of(seed).wide.merged
+    problem = problem_of(seed).in_float64.merged
     whole, tasks = problem.inputs, Tasks(problem)
     rng = torch.Generator().manual_seed(seed)
     width = (whole.high - whole.low) * torch.tensor(WIDTHS, dtype=torch.float64)[:, None]

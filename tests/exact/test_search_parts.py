@@ -127,17 +127,17 @@ def test_leaves_cover_the_maximum(seed: int, kind: str) -> None:
             torch.zeros(1, dtype=torch.long),
             below,
             above,
-            root.wide.usual_slopes(below, above),
+            root.in_float64.usual_slopes(below, above),
             torch.zeros_like(below),
         )
         for task in range(len(tasks.case)):
             rows, offset = tasks.terms(task)
-            leaf = solve_leaf(root.wide, rows, offset, domain, ((below > low) | (above < high))[0])
+            leaf = solve_leaf(root.in_float64, rows, offset, domain, ((below > low) | (above < high))[0])
             assert bool(p.inputs.contains(p.inputs.project(leaf.x.float())).all())
             assert leaf.share.sum().item() == pytest.approx(1)
             a = (leaf.share[:, None] * rows.a.flatten(1)).sum(0)[None]
             direct = None if rows.direct is None else (leaf.share[:, None] * rows.direct.flatten(1)).sum(0)[None]
-            relaxed = RelaxedDomains(root.wide, domain)
+            relaxed = RelaxedDomains(root.in_float64, domain)
             pulled = relaxed.pull(rows._replace(a=a, direct=direct), domain.slope, leaf.multiplier)
             best = max(best, float(pulled.bound - leaf.share @ offset))
     assert best == pytest.approx(exact, abs=1e-4)

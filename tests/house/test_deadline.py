@@ -81,7 +81,7 @@ def test_deadlines_nest_and_the_earlier_one_holds() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_stops_in_time_with_a_valid_bracket(name: str) -> None:
     problem = medium()
-    _ = problem.merged, problem.wide
+    _ = problem.merged, problem.in_float64
     solve(problem, verify.Interval())  # what is loaded once
     start = time.process_time()
     found = solve(problem, METHODS[name], LIMIT)

@@ -107,7 +107,7 @@ def test_the_witness_replays_and_pgd_is_no_worse_than_fgsm(dtype: torch.dtype) -
             assert found.witness.dtype == dtype
             assert bool(inputs.contains(found.witness).all())
             point, outputs = found.witness.double(), network(found.witness).double()
-            least = given.wide.violation(point).minimum(given.wide.spec.violation(point, outputs))
+            least = given.in_float64.violation(point).minimum(given.in_float64.spec.violation(point, outputs))
             assert bool((found.lower.double() <= least).all())  # rounded down
             torch.testing.assert_close(found.lower.double(), least, rtol=torch.finfo(dtype).eps * 8, atol=1e-12)
             assert bool((found.lower >= lowers[-1] - 1e-6).all())

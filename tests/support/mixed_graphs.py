@@ -198,7 +198,7 @@ def mixed_problem(seed: int, dtype: torch.dtype = torch.float64) -> Problem:
 
 def violations(problem: Problem, x: Tensor) -> Tensor:
     """The violation of the only case at points (n, inputs), in float64."""
-    wide = problem.wide
+    wide = problem.in_float64
     spec = wide.spec.select(torch.zeros(len(x), dtype=torch.long))
     return spec.violation(x, wide.network(x))
 
@@ -206,7 +206,7 @@ def violations(problem: Problem, x: Tensor) -> Tensor:
 def largest(problem: Problem, seed: int = 0) -> float:
     """The largest violation of the only case that a grid and ever smaller boxes about its best points find."""
     rng = torch.Generator().manual_seed(seed)
-    low, high = problem.wide.inputs.low[0], problem.wide.inputs.high[0]
+    low, high = problem.in_float64.inputs.low[0], problem.in_float64.inputs.high[0]
     n = len(low)
     axes = [torch.linspace(0, 1, GRID[n], dtype=torch.float64)] * n
     shares = torch.cartesian_prod(*axes)

@@ -60,15 +60,15 @@ def test_bounds_lie_above_attacks_and_tighten_crown(name: str, norm: str) -> Non
 @pytest.mark.parametrize("name", NETS)
 def test_ranges_and_rows_hold_in_float64(name: str) -> None:
     p = problem_of(name, "linf", "1/10", batch=2)
-    root, wide = Root.of(p, 5), p.wide
+    root, wide = Root.of(p, 5), p.in_float64
     rows = alpha_row_bounds(p, 6, 3)
     rng = torch.Generator().manual_seed(1)
     for _ in range(40):
         x = wide.inputs.sample(rng)
-        values = {root.wide.network.graph.input: x}
-        for node, weights in root.wide.network.walk():
+        values = {root.in_float64.network.graph.input: x}
+        for node, weights in root.in_float64.network.walk():
             values[node.name] = node.op.forward(weights, *(values[key] for key in node.inputs))
-        z = torch.cat([values[s.source].flatten(1)[:, s.tracked] for s in root.wide.layers.values()], 1)
+        z = torch.cat([values[s.source].flatten(1)[:, s.tracked] for s in root.in_float64.layers.values()], 1)
         slack = 1e-12 * (1 + z.abs())
         assert bool(((z >= root.low - slack) & (z <= root.high + slack)).all())
         assert bool((wide.spec.values(x, wide.network(x)) <= rows + 1e-12).all())
@@ -80,7 +80,7 @@ def test_a_batch_equals_its_samples_and_float64_the_network_in_float64(name: str
     together = alpha_row_bounds(p, 4, 3)
     alone = torch.cat([alpha_row_bounds(p.select(torch.tensor([i])), 4, 3) for i in range(4)])
     assert torch.allclose(together, alone, rtol=1e-3, atol=1e-3)
-    assert torch.allclose(together, alpha_row_bounds(p.wide.merged, 4, 3), rtol=1e-3, atol=1e-3)
+    assert torch.allclose(together, alpha_row_bounds(p.in_float64.merged, 4, 3), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["dense", "conv", "residual"])
@@ -178,7 +178,7 @@ def test_patches_give_the_bounds_of_the_whole_network(shape: tuple[int, ...], ac
     p = verify.robustness(net, x, net(x).argmax(1), eps="1/10").merged
     root, met = Root.of(p, 2), 0
     for activation in list(root.dual.layers.values())[1:]:
-        stage = Stage.of(root.dual, root.wide, IntervalBounds(root.low, root.high), activation.span.start)
+        stage = Stage.of(root.dual, root.in_float64, IntervalBounds(root.low, root.high), activation.span.start)
         patch = stage.before(activation.source)
         met += patch is not stage
         ranges = IntervalBounds(root.low[:, activation.span], root.high[:, activation.span])

@@ -26,7 +26,7 @@ from verify.sets import Box, ConvexSet
 from verify.solvers import semidefinite
 from verify.solvers.interior_point import InteriorPoint
 from verify.solvers.lift import Lift, lift
-from verify.solvers.objectives import SolverCase, wide_case
+from verify.solvers.objectives import SolverCase, float64_case
 from verify.solvers.semidefinite import Semidefinite, _shift
 from verify.solving import solve
 from verify.spec import margins
@@ -57,7 +57,7 @@ def test_it_is_tighter_than_the_lp_where_the_lp_is_loose(seed: int) -> None:
 
 
 def lifted(p: Problem) -> tuple[SolverCase, Lift]:
-    case = wide_case(p.merged, 0)
+    case = float64_case(p.merged, 0)
     return case, lift(case, linear_boxes(case.network, case.inputs))
 
 

@@ -98,7 +98,7 @@ def test_bounds_of_cancelling_networks_are_above_exact_values(
     ball = Ball(center, "1/10000000" if is_narrow else "1/10")
     problem = row_problem(network, ball, torch.randn(2, generator=random))
     # the offset puts the answer where verdicts turn
-    offset = float(problem.wide.network(center.double())[0] @ problem.spec.output[0, 0].double())
+    offset = float(problem.in_float64.network(center.double())[0] @ problem.spec.output[0, 0].double())
     problem = row_problem(network, problem.inputs, problem.spec.output[0, 0], offset)
     assert_holds(problem, QUICK, seed)
 
@@ -164,7 +164,7 @@ def test_terms_are_far_below_what_bounds_are_about() -> None:
         nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
     )
     network = verify.trace(module.eval(), torch.zeros(1, 1, 8, 8))
-    problem = verify.robustness(network, torch.rand(1, 1, 8, 8), [0], eps="1/50").wide.merged
+    problem = verify.robustness(network, torch.rand(1, 1, 8, 8), [0], eps="1/50").in_float64.merged
     backward, boxes = sweep(problem.network, problem.inputs)
     assert isinstance(backward.rounding, Rounding)
     for name, field in backward.rounding.fields.items():
@@ -178,7 +178,7 @@ def test_folded_constants_count_with_the_sizes_that_cancelled() -> None:
     norm.running_mean.fill_(2.0**40)
     layer.bias.data.fill_(2.0**40)
     network = verify.trace(nn.Sequential(layer, norm, nn.ReLU(), nn.Linear(3, 2)).eval(), torch.zeros(1, 2))
-    merged = verify.robustness(network, torch.rand(1, 2), [0], eps="1/50").wide.merged.network
+    merged = verify.robustness(network, torch.rand(1, 2), [0], eps="1/50").in_float64.merged.network
     folded = merged.graph.nodes[0]
     assert float(merged.constants[folded.name].min()) > 2.0**40
 

@@ -41,7 +41,7 @@ class Head:
         """
         if self.logarithm:
             return bounds
-        rows = spec.wide or spec
+        rows = spec.in_float64 or spec
         size = torch.where(rows.mask[..., None], rows.output, 0).double()
         largest, outputs = size.abs().amax((1, 2)), size.shape[2]
         least = torch.where(size > 0, size, torch.inf).amin((1, 2))
@@ -61,7 +61,7 @@ class Head:
         """
         if self.logarithm:
             return bounds
-        largest = (spec.wide or spec).output.abs().amax((1, 2)).double()
+        largest = (spec.in_float64 or spec).output.abs().amax((1, 2)).double()
         return -largest * torch.tanh((-bounds.double() / largest).clamp(min=0) / 2) * OUTWARD
 
     def attained(self, logits: Tensor, outputs: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ class InputTrees:
         """Halves these leaves along the inputs of the largest scores; whether all could be."""
         relaxed, roots, (low, high) = self._relaxed(forest, nodes)
         scores = relaxed.input_scores(torch.arange(len(nodes), device=relaxed.bounds.device)).cpu().numpy()
-        varies = self.prover.problem.wide.inputs.varies.flatten(1).cpu().numpy()
+        varies = self.prover.problem.in_float64.inputs.varies.flatten(1).cpu().numpy()
         width = (high - low) * varies[[self.tasks[r][0] for r in roots]]
         axis = np.where(scores.max(1, keepdims=True) > 0, scores * (width > 0), width).argmax(1)
         every = np.arange(len(nodes))
@@ -104,7 +104,7 @@ class InputTrees:
         self, forest: Forest, nodes: np.ndarray
     ) -> tuple[Relaxed, list[int], tuple[np.ndarray, np.ndarray]]:
         """The relaxation of these nodes' boxes, their roots, and the boxes."""
-        problem, number = self.prover.problem.wide.merged, self.prover.kernel.number
+        problem, number = self.prover.problem.in_float64.merged, self.prover.kernel.number
         tasks = Tasks(problem)
         place = {pair: n for n, pair in enumerate(zip(tasks.case.tolist(), tasks.disjunct.tolist(), strict=True))}
         boxes = [self.prover.cases[i].box(number, False) for i, _ in self.tasks]

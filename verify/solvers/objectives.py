@@ -93,9 +93,9 @@ class SolverCase:
         return np.array([values[members].min() for members in self.disjuncts])
 
 
-def wide_case(problem: Problem, index: int) -> SolverCase:
+def float64_case(problem: Problem, index: int) -> SolverCase:
     """One case with everything in float64 on the CPU, over the set as it is and the network as it was read."""
-    wide, place = problem.wide.merged, torch.tensor([index], device=problem.owner.device)
+    wide, place = problem.in_float64.merged, torch.tensor([index], device=problem.owner.device)
     middle = ((problem.inputs.low[index] + problem.inputs.high[index]) / 2).detach()
     inputs, spec = wide.inputs.select(place).to("cpu"), wide.spec.select(place).to("cpu")
     return SolverCase(wide.network.to("cpu"), inputs, spec, middle)
@@ -103,7 +103,7 @@ def wide_case(problem: Problem, index: int) -> SolverCase:
 
 def case_of(problem: Problem, index: int) -> SolverCase:
     """The same over the hull of the set and its rows. Raises UnsupportedMethod for a set that is no polyhedron."""
-    case = wide_case(problem, index)
+    case = float64_case(problem, index)
     inputs: InputSet = Box(case.inputs.low, case.inputs.high)
     rows, bounds = (exact_array(torch.from_numpy(v))[None] for v in case.inputs.linear_rows(0))
     return replace(case, inputs=Polytope(inputs, rows, bounds) if bounds.size else inputs)

@@ -91,7 +91,7 @@ def alpha_row_bounds(problem: Problem, steps: int, neuron_steps: int, floor: Ten
     Rows whose bound falls below the floor (cases,) of their case are left as they are.
     Sound because `Root.of` and `Stage.maxima` are; trusts what `Rounding` does.
     """
-    spec, network = problem.wide.spec, problem.network
+    spec, network = problem.in_float64.spec, problem.network
     owner, place = spec.mask.nonzero(as_tuple=True)
     start = root.Root.of(problem, neuron_steps)
     stage, output = start.stage, network.graph.output

@@ -17,7 +17,7 @@ from verify.registry import Entry
 from verify.sets import Box, InputSet
 from verify.solvers.conic import Conic
 from verify.solvers.encoding import Boxes
-from verify.solvers.objectives import CaseModel, SolverCase, wide_case
+from verify.solvers.objectives import CaseModel, SolverCase, float64_case
 from verify.solvers.repair import SafeBound
 from verify.upper.lp import LPRelaxation, each_case, largest
 
@@ -54,7 +54,9 @@ class ConvexLP:
         by CVXPY constraints their values and subgradients.
         """
         notes = Counter(programs=0, skipped=0)
-        upper, points = each_case(problem, self.time_limit, wide_case, lambda _, *case: self._case(notes, *case), notes)
+        upper, points = each_case(
+            problem, self.time_limit, float64_case, lambda _, *case: self._case(notes, *case), notes
+        )
         stopped = {"stopped": "time limit"} if notes["unsolved"] else {}
         trusts = f"float64 rounding{problem.inputs.trusts}"
         return Answer(upper, points, Rigour.FLOAT, trusts, {**notes, **stopped})

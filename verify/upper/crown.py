@@ -79,7 +79,7 @@ class CROWN:
         is_small = problem.network.dtype == torch.float64 or neurons(problem.network) <= SMALL
         if is_small or self.goal == "optimum":
             bound = _case_bounds if self.goal == "decide" else _least_bounds
-            return _answered(problem.wide.merged, bound, 1.0)
+            return _answered(problem.in_float64.merged, bound, 1.0)
         return _answered(problem, _confirmed, FIRST)
 
 
@@ -91,7 +91,7 @@ def _confirmed(problem: Problem) -> Tensor:
     upper = confirmed(problem, _case_bounds)
     rest = (~upper.isfinite()).nonzero().flatten()
     if len(rest):
-        upper[rest] = interval.case_bounds(problem.wide.merged.select(rest))
+        upper[rest] = interval.case_bounds(problem.in_float64.merged.select(rest))
     return upper
 
 

@@ -74,7 +74,7 @@ def case_bounds(problem: Problem) -> Tensor:
 
     Sound because intervals are rounded outward and `row_bounds` is; trusts what `Rounding` does.
     """
-    wide = problem.wide.merged
+    wide = problem.in_float64.merged
     return wide.spec.aggregate(_enclosed_rows(wide, IntervalBounds(wide.inputs.low, wide.inputs.high), wide.spec))
 
 
@@ -84,7 +84,8 @@ def least_violation(problem: Problem, low: Tensor, high: Tensor) -> Tensor:
 
     Sound because they are interval bounds from the other side; trusts what `Rounding` does.
     """
-    wide, spec = problem.wide, problem.wide.spec  # merging would tighten boxes of many points, and these hold one
+    wide = problem.in_float64  # merging would tighten boxes of many points, and these hold one
+    spec = wide.spec
     moved = None if spec.input is None else -spec.input
     turned = Specification(-spec.output, -spec.offset, spec.disjunct, spec.mask, moved)
     return spec.aggregate(-_enclosed_rows(wide, IntervalBounds(low, high), turned))

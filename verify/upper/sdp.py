@@ -18,7 +18,7 @@ from verify.registry import Entry
 from verify.sets import InputSet
 from verify.solvers.encoding import Boxes
 from verify.solvers.lift import Lift, lift, lifted_size
-from verify.solvers.objectives import SolverCase, wide_case
+from verify.solvers.objectives import SolverCase, float64_case
 from verify.solvers.semidefinite import Constraints, Semidefinite
 from verify.upper.convex_lp import relaxation_of
 from verify.upper.lp import each_case, largest
@@ -67,7 +67,9 @@ class SDP:
                 f"limit of order {self.order}; use ConvexLP or BranchAndBound, or raise SDP(order=...)"
             )
         notes = Counter(programs=0, skipped=0)
-        upper, points = each_case(problem, self.time_limit, wide_case, lambda _, *case: self._case(notes, *case), notes)
+        upper, points = each_case(
+            problem, self.time_limit, float64_case, lambda _, *case: self._case(notes, *case), notes
+        )
         reasons = ["time limit"] if notes["unsolved"] else []
         reasons += [f"{notes[LARGE]} cases need a matrix above order {self.order}"] if notes[LARGE] else []
         stopped = {"stopped": "; ".join(reasons)} if reasons else {}

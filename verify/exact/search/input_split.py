@@ -29,7 +29,7 @@ class InputSplit(Frontier):
 
     def __init__(self, problem: Problem, cutoff: Tensor, record: SearchRecord | None = None):
         """cutoff: (cases,) float64. A record gets the splits; the boxes of its nodes are not clipped."""
-        self.problem = problem.wide.merged
+        self.problem = problem.in_float64.merged
         self.batch = BATCH[problem.network.device.type]
         self.varies = self.problem.inputs.varies.flatten(1)  # (cases, inputs)
         tasks = Tasks(self.problem)

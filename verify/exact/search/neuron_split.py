@@ -234,8 +234,8 @@ class NeuronSplit(Frontier):
         """Bounds of domains (n,) with these shares and duals that hold in real arithmetic, float64 (n,)."""
         share, ranges = self._shares(share), IntervalBounds(domains.low.double(), domains.high.double())
         objective, offset = self.tasks.objective(task, share)
-        cost = self.tasks.cost(task, share, self.root.wide.rounding, domains.owner)
-        bounds = replayed(self.root.wide, objective, ranges, domains) + cost - offset
+        cost = self.tasks.cost(task, share, self.root.in_float64.rounding, domains.owner)
+        bounds = replayed(self.root.in_float64, objective, ranges, domains) + cost - offset
         return torch.where(bounds.isnan(), torch.inf, bounds)
 
     def _store(self, batch: Batch, optimised: Optimised, bounds: Tensor, cutoff: Tensor) -> Proposals:
@@ -275,7 +275,7 @@ class NeuronSplit(Frontier):
         domain = Domains(leaf.domains.owner, *(part.double() for part in leaf.domains[1:]))
         split = self._narrowed(leaf.domains)
         try:
-            best = solve_leaf(self.root.wide, rows, offset, domain, split[0])
+            best = solve_leaf(self.root.in_float64, rows, offset, domain, split[0])
         except SolverError:  # then what the descent found stands
             self.close(self.tasks.case[leaf.task], above)
             return leaf.domains.low[:0].reshape(0, *self.root.dual.radius.shape[1:])
@@ -283,13 +283,14 @@ class NeuronSplit(Frontier):
         a = torch.einsum("k,k...->...", share, rows.a)[None]
         direct = None if rows.direct is None else torch.einsum("k,k...->...", share, rows.direct)[None]
         objective, ranges = Objective(rows.name, a, direct), IntervalBounds(domain.low, domain.high)
-        bound = replayed(self.root.wide, objective, ranges, duals)
+        bound = replayed(self.root.in_float64, objective, ranges, duals)
         if self.record is not None:
             self._write(leaf.node, duals, share[None])
-        if not self.root.wide.inputs.is_box:  # the program knows the hull only
+        if not self.root.in_float64.inputs.is_box:  # the program knows the hull only
             start = domain._replace(multiplier=best.multiplier)
-            bound = bound.minimum(optimise(self.root.wide, objective, start, LEAF_STEPS, split=split).bound)
-        bound = bound + self.tasks.cost(leaf.task, share[None], self.root.wide.rounding, domain.owner) - share @ offset
+            bound = bound.minimum(optimise(self.root.in_float64, objective, start, LEAF_STEPS, split=split).bound)
+        cost = self.tasks.cost(leaf.task, share[None], self.root.in_float64.rounding, domain.owner)
+        bound = bound + cost - share @ offset
         self.close(self.tasks.case[leaf.task], torch.where(bound.isnan(), torch.inf, bound).minimum(above))
         return best.x.to(leaf.domains.low)
 

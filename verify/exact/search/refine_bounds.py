@@ -43,7 +43,7 @@ def narrowed(root: Root, splits: int, limits: Limits, record: SearchRecord | Non
     for layer in root.dual.layers.values():
         if layer.source in exact or layer.breakpoint is None or not len(layer.tracked):
             continue
-        dual, wide = root.dual.first(layer.span.start), root.wide.first(layer.span.start)
+        dual, wide = root.dual.first(layer.span.start), root.in_float64.first(layer.span.start)
         here = layer.unstable(IntervalBounds(ranges.low[:, layer.span], ranges.high[:, layer.span]))
         owner, index = here.nonzero(as_tuple=True)
         together = max(1, FLOATS // max(1, (splits + 1) * max(dual.tracked, dual.widest(layer.source))))

@@ -27,7 +27,7 @@ def can_climb(root: Root) -> bool:
 def climbed(root: Root, tasks: Tasks, case: int, x: Tensor) -> Tensor:
     """The best point of the linear region around x (1, *input shape) for the task that is violated most there; the
     same shape, float64."""
-    wide, network = root.wide, root.wide.network
+    wide, network = root.in_float64, root.in_float64.network
     values = network.values(x.double())
     low, high = root.low[case, None].clone(), root.high[case, None].clone()
     for layer in wide.layers.values():

@@ -35,7 +35,7 @@ class Tasks:
     """
 
     def __init__(self, problem: Problem):
-        self.spec, self.wide, self.network = problem.spec, problem.wide.spec, problem.network
+        self.spec, self.in_float64, self.network = problem.spec, problem.in_float64.spec, problem.network
         spec = problem.spec
         owner, row = spec.mask.nonzero(as_tuple=True)
         key = owner * max(spec.disjuncts, 1) + spec.disjunct[owner, row]
@@ -58,7 +58,7 @@ class Tasks:
         """(rows to bound, what is subtracted from their bounds), in the precision of the shares: task (n,) long, share
         (n, width)."""
         case, rows = self.case[task][:, None], self.rows[task]
-        spec = self.wide if share.dtype == torch.float64 else self.spec
+        spec = self.in_float64 if share.dtype == torch.float64 else self.spec
         a = torch.einsum("nt,nto->no", share, spec.output[case, rows]).reshape(-1, *self.network.output_shape)
         direct = None
         if spec.input is not None:
@@ -74,9 +74,9 @@ class Tasks:
         if share.shape[1] == 1 or rounding is None:
             return 0.0
         case, rows, graph = self.case[task][:, None], self.rows[task], self.network.graph
-        sizes = [(self.wide.output, rounding.sizes[graph.output])]
-        sizes += [] if self.wide.input is None else [(self.wide.input, rounding.sizes[graph.input])]
-        total = (share * self.wide.offset[case, rows].abs()).sum(1)
+        sizes = [(self.in_float64.output, rounding.sizes[graph.output])]
+        sizes += [] if self.in_float64.input is None else [(self.in_float64.input, rounding.sizes[graph.input])]
+        total = (share * self.in_float64.offset[case, rows].abs()).sum(1)
         for part, size in sizes:
             total = total + torch.einsum("nt,nto,no->n", share, part[case, rows].abs(), size.flatten(1)[owner])
         return total * gamma(share.shape[1])
@@ -84,11 +84,11 @@ class Tasks:
     def terms(self, task: int) -> tuple[Objective, Tensor]:
         """The rows of one task and what is subtracted from each, in float64."""
         case, rows = int(self.case[task]), self.rows[task][self.mask[task]]
-        a = self.wide.output[case, rows].reshape(-1, *self.network.output_shape)
+        a = self.in_float64.output[case, rows].reshape(-1, *self.network.output_shape)
         direct = None
-        if self.wide.input is not None:
-            direct = self.wide.input[case, rows].reshape(-1, *self.network.input_shape)
-        return Objective(self.network.graph.output, a, direct), self.wide.offset[case, rows]
+        if self.in_float64.input is not None:
+            direct = self.in_float64.input[case, rows].reshape(-1, *self.network.input_shape)
+        return Objective(self.network.graph.output, a, direct), self.in_float64.offset[case, rows]
 
     def shifted(self, task: Tensor, share: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Shares moved toward the rows that are least at these points x and outputs y of the relaxation.

@@ -29,7 +29,7 @@ _IR_VERSION = 8  # of a file with opsets up to 21, for runtimes old and new
 
 
 def fold(node: onnx.NodeProto, name: str, opset: int, inputs: Sequence[Const | None]) -> list[Const]:
-    """The outputs of a node with constant inputs, for a batch of 1 and, where they differ, for a batch of WIDE.
+    """The outputs of a node with constant inputs, for a batch of 1 and, where they differ, for a batch of SEVERAL.
 
     Raises UnsupportedOp, naming the node, for what draws random numbers or runs other nodes, and for what the runtime
     cannot evaluate within MOST_BYTES.
@@ -41,9 +41,9 @@ def fold(node: onnx.NodeProto, name: str, opset: int, inputs: Sequence[Const | N
                             "example by exporting it with its loops unrolled")
     given = [c for c in inputs if c is not None]
     arrays = _evaluate(node, name, opset, [None if c is None else c.array for c in inputs])
-    same = all(c.wide is c.array for c in given)
-    wide = arrays if same else _evaluate(node, name, opset, [None if c is None else c.wide for c in inputs])
-    return [Const(output, a, w) for output, a, w in zip(filter(None, node.output), arrays, wide, strict=False)]
+    same = all(c.several is c.array for c in given)
+    several = arrays if same else _evaluate(node, name, opset, [None if c is None else c.several for c in inputs])
+    return [Const(output, a, w) for output, a, w in zip(filter(None, node.output), arrays, several, strict=False)]
 
 
 def _evaluate(node: onnx.NodeProto, name: str, opset: int, inputs: Sequence[np.ndarray | None]) -> list[np.ndarray]:

@@ -224,8 +224,8 @@ class _Walk:
         if len(constants) == len(call.inputs):
             return list[Operand](fold(node, call.name, self.opset, constants))
         if call.op in ("Shape", "Size"):
-            array, wide = moves.shape_of(call, call.value())
-            return [Const(node.output[0], array, wide if self.reader.symbolic else array)]
+            array, several = moves.shape_of(call, call.value())
+            return [Const(node.output[0], array, several if self.reader.symbolic else array)]
         if call.op not in HANDLERS:
             call.refuse("is an operator that no operator family covers")
         try:

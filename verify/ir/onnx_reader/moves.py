@@ -10,7 +10,7 @@ import numpy as np
 
 from verify.ir.onnx_reader.elementwise import broadcast, entries
 from verify.ir.onnx_reader.reader import NUMPY, Call, Reader, handles
-from verify.ir.onnx_reader.values import WIDE, Const, Shape, Value, places
+from verify.ir.onnx_reader.values import SEVERAL, Const, Shape, Value, places
 from verify.ops import Concat
 
 
@@ -23,7 +23,7 @@ def reshape(r: Reader, c: Call) -> Value:
     shape = _resolve(x.shape, target.array, zeros)
     if shape is None:
         c.refuse(f"asks for the shape {target.array.tolist()}, which does not fit")
-    return r.reshape(c, x, shape, _resolve(x.wide, target.wide, zeros))
+    return r.reshape(c, x, shape, _resolve(x.several, target.several, zeros))
 
 
 def _resolve(shape: Shape, target: np.ndarray, keeps_zeros: bool) -> Shape | None:
@@ -44,18 +44,18 @@ def flatten(r: Reader, c: Call) -> Value:
     x = c.value()
     axis = c.attribute("axis", 1)
     axis = axis if axis == x.rank else c.axis(axis, x.rank)
-    return r.reshape(c, x, *((prod(s[:axis]), prod(s[axis:])) for s in (x.shape, x.wide)))
+    return r.reshape(c, x, *((prod(s[:axis]), prod(s[axis:])) for s in (x.shape, x.several)))
 
 
 @handles("Squeeze")
 def squeeze(r: Reader, c: Call) -> Value:
     """Without axes a symbolic batch axis stays."""
     x, given = c.value(), c.integers(1, "axes")
-    reference = x.wide if r.symbolic else x.shape
+    reference = x.several if r.symbolic else x.shape
     axes = [i for i, n in enumerate(reference) if n == 1] if given is None else [c.axis(a, x.rank) for a in given]
     if any(x.shape[a] != 1 for a in axes):
         c.refuse(f"drops axes {axes}, not all of length 1")
-    return r.reshape(c, x, *(tuple(n for i, n in enumerate(s) if i not in axes) for s in (x.shape, x.wide)))
+    return r.reshape(c, x, *(tuple(n for i, n in enumerate(s) if i not in axes) for s in (x.shape, x.several)))
 
 
 @handles("Unsqueeze")
@@ -89,7 +89,7 @@ def slice_(r: Reader, c: Call) -> Value:
 
 def _keep_batch(r: Reader, c: Call, start: int, end: int, step: int) -> None:
     """A slice of the batch axis must keep all of it, whatever its length."""
-    lengths = (1, WIDE) if r.symbolic else (1,)
+    lengths = (1, SEVERAL) if r.symbolic else (1,)
     if any(not np.array_equal(places(n, start, end, step), np.arange(n)) for n in lengths):
         c.refuse_batch()
 
@@ -168,8 +168,8 @@ def expand(r: Reader, c: Call) -> Value:
     batch = None if x.batch is None else x.batch + len(shape) - x.rank
     if batch is not None and shape[batch] != 1:
         c.refuse_batch()
-    wide = np.broadcast_shapes(x.wide, tuple(int(n) for n in target.wide))
-    if wide != tuple(WIDE if i == batch else n for i, n in enumerate(shape)):
+    several = np.broadcast_shapes(x.several, tuple(int(n) for n in target.several))
+    if several != tuple(SEVERAL if i == batch else n for i, n in enumerate(shape)):
         c.refuse_batch()
     return broadcast(r, c, x, shape, batch)
 
@@ -208,8 +208,8 @@ def pad(r: Reader, c: Call) -> Value:
 
 
 def shape_of(c: Call, x: Value) -> Sequence[np.ndarray]:
-    """What Shape and Size say of a varying tensor, for batches of 1 and of WIDE."""
+    """What Shape and Size say of a varying tensor, for batches of 1 and of SEVERAL."""
     if c.op == "Size":
-        return [np.array(prod(s), np.int64) for s in (x.shape, x.wide)]
+        return [np.array(prod(s), np.int64) for s in (x.shape, x.several)]
     start, end = c.attribute("start", 0), c.attribute("end", None)
-    return [np.array(s[start:end], np.int64) for s in (x.shape, x.wide)]
+    return [np.array(s[start:end], np.int64) for s in (x.shape, x.several)]

@@ -30,7 +30,7 @@ def _affine(r: Reader, c: Call, x: Value, scale: Const | None, offset: Const | N
     for const, apply in ((scale, r.scale), (offset, r.shift)):
         if const is not None:
             tail = (1,) * (x.rank - front - len(const.shape)) if front >= 0 else ()
-            wide = Const(const.name, *(a.reshape(a.shape + tail) for a in (const.array, const.wide)))
+            wide = Const(const.name, *(a.reshape(a.shape + tail) for a in (const.array, const.several)))
             if joint_shape(r, c, (x, wide))[0] != x.shape:
                 c.refuse(f"has a scale or offset of shape {const.shape}, larger than its input")
             x = apply(c, x, entries(r, c, wide, x.shape, x.batch), const.name)

@@ -205,10 +205,10 @@ class Reader:
         name = self.index(call, index.reshape(ir_shape(index.shape, batch)))
         return self.emit(call, Select(), (value,), (name,), shape=index.shape, batch=batch)
 
-    def reshape(self, call: Call, value: Value, shape: Shape, wide: Shape | None) -> Value:
-        """`shape` and `wide` for batches of 1 and of WIDE; `wide` is None where only a batch of 1 fits the model."""
-        if self.symbolic and wide is not None:
-            batch = batch_of_pair(value, shape, wide)
+    def reshape(self, call: Call, value: Value, shape: Shape, several: Shape | None) -> Value:
+        """`shape` and `several` for batches of 1 and of SEVERAL; the latter is None where only a batch of 1 fits."""
+        if self.symbolic and several is not None:
+            batch = batch_of_pair(value, shape, several)
         else:
             batch = batch_after_reshape(value, shape)
         if self.symbolic and batch is None:

@@ -1,8 +1,9 @@
 """Tensors during translation: constants with their values, varying ones with shape and batch axis.
 
-Where the batch axis is symbolic every shape is known twice, for a batch of 1 and for a batch of WIDE. A constant that
-came of a shape may differ between the two; a reshape is known to keep the samples apart when both of its targets agree
-but for one axis, 1 in the first and WIDE in the second, with as many entries of a sample before it as in its input.
+Where the batch axis is symbolic every shape is known twice, for a batch of 1 and for a batch of SEVERAL. A constant
+that came of a shape may differ between the two; a reshape is known to keep the samples apart when both of its targets
+agree but for one axis, 1 in the first and SEVERAL in the second, with as many entries of a sample before it as in its
+input.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from math import prod
 
 import numpy as np
 
-WIDE = 7
+SEVERAL = 7
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Const:
-    """A tensor known when the file is read. `wide` is its value for a batch of WIDE, mostly the same array."""
+    """A tensor known when the file is read. `several` is its value for a batch of SEVERAL, mostly the same array."""
 
     name: str
     array: np.ndarray
-    wide: np.ndarray
+    several: np.ndarray
 
     @property
     def shape(self) -> Shape:
@@ -32,11 +33,11 @@ class Const:
     @property
     def depends_on_batch(self) -> bool:
         """Whether a larger batch has other values; copies of the same entries for each sample are no others."""
-        if self.wide is self.array:
+        if self.several is self.array:
             return False
-        same_rank = self.wide.ndim == self.array.ndim
-        return not (same_rank and all(n in (1, m) for n, m in zip(self.array.shape, self.wide.shape, strict=True))
-                    and bool(np.all(self.wide == self.array)))
+        same_rank = self.several.ndim == self.array.ndim
+        return not (same_rank and all(n in (1, m) for n, m in zip(self.array.shape, self.several.shape, strict=True))
+                    and bool(np.all(self.several == self.array)))
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ class Value:
         return prod(self.shape)
 
     @property
-    def wide(self) -> Shape:
-        """The shape for a batch of WIDE."""
-        return tuple(WIDE if i == self.batch else n for i, n in enumerate(self.shape))
+    def several(self) -> Shape:
+        """The shape for a batch of SEVERAL."""
+        return tuple(SEVERAL if i == self.batch else n for i, n in enumerate(self.shape))
 
     def ir_axis(self, axis: int) -> int:
         """The IR axis of an ONNX axis other than the batch axis."""
@@ -83,12 +84,12 @@ def batch_after_reshape(value: Value, shape: Shape) -> int | None:
     return value.batch if value.batch in fits else next(iter(fits), None)
 
 
-def batch_of_pair(value: Value, shape: Shape, wide: Shape) -> int | None:
-    """The batch axis of a reshape known for batches of 1 and of WIDE; None where the samples would be mixed."""
-    if len(shape) != len(wide):
+def batch_of_pair(value: Value, shape: Shape, several: Shape) -> int | None:
+    """The batch axis of a reshape known for batches of 1 and of SEVERAL; None where the samples would be mixed."""
+    if len(shape) != len(several):
         return None
-    differ = [i for i, (n, m) in enumerate(zip(shape, wide, strict=True)) if n != m]
-    if len(differ) != 1 or (shape[differ[0]], wide[differ[0]]) != (1, WIDE):
+    differ = [i for i, (n, m) in enumerate(zip(shape, several, strict=True)) if n != m]
+    if len(differ) != 1 or (shape[differ[0]], several[differ[0]]) != (1, SEVERAL):
         return None
     before = prod(value.shape[: value.batch])
     return differ[0] if prod(shape[: differ[0]]) == before else None

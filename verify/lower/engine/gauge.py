@@ -11,7 +11,7 @@ from verify.sets import Ball, InputSet
 from verify.sets.norms import norm_of
 from verify.sets.norms.base import Norm, RoundNorm, clamp
 
-WIDE = 4.0  # a search for near points may go so many times as far as the set
+FARTHER = 4.0  # a search for near points may go so many times as far as the set
 ROUNDS = 6  # of the growth of a radius
 
 
@@ -70,7 +70,7 @@ def gauge_of(inputs: InputSet) -> Gauge:
     if not isinstance(inputs, Ball):
         half = ((high - low) / 2).clamp(min=torch.finfo(low.dtype).tiny)
         return Gauge(norm_of("linf"), center, half, low, high)
-    low, high = center + WIDE * (low - center), center + WIDE * (high - center)
+    low, high = center + FARTHER * (low - center), center + FARTHER * (high - center)
     if inputs.clip is not None:
         low, high = low.clamp(min=float(inputs.clip[0])), high.clamp(max=float(inputs.clip[1]))
     return Gauge(inputs.norm, center, torch.ones_like(center), low, high)

@@ -103,7 +103,7 @@ class _Work:
     def ask(self, names: list[str], index: list[int]) -> None:
         """Lets these methods answer these samples together."""
         part = sample_of(self.problem, index)
-        _ = part.merged, part.wide  # kept with the problem: no method pays for them
+        _ = part.merged, part.in_float64  # kept with the problem: no method pays for them
         for name in names:
             answers = self._solve(name, part, index)
             for i, answer in zip(index, answers, strict=True):

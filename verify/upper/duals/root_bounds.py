@@ -38,12 +38,12 @@ class Root:
 
     Args:
         dual: in the network's precision, for descents.
-        wide: in float64 with its rounding, for what they are to prove; the same tracked entries.
+        in_float64: the same with its rounding, for what they are to prove; the same tracked entries.
         low, high: (cases, U) float64 ranges of the tracked entries.
     """
 
     dual: Dual
-    wide: Dual
+    in_float64: Dual
     low: Tensor
     high: Tensor
 
@@ -55,7 +55,7 @@ class Root:
 
         A record gets the tracked entries and what refined them.
         """
-        broad = problem.wide.merged
+        broad = problem.in_float64.merged
         forward = cheap_forward(broad.network, broad.inputs)
         backward, boxes = sweep(broad.network, broad.inputs, forward, deadline().part(SWEEPING))
         assert backward.rounding is not None
@@ -75,7 +75,7 @@ class Root:
     @property
     def stage(self) -> Stage:
         """The whole sets with their ranges, for rows over any value."""
-        return Stage.of(self.dual, self.wide, IntervalBounds(self.low, self.high), self.dual.tracked)
+        return Stage.of(self.dual, self.in_float64, IntervalBounds(self.low, self.high), self.dual.tracked)
 
 
 def _original(layer: Layer, live: dict[str, Tensor]) -> Tensor:

@@ -17,11 +17,11 @@ def confirmed(problem: Problem, bound: Callable[[Problem], Tensor]) -> Tensor:
     """Upper bounds in float64 of the cases that `bound` sinks below 0 in the search's own precision, (cases,); inf for
     the others, which are not bounded again.
 
-    Sound where `bound` is on `problem.wide`; what float32 says bounds nothing.
+    Sound where `bound` is on `problem.in_float64`; what float32 says bounds nothing.
     """
     with within(deadline().part(FIRST)):
         claimed = (bound(problem) < 0).nonzero().flatten()
     upper = torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
     if len(claimed):
-        upper[claimed] = bound(problem.wide.merged.select(claimed))
+        upper[claimed] = bound(problem.in_float64.merged.select(claimed))
     return upper
