@@ -43,6 +43,8 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.problem import robustness as robustness
     from verify.proof.prover import Proof as Proof
     from verify.proof.prover import prove as prove
+    from verify.runs.attack.attack import attack as attack
+    from verify.runs.attack.result import AttackResult as AttackResult
     from verify.runs.studies.gap import Gaps as Gaps
     from verify.runs.studies.gaps import gaps as gaps
     from verify.sets import ConvexSet as ConvexSet
@@ -72,6 +74,7 @@ _HOMES = {  # of all names but those of the registry's methods
     "Gaps": "runs.studies.gap", "gaps": "runs.studies.gaps", "ConvexSet": "sets", "Spread": "exact.search.spread",
     "UAP": "uap.iterative", "StochasticUAP": "uap.stochastic", "Universal": "uap.solving", "universal": "uap.solving",
     "fooling_rate": "uap.rates", "transfer": "uap.rates",
+    "attack": "runs.attack.attack", "AttackResult": "runs.attack.result",
 }
 
 

@@ -100,11 +100,12 @@ class Problem:
         """What a point of each case is believed to attain; x (cases, *shape) -> (cases,), rounded down to x's type.
 
         The smaller of two violations of the network as it was read, in its own precision and in float64: one that only
-        one of them has falsifies nothing. Where float64 does not hold the rows, or is the network's own precision, a
-        violation >= 0 is one by the exact rows, and in real arithmetic too. NaN is kept.
+        one of them has falsifies nothing; of one that is only executed there is no float64. Where that does not hold
+        the rows, or is the network's own precision, a violation >= 0 is one by the exact rows, and in real arithmetic
+        too. NaN is kept.
         """
         network = self.network.unmerged or self.network
-        images = network(x), self.in_float64.network(x.double())
+        images = (network(x),) if network.refusal else (network(x), self.in_float64.network(x.double()))
         least = self._least(x, images)
         if self.spec.exact is not None or network.dtype == torch.float64:
             for case in (least >= 0).logical_and(least.isfinite()).nonzero().flatten().tolist():

@@ -98,6 +98,7 @@ class Entry(Registered):
         time_limit: has a setting `time_limit`, seconds for a case.
         proof_log: its `answer` takes a proof log, which is told what a proof of the answer needs.
         polyhedra: refuses sets that are no polyhedra.
+        black_box: asks for values of the network only, never for gradients.
         spread: module and class that spread its search over processes, or "".
         verdict, value: settings, other than the class's own, with which it goes for the sign of v*, and for v* itself.
         patient: settings with which it searches until its time is over.
@@ -112,6 +113,7 @@ class Entry(Registered):
     time_limit: bool = False
     proof_log: bool = False
     polyhedra: bool = False
+    black_box: bool = False
     spread: str = ""
     verdict: Mapping[str, object] = field(default_factory=dict)
     value: Mapping[str, object] = field(default_factory=dict)

@@ -98,11 +98,13 @@ class Graph:
 
 @dataclass(frozen=True, eq=False)
 class BoundGraph:
-    """A graph with tensors for its parameters; differentiable in them. `floats` is its type where there are none."""
+    """A graph with tensors for its parameters; differentiable in them. `floats` and `place` are its type and its device
+    where there are none."""
 
     graph: Graph
     parameters: dict[str, Tensor] = field(repr=False)
     floats: torch.dtype = field(default=torch.float32, repr=False, kw_only=True)
+    place: torch.device = field(default=torch.device("cpu"), repr=False, kw_only=True)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -128,7 +130,7 @@ class BoundGraph:
 
     @cached_property
     def device(self) -> torch.device:
-        return next((t.device for t in self.parameters.values()), torch.device("cpu"))
+        return next((t.device for t in self.parameters.values()), self.place)
 
     def of(self, node: Node) -> Parameters:
         """The parameter tensors of a node."""
@@ -273,7 +275,8 @@ class Network(BoundGraph):
         if torch.device(device) == self.device:
             return self
         moved = {name: t.to(device) for name, t in self.parameters.items()}
-        return replace(self, parameters=moved, unmerged=None if self.unmerged is None else self.unmerged.to(device))
+        unmerged = None if self.unmerged is None else self.unmerged.to(device)
+        return replace(self, parameters=moved, unmerged=unmerged, place=torch.device(device))
 
     def double(self) -> Network:
         """The same network in float64, made once."""

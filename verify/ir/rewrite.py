@@ -25,10 +25,15 @@ def simplify(network: Network) -> Network:
     if not isinstance(network, Network):
         raise InputError("only a frozen network can be rewritten; call graph.freeze first, or trace the module again")
     rewritten: BoundGraph = network
-    for rule in (merge_equal_arguments, merge_reshapes, drop_identities, fold_into_layers):
+    for rule in (merge_equal_arguments, merge_reshapes, drop_identities, fold_into_layers, call_together):
         rewritten = rule(rewritten)
     unmerged = network.unmerged or network
     return replace(network, graph=rewritten.graph, parameters=rewritten.parameters, unmerged=unmerged, source=None)
+
+
+def call_together(net: BoundGraph) -> BoundGraph:
+    """A model that is only executed takes samples together where it can."""
+    return _rebuilt(net, [replace(node, op=node.op.searched) for node in net.graph.nodes], net.parameters)
 
 
 def merge_equal_arguments(net: BoundGraph) -> BoundGraph:

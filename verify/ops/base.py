@@ -159,6 +159,17 @@ class Op(ABC):
     refusal: str = ""  # of an op that can only be executed, why nothing can bound it
 
     @property
+    def held(self) -> int | None:
+        """Values of a sample, beside its output, that it keeps for a gradient; None where it takes samples one by one.
+        """
+        return 0
+
+    @property
+    def searched(self) -> Op:
+        """What stands in its place while points are looked for; itself but for an op that can only be executed."""
+        return self
+
+    @property
     def hinge(self) -> Hinge | None:
         """The op, if it is elementwise and linear but for one breakpoint."""
         return None

@@ -16,16 +16,28 @@ from verify.ops.base import Encoder, IntervalBounds, Op, Parameters
 
 
 class Executable(ABC):
-    """A model in its own runtime: `dtype` are the floats that it takes, `outputs` how many numbers it gives for a
-    sample. Its `repr` tells it from every other one."""
+    """A model in its own runtime: `dtype` are the floats that it takes, `device` where, and `outputs` how many numbers
+    it gives for a sample. Its `repr` tells it from every other one.
+
+    Args:
+        held: values of a sample that it keeps for a gradient; None where it takes samples one by one.
+    """
 
     dtype: torch.dtype
     outputs: int
+    device: torch.device = torch.device("cpu")
+    held: int | None = None
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
-        """Outputs (batch, outputs) of samples x (batch, *input shape) of its dtype on the CPU, one sample after the
-        other; NaN where it cannot be run. Differentiable where it has a gradient."""
+        """Outputs (batch, outputs) of samples x (batch, *input shape) of its dtype on its device; NaN where it cannot
+        be run. Differentiable where it has a gradient."""
+
+    @property
+    def searched(self) -> Executable:
+        """What is called while points are looked for, of which none counts before this model has seen it: itself, or
+        one that takes samples together."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,15 @@ class Opaque(Op):
 
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         (x,) = xs
-        return self.model(x.to("cpu", self.model.dtype)).to(x)
+        return self.model(x.to(self.model.device, self.model.dtype)).to(x)
+
+    @property
+    def held(self) -> int | None:
+        return self.model.held
+
+    @property
+    def searched(self) -> Opaque:
+        return Opaque(self.model.searched, self.refusal)
 
     def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         self._refuse()

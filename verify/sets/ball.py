@@ -145,15 +145,32 @@ class Ball(InputSet):
         return (self.maximiser(a) - x) / 2 if step is None else self._eps(x) * step.reshape(x.shape)
 
     def contains(self, x: Tensor) -> Tensor:
-        """Exact: float64 norms decide where their error cannot matter, rationals the rest."""
-        size, eps = self._size(x), float(self.eps)
-        inside = size <= eps * (1 - self._slack)
-        for case in ((size <= eps * (1 + self._slack)) & ~inside).nonzero().flatten().tolist():
-            inside[case] = self._contains_exactly(case, x[case])
+        """Exact: float64 decides where its error cannot matter, rationals the rest."""
+        if isinstance(self.norm, RoundNorm):
+            size, eps = self._size(x), float(self.eps)
+            inside = size <= eps * (1 - self._slack)
+            for case in ((size <= eps * (1 + self._slack)) & ~inside).nonzero().flatten().tolist():
+                inside[case] = self._contains_exactly(case, x[case])
+        else:
+            inside = self._in_reach(x)
         if self.clip is not None:
             low, high = self._clip_rounded(x.dtype)[1]
             inside &= ((x >= low) & (x <= high)).flatten(1).all(1)
         return inside
+
+    def _in_reach(self, x: Tensor) -> Tensor:
+        """Whether no coordinate differs by more than its reach. A difference that float64 holds (its rounding error,
+        Knuth's two-sum, is 0) exceeds the reach where it exceeds the float64 below it."""
+        a, b = x.double(), -self.center.double()
+        d, exact = a + b, self.eps * self._reach
+        part = d - a
+        lost, most = (a - (d - part)) + (b - part), round_down(exact, torch.float64).to(x.device)
+        inside = d.abs() <= most
+        open_ = (lost != 0) & ((d.abs() - most).abs() <= 4 * torch.finfo(torch.float64).eps * most) & d.isfinite()
+        for place in map(tuple, open_.nonzero().tolist()):
+            delta = Fraction(float(a[place])) + Fraction(float(b[place]))
+            inside[place] = bool(abs(delta) <= np.broadcast_to(exact, self.low.shape)[place])
+        return inside.flatten(1).all(1)
 
     def _contains_exactly(self, case: int, x: Tensor) -> bool:
         delta = [abs(d) for d in (exact_array(x) - exact_array(self.center[case])).reshape(-1)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from verify.errors import InputError, SolverError, UnsupportedOp, Untraceable
 from verify.ir.graph import Graph, Network, Node
@@ -16,21 +19,34 @@ from verify.ir.opaque.module import executed_module
 from verify.ops.opaque import Executable, Opaque
 
 FILES = (".onnx", ".onnx.gz")
+Model = str | Path | Callable[[Tensor], Any]
 
 
-def opaque(model: str | Path | nn.Module, example: Tensor | None = None) -> Network:
+def opaque(model: Model, example: Tensor | None = None) -> Network:
     """The network of a model that is only executed, for models that `verify.load` and `verify.trace` refuse.
 
-    `PGD`, `FGSM` and `RandomSearch` look for counterexamples of it; methods that bound refuse it, so that nothing of it
-    is ever verified. Its output is (batch, outputs). Samples are given to the model one by one.
+    Attacks look for counterexamples of it; methods that bound refuse it, so that nothing of it is ever verified. Its
+    output is (batch, outputs). Attacks give a module many samples at once, if that changes nothing but rounding; what
+    they find is given to it again, one by one.
 
-    model: a torch module, of which a copy in eval mode is kept; or an ONNX file, which onnxruntime runs in a process of
-        its own.
-    example: of a module, (batch, *input shape), float32 or float64.
+    model: a torch module, of which a copy in eval mode is kept, on its device; an ONNX file, which onnxruntime runs in
+        a process of its own; an onnxruntime session; or any other callable that makes an array (batch, ...) of a tensor
+        (batch, *input shape), differentiable or not.
+    example: of all but a file, (batch, *input shape), float32 or float64.
 
     Raises InputError where the model cannot be run, has several inputs or outputs, or is random.
     """
     return _opaque(model, example, f"{_name(model)} is only executed, as was asked")
+
+
+@dataclass(frozen=True)
+class SessionCall:
+    """An onnxruntime session as a callable."""
+
+    session: Any
+
+    def __call__(self, x: Tensor) -> np.ndarray:
+        return self.session.run(None, {self.session.get_inputs()[0].name: x.cpu().numpy()})[0]
 
 
 def attackable(model: str | Path, weights: str | Path | None = None, trust_code: bool = False) -> Network:
@@ -52,20 +68,24 @@ def attackable(model: str | Path, weights: str | Path | None = None, trust_code:
         raise
 
 
-def _opaque(model: str | Path | nn.Module, example: Tensor | None, reason: str) -> Network:
+def _opaque(model: Model, example: Tensor | None, reason: str) -> Network:
     run, shape = _executable(model, example)
     node = Node("model", Opaque(run, reason), ("input",), (), (run.outputs,))
-    return replace(Graph("input", shape, (node,), node.name).freeze({}), floats=run.dtype)
+    return replace(Graph("input", shape, (node,), node.name).freeze({}), floats=run.dtype, place=run.device)
 
 
-def _executable(model: str | Path | nn.Module, example: Tensor | None) -> tuple[Executable, tuple[int, ...]]:
+def _executable(model: Model, example: Tensor | None) -> tuple[Executable, tuple[int, ...]]:
     """What is executed, and the shape of its input."""
-    if isinstance(model, nn.Module):
+    if not isinstance(model, str | Path):
+        called = SessionCall(model) if hasattr(model, "get_inputs") and not callable(model) else model
+        if not callable(called):
+            raise InputError(f"a {type(model).__name__} cannot be executed; pass a torch module, an ONNX file, an "
+                             "onnxruntime session or another callable")
         if not isinstance(example, Tensor) or example.ndim < 2 or not len(example):
             raise InputError("a module that is only executed needs an example input; pass a tensor (batch, *shape)")
         if example.dtype not in (torch.float32, torch.float64):
             raise InputError(f"the example input is {example.dtype}; give float32 or float64")
-        return executed_module(model, example), tuple(example.shape[1:])
+        return executed_module(called, example), tuple(example.shape[1:])
     path = Path(model)
     if not path.is_file() or not str(path).endswith(FILES):
         raise InputError(f"{path} is no ONNX file; check the path, or pass a torch module with an example input")
@@ -73,5 +93,5 @@ def _executable(model: str | Path | nn.Module, example: Tensor | None) -> tuple[
     return file, file.input_shape
 
 
-def _name(model: str | Path | nn.Module) -> str:
-    return type(model).__name__ if isinstance(model, nn.Module) else str(model)
+def _name(model: Model) -> str:
+    return str(model) if isinstance(model, str | Path) else getattr(model, "__name__", type(model).__name__)

@@ -1,67 +1,144 @@
-"""A torch module that is only executed."""
+"""A torch module, or another callable, that is only executed."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from verify.deadline import check_time
 from verify.errors import InputError, place_of
 from verify.ops.opaque import Executable
 
+CLOSE = 1e-3  # how far outputs of samples together may be from those alone, as a share of the largest, to be of use
+TOGETHER = {"cpu": 1 << 26, "cuda": 1 << 30}  # values of all layers that a call may hold
+
 
 @dataclass(frozen=True)
 class ExecutedModule(Executable):
-    """A module in eval mode, called sample by sample; its outputs flat. `digest` is of its weights."""
+    """A module in eval mode, called sample by sample; its outputs flat. `digest` is of its weights. Other callables
+    may lack a gradient, and are then given tensors without one."""
 
     name: str
     digest: str
-    module: nn.Module = field(repr=False)
+    module: Callable[[Tensor], Any] = field(repr=False)
     dtype: torch.dtype = field(repr=False)
     outputs: int = field(repr=False)
+    device: torch.device = field(default=torch.device("cpu"), repr=False)
+    held: int | None = field(default=None, repr=False)
+    has_gradient: bool = field(default=True, repr=False)
 
     def __call__(self, x: Tensor) -> Tensor:
-        found = []
-        for sample in x:
-            check_time()
-            try:
-                y = self.module(sample[None].clone()).reshape(-1).to(x)
-            except Exception:  # the user's code may raise anything, at values that it was not made for
-                y = x.new_full((1,), torch.nan)
-            found.append(y if len(y) == self.outputs else x.new_full((self.outputs,), torch.nan))
-        return torch.stack(found) if found else x.new_zeros((0, self.outputs))
+        found = [self.called(x[k : k + 1]) for k in range(len(x))]
+        missing = x.new_full((1, self.outputs), torch.nan)
+        return torch.cat([missing if y is None else y for y in found]) if found else x.new_zeros((0, self.outputs))
+
+    def called(self, x: Tensor) -> Tensor | None:
+        """What one call gives for samples x (n, *shape), (n, outputs); None where it fails."""
+        check_time()
+        try:
+            y = _numbers(self.module((x if self.has_gradient else x.detach()).clone()), x).reshape(len(x), -1)
+        except Exception:  # the user's code may raise anything, at values that it was not made for
+            return None
+        return y if y.shape[1] == self.outputs else None
+
+    @property
+    def searched(self) -> Executable:
+        return self if self.held is None else CalledTogether(self)
 
 
-def executed_module(module: nn.Module, example: Tensor) -> ExecutedModule:
-    """A copy of the module on the CPU in eval mode, after a call with the first sample of the example (batch, *shape).
+@dataclass(frozen=True)
+class CalledTogether(Executable):
+    """The same model, called on many samples at once; one by one where that fails."""
+
+    model: ExecutedModule
+
+    def __post_init__(self) -> None:
+        for name in ("dtype", "outputs", "device", "held"):
+            object.__setattr__(self, name, getattr(self.model, name))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        size = max(1, TOGETHER.get(x.device.type, TOGETHER["cpu"]) // max(1, self.held or 0))
+        found = [(part, self.model.called(part)) for part in x.split(size)]
+        return torch.cat([self.model(part) if y is None else y for part, y in found])
+
+
+def executed_module(module: Callable[[Tensor], Any], example: Tensor) -> ExecutedModule:
+    """A copy of the module in eval mode, on its device, or another callable as it is, after calls with samples of the
+    example (batch, *shape).
 
     Raises InputError where it cannot be copied or called, returns anything but one tensor of numbers, or answers
     differently when it is called again.
     """
-    name = type(module).__name__
+    name = getattr(module, "__name__", type(module).__name__)
     try:
-        kept = copy.deepcopy(module).cpu().eval().requires_grad_(False)
+        kept = copy.deepcopy(module).eval().requires_grad_(False) if isinstance(module, nn.Module) else module
+        device = _place(kept)
+        first = example[:1].detach().to(device)
         with torch.no_grad():
-            y, again = (kept(example[:1].detach().cpu().clone()) for _ in range(2))
+            y, again = (_numbers(kept(first.clone()), first) for _ in range(2))
     except Exception as problem:  # as above
         raise InputError(f"the module {name} cannot be copied and called on an input of shape "
                          f"{(1, *example.shape[1:])}: {type(problem).__name__} ({place_of(problem)}); mend it"
                          ) from problem
-    if not isinstance(y, Tensor) or not y.numel() or not isinstance(again, Tensor):
-        raise InputError(f"the module {name} returns {type(y).__name__}, not one tensor of numbers; wrap it")
+    if not y.numel():
+        raise InputError(f"the module {name} returns no numbers; wrap it")
     if not torch.equal(y.nan_to_num(), again.nan_to_num()):
         raise InputError(f"the module {name} gives other outputs when it is called again; leave out what is random")
-    return ExecutedModule(name, _digest(kept), kept, example.dtype, y.numel())
+    other = example[1:2].detach().to(device) if len(example) > 1 else first.flip(-1)
+    held, has_gradient = _together(kept, torch.cat([other, first]), y.reshape(1, -1))
+    return ExecutedModule(name, _digest(kept, y), kept, example.dtype, y.numel(), device, held, has_gradient)
 
 
-def _digest(module: nn.Module) -> str:
-    """SHA-256 over the structure and the values of a module."""
+def _numbers(y: Any, like: Tensor) -> Tensor:
+    """An output as a tensor of the type, and on the device, of the samples."""
+    return torch.as_tensor(y).to(like)
+
+
+def _place(module: Callable[[Tensor], Any]) -> torch.device:
+    """The device of a module's tensors, else the CPU."""
+    tensors = [*module.parameters(), *module.buffers()] if isinstance(module, nn.Module) else []
+    return next((t.device for t in tensors), torch.device("cpu"))
+
+
+def _together(module: Callable[[Tensor], Any], pair: Tensor, alone: Tensor) -> tuple[int | None, bool]:
+    """Values that a call on two samples holds for a gradient, for each, where the second gets what it gets alone
+    (1, outputs), else None; and whether there is a gradient."""
+    sizes: list[int] = []
+    own = {t.data_ptr() for t in module.parameters()} if isinstance(module, nn.Module) else set()
+
+    def counted(saved: Tensor) -> Tensor:
+        sizes.append(0 if saved.data_ptr() in own else saved.numel())
+        return saved
+
+    for has_gradient in (True, False):
+        sizes.clear()
+        try:
+            with torch.enable_grad(), saved_tensors_hooks(counted, lambda saved: saved):
+                y = _numbers(module(pair.clone().requires_grad_(has_gradient)), pair)
+        except Exception:  # as above: it may take no tensors with gradients, or single samples only
+            continue
+        if has_gradient and not y.requires_grad:
+            continue
+        y = y.detach().reshape(2, -1) if y.numel() == 2 * alone.numel() else y.new_full((2, 1), torch.nan)
+        near = CLOSE * float(alone.abs().nan_to_num(0.0, 0.0).max())
+        fits = y.shape[1] == alone.shape[1] and bool(torch.isclose(y[1:], alone, 0, near, equal_nan=True).all())
+        return (max(1, sum(sizes) // 2, pair[0].numel()) if fits else None), has_gradient
+    return None, isinstance(module, nn.Module)
+
+
+def _digest(module: Callable[[Tensor], Any], y: Tensor) -> str:
+    """SHA-256 over the structure and the values of a module; of another callable over an output."""
+    if not isinstance(module, nn.Module):
+        return hashlib.sha256(y.cpu().contiguous().numpy().tobytes()).hexdigest()
     seen = hashlib.sha256(repr(module).encode())
     for name, tensor in module.state_dict().items():
         seen.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        seen.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        seen.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return seen.hexdigest()

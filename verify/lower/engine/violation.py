@@ -112,11 +112,12 @@ class ViolationSurface(Surface):
 
 
 def batch_size(problem: Problem, memory: int | None = None) -> int:
-    """How many points may go through the network at once: their values of all layers fill this memory. One where the
-    network is only executed, which takes them one by one anyway."""
-    if problem.network.refusal:
-        return 1
+    """How many points may go through the network at once: their values of all layers fill this memory. One where a
+    model that is only executed takes them one by one anyway."""
     graph = problem.network.graph
-    values = prod(graph.input_shape) + sum(prod(node.shape) for node in graph.nodes)
+    held = [node.op.held for node in graph.nodes]
+    if None in held:
+        return 1
+    values = prod(graph.input_shape) + sum(prod(node.shape) for node in graph.nodes) + sum(filter(None, held))
     memory = MEMORY.get(problem.network.device.type, MEMORY["cpu"]) if memory is None else memory
     return max(1, memory // max(1, values))

@@ -1,0 +1,78 @@
+"""What an attack on samples finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from verify.bracket import Bracket
+
+
+@dataclass(frozen=True, repr=False)
+class AttackResult:
+    """The samples of a batch after an attack.
+
+    Args:
+        bracket: lower bounds on v* with their points, each replayed sample by sample; nothing is known from above.
+        clean: bool (batch,), the samples that are right as they are.
+        distance: (batch,) of the points from their samples, in the norm of the ball, float64.
+        warnings: why the robust accuracy may be lower than what is found here.
+    """
+
+    bracket: Bracket
+    clean: Tensor
+    distance: Tensor
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def points(self) -> Tensor:
+        """(batch, *shape): the points of largest violation that were found, members of the balls; a sample itself where
+        nothing was."""
+        assert self.bracket.witness is not None
+        return self.bracket.witness
+
+    @property
+    def fooled(self) -> Tensor:
+        """bool (batch,), where the violation of the point is >= 0; also of samples that are wrong as they are."""
+        return self.bracket.lower >= 0
+
+    @property
+    def robust_accuracy(self) -> float:
+        """The share of samples that are right and were not fooled; the true one is at most this."""
+        return float((self.clean & ~self.fooled).double().mean())
+
+    @property
+    def clean_accuracy(self) -> float:
+        """The share of samples that are right as they are."""
+        return float(self.clean.double().mean())
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the attack."""
+        return float(str(self.bracket.notes["seconds"]))
+
+    def __repr__(self) -> str:
+        told = (f"AttackResult of {len(self.clean)} samples: clean accuracy {self.clean_accuracy:.1%}, robust accuracy "
+                f"at most {self.robust_accuracy:.1%}, {self.seconds:.1f} s")
+        return "\n".join([told, *(f"warning: {text}" for text in self.warnings)])
+
+
+def joined(brackets: Sequence[Bracket]) -> Bracket:
+    """One bracket of the problems of several, in their order; of one method. Counts and seconds are added up."""
+    first, notes, found = brackets[0], dict[str, object](), dict[str, int]()
+    for bracket in brackets:
+        notes.update({key: value for key, value in bracket.notes.items() if key not in ("found", "seconds")})
+        for name, count in bracket.notes.get("found", {}).items():  # pyright: ignore
+            found[name] = found.get(name, 0) + count
+    notes |= {"found": found} if found else {}
+    notes["seconds"] = sum(float(str(bracket.notes["seconds"])) for bracket in brackets)
+    witnesses = [bracket.witness for bracket in brackets if bracket.witness is not None]
+    rounding = [bracket.rounding for bracket in brackets if bracket.rounding is not None]
+    return Bracket(
+        torch.cat([bracket.lower for bracket in brackets]), torch.cat([bracket.upper for bracket in brackets]),
+        torch.cat(witnesses) if witnesses else None, first.below, None, notes,
+        torch.cat(rounding) if rounding else None, tuple(mark for bracket in brackets for mark in bracket.marks or ()),
+    )
