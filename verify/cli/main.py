@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import typer
 
+from verify.cli.attack import attack
 from verify.cli.audit import audit
 from verify.cli.certify import certify
 from verify.cli.check import check
@@ -35,7 +36,8 @@ app = typer.Typer(
     help="Robustness of trained neural networks: attacks, exact solutions and certificates.",
     add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (certify, radius, explain, report, export, train, vnnlib, vnncomp, gaps, check, audit, inspect, doctor):
+for command in (certify, attack, radius, explain, report, export, train, vnnlib, vnncomp, gaps, check, audit, inspect,
+                doctor):
     app.command(epilog=METHODS_LIST if command in (certify, radius, gaps, vnnlib) else None)(command)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -61,23 +61,20 @@ class AutoAttack:
         )
 
     def answer(self, problem: Problem) -> Answer:
-        """Points (cases, *shape): the best that was met, the nominal point included. The note "found" says by name how
-        many cases each attack falsified that those before it had not."""
-        best, counts = BestPoints(problem.inputs.nominal()), dict[str, int]()
-        answer = met(best.points, lambda: self._search(problem, best, counts))
-        return replace(answer, notes={**answer.notes, "found": counts})
+        """Points (cases, *shape): the best that was met, the nominal point included."""
+        best = BestPoints(problem.inputs.nominal())
+        return met(best.points, lambda: self._search(problem, best))
 
-    def _search(self, problem: Problem, best: BestPoints, counts: dict[str, int]) -> None:
+    def _search(self, problem: Problem, best: BestPoints) -> None:
         """One attack after another; the time that runs out in one is over for all."""
         cases = torch.arange(problem.cases, device=best.points.device)
         for attack in self.attacks:
             if not len(cases):
                 return
             part = problem.select(cases)
-            found, before = attack.answer(part), int((best.values >= 0).sum())
+            found = attack.answer(part)
             assert found.points is not None
             best.offer(cases, part.violation(found.points), found.points)
-            counts[attack.name] = int((best.values >= 0).sum()) - before
             if "stopped" in found.notes:
                 raise OutOfTime
             if self.stop_when_falsified:

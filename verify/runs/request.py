@@ -98,3 +98,21 @@ class GapsRequest(Request):
     out: Path | None = None
 
     command: ClassVar[str] = "gaps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRequest(Request):
+    """What `verify attack` asks: which samples the attacks of the comma list `attack` fool at the radius eps."""
+
+    eps: str
+    attack: str = "autoattack"
+    batch: int | None = None
+
+    command: ClassVar[str] = "attack"
+    attacks: ClassVar[bool] = True
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        from verify.runs.options import entries_of
+
+        return entries_of(self.attack)

@@ -17,11 +17,11 @@ from verify.method import Method
 from verify.problem import Problem, robustness
 from verify.rationals import Number
 from verify.registry import entry_of
-from verify.runs.attack.doubts import doubts
+from verify.runs.attack.doubts import are_probabilities, doubts, flat_places
 from verify.runs.attack.result import AttackResult, joined
+from verify.runs.attack.search import parts_of, search
 from verify.sets import Ball
 from verify.sets.norms import Norm
-from verify.solving import solve
 
 MOST = 1000  # samples that are attacked together,
 ROWS = 1 << 26  # and coefficients of their specifications
@@ -70,21 +70,27 @@ def attack(
     if isinstance(method, type) or not isinstance(method, Method) or (entry is not None and entry.family != "lower"):
         raise InputError(f"attack takes an attack's value, not {method!r:.60}; write for example verify.PGD()")
     network = model if isinstance(model, Network) else opaque(model, x if isinstance(x, Tensor) else None)
-    start, found, told, clean, far = perf_counter(), [], dict[str, None](), [], []
+    start, methods, found, clean, far = perf_counter(), parts_of(method), [], [], []
+    by, flat, sums = list[str | None](), 0, True
     for problem in _batches(network, x, y, eps, norm, clip, target, wins, threshold):
         left = None if time_limit is None else max(0.0, time_limit - (perf_counter() - start))
-        bracket = solve(problem, method, left)
-        with torch.no_grad():
-            x0 = problem.inputs.nominal()
-            outputs = problem.network(x0)
-            told.update(dict.fromkeys(doubts(problem, method, bracket, outputs)))
-            clean.append(problem.spec.violation(x0, outputs) < 0)
+        bracket, names, _ = search(problem, methods, left)
         assert bracket.witness is not None
+        with torch.no_grad():
+            center = problem.inputs.nominal()
+            outputs = problem.network(center)
+            open_ = (bracket.lower < 0).nonzero().flatten()
+            flat += int(flat_places(problem.select(open_), methods).sum()) if len(open_) else 0
+        sums = sums and are_probabilities(problem, outputs)
+        clean.append(problem.spec.violation(center, outputs) < 0)
         far.append(_distance(problem, bracket.witness))
         found.append(bracket)
+        by += names
     if not found:
         raise InputError("there are no samples; give at least one")
-    return AttackResult(joined(found), torch.cat(clean), torch.cat(far), tuple(told))
+    whole = joined(found)
+    told = doubts(methods, by, flat, int((whole.lower < 0).sum()), sums)
+    return AttackResult(whole, torch.cat(clean), tuple(by), torch.cat(far), tuple(told))
 
 
 def _batches(

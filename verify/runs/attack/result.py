@@ -18,12 +18,14 @@ class AttackResult:
     Args:
         bracket: lower bounds on v* with their points, each replayed sample by sample; nothing is known from above.
         clean: bool (batch,), the samples that are right as they are.
+        by: (batch,) the name of the attack that fooled the model first, None where none did.
         distance: (batch,) of the points from their samples, in the norm of the ball, float64.
         warnings: why the robust accuracy may be lower than what is found here.
     """
 
     bracket: Bracket
     clean: Tensor
+    by: tuple[str | None, ...]
     distance: Tensor
     warnings: tuple[str, ...] = field(default=())
 
@@ -61,18 +63,13 @@ class AttackResult:
 
 
 def joined(brackets: Sequence[Bracket]) -> Bracket:
-    """One bracket of the problems of several, in their order; of one method. Counts and seconds are added up."""
-    first, notes, found = brackets[0], dict[str, object](), dict[str, int]()
-    for bracket in brackets:
-        notes.update({key: value for key, value in bracket.notes.items() if key not in ("found", "seconds")})
-        for name, count in bracket.notes.get("found", {}).items():  # pyright: ignore
-            found[name] = found.get(name, 0) + count
-    notes |= {"found": found} if found else {}
+    """One bracket of the problems of several, in their order. Seconds are added up."""
+    notes: dict[str, object] = {key: value for bracket in brackets for key, value in bracket.notes.items()}
     notes["seconds"] = sum(float(str(bracket.notes["seconds"])) for bracket in brackets)
     witnesses = [bracket.witness for bracket in brackets if bracket.witness is not None]
     rounding = [bracket.rounding for bracket in brackets if bracket.rounding is not None]
     return Bracket(
         torch.cat([bracket.lower for bracket in brackets]), torch.cat([bracket.upper for bracket in brackets]),
-        torch.cat(witnesses) if witnesses else None, first.below, None, notes,
-        torch.cat(rounding) if rounding else None, tuple(mark for bracket in brackets for mark in bracket.marks or ()),
+        torch.cat(witnesses), brackets[0].below, None, notes, torch.cat(rounding) if rounding else None,
+        tuple(mark for bracket in brackets for mark in bracket.marks or ()),
     )

@@ -1,0 +1,54 @@
+"""`verify attack`: how many samples of a data set are fooled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from verify.cli import options
+from verify.registry import METHODS
+from verify.runs.request import AttackRequest
+
+ATTACKS = ", ".join(name for name, entry in METHODS.items() if entry.family == "lower")
+
+
+@options.shares(AttackRequest, without=("methods",))
+def attack(
+    *,
+    eps: Annotated[str, typer.Option(
+        metavar="E", help=options.EPS_HELP, show_default=False)],
+    shared: dict[str, Any],
+    attack: Annotated[str, typer.Option(
+        metavar="A,B,..", help=f"in order, each on what those before left open; among {ATTACKS}")] = "autoattack",
+    batch: Annotated[int | None, typer.Option(
+        metavar="N", min=1, help="samples that are attacked at once; default 128, fewer of large networks",
+        show_default=False)] = None,
+    workers: options.Workers = None,
+    ray: options.Ray = None,
+    out: options.RunFolder = None,
+    resume: options.Resume = False,
+    json: options.Json = False,
+) -> None:
+    """Attack a data set: clean accuracy, and robust accuracy at most.
+
+    Points that fool the model are kept in the run folder: exactly in points.npz, and as images of 8 bits in points/.
+    Models that no front-end reads are attacked too.
+    """
+    from verify.cli import output
+    from verify.report.attack import attacked
+    from verify.runs.attack.session import IMAGES, POINTS, prepare_attack
+    from verify.runs.engine.run_folder import Parallelism, fresh_folder
+
+    session = prepare_attack(AttackRequest(**shared, eps=eps, attack=attack, batch=batch))
+    output.warn(session.warnings)
+    place = out if out or resume else fresh_folder(session.request.model)
+    with output.kept(place if out is None else None), output.verdicts(len(session.job.x)) as on_progress:
+        folder, summary = session.run(place, on_progress, resume=resume, parallelism=Parallelism(workers, ray))
+    output.warn(summary.warnings)
+    if json:
+        output.print_json({"title": session.title, "run": str(folder), "config": session.config, **summary.as_json()})
+    else:
+        output.show(attacked(session.title, summary))
+    output.note(f"points in {folder / POINTS} and, as images, in {folder / IMAGES}; run kept in {folder}")
+    raise typer.Exit(4 if summary.errors else 0)

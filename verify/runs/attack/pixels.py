@@ -1,0 +1,37 @@
+"""Found points as images of 8 bits: levels that still fool and still lie in the set, where there are such."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from verify.problem import Problem
+
+LEVELS = 255
+FOOLS, STAYS, LEAVES = "still fool", "no longer fool", "leave the set"  # what images of 8 bits do
+
+
+def rounded_to_levels(problem: Problem, points: Tensor) -> tuple[Tensor, list[str]]:
+    """Levels (cases, *shape), uint8, of points (cases, *shape) in [0, 1], and what they do as level / 255.
+
+    Tried are the nearest levels, those toward and those away from the nominal point, each moved by one level where it
+    leaves the hull; the first that fools the network counts, as `Problem.replayed` says, else the first in the set.
+    """
+    x, floats = problem.inputs.nominal(), points.dtype
+    down, up = (points * LEVELS).floor(), (points * LEVELS).ceil()
+    toward, away = torch.where(points > x, down, up), torch.where(points > x, up, down)
+    best, state = None, [LEAVES] * len(points)
+    for level in ((points * LEVELS).round(), toward, away):
+        level = level.clamp(0, LEVELS)
+        value = (level / LEVELS).to(floats)
+        level = torch.where(value > problem.inputs.high, level - 1, torch.where(value < problem.inputs.low, level + 1,
+                                                                                level)).clamp(0, LEVELS)
+        value = (level / LEVELS).to(floats)
+        member, fools = problem.inputs.contains(value), problem.replayed(value) >= 0
+        best = level.clone() if best is None else best
+        for k, (inside, wins) in enumerate(zip(member.tolist(), fools.tolist(), strict=True)):
+            new = FOOLS if inside and wins else STAYS if inside else LEAVES
+            if state[k] != FOOLS and new != LEAVES and not (state[k] == STAYS and new == STAYS):
+                best[k], state[k] = level[k], new
+    assert best is not None
+    return best.to(torch.uint8), state
