@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import time
-import tracemalloc
 import zlib
 from collections import Counter
-from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -18,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.bases import KINDS, base
-from tests.support.certificates import Parts, attack, maximum, packed, real_violation, samples
+from tests.support.certificates import Parts, attack, maximum, real_violation, samples
 from tests.support.machines import Rationals, Singles
 from tests.support.machines import values as exact_values
 from tests.support.mutations import claims, network_arrays, of_claim, of_form, of_proof
@@ -29,7 +25,7 @@ from verify.check.numbers import Arithmetic, Rejected
 from verify.check.search import Search
 
 SEEDS, NAMES = st.integers(0, 2**32 - 1), st.sampled_from(list(KINDS))
-many = settings(deadline=None, max_examples=60, derandomize=True, database=None)
+many = settings(deadline=None, max_examples=25, derandomize=True, database=None)  # thousands: make conformance
 
 
 def attained(parts: Parts, level: str, seed: int, count: int = 80) -> Fraction:
@@ -86,7 +82,7 @@ def test_bases_have_all_that_a_proof_may_have() -> None:
 def test_other_proofs_prove_no_less_than_what_is_attained(kind: str) -> None:
     """The claim stays; the margin that is reported is an upper bound on v*, so no point goes beyond it."""
     accepted, rng = 0, np.random.default_rng(11)
-    for _ in range(60):
+    for _ in range(25):
         mutant = of_proof(base(kind), rng)
         report = answered(mutant.bytes())
         if report.accepted:
@@ -94,7 +90,7 @@ def test_other_proofs_prove_no_less_than_what_is_attained(kind: str) -> None:
             assert set(report.margins) == ({"R", "F"} if report.level == "F" else {"R"})
             for level, margin in report.margins.items():
                 assert known(kind, level) <= Fraction(margin) < 0, level
-    assert accepted >= 6, "too few are accepted"
+    assert accepted >= 3, "too few are accepted"
 
 
 @many
@@ -114,7 +110,7 @@ def test_no_proof_of_a_false_claim(kind: str, seed: int) -> None:
 def test_other_claims_are_accepted_only_if_they_are_true() -> None:
     accepted: Counter[str] = Counter()
 
-    @settings(many, max_examples=25)
+    @settings(many, max_examples=12)
     @given(NAMES, SEEDS)
     def judged(kind: str, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -134,8 +130,8 @@ def test_other_claims_are_accepted_only_if_they_are_true() -> None:
                     assert attained(mutant, level, seed) <= Fraction(margin) < 0, level
 
     judged()
-    assert accepted["as it is"] >= 25, f"too few are accepted: {accepted}"
-    assert accepted["another claim"] >= 35, f"too few are accepted: {accepted}"
+    assert accepted["as it is"] >= 12, f"too few are accepted: {accepted}"
+    assert accepted["another claim"] >= 16, f"too few are accepted: {accepted}"
 
 
 def _signed(parts: Parts) -> Parts:
@@ -175,7 +171,7 @@ def test_whatever_the_form_there_is_an_answer() -> None:
                 assert largest <= Fraction(report.margins["R"])
 
     judged()
-    assert accepted.total() >= 35, f"too few are accepted: {accepted}"
+    assert accepted.total() >= 15, f"too few are accepted: {accepted}"
 
 
 def test_whatever_the_bytes_there_is_an_answer() -> None:
@@ -204,53 +200,6 @@ def _damaged_bytes(kind: str, seed: int, accepted: Counter[str]) -> None:
     assert not answered(whole + b"\0").accepted
     assert not answered(rng.bytes(100)).accepted
     assert not answered(MAGIC + rng.bytes(100)).accepted
-
-
-REJECTED: dict[str, Callable[[Parts], None]] = {
-    "no trees": lambda p: p.header.update(boxes=[], searches=[]),
-    "a case more": lambda p: p.header["cases"].append(p.header["cases"][0]),
-    "a disjunct more": lambda p: p.header["cases"][0]["disjuncts"].append(p.header["cases"][0]["disjuncts"][0]),
-    "a task less": lambda p: p.header["searches"][0]["tasks"].pop(),
-    "a search less": lambda p: p.header["searches"].pop(),
-    "a layer less": lambda p: p.header["layers"].pop(),
-    "a slope beyond the line": lambda p: _set(p, "share", 129),
-    "weights beyond 1": lambda p: _set(p, "weight", (1 << 15) + 1),
-    "weights below 1": lambda p: _set(p, "weight", 5),
-    "a negative count": lambda p: _set(p, "counts", -1),
-    "a multiplier more": lambda p: _set(p, "counts", 1000),
-    "a multiplier of no column": lambda p: _set(p, "column", 1000),
-    "a split of no column": lambda p: _set(p, "variable", 1000),
-    "a multiplier that is no number": lambda p: _set(p, "multiplier", np.nan),
-    "a multiplier that is infinite": lambda p: _set(p, "multiplier", np.inf),
-    "a point that is no number": lambda p: _set(p, "point", np.nan),
-    "level G": lambda p: p.header.update(level="G"),
-    "another version": lambda p: p.header.update(format=1),
-    "a row of inputs that is no list": lambda p: p.header["cases"][0]["disjuncts"][0][0].update(input=False),
-    "another field": lambda p: p.header.update(more=1),
-}
-
-
-def _set(parts: Parts, field: str, value: float) -> None:
-    """In the first array of the tasks of this role that is not empty."""
-    tasks = [task for search in parts.header["searches"] for task in search["tasks"]]
-    values = next(parts.arrays[task[field]] for task in tasks if parts.arrays[task[field]].size)
-    values.reshape(-1)[0] = value
-
-
-@pytest.mark.parametrize("how", REJECTED)
-def test_rejected(how: str) -> None:
-    for kind in ("rows", "residual"):
-        mutant = base(kind).copy()
-        REJECTED[how](mutant)
-        assert not answered(mutant.bytes()).accepted
-
-
-def test_a_leaf_less_is_rejected() -> None:
-    parts = base("boxes").copy()
-    trees = parts.header["boxes"][0]
-    parts.arrays[trees["variable"]] = parts.arrays[trees["variable"]][:-1]
-    parts.arrays[trees["weight"]] = parts.arrays[trees["weight"]][:-1]
-    assert "another number of nodes" in answered(parts.bytes()).reason
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -292,41 +241,3 @@ def test_lemmas_hold_whatever_their_duals(kind: str) -> None:
 
 def _values(parts: Parts, case: dict[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
     return exact_values(parts.header["network"], parts.arrays, Rationals(), samples(case, 60, rng))
-
-
-def _bombs() -> dict[str, bytes]:
-    parts = base("boxes")
-    text = json.dumps({**parts.header, "arrays": []}).encode()
-    table = [[name, values.dtype.str, list(values.shape)] for name, values in parts.arrays.items()]
-    wide = parts.copy()
-    wide.header["network"]["shape"] = [1 << 26]
-    shift = {"name": "v", "inputs": ["x"], "shape": [1 << 24], "op": "shift", "offset": ".point"}
-    wide.header["network"] = {"input": "x", "shape": [1 << 24], "nodes": [shift]}
-    return {
-        "a header of zeros": packed(bytes(1 << 30), b"")[:-100],
-        "a long header": MAGIC + zlib.compress((1 << 62).to_bytes(8, "little") + b"{}"),
-        "deep lists": packed(b"[" * 10**6 + b"]" * 10**6, b""),
-        "deep objects": packed(b'{"arrays":' + b'{"a":' * 10**5 + b"1" + b"}" * 10**5 + b"}", b""),
-        "a repeated key": packed(text[:-1] + b',"format":1}', b""),
-        "many digits": packed(b'{"format":' + b"9" * 10**6 + b"}", b""),
-        "a large array": parts.bytes([*table, ["z", "<f8", [1 << 26]]]),
-        "arrays of 2^60": parts.bytes([*table, ["z", "<f8", [1 << 20, 1 << 20, 1 << 20]]]),
-        "many large arrays": parts.bytes([*table, *([f"z{i}", "<f8", [1 << 25]] for i in range(100))]),
-        "negative lengths": parts.bytes([*table, ["z", "<f8", [0, -5]]]),
-        "a type of types": parts.bytes([*table, ["z", ["<f8"], [0]]]),
-        "Python objects": parts.bytes([*table, ["z", "|O", [1]]]),
-        "an array of zeros": packed(text, bytes(1 << 28)),
-        "wide values": wide.bytes(),
-    }
-
-
-def test_bombs_are_refused_quickly_and_in_little_memory() -> None:
-    for what, data in _bombs().items():
-        tracemalloc.start()
-        start = time.process_time()
-        report = answered(data)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert not report.accepted, what
-        assert time.process_time() - start < 5, what
-        assert peak < 200 * 2**20 + 20 * len(data), what

@@ -91,7 +91,7 @@ def base(kind: str) -> Parts:
 
 def near(given: Problem, margin: float, cases: int = 1) -> Problem:
     """The problem with its offsets moved until v* is -margin, repeated so many times as cases of one problem."""
-    top = float(verify.solve(given, verify.BranchAndBound(goal="optimum", gap=1e-4, time_limit=20)).upper)
+    top = float(verify.solve(given, verify.BranchAndBound(goal="optimum", gap=1e-4, time_limit=600)).upper)
     moved = replace(given, spec=replace(given.spec, offset=given.spec.offset + (top + margin * (1 + abs(top)))))
     every = torch.zeros(cases, dtype=torch.long)
     return Problem(moved.network, moved.inputs.select(every), moved.spec.select(every), every, 1)
@@ -101,7 +101,7 @@ def certified(given: Problem, level: str, neurons: bool) -> bytes:
     """A certificate of trees over neurons, or of what the search chooses; never of boxes alone where that fails."""
     proof_log = ProofLog()
     with patch("verify.exact.branch_and_bound.frontier_of", _neurons if neurons else _chosen):
-        verify.solve(given, verify.BranchAndBound(time_limit=20), proof_log=proof_log)
+        verify.solve(given, verify.BranchAndBound(time_limit=600), proof_log=proof_log)
         found = prove(given, level=level, proof_log=proof_log)
     assert found.certificate is not None, found.reason
     return found.certificate
