@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.exact.milp import MILP as MILP
     from verify.exact.pulp_milp import PulpMILP as PulpMILP
     from verify.exact.search.spread import Spread as Spread
+    from verify.fronts.perturbed import perturbed as perturbed
     from verify.ir.graph import Graph as Graph
     from verify.ir.graph import Network as Network
     from verify.ir.load import load as load
@@ -70,6 +71,7 @@ _HOMES = {  # of all names but those of the registry's methods
     "Graph": "ir.graph", "Network": "ir.graph", "load": "ir.load", "trace": "ir.torch_export",
     "opaque": "ir.opaque.entry", "variable": "ir.symbolic", "concatenate": "ir.symbolic",
     "Problem": "problem", "robustness": "problem", "from_vnnlib": "problem",
+    "perturbed": "fronts.perturbed",
     "Proof": "proof.prover", "prove": "proof.prover", "read_vnnlib": "vnnlib", "solve": "solving",
     "Gaps": "runs.studies.gap", "gaps": "runs.studies.gaps", "ConvexSet": "sets", "Spread": "exact.search.spread",
     "UAP": "uap.iterative", "StochasticUAP": "uap.stochastic", "Universal": "uap.solving", "universal": "uap.solving",

@@ -73,6 +73,18 @@ class SetEntry(Registered):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrontEntry(Registered):
+    """A perturbation with few parameters that `--set` can name: a class of `verify/fronts/` with a way to `read` one.
+
+    Args:
+        help: how it is written.
+        example: such a text that needs no file: the laws of perturbations then run over what it means.
+    """
+
+    example: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LossEntry(Registered):
     """A loss of training: a dataclass of `verify/train/losses/` whose fields are the keys of `[loss]` in a recipe."""
 
@@ -172,6 +184,7 @@ METHODS = {entry.name: entry for entry in declared(Entry, *FAMILIES)}
 NORMS = {entry.name: entry for entry in declared(NormEntry, "sets/norms")}
 OBJECTIVES = {entry.name: entry for entry in declared(ObjectiveEntry, "lower/objectives")}
 STEP_RULES = {entry.name: entry for entry in declared(RuleEntry, "lower/rules")}
+FRONTS = {entry.name: entry for entry in declared(FrontEntry, "fronts")}
 SETS = {entry.name: entry for entry in declared(SetEntry, "sets")}
 ALIASES = {alias: name for name, entry in METHODS.items() for alias in entry.aliases}
 EXPORTS = {entry.cls: entry.module for entry in METHODS.values()}

@@ -24,7 +24,7 @@ RUNGS = (
     {"ops", "vnnlib"},
     {"ir", "models"},
     {"goals", "problem"},
-    {"method"},
+    {"method", "fronts"},
     {"solvers"},
     {"lower", "upper"},
     {"exact"},

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -121,3 +122,21 @@ def test_what_does_not_fit_is_told() -> None:
     for wrong, words in wrongs:
         with pytest.raises(InputError, match=words):
             wrong()
+
+
+def test_entries_are_picked_clipped_and_summed() -> None:
+    x = verify.variable((2, 3), torch.float64)
+    given = torch.tensor([[[0.5, -1.0, 2.0], [3.0, 0.25, -0.5]]], dtype=torch.float64)
+    places = np.array([[5, -1], [0, 2]])
+    assert x.picked(places).network()(given).tolist() == [[[-0.5, 0.0], [0.5, 2.0]]]
+    assert x.clip("-1/2", 1).network()(given).tolist() == [[[0.5, -0.5, 1.0], [1.0, 0.25, -0.5]]]
+    assert x.sum(1).network()(given).tolist() == [[1.5, 2.75]]
+    torch.testing.assert_close(x.sin().network()(given), given.sin())
+    torch.testing.assert_close(x.cos().network()(given), given.cos())
+    for places in ([6], [-2]):
+        with pytest.raises(InputError, match="has no entries at flat places"):
+            x.picked(np.array(places))
+    with pytest.raises(InputError, match="must be below the upper one"):
+        x.clip(1, 1)
+    with pytest.raises(InputError, match="has no axis 2"):
+        x.sum(2)

@@ -34,4 +34,4 @@ def inspect(
         return
     session = prepare(CertifyRequest(**shared, data=data, eps=eps, limit=limit, methods="interval"))
     (problem, *_) = session.cascade.problems.values()
-    print("\n".join([*node_lines(session.subject.network), "", *unstable_lines(problem)]))
+    print("\n".join([*node_lines(problem.network), "", *unstable_lines(problem)]))

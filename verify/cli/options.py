@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from verify.registry import METHODS, NORMS, SETS, default_methods
+from verify.registry import FRONTS, METHODS, NORMS, SETS, default_methods
 from verify.runs.request import Request
 
 _NORMS = list(NORMS)
@@ -22,7 +22,7 @@ Weights = Annotated[str | None, typer.Option(
 TrustCode = Annotated[bool, typer.Option(
     "--trust-code", help="read a .pt2 file even where that runs code that the file holds")]
 Norm = Annotated[str, typer.Option(metavar="NORM", help=f"{', '.join(_NORMS[:-1])} or {_NORMS[-1]}")]
-_FORMS = ", ".join(entry.help for entry in SETS.values())
+_FORMS = ", ".join(entry.help for entry in (*SETS.values(), *FRONTS.values()))
 Set = Annotated[str, typer.Option(
     metavar="SET", help=f"what may change around a sample, its numbers times eps: {_FORMS}")]
 Clip = Annotated[str, typer.Option(metavar="LOW,HIGH", help="range of valid inputs, or none")]

@@ -39,16 +39,17 @@ class Behind:
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """See `Source`."""
-        return self.source.outputs(self._input(x))
+        return self.source.outputs(made(self.front, x))
 
     def tensors(self, x: np.ndarray) -> list[tuple[str, list[np.ndarray]]]:
         """See `Source`; those of the model behind the front."""
-        return self.source.tensors(self._input(x[None])[0])
+        return self.source.tensors(made(self.front, x[None])[0])
 
-    def _input(self, x: np.ndarray) -> np.ndarray:
-        """What the model is given at points (points, variables)."""
-        points = torch.from_numpy(x.astype(np.float64)).reshape(-1, *self.front.input_shape)
-        return self.front.double()(points).to(self.front.dtype).flatten(1).numpy()
+
+def made(front: Network, x: np.ndarray) -> np.ndarray:
+    """What a front makes of points (points, variables), in float64 and rounded to its type once; (points, inputs)."""
+    points = torch.from_numpy(x.astype(np.float64)).reshape(-1, *front.input_shape)
+    return front.to("cpu").double()(points).to(front.dtype).flatten(1).numpy()
 
 
 def behind(network: Network, front: Network) -> Network:

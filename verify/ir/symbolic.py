@@ -26,7 +26,7 @@ from verify.errors import InputError, UnsupportedOp
 from verify.ir.builder import GraphBuilder
 from verify.ir.compose import Composer
 from verify.ir.graph import Network, Symbolic
-from verify.ops import Add, Clip, Concat, Divide, Entrywise, Reshape, Scale, Select, Shift
+from verify.ops import Add, Clip, Concat, Cos, Divide, Entrywise, Reshape, Scale, Select, Shift, Sin, Sum
 from verify.rationals import Number, exact_array, rational
 from verify.sets import InputSet
 
@@ -119,13 +119,34 @@ class SymbolicValue(Symbolic):
             index = np.arange(prod(self.shape)).reshape(self.shape)[key]
         except (IndexError, TypeError) as problem:
             raise InputError(f"a value of shape {self.shape} has no entries {key!r:.60}: {problem}") from None
-        where = self.builder.parameter("index", torch.from_numpy(np.array(index, np.int64)))
-        return self._node("entries", Select(), (self._stated(),), (where,))
+        return self.picked(index)
 
     def __len__(self) -> int:
         if not self.shape:
             raise InputError("a value that is one number has no length")
         return self.shape[0]
+
+    def picked(self, places: np.ndarray) -> SymbolicValue:
+        """The entries at flat places, 0 at -1; of the shape of `places`, whole numbers."""
+        if places.size and not -1 <= places.min() <= places.max() < prod(self.shape):
+            raise InputError(f"a value of shape {self.shape} has no entries at flat places from {places.min()} to "
+                             f"{places.max()}; count from 0, or -1 for a zero")
+        where = self.builder.parameter("index", torch.from_numpy(np.array(places, np.int64)))
+        return self._node("entries", Select(), (self._stated(),), (where,))
+
+    def sin(self) -> SymbolicValue:
+        """The sine, of radians."""
+        return self._node("sine", Sin(), (self._stated(),))
+
+    def cos(self) -> SymbolicValue:
+        """The cosine, of radians."""
+        return self._node("cosine", Cos(), (self._stated(),))
+
+    def sum(self, axis: int) -> SymbolicValue:
+        """The sum along an axis, batch excluded."""
+        if not 0 <= axis < len(self.shape):
+            raise InputError(f"a value of shape {self.shape} has no axis {axis}; count axes from 0")
+        return self._node("total", Sum((axis,), False, False), (self._stated(),))
 
     def reshape(self, *shape: int) -> SymbolicValue:
         """The same entries in another shape; one length may be -1."""

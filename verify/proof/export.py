@@ -88,9 +88,9 @@ def exported(network: Network) -> tuple[dict, dict[str, np.ndarray]]:
 
 
 def front_size(network: Network) -> int:
-    """How many of the first nodes of "network" are a front."""
+    """How many of the first nodes of "network" are a front; the factors of a product are nodes there too."""
     front = (network.unmerged or network).front
-    return 0 if front is None else len(front.graph.nodes)
+    return 0 if front is None else sum(3 if isinstance(node.op, Product) else 1 for node in front.graph.nodes)
 
 
 class _Store:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from torch import Tensor
 
 from verify.data import Dataset, load_data
 from verify.errors import InputError
+from verify.fronts.base import Perturbation
+from verify.fronts.perturbed import front_of, in_front, unchanged
+from verify.fronts.reading import is_perturbation, perturbation_of
 from verify.goals import Goal
 from verify.ir.front import normalized
 from verify.ir.graph import Network
@@ -59,10 +63,27 @@ class Subject:
             **({"goal": words} if words else {}),  # nothing where the largest output is the class
         }
 
+    @cached_property
+    def perturbation(self) -> Perturbation | None:
+        """What `--set` names, where it is no set but maps images and parameters."""
+        return perturbation_of(self.request.set) if is_perturbation(self.request.set) else None
+
+    @property
+    def points(self) -> Tensor:
+        """The samples as points of the problems."""
+        return self.data.x if self.perturbation is None else unchanged(self.perturbation, self.data.x)
+
+    def picture(self, eps: Fraction) -> Network | None:
+        """What makes images of the problem's variables at this radius, where these are images and parameters."""
+        found = self.perturbation
+        return None if found is None else front_of(found.times(eps), self.network, self.request.clip_ends)
+
     def around(self, eps: Fraction) -> Problem:
         """The problem of all samples in their sets at this radius."""
         asked = self.request
         problem = around(self.network, self.data.x, self.data.y, 0, asked.norm, asked.clip_ends, self.goal)
+        if self.perturbation is not None:
+            return in_front(problem, self.perturbation.times(eps), asked.clip_ends)
         samples = Samples(problem.inputs.nominal(), eps, norm_of(asked.norm), asked.clip_ends)
         return replace(problem, inputs=sets_around(asked.set, samples))
 

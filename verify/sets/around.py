@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from verify.errors import InputError
-from verify.registry import SETS
+from verify.registry import FRONTS, SETS
 from verify.sets.base import InputSet
 from verify.sets.samples import Samples
 
@@ -13,7 +13,8 @@ def sets_around(text: str, samples: Samples) -> InputSet:
     does not hold its own sample."""
     kind, _, argument = text.partition(":")
     if kind not in SETS:
-        raise InputError(f"unknown set {text!r}; write one of {', '.join(entry.help for entry in SETS.values())}")
+        forms = ", ".join(entry.help for entry in (*SETS.values(), *FRONTS.values()))
+        raise InputError(f"unknown set {text!r}; write one of {forms}")
     found: InputSet = SETS[kind].load().around(argument, samples)
     if not bool(found.contains(samples.x).all()):
         raise InputError(f"the set {text} does not hold the sample that it surrounds; let it allow a change of 0")

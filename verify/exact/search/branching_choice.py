@@ -37,10 +37,14 @@ def batches(problem: Problem, cases: Tensor) -> list[Tensor]:
 
 def halves_boxes(problem: Problem) -> Tensor:
     """The cases whose boxes are halved, since few inputs vary before not too many neurons that depend on them, and a
-    small box leaves few neurons that are not linear; in the others ranges of neurons are split. Bool (cases,)."""
+    small box leaves few neurons that are not linear; in the others ranges of neurons are split. Few parameters of a
+    front that is not linear are halved before however many neurons: a whole image depends on each. Bool (cases,)."""
     varies = problem.inputs.varies
     count = varies.flatten(1).sum(1)
     out = (count <= FEW) & problem.inputs.is_box
+    front = problem.front
+    if front is not None and any(isinstance(node.op, Nonlinear) for node in front.graph.nodes):
+        return out
     if bool(out.any()):
         out[out.clone()] = dependent_neurons(problem.network, varies[out]) <= NEURONS * count[out].clamp(min=1)
     return out

@@ -70,7 +70,7 @@ def at(given: Given, place: int) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Translation:
+class TorchCopy:
     """The nodes of a file in their order, its stored tensors, and the names of its input and output."""
 
     nodes: tuple[onnx.NodeProto, ...]
@@ -100,7 +100,7 @@ class Translation:
         return values[self.output].reshape(-1)
 
 
-def translation(path: Path, dtype: torch.dtype) -> Translation:
+def translation(path: Path, dtype: torch.dtype) -> TorchCopy:
     """The file as a function of torch tensors. Raises Untranslated for operators without a rule."""
     data = path.read_bytes() if path.suffix == ".gz" else None
     model = onnx.load(str(path)) if data is None else onnx.load_model_from_string(gzip.decompress(data))
@@ -115,7 +115,7 @@ def translation(path: Path, dtype: torch.dtype) -> Translation:
     opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     if any(value.is_floating_point() and value.dtype != dtype for value in stored.values()) or prod(shape) < 1:
         raise Untranslated("floats of several types")
-    return Translation(tuple(graph.node), stored, source.name, graph.output[0].name, shape, opset)
+    return TorchCopy(tuple(graph.node), stored, source.name, graph.output[0].name, shape, opset)
 
 
 def tensor(array: Any) -> Tensor:

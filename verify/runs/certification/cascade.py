@@ -13,7 +13,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import takewhile
 from math import inf
@@ -27,6 +27,8 @@ from torch import Tensor
 from verify.bracket import Bracket, Rigour, Side, Verdict
 from verify.errors import Contradiction, InputError, SolverError, UnsupportedMethod
 from verify.goals import CLASS, Goal
+from verify.ir.front import made
+from verify.ir.graph import Network
 from verify.ir.guard import compare
 from verify.method import Method
 from verify.problem import Problem
@@ -48,10 +50,11 @@ class Cascade:
     Args:
         problems: by radius as text, ascending; of each one case a sample, from `robustness`, on the device to be used.
         x: (batch, *shape) the samples, members of the problems' sets; labels: their classes, None where they have none.
+        pictures: of problems whose variables are images and parameters, by radius what makes images of them.
         methods: by name, in the order in which they are tried.
         dear: names of the methods that take samples one by one.
-        replay: the original model behind its front, flat floats to flat floats, for the violations of witnesses; by
-            default the network as it was read. It changes no verdict.
+        replay: the original model, which comes after the problems' fronts, flat floats to flat floats, for the
+            violations of witnesses; by default the network as it was read. It changes no verdict.
         goal: which classes the outputs stand for.
         proving: how verified samples are certified, or None to leave them as they are.
         timeout: seconds for a sample at a radius. Of what is left of the time of all samples that it is given, a method
@@ -70,6 +73,7 @@ class Cascade:
     proving: Proving | None = None
     timeout: float = inf
     goal: Goal = CLASS
+    pictures: Mapping[str, Network] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -214,7 +218,7 @@ class Cascade:
             outcome = _proved(outcome, self.proving, part)
         if outcome.verdict is Verdict.FALSIFIED and not outcome.evidence:
             assert outcome.bracket.witness is not None
-            found = sample_witness(part, outcome.bracket.witness[0].numpy(), self._original)
+            found = sample_witness(part, outcome.bracket.witness[0].numpy(), self._original(part))
             network = part.network.unmerged or part.network
             if found.executed.holds is False:
                 try:
@@ -223,16 +227,22 @@ class Cascade:
                     return outcome.failed("replay", str(refusal))
             with torch.no_grad():
                 (attacked,) = self.goal.classes(part.network(outcome.bracket.witness.to(part.network.device)))
-            outcome = replace(outcome, evidence={"witness": found.payload(), "attacked": attacked})
+            image = self._image(outcome.eps, outcome.bracket.witness)
+            outcome = replace(outcome, evidence={"witness": found.payload(), "attacked": attacked}, image=image)
         return replace(outcome, is_final=True, proof_log=None)
 
-    @property
-    def _original(self) -> Callable[[np.ndarray], np.ndarray]:
-        """What replays witnesses: by default the network as it was read, in its own precision on the CPU."""
+    def _image(self, eps: str, point: Tensor) -> np.ndarray | None:
+        """What a point (1, *shape) looks like where it is made of an image and parameters."""
+        picture = self.pictures.get(eps)
+        return None if picture is None else picture.double()(point.double()).to(point.dtype)[0].numpy()
+
+    def _original(self, problem: Problem) -> Callable[[np.ndarray], np.ndarray]:
+        """What replays witnesses of a problem: by default the network as it was read, in its own precision on the CPU.
+        """
         if self.replay is not None:
-            return self.replay
-        merged = next(iter(self.problems.values())).network
-        network = (merged.unmerged or merged).to("cpu")
+            front, replay = problem.front, self.replay
+            return replay if front is None else lambda x: replay(made(front, x[None])[0])
+        network = (problem.network.unmerged or problem.network).to("cpu")
 
         def outputs(x: np.ndarray) -> np.ndarray:
             with torch.no_grad():

@@ -44,6 +44,7 @@ class Outcome:
         implied: the radius whose outcome decided this one too.
         is_final: whether nothing is left to be tried.
         evidence: violations of the witness and what is kept of the proof, as JSON.
+        image: what a perturbation makes of sample and parameters that are the witness, or None.
         files: certificates to be written, by name.
         proof_log: of the search that verified it.
         crossing: who holds the two sides of a contradiction, attack and certificate.
@@ -62,6 +63,7 @@ class Outcome:
     implied: str | None = None
     is_final: bool = False
     evidence: dict[str, Any] = field(default_factory=dict)
+    image: np.ndarray | None = field(default=None, repr=False)
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
     proof_log: ProofLog | None = field(default=None, repr=False)
     crossing: tuple[Holder, Holder] | None = field(default=None, repr=False)
@@ -148,13 +150,14 @@ class Outcome:
     def _with_evidence_of(self, other: Outcome) -> Outcome:
         """The verdict that another radius implies, with the witness or the certificate that it stands on."""
         if self.verdict is Verdict.FALSIFIED and other.verdict is Verdict.FALSIFIED:
-            return replace(self, evidence=other.evidence)
+            return replace(self, evidence=other.evidence, image=other.image)
         if self.verdict is Verdict.VERIFIED and other.verdict is Verdict.CERTIFIED:
             return replace(self, verdict=Verdict.CERTIFIED, trusts=other.trusts, evidence=other.evidence)
         return self
 
     def result(self, sample: np.ndarray) -> StoreEntry:
-        """For the store; a falsified sample (*shape) is kept with its witness. A missing bound is null."""
+        """For the store; a falsified sample (*shape) is kept with its witness, where that is image and parameters with
+        the image that is made of them. A missing bound is null."""
         reason = "" if self.verdict in (Verdict.CERTIFIED, Verdict.FALSIFIED) else "; ".join(self.reasons)
         if self.verdict is Verdict.UNKNOWN and not reason:
             reason = "the bounds leave a gap"
@@ -164,6 +167,9 @@ class Outcome:
         arrays = {}
         if self.verdict is Verdict.FALSIFIED and self.bracket.witness is not None:
             arrays = {"input": sample, "witness": self.bracket.witness[0].numpy()}
+        if arrays and self.image is not None:
+            before = sample[: self.image.size].reshape(self.image.shape)
+            arrays = {"input": before, "witness": self.image, "variables": arrays["witness"]}
         return StoreEntry(self.key, payload, arrays)
 
     def state(self) -> tuple[dict[str, Any], np.ndarray | None]:

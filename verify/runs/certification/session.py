@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from verify.ir.front import Behind
 from verify.ir.original import original
 from verify.proof.prover import ModelFile
 from verify.runs.certification.cascade import Cascade
@@ -90,8 +89,7 @@ def prepare(request: CertifyRequest) -> Session:
     source = ModelFile(file) if file.is_file() else None
     proving = None if level is None else Proving(level, request.proofs, source, request.timeout)
     replay = original(file) if request.model.endswith((".onnx", ".onnx.gz")) else None
-    if replay is not None and subject.network.front is not None:
-        replay = Behind(subject.network.front, replay)
-    cascade = Cascade(problems, subject.data.x, subject.labels, methods, dear, replay, proving, request.timeout,
-                      subject.goal)
+    pictures = {str(eps): picture for eps in radii if (picture := subject.picture(eps)) is not None}
+    cascade = Cascade(problems, subject.points, subject.labels, methods, dear, replay, proving, request.timeout,
+                      subject.goal, pictures)
     return Session(request, subject, cascade, batch_of(request.batch, subject.network))

@@ -1,0 +1,60 @@
+"""What perturbations mean, told another way: pixel by pixel in rationals, or by torch's own sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from math import floor
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from verify.fronts import Ranges
+
+Image = np.ndarray  # (channels, rows, columns) of rationals
+Oracle = Callable[[Any, Image, Sequence[Fraction]], Image]  # of a perturbation, an image and parameters
+
+
+def drawn(ranges: Ranges, share: Sequence[Fraction]) -> list[Fraction]:
+    """Parameters at these shares of their ranges, which are used over again where parameters are more."""
+    ends = zip(ranges.low, ranges.high, strict=True)
+    return [low + (high - low) * share[k % len(share)] for k, (low, high) in enumerate(ends)]
+
+
+def bilinear(x: Image, row: Fraction, column: Fraction) -> np.ndarray:
+    """The values of all channels between pixels, 0 outside."""
+    total = np.array([Fraction(0)] * len(x), object)
+    for i in (floor(row), floor(row) + 1):
+        for j in (floor(column), floor(column) + 1):
+            if 0 <= i < x.shape[1] and 0 <= j < x.shape[2]:
+                total = total + x[:, i, j] * (1 - abs(row - i)) * (1 - abs(column - j))
+    return total
+
+
+def translated(_: Any, x: Image, theta: Sequence[Fraction]) -> Image:
+    out = np.empty(x.shape, object)
+    for _, i, j in np.ndindex(1, *x.shape[1:]):
+        out[:, i, j] = bilinear(x, i - theta[1], j - theta[0])
+    return out
+
+
+def rotated(_: Any, x: Image, theta: Sequence[Fraction]) -> Image:
+    """By torch's affine grid, in float64."""
+    angle = float(theta[0])
+    rows, columns = x.shape[1:]
+    assert rows == columns  # its grid is in units of the sides
+    turn = torch.tensor([[[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]]], dtype=torch.float64)
+    image = torch.from_numpy(x.astype(np.float64))[None]
+    grid = functional.affine_grid(turn, [*image.shape], align_corners=False)
+    return functional.grid_sample(image, grid, padding_mode="zeros", align_corners=False)[0].numpy()
+
+
+ORACLES: dict[str, Oracle] = {
+    "brightness": lambda _, x, theta: x + theta[0],
+    "contrast": lambda _, x, theta: x * (1 + theta[0]),
+    "linf": lambda _, x, theta: x + np.array(theta, object).reshape(x.shape),
+    "translation": translated,
+    "rotation": rotated,
+}

@@ -1,0 +1,27 @@
+"""Perturbations with few parameters, as maps in front of a network: brightness, translation, rotation and their like.
+
+Variables are an image, which is pinned, and the parameters of what happens to it. All methods treat them as any other
+input, and certificates state the map as part of their claim.
+"""
+
+from verify.fronts.base import Composition, Perturbation, Ranges
+from verify.fronts.brightness import Brightness
+from verify.fronts.contrast import Contrast
+from verify.fronts.perturbed import perturbed
+from verify.fronts.pixels import PixelNoise
+from verify.fronts.reading import perturbation_of
+from verify.fronts.rotation import Rotation
+from verify.fronts.translation import Translation
+
+__all__ = [
+    "Brightness",
+    "Composition",
+    "Contrast",
+    "Perturbation",
+    "PixelNoise",
+    "Ranges",
+    "Rotation",
+    "Translation",
+    "perturbation_of",
+    "perturbed",
+]
