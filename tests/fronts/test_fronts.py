@@ -98,7 +98,7 @@ def test_no_point_of_a_dense_grid_beats_a_bound(text: str) -> None:
     problem = perturbed(network, X[:4], Y[:4], found)
     brackets = [verify.solve(problem, method) for method in METHODS]
     attack = verify.solve(problem, verify.PGD())
-    wide = problem.wide
+    wide = problem.in_float64
     for case in range(4):
         points = grid(problem, case, found).double()
         many = wide.select(torch.full((len(points),), case))
@@ -132,7 +132,8 @@ def test_products_with_pinned_pixels_lose_nothing() -> None:
     x = torch.rand(4, 1, 2, 2, generator=noise)
     problem = perturbed(network, x, network(x).argmax(1), "contrast:1/4", clip=None)
     bracket = verify.solve(problem, verify.CROWN())
-    ends = torch.stack([problem.wide.violation(end.double()) for end in (problem.inputs.low, problem.inputs.high)])
+    wide = problem.in_float64
+    ends = torch.stack([wide.violation(end) for end in (wide.inputs.low, wide.inputs.high)])
     torch.testing.assert_close(bracket.upper.double(), ends.amax(0), atol=1e-6, rtol=0)
 
 
