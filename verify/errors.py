@@ -31,6 +31,10 @@ class SolverError(VerifyError):
     """A solver stopped in a state that says nothing about the problem."""
 
 
+class Unbounded(SolverError):
+    """A program for a solver needs finite bounds of every value, and one of the network has none."""
+
+
 class OutOfTime(VerifyError):
     """The deadline in force has come (see `verify.deadline`); what was found before it stands."""
 

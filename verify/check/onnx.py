@@ -17,6 +17,7 @@ import numpy as np
 from verify.check.difference import difference
 from verify.check.network import build
 from verify.check.numbers import Arithmetic, Rejected
+from verify.check.onnx_composed import softmax
 from verify.check.onnx_constants import FLOATS, FOLDS
 from verify.check.onnx_graph import Call, Operand, Shape, Value, Writer, canonical
 from verify.check.onnx_layers import HEADS, LAYERS
@@ -45,7 +46,7 @@ def read(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
     walk = _Walk(Writer(kind, symbolic), opset, stored, {source["name"]: Value(INPUT, shape)})
     for node in _needed(graph.get("node", ()), output):
         walk.translate(node)
-    head = walk.heads.pop(output, "")
+    head = walk.heads.pop(output, None)
     found = walk.look_up(output, "the output")
     if not isinstance(found, Value) or found.name == INPUT:
         raise Unreadable(f"the output {output!r:.200} does not come of the input by any node that computes")
@@ -55,7 +56,7 @@ def read(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
         build(Arithmetic(), header, arrays)  # what a certificate may not state is no network to compare with either
     except Rejected as why:
         raise Unreadable(str(why)) from None
-    return header, arrays, head
+    return header, arrays, head.op if head else ""
 
 
 def _opened(data: bytes) -> tuple[Message, int]:
@@ -125,16 +126,18 @@ def _kept(writer: Writer, output: str) -> tuple[list[dict[str, Any]], dict[str, 
 
 
 class _Walk:
-    """Node by node from ONNX names to operands; `heads` are the operators that make what only the output may be."""
+    """Node by node from ONNX names to operands; `heads` are softmaxes over all entries, known by their arguments until
+    another node reads them."""
 
     def __init__(self, writer: Writer, opset: int, stored: dict[str, Message], known: dict[str, Operand]):
         self.writer, self.opset, self.stored, self.known = writer, opset, stored, known
-        self.heads: dict[str, str] = {}
+        self.heads: dict[str, Call] = {}
 
     def look_up(self, name: str, reader: str) -> Operand:
-        """An initialiser becomes an array when it is first read."""
+        """An initialiser becomes an array when it is first read, and a head the nodes that compute it."""
         if name in self.heads:
-            raise Unreadable(f"{reader} reads {name!r:.200}, and a {self.heads[name]} is read as the last node only")
+            head = self.heads.pop(name)
+            self.known[name] = softmax(self.writer, head, head.value(), 0, head.value().rank)
         if name not in self.known:
             if name not in self.stored:
                 raise Unreadable(f"{reader} reads {name!r:.200}, which no earlier node makes")
@@ -160,7 +163,7 @@ class _Walk:
                 call.refuse(f"makes {output!r:.200}, which there is already")
             self.known[output] = value
             if call.op in HEADS and value == call.inputs[0]:
-                self.heads[output] = call.op
+                self.heads[output] = call
 
     def _results(self, call: Call) -> list[Operand]:
         varies = any(isinstance(operand, Value) for operand in call.inputs)

@@ -211,6 +211,7 @@ class Nonlinear(Op):
     several values reads them side by side, as one."""
 
     mixes = False
+    encloses: bool = False  # whether `interval` is rounded outward by itself, each end by a share of its own size
 
     def reach(self, p: Parameters) -> Reach | None:
         return PLACE

@@ -45,10 +45,11 @@ from verify.rationals import exact_array, round_down, round_up
 class Curve(Nonlinear):
     """Elementwise f with one `curvature` for each piece between its `breakpoints`."""
 
-    is_exact = False
+    is_exact, encloses = False, True
     is_continuous: bool = True
     ulps: int = 16  # units in the last place to which `forward` and `derivative` are trusted
     tail: float = 0.0  # those of 1 by which `forward` may err besides, where f is far smaller
+    cancels: float = 1.0  # a size of numbers that cancel in `derivative`: to as many of its units is f' trusted at best
 
     @property
     def decides(self) -> bool:
@@ -107,9 +108,8 @@ class Curve(Nonlinear):
     def vertices(self, box: IntervalBounds) -> Vertices:
         """The ends, each corner clamped into the interval, and each jump once more, for its other side."""
         places = (*self.corners, *self.jumps)
-        # not clamp, which has no gradient where low == high
         inside = (torch.full_like(box.low, float(self.breakpoints[i])) for i in places)
-        x = torch.stack([*box, *(b.minimum(box.high).maximum(box.low) for b in inside)])
+        x = torch.stack([*box, *(b.minimum(box.high).maximum(box.low) for b in inside)])  # clamp has no gradient
         y = self.forward((), x)
         for i in self.jumps:
             b = float(self.breakpoints[i])
@@ -122,8 +122,7 @@ class Curve(Nonlinear):
         """Sound because f is extreme at an end, where it turns, or beside a jump; trusts the library's f to `ulps`."""
         box = self.domain.part(boxes[0])
         if self.jumps:
-            values = self.vertices(box)[1]
-            low, high = values.amin(0), values.amax(0)
+            low, high = (end(self.vertices(box)[1], 0) for end in (torch.amin, torch.amax))
         else:
             first, last = self.forward(p, box.low), self.forward(p, box.high)
             low, high = first.minimum(last), first.maximum(last)
@@ -246,7 +245,7 @@ class Curve(Nonlinear):
         return IntervalBounds(start, high.clamp(max=float(self.breakpoints[piece])).maximum(low))
 
     def _here(self, piece: int, x: Tensor) -> Tensor | None:
-        """Which x lie on a piece, its ends included; None for all of a curve of one piece."""
+        """Which x lie on a piece, its ends included; None for all, of a curve of one piece."""
         return self._holds(piece, IntervalBounds(x, x)) if self.breakpoints else None
 
     def _holds(self, piece: int, box: IntervalBounds) -> Tensor:
@@ -256,15 +255,16 @@ class Curve(Nonlinear):
         return reduce(torch.logical_and, inside) if inside else torch.ones_like(box.low, dtype=torch.bool)
 
     def _slopes(self, box: IntervalBounds) -> tuple[Tensor, Tensor]:
-        """At most and at least f' over the box, a few ulps of f' and of 1 further out."""
+        """At most and at least f' over the box, a few ulps of f' and of what cancels in it further out."""
         least, most = torch.full_like(box.low, torch.inf), torch.full_like(box.low, -torch.inf)
         for piece in range(len(self.curvature)):
             for x in self._part(piece, box):
                 slope, here = self.derivative(piece, x), self._here(piece, x)
                 least = least.minimum(slope if here is None else slope.where(here | x.isnan(), least))
                 most = most.maximum(slope if here is None else slope.where(here | x.isnan(), most))
-        slack = self.ulps * torch.finfo(box.low.dtype).eps
-        return least - slack * (least.abs() + 1), most + slack * (most.abs() + 1)
+        kind = torch.finfo(box.low.dtype)
+        slack = [self.ulps * (kind.eps * (end.abs() + self.cancels) + kind.tiny) for end in (least, most)]
+        return least - slack[0], most + slack[1]
 
     def _candidate_slopes(self, box: IntervalBounds, x: Tensor, y: Tensor) -> list[Tensor]:
         """Slopes between the vertices: those of linear pieces, then the chord, which is such a piece where f is linear

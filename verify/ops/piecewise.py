@@ -28,6 +28,7 @@ class Piecewise(Curve):
 
     is_exact = True
     ulps = 0
+    encloses = False
 
     @property
     @abstractmethod

@@ -29,6 +29,7 @@ class Jumping(Curve):
     """A function that is not continuous; its values at rational points are rational."""
 
     is_continuous = False
+    encloses = False
 
     @abstractmethod
     def exact(self, x: Fraction) -> Fraction:

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from verify.errors import Unbounded
 from verify.ir.evaluate import CONSTANTS, UNIT
 from verify.ir.graph import BoundGraph, Network
 from verify.ops.affine import Affine
@@ -14,6 +15,7 @@ from verify.sets import InputSet
 from verify.solvers.model import LinearModel
 
 Boxes = dict[str, IntervalBounds]  # bounds of every value of the graph, by node name, batch of 1
+LARGEST = 1e15  # HiGHS takes no larger coefficient, and a bound of 1e20 for none
 Columns = dict[str, np.ndarray]  # column numbers of every value, in its shape
 
 
@@ -29,7 +31,8 @@ def encode_network(
         boxes: bounds of every value over that set, from the tightest method at hand, which become those of the columns.
         until: the last value to encode, by default the output.
 
-    Raises UnsupportedMethod for a set that is no polyhedron. Exact but for ops with `is_exact` False, which write a
+    Raises UnsupportedMethod for a set that is no polyhedron, and Unbounded where a value has no finite bounds, or
+    larger ones than solvers take for finite. Exact but for ops with `is_exact` False, which write a
     relaxation; with integrality dropped it is a relaxation of every op.
     """
     wanted = _ancestors(network, until or network.graph.output)
@@ -42,6 +45,9 @@ def encode_network(
     for node, p in network.walk():
         if node.name in wanted:
             arguments = [columns[i] for i in node.inputs]
+            if not all(bool((end.abs() < LARGEST).all()) for end in boxes[node.name]):
+                raise Unbounded(f"the values of node {node.name} have no bounds below {LARGEST:g} over the set, which "
+                                "a program for a solver needs; take a smaller set, or linear bounds (CROWN)")
             start = model.rows
             columns[node.name] = node.op.encode(p, model, arguments, [boxes[i] for i in node.inputs])
             is_old = isinstance(node.op, Affine) and node.op.is_move

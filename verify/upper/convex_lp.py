@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from verify.bracket import Rigour
 from verify.errors import UnsupportedMethod
 from verify.method import Answer
 from verify.problem import Problem
@@ -19,7 +16,7 @@ from verify.solvers.conic import Conic
 from verify.solvers.encoding import Boxes
 from verify.solvers.objectives import CaseModel, SolverCase, float64_case
 from verify.solvers.repair import SafeBound
-from verify.upper.lp import LPRelaxation, each_case, largest
+from verify.upper.lp import LPRelaxation, relaxed
 
 
 @Entry(
@@ -47,25 +44,19 @@ class ConvexLP:
 
         Takes every set that offers a CVXPY constraint and a support function: boxes, balls, polytopes and convex sets.
         `notes`: "programs" solved, "skipped" disjuncts whose linear bound was no larger than a bound of their case;
-        "unsolved" and "stopped" if a time limit was met. Raises InputError for a solver that is not there.
+        "unsolved" and "stopped" if a time limit was met, or where a value has no finite bounds, so that the linear
+        bound stands. Raises InputError for a solver that is not there.
 
         Sound because the program relaxes the network over its boxes, and each bound is rebuilt from the duals of the
         rows and the set's own support function (`SafeBound`); trusts float64 rounding, and where the set is described
         by CVXPY constraints their values and subgradients.
         """
-        notes = Counter(programs=0, skipped=0)
-        upper, points = each_case(
-            problem, self.time_limit, float64_case, lambda _, *case: self._case(notes, *case), notes
-        )
-        stopped = {"stopped": "time limit"} if notes["unsolved"] else {}
-        trusts = f"float64 rounding{problem.inputs.trusts}"
-        return Answer(upper, points, Rigour.FLOAT, trusts, {**notes, **stopped})
+        def program(case: SolverCase, boxes: Boxes) -> tuple[CaseModel, ConvexRelaxation]:
+            model = hull_model(case, boxes)
+            return model, ConvexRelaxation(model, case.inputs, self.solver)
 
-    def _case(self, notes: Counter[str], case: SolverCase, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
-        """(upper bound, candidate point) of one case with linear bounds of its disjuncts and values."""
-        model = hull_model(case, boxes)
-        upper, x = largest(cheap, ConvexRelaxation(model, case.inputs, self.solver).bound, notes, "programs")
-        return upper, case.middle if x is None else model.point(x, case.middle)
+        trusts = f"float64 rounding{problem.inputs.trusts}"
+        return relaxed(problem, self.time_limit, float64_case, program, "programs", trusts)
 
 
 def hull_model(case: SolverCase, boxes: Boxes) -> CaseModel:

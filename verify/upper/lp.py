@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from verify.bracket import Rigour
 from verify.deadline import Deadline, deadline, within
-from verify.errors import OutOfTime
+from verify.errors import OutOfTime, Unbounded
 from verify.method import Answer
 from verify.problem import Problem
 from verify.registry import Entry
@@ -24,6 +25,16 @@ from verify.upper.crown import linear_bounds
 from verify.upper.interval import Interval
 
 AnyPoint = TypeVar("AnyPoint")
+
+
+class Relaxation(Protocol):
+    """A program over one case that bounds its disjuncts."""
+
+    @abstractmethod
+    def bound(self, k: int) -> tuple[float, np.ndarray | None]:
+        """(upper bound of disjunct k, the program's point or None)."""
+
+
 BOXES = 0.3  # of the time, after which boxes stay as they are
 MOMENT = 0.4  # seconds
 
@@ -51,22 +62,41 @@ class LP:
         """For each case the largest LP bound over its disjuncts, and the LP's input as a candidate point.
 
         `notes`: "lps" solved, "skipped" disjuncts whose linear bound was no larger than an LP bound of their case, so
-        that they cannot move the maximum; "unsolved" and "stopped" if a time limit was met. Raises UnsupportedMethod
-        for sets that are no polyhedra.
+        that they cannot move the maximum; "unsolved" and "stopped" if a time limit was met, or where a value has no
+        finite bounds, so that the linear bound stands. Raises UnsupportedMethod for sets that are no polyhedra.
 
         Sound because the LP relaxes the network over its boxes and each bound is rebuilt from the duals
         (`SafeBound`); trusts float64 rounding.
         """
-        notes = Counter(lps=0, skipped=0)
-        upper, points = each_case(problem, self.time_limit, case_of, lambda _, *case: self._case(notes, *case), notes)
-        stopped = {"stopped": "time limit"} if notes["unsolved"] else {}
-        return Answer(upper, points, Rigour.FLOAT, "float64 rounding", {**notes, **stopped})
+        return relaxed(problem, self.time_limit, case_of, _program, "lps", "float64 rounding")
 
-    def _case(self, notes: Counter[str], case: SolverCase, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
-        """(upper bound, candidate point) of one case with linear bounds of its disjuncts and values."""
-        model = case.model(boxes)
-        upper, x = largest(cheap, LPRelaxation(model).bound, notes, "lps")
+
+def _program(case: SolverCase, boxes: Boxes) -> tuple[CaseModel, LPRelaxation]:
+    model = case.model(boxes)
+    return model, LPRelaxation(model)
+
+
+def relaxed(
+    problem: Problem, time_limit: float | None, case_of: Callable[[Problem, int], SolverCase],
+    program: Callable[[SolverCase, Boxes], tuple[CaseModel, Relaxation]], counted: str, trusts: str,
+) -> Answer:
+    """What a relaxation says of each case, by a program over its boxes; programs are counted under a name. Where there
+    is none, as a value has no finite bounds, the linear bound stands, and "stopped" says where."""
+    notes, lacks = Counter({counted: 0, "skipped": 0}), dict[str, None]()
+
+    def answer(_: int, case: SolverCase, cheap: np.ndarray, boxes: Boxes) -> tuple[float, Tensor]:
+        try:
+            model, relaxation = program(case, boxes)
+        except Unbounded as lack:
+            lacks[str(lack)] = None
+            return float(cheap.max(initial=-np.inf)), case.middle
+        upper, x = largest(cheap, relaxation.bound, notes, counted)
         return upper, case.middle if x is None else model.point(x, case.middle)
+
+    upper, points = each_case(problem, time_limit, case_of, answer, notes)
+    reasons = [*(["time limit"] if notes["unsolved"] else []), *lacks]
+    stopped = {"stopped": "; ".join(reasons)} if reasons else {}
+    return Answer(upper, points, Rigour.FLOAT, trusts, {**notes, **stopped})
 
 
 def each_case(

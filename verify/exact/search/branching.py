@@ -15,11 +15,15 @@ def candidates(dual: Dual, optimised: Optimised, count: int) -> Tensor:
     """The tracked entries of each domain whose relaxation costs the row most, (rows, count) long, -1 where none is
     left.
 
-    The two measures of `costs` take turns.
+    The two measures of `costs` take turns. Where one is no number, as values overflow, the widest range with two ends
+    comes first.
     """
     unstable = dual.unstable(optimised.domains.low, optimised.domains.high)
+    width = (optimised.domains.high - optimised.domains.low).nan_to_num(0.0, 0.0)
+    first = width / width.amax(1, keepdim=True).clamp(min=1.0) * torch.finfo(width.dtype).max
     found = []
     for cost in costs(dual, optimised):
+        cost = cost.where(cost.isfinite(), first)
         top = cost.masked_fill(~unstable, -torch.inf).topk(min(count, cost.shape[1]), 1)
         found.append(torch.where(top.values > -torch.inf, top.indices, -1))
     turns = torch.stack(found, 2).flatten(1)
@@ -45,9 +49,11 @@ def costs(dual: Dual, optimised: Optimised) -> tuple[Tensor, Tensor]:
 
 
 def split_points(dual: Dual, entry: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Where to split the ranges (n,) of these tracked entries (n,): at a breakpoint inside, else in the middle;
-    (n,)."""
-    point = (low + high) / 2
+    """Where to split the ranges (n,) of these tracked entries (n,): at a breakpoint inside, else in the middle, where a
+    range without end is taken to end beyond twice its other end; a number in any case, (n,)."""
+    least = low.where(low.isfinite(), 2 * high.clamp(max=0.0) - 2)
+    most = high.where(high.isfinite(), 2 * low.clamp(min=0.0) + 2)
+    point = least.nan_to_num() / 2 + most.nan_to_num() / 2
     for layer in dual.layers.values():
         for breakpoint in layer.op.linear_breakpoints:
             here = (entry >= layer.span.start) & (entry < layer.span.stop)

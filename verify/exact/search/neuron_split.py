@@ -56,6 +56,7 @@ class NeuronSplit(Frontier):
         self.record = record
         self.root = Root.of(problem, record=record)
         self._take_ranges()
+        problem = self.root.problem
         tasks = Tasks(problem)
         everything = torch.arange(len(tasks.case), device=problem.owner.device)
         node = everything if record is None else record.begin(tasks.case, tasks.disjunct)
@@ -120,7 +121,7 @@ class NeuronSplit(Frontier):
         # ranges may have been narrowed since; a domain that they leave empty is gone
         low, high = low.maximum(self.range.low[owner]), high.minimum(self.range.high[owner])
         batch = Batch(task, share, Domains(owner, low, high, slope, multiplier), node)
-        left = (low <= high).all(1).nonzero().flatten()
+        left = (~(low > high)).all(1).nonzero().flatten()
         if not len(left):
             return self._nothing()
         return self._split(batch.take(left), above[left], tracked[left], cutoff)

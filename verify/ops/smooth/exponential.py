@@ -23,6 +23,8 @@ from verify.ops.smooth.shapes import Convex, Rising
 class Exp(Convex):
     """e^x."""
 
+    cancels = 0.0
+
     @property
     def image(self) -> tuple[float, float]:
         return 0.0, inf
@@ -38,6 +40,8 @@ class Exp(Convex):
 @dataclass(frozen=True)
 class Log(Curve):
     """The natural logarithm, of x > 0."""
+
+    cancels = 0.0
 
     @property
     def domain(self) -> Domain:

@@ -27,6 +27,7 @@ class Power(Curve):
     """
 
     exponent: Fraction
+    cancels = 0.0
 
     def __post_init__(self) -> None:
         if self.exponent in (0, 1) or Fraction(float(self.exponent)) != self.exponent:

@@ -152,7 +152,8 @@ def _blocked(problem: Problem, seconds: float) -> tuple[list[float], list[Layer]
     if has_maxima(merged.network):
         merged = Problem(unfold_maxima(merged.network), merged.inputs, merged.spec, merged.owner, merged.batch)
     with within(Deadline.after(seconds)):
-        root, tasks = Root.of(merged), Tasks(merged)
+        root = Root.of(merged)
+    tasks = Tasks(root.problem)
     every = torch.arange(len(tasks.case), device=problem.owner.device)
     objective, offset = tasks.objective(every, tasks.equal_shares())
     optimised = optimise(root.dual, objective, root.stage.domains.take(torch.zeros_like(every)), ROOT_STEPS)

@@ -78,5 +78,6 @@ class Stage:
         near, domains = self.near.take(owner), self.domains.take(owner)
         name, a, direct = objective
         rows = Objective(name, a.to(domains.low), None if direct is None else direct.to(domains.low))
-        found = optimise(self.dual, rows, domains, steps, cutoff, relaxed=near)
+        goal = None if cutoff is None else cutoff.to(domains.low)
+        found = optimise(self.dual, rows, domains, steps, goal, relaxed=near)
         return replayed_on(self.far.take(owner), objective, adjust(found.domains))

@@ -37,11 +37,13 @@ class Root:
     """The cases of a problem, bounded as they are, for all that is to be asked of them.
 
     Args:
-        dual: in the network's precision, for descents.
-        in_float64: the same with its rounding, for what they are to prove; the same tracked entries.
+        problem: the cases in the precision of the dual.
+        dual: in the network's precision, for descents; in float64 where values may be too large for it.
+        in_float64: in float64 with its rounding, for what they are to prove; the same tracked entries.
         low, high: (cases, U) float64 ranges of the tracked entries.
     """
 
+    problem: Problem
     dual: Dual
     in_float64: Dual
     low: Tensor
@@ -59,9 +61,11 @@ class Root:
         forward = cheap_forward(broad.network, broad.inputs)
         backward, boxes = sweep(broad.network, broad.inputs, forward, deadline().part(SWEEPING))
         assert backward.rounding is not None
-        rounded = {name: outward(box, problem.network.dtype) for name, box in boxes.items()}
-        live = live_entries(problem.network, rounded)
-        network, near = pruned(problem.network, rounded, live)
+        if any(_overflows(box, problem.network.dtype) for box in boxes.values()):  # exponentials of scores far apart
+            problem = broad
+        near = {name: outward(box, problem.network.dtype) for name, box in boxes.items()}
+        live = live_entries(problem.network, near)
+        network, near = pruned(problem.network, near, live)
         dual = Dual(network, problem.inputs, near)
         network, far = pruned(broad.network, boxes, live)
         wide = Dual(network, broad.inputs, far, dual, backward.rounding.kept(kept_entries(broad.network, live)))
@@ -70,12 +74,17 @@ class Root:
         ranges = refine(dual, wide, wide.low, wide.high, steps, record)
         if record is not None:
             record.ranges.append(ranges)
-        return cls(dual, wide, *ranges)
+        return cls(problem, dual, wide, *ranges)
 
     @property
     def stage(self) -> Stage:
         """The whole sets with their ranges, for rows over any value."""
         return Stage.of(self.dual, self.in_float64, IntervalBounds(self.low, self.high), self.dual.tracked)
+
+
+def _overflows(box: IntervalBounds, dtype: torch.dtype) -> bool:
+    """Whether squares of the ends of a box, which slopes are made of, are beyond this type."""
+    return any(bool((end.abs() > torch.finfo(dtype).max ** 0.5).any()) for end in box)
 
 
 def _original(layer: Layer, live: dict[str, Tensor]) -> Tensor:

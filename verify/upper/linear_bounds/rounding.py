@@ -72,8 +72,8 @@ class Rounding:
         """The box of a node's value from those of its arguments by interval arithmetic, rounded outward.
 
         reference: (batch, *shape) what rows over the value are relative to, if it need not lie in the box.
-        Sound because an interval is a few sums of numbers of the sizes above; trusts the library as `bounded_value`
-        does.
+        Sound because an interval is a few sums of numbers of the sizes above, and where no coefficient is negative each
+        end is a sum of the arguments' ends; trusts the library as `bounded_value` does.
         """
         op, p, name = node.op, self.network.of(node), node.name
         low, high = op.interval(p, *(boxes[source] for source in node.inputs))
@@ -88,7 +88,12 @@ class Rounding:
         else:
             assert isinstance(op, Nonlinear)
             own = op.rounding(p, boxes[node.inputs[0]], UNIT)
-        box = IntervalBounds(low - own, high + own)
+        if isinstance(op, Nonlinear) and op.encloses:
+            box = IntervalBounds(low, high)
+        elif isinstance(op, Affine) and op.is_monotone and not op.is_move:
+            box = self._by_ends(node, op, p, [boxes[source] for source in node.inputs], (low, high))
+        else:
+            box = IntervalBounds(low - own, high + own)
         self.sizes[name] = _size(box, reference)
         if isinstance(op, Nonlinear):
             self.fields[name] = self._nonlinear(node, op, p, boxes[node.inputs[0]], own)
@@ -155,6 +160,21 @@ class Rounding:
     @property
     def nodes(self) -> tuple[Node, ...]:
         return self.network.graph.nodes
+
+    def _by_ends(
+        self, node: Node, op: Affine, p: Parameters, boxes: Sequence[IntervalBounds], ends: tuple[Tensor, Tensor]
+    ) -> IntervalBounds:
+        """The box of a node without negative coefficients whose ends are computed as these. An end errs by a share of
+        its own terms, however large the other end is, and no sum of terms that are not negative is: so a sum of
+        exponentials keeps its sign, and 1 more than it has a reciprocal."""
+        low, high = ends
+        low = low - self.affine(node, [box.low.abs() for box in boxes], [None] * len(boxes))
+        high = high + self.affine(node, [box.high.abs() for box in boxes], [None] * len(boxes))
+        offset = op.bias(p)
+        falls = torch.zeros_like(low, dtype=torch.bool) if offset is None else (offset < 0).expand_as(low)
+        for k, box in enumerate(boxes):
+            falls = falls | (op.linear(p, k, (box.low < 0).to(box.low)) > 0)
+        return IntervalBounds(low.where(falls, low.clamp(min=0.0)), high)
 
     def _nonlinear(self, node: Node, op: Nonlinear, p: Parameters, box: IntervalBounds, own: Tensor | float) -> Tensor:
         source = node.inputs[0]
