@@ -33,8 +33,14 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.ir.torch_export import trace as trace
     from verify.lower.apgd import APGD as APGD
     from verify.lower.auto_attack import AutoAttack as AutoAttack
+    from verify.lower.bisection import Bisection as Bisection
+    from verify.lower.carlini_wagner import CarliniWagner as CarliniWagner
+    from verify.lower.ddn import DDN as DDN
+    from verify.lower.deepfool import DeepFool as DeepFool
     from verify.lower.fab import FAB as FAB
     from verify.lower.fgsm import FGSM as FGSM
+    from verify.lower.fmn import FMN as FMN
+    from verify.lower.hop_skip_jump import HopSkipJump as HopSkipJump
     from verify.lower.pgd import PGD as PGD
     from verify.lower.random_search import RandomSearch as RandomSearch
     from verify.lower.square import Square as Square
@@ -45,6 +51,8 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.proof.prover import Proof as Proof
     from verify.proof.prover import prove as prove
     from verify.runs.attack.attack import attack as attack
+    from verify.runs.attack.distance import DistanceResult as DistanceResult
+    from verify.runs.attack.distance import distance as distance
     from verify.runs.attack.result import AttackResult as AttackResult
     from verify.runs.studies.gap import Gaps as Gaps
     from verify.runs.studies.gaps import gaps as gaps
@@ -77,6 +85,7 @@ _HOMES = {  # of all names but those of the registry's methods
     "UAP": "uap.iterative", "StochasticUAP": "uap.stochastic", "Universal": "uap.solving", "universal": "uap.solving",
     "fooling_rate": "uap.rates", "transfer": "uap.rates",
     "attack": "runs.attack.attack", "AttackResult": "runs.attack.result",
+    "distance": "runs.attack.distance", "DistanceResult": "runs.attack.distance",
 }
 
 

@@ -25,7 +25,7 @@ from verify.upper.duals.proof_log import ProofLog
 
 README = PACKAGE.parent / "README.md"
 COMMANDS = {
-    "certify": "interval,pgd,crown,alpha,bab", "radius": "pgd,crown,bab", "gaps": "pgd,interval,crown,alpha,lp,bab",
+    "certify": "interval,pgd,crown,alpha,bab", "radius": "fmn,pgd,crown,bab", "gaps": "pgd,interval,crown,alpha,lp,bab",
     "vnnlib": "bab", "train": "interval,pgd,crown,bab", "pytest": "pgd,interval,crown,alpha,bab",
     "opaque": "pgd,random",
 }

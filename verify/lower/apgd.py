@@ -16,7 +16,7 @@ from verify.registry import OBJECTIVES, Entry
 
 
 @Entry(
-    name="apgd", family="lower", place=21, batched=True,
+    name="apgd", family="lower", place=12, batched=True,
     help="gradient ascent with momentum and steps halved at need (Croce and Hein)",
     value={"stop_when_falsified": False},
     patient={"restarts": 1_000_000},

@@ -19,7 +19,7 @@ from verify.registry import Entry
 
 
 @Entry(
-    name="autoattack", family="lower", place=24, batched=True,
+    name="autoattack", family="lower", place=15, batched=True,
     help="APGD, APGD-T, FAB-T and Square, one after another (Croce and Hein)",
     value={"stop_when_falsified": False},
 )

@@ -27,7 +27,7 @@ BACK = 0.9  # of a point beyond the boundary, that is kept on the way back to th
 
 
 @Entry(
-    name="fab", family="lower", place=23, batched=True,
+    name="fab", family="lower", place=14, batched=True,
     help="the nearest points beyond the decision boundary (Croce and Hein)",
     value={"stop_when_falsified": False},
     patient={"restarts": 1_000_000},

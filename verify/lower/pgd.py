@@ -17,7 +17,7 @@ from verify.registry import Entry
 
 
 @Entry(
-    name="pgd", family="lower", place=20, batched=True,
+    name="pgd", family="lower", place=11, batched=True,
     help="projected gradient ascent (Madry et al.)",
     value={"stop_when_falsified": False},
     patient={"restarts": 1_000_000},

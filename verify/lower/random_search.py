@@ -22,7 +22,7 @@ FINEST = 10.0  # steps are as short as 2^-10 of a range
 
 
 @Entry(
-    name="random", family="lower", place=25, batched=True, black_box=True,
+    name="random", family="lower", place=16, batched=True, black_box=True,
     help="random search, for networks without a gradient (as Square Attack)",
     defaults={"opaque": 2},
     patient={"evaluations": 1_000_000_000},

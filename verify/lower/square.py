@@ -21,7 +21,7 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the share that
 
 
 @Entry(
-    name="square", family="lower", place=26, batched=True, black_box=True,
+    name="square", family="lower", place=17, batched=True, black_box=True,
     help="random squares, without gradients (Andriushchenko et al.)",
     value={"stop_when_falsified": False},
     patient={"evaluations": 1_000_000_000},

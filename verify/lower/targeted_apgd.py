@@ -16,7 +16,7 @@ from verify.registry import Entry
 
 
 @Entry(
-    name="apgd-t", family="lower", place=22, batched=True,
+    name="apgd-t", family="lower", place=13, batched=True,
     help="APGD at one wrong class after another, on the targeted DLR",
     value={"stop_when_falsified": False},
     patient={"restarts": 1_000_000},

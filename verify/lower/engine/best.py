@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -21,7 +22,17 @@ def met(points: Tensor, search: Callable[[], None]) -> Answer:
     return Answer(points=points)
 
 
-class BestPoints:
+class Keeper(ABC):
+    """What is told of the points of an attack and keeps some of them: `values` (cases,) are their violations."""
+
+    values: Tensor
+
+    @abstractmethod
+    def offer(self, cases: Tensor, values: Tensor, x: Tensor) -> None:
+        """Is told of points x (n, *shape) of these cases (n,), with their violations (n,)."""
+
+
+class BestPoints(Keeper):
     """The best point of every case so far: values (cases,), -inf at first, and points (cases, *shape)."""
 
     def __init__(self, points: Tensor):

@@ -55,6 +55,21 @@ class Gauge:
             d = self._farthest(a, down, up, radius[:, None])
         return d * self.scale
 
+    def size(self, d: Tensor) -> Tensor:
+        """How long differences d (n, size) are, (n,)."""
+        return self.norm.measure(d / self.scale)
+
+    def closest(self, d: Tensor, radius: Tensor) -> Tensor:
+        """The differences from the centers within these radii (n, 1), and the range, that are nearest to d (n, size),
+        up to rounding."""
+        d, down, up = (part / self.scale for part in (d, self.low - self.center, self.high - self.center))
+        down, up = down.clamp(max=0), up.clamp(min=0)
+        if isinstance(self.norm, RoundNorm):
+            radius = radius.clamp(min=torch.finfo(d.dtype).tiny)
+            return radius * self.norm.nearest(d / radius, down / radius, up / radius, 1.0) * self.scale
+        reach = torch.as_tensor(self.norm.reach(d.shape[1]).astype("float64")).to(d)
+        return clamp(clamp(d, -radius * reach, radius * reach), down, up) * self.scale
+
     def _farthest(self, a: Tensor, down: Tensor, up: Tensor, radius: Tensor) -> Tensor:
         """The d of this size (n, 1) and range along which a . d is largest."""
         if isinstance(self.norm, RoundNorm):

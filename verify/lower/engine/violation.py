@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from verify.ir.graph import BoundGraph
-from verify.lower.engine.best import BestPoints
+from verify.lower.engine.best import BestPoints, Keeper
 from verify.lower.engine.climb import Look, Surface, climb
 from verify.lower.objectives.base import AttackObjective
 from verify.lower.rules.base import StepRule
@@ -76,7 +76,7 @@ class ViolationSurface(Surface):
     objective: AttackObjective
     cases: Tensor
     aims: Tensor
-    best: BestPoints
+    best: Keeper
     stop_when_falsified: bool
 
     def look(self, x: Tensor, rest: float) -> Look | None:

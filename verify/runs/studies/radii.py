@@ -26,9 +26,11 @@ from verify.bracket import Bracket
 from verify.errors import Contradiction, SolverError, UnsupportedMethod
 from verify.goals import CLASS, Goal
 from verify.ir.graph import Network
+from verify.lower.engine.nearest import MinimumNorm
 from verify.method import Method
 from verify.problem import Problem, around
 from verify.registry import entry_of
+from verify.runs.attack.distance import nearest_replayed
 from verify.runs.certification.outcome import CLEAN
 from verify.runs.evidence.belief import CHEAP, one
 from verify.runs.evidence.contradiction import Holder, asked_of, crossed, where_kept
@@ -37,7 +39,6 @@ from verify.sets import Ball
 from verify.solving import solve
 
 STEPS, OCTAVES = 4, 12  # of the grid: radii for each factor of 2, and how many of these below the largest radius
-DRAWS = 16  # halvings of the way from a sample to its witness
 DIGITS = 4  # of the radii that are tried between two of the grid
 
 
@@ -115,8 +116,8 @@ class Radii:
 
     def first(self, index: Sequence[int]) -> list[Radius]:
         """What the methods that take batches find on the grid."""
-        found = {radius.index: radius for radius in self._clean(index)}
-        names = [name for name in self.methods if name not in self.dear]
+        found = {radius.index: radius for radius in self._from_above(self._clean(index))}
+        names = [name for name in self.methods if name not in self.dear and name not in self.nearing]
         grid = self.grid
         while True:
             asked: dict[int, list[int]] = defaultdict(list)
@@ -157,6 +158,32 @@ class Radii:
             return self.most
         low, high = float(radius.lower), radius.upper
         return _short(math.sqrt(low * high) if low > 0.1 * high else (low + high) / 2)
+
+    @property
+    def nearing(self) -> list[str]:
+        """The minimum-norm attacks among the methods, which are asked once, and not for every radius."""
+        return [name for name, method in self.methods.items() if isinstance(method, MinimumNorm)]
+
+    def _from_above(self, radii: list[Radius]) -> list[Radius]:
+        """With the nearest points that minimum-norm attacks find, in the ball of the largest radius."""
+        for name in self.nearing:
+            open_ = [radius for radius in radii if not radius.is_final]
+            if not open_:
+                break
+            problem = self.problem(self.most, [radius.index for radius in open_])
+            bracket = solve(problem, self.methods[name], self._seconds(name, open_))
+            with torch.no_grad():
+                assert bracket.witness is not None
+                points, fools = nearest_replayed(problem, bracket.witness)
+            seconds = float(str(bracket.notes["seconds"])) / len(open_)
+            told = {
+                radius.index: replace(radius, seconds=radius.seconds + seconds) if not fools[k] else self._falsified(
+                    replace(radius, seconds=radius.seconds + seconds), self.most, (name, one(bracket, k)),
+                    points[k].cpu().numpy())
+                for k, radius in enumerate(open_)
+            }
+            radii = [told.get(radius.index, radius) for radius in radii]
+        return radii
 
     def _clean(self, index: Sequence[int]) -> list[Radius]:
         """Before any method: 0 where the network errs on the sample itself."""
@@ -206,7 +233,9 @@ class Radii:
         if bracket.notes.get("stopped") == "interrupted":
             raise KeyboardInterrupt
         stopped = f"{name}: {bracket.notes.get('stopped', 'the bounds leave a gap')}"
-        nearest = self._drawn(problem, bracket)
+        with torch.no_grad():
+            nearest = problem.inputs.nominal() if bracket.witness is None else nearest_replayed(
+                problem, bracket.witness)[0]
         out = []
         for k, r in enumerate(radii):
             r = replace(r, seconds=r.seconds + (time.perf_counter() - start) / len(radii))
@@ -241,24 +270,6 @@ class Radii:
             reason = f"has a witness at {upper}, but {radius.below} verifies radius {radius.lower}"
             return radius.failed(name, reason, (eps, holder, (radius.below, None)))
         return replace(radius, upper=upper, above=name, point=point, reason="")
-
-    def _drawn(self, problem: Problem, bracket: Bracket) -> Tensor:
-        """Points (batch, *shape) on the ways from the samples to the witnesses that violate in both precisions, and
-        seem the nearest to do so; the witness itself where there is no other."""
-        if bracket.witness is None:
-            return problem.inputs.nominal()
-        center, best = problem.inputs.nominal(), bracket.witness
-        low = torch.zeros(len(best), device=best.device, dtype=best.dtype)
-        high = torch.ones_like(low)
-        with torch.no_grad():
-            for _ in range(DRAWS):
-                share = (low + high) / 2
-                x = center + share.reshape(-1, *[1] * (best.dim() - 1)) * (bracket.witness - center)
-                x = x.clamp(center.minimum(bracket.witness), center.maximum(bracket.witness))
-                violates = problem.replayed(x) >= 0
-                high, low = torch.where(violates, share, high), torch.where(violates, low, share)
-                best = torch.where(violates.reshape(-1, *[1] * (best.dim() - 1)), x, best)
-        return best
 
     def _judged(self, radius: Radius, is_last: bool) -> Radius:
         """Closed where the ends are near enough, or the largest radius is verified."""
