@@ -57,6 +57,7 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.runs.studies.gap import Gaps as Gaps
     from verify.runs.studies.gaps import gaps as gaps
     from verify.sets import ConvexSet as ConvexSet
+    from verify.smoothing.smoothing import Smoothing as Smoothing
     from verify.solving import solve as solve
     from verify.uap.iterative import UAP as UAP
     from verify.uap.rates import fooling_rate as fooling_rate
@@ -81,7 +82,8 @@ _HOMES = {  # of all names but those of the registry's methods
     "Problem": "problem", "robustness": "problem", "from_vnnlib": "problem",
     "perturbed": "fronts.perturbed",
     "Proof": "proof.prover", "prove": "proof.prover", "read_vnnlib": "vnnlib", "solve": "solving",
-    "Gaps": "runs.studies.gap", "gaps": "runs.studies.gaps", "ConvexSet": "sets", "Spread": "exact.search.spread",
+    "Gaps": "runs.studies.gap", "gaps": "runs.studies.gaps", "ConvexSet": "sets", "Smoothing": "smoothing.smoothing",
+    "Spread": "exact.search.spread",
     "UAP": "uap.iterative", "StochasticUAP": "uap.stochastic", "Universal": "uap.solving", "universal": "uap.solving",
     "fooling_rate": "uap.rates", "transfer": "uap.rates",
     "attack": "runs.attack.attack", "AttackResult": "runs.attack.result",

@@ -30,7 +30,7 @@ RUNGS = (
     {"exact"},
     {"proof"},
     {"solving"},
-    {"data", "uap"},
+    {"data", "smoothing", "uap"},
     {"runs", "report", "train"},
     {"cli", "pytest_plugin", "verify"},
 )

@@ -116,3 +116,19 @@ class AttackRequest(Request):
         from verify.runs.options import entries_of
 
         return entries_of(self.attack)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothRequest(Request):
+    """What `verify smooth` asks: in which L2 radius the class stays that is the most probable one under noise."""
+
+    sigma: str
+    eps: str | None = None
+    draws: int = 10_000
+    first: int = 100
+    confidence: str = "0.999"
+    seed: int = 0
+    clip: str = "none"
+
+    command: ClassVar[str] = "smooth"
+    attacks: ClassVar[bool] = True
