@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import verify
 from tests.lower.test_lower import dense, gain
 from verify.errors import InputError
 from verify.lower.engine.best import BestPoints
@@ -125,3 +126,14 @@ def test_training_steps_by_every_rule(rule: str) -> None:
     assert float((cross_entropy(network(bad), y) - cross_entropy(network(x), y)).mean()) > 0.05
     with pytest.raises(InputError, match="choose one of constant"):
         Attack(rule="none")
+
+
+def test_climbs_leave_the_middle_of_a_range() -> None:
+    """Where both ends of `tolerance=` are equally near, their gradients cancel; the best corner of a linear network is
+    known."""
+    network = dense(3, 1)
+    x = torch.tensor([[0.25, 0.5, 0.75]])
+    problem = verify.robustness(network, x, None, eps="1/4", clip=None, tolerance="1/100")
+    most = float(next(p for p in network.parameters.values() if p.dim() == 2).abs().sum()) / 4 - 0.01
+    for method in (verify.FGSM(), verify.PGD(), verify.APGD(), verify.TargetedAPGD()):
+        assert float(verify.solve(problem, method).lower) == pytest.approx(most, rel=1e-4), method.name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from verify.check.curves import Curve
@@ -21,8 +23,11 @@ def checked(network: Network, number: Arithmetic = FLOATS) -> Checked:
     return build(number, *exported(network))
 
 
-def evaluated(network: Checked, number: Arithmetic, x: np.ndarray) -> np.ndarray:
-    """Outputs (batch, entries) of flat inputs (batch, entries)."""
+def evaluated(
+    network: Checked, number: Arithmetic, x: np.ndarray, stored: Callable[[np.ndarray], np.ndarray] = lambda v: v
+) -> np.ndarray:
+    """Outputs (batch, entries) of flat inputs (batch, entries); values of curves, which the checker encloses, are taken
+    in the middle and `stored` so, as an enclosure's middle may lie beyond a jump."""
     values = {network.input: x}
     for node in network.nodes:
         given = [values[name] for name in node.inputs]
@@ -31,7 +36,7 @@ def evaluated(network: Checked, number: Arithmetic, x: np.ndarray) -> np.ndarray
             out = out if node.op.bias is None else out + node.op.bias
         elif isinstance(node.op, Curve):
             with np.errstate(all="ignore"):  # as the checker does, to which infinity is no bound
-                out = node.op.value(Span.at(number, given[0])).middle
+                out = stored(node.op.value(Span.at(number, given[0])).middle)
         elif isinstance(node.op, Product):
             out = node.op.times(*given)
         elif isinstance(node.op, Piecewise):

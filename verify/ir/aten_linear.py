@@ -12,6 +12,7 @@ from verify.ir.aten import Constant, Context, aten
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_ops import combine, sizes
 from verify.ir.aten_products import matmul
+from verify.ir.running_sum import running_sum
 from verify.ops import BatchNorm, Conv, ConvTranspose, Linear, Permute, Reshape
 
 
@@ -129,8 +130,7 @@ def along(c: Context, x: TracedValue, axis: int, matrix: torch.Tensor) -> Traced
 def cumsum(c: Context, x: TracedValue, dim: int, dtype: torch.dtype | None) -> TracedValue:
     if x.rank == 0:
         return x
-    axis = c.axis(x, dim)
-    return along(c, x, axis, torch.ones(x.ir[axis], x.ir[axis], dtype=torch.float64).tril())
+    return c.written(x, running_sum(c.composer, x.name, c.axis(x, dim)))
 
 
 @aten("convolution.default")

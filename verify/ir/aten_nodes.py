@@ -129,7 +129,7 @@ def _check(c: Context, node: fx.Node, result: Any) -> None:
     if not isinstance(known, Tensor) or not isinstance(result, TracedValue):
         return
     if not known.dtype.is_floating_point:
-        raise c.refuse(f"makes {known.dtype} of values that vary, which jumps; the IR's functions are continuous")
+        raise c.refuse(f"makes {known.dtype} of values that vary, which jumps; {JUMPS}")
     if known.dtype not in (c.builder.dtype, torch.float64):  # what is done in a wider type is not rounded by more
         raise c.refuse(f"makes {known.dtype} of a network in {c.builder.dtype}; keep one floating type")
     shape = c.full(result)

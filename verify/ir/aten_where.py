@@ -27,7 +27,8 @@ from verify.ir.aten_shapes import beside
 from verify.ops import Abs, Add, Entrywise, Scale, Shift, steps
 from verify.rationals import exact_array
 
-JUMPS = "the IR's functions are continuous; choose with torch.where between values that are equal where it switches"
+JUMPS = ("of jumps the IR has sign, floor, ceil, round, heaviside, threshold and hardshrink; write it with these, or "
+         "choose with torch.where between values that are equal where it switches")
 
 
 @dataclass(frozen=True)

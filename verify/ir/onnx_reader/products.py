@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 from string import ascii_letters
 
@@ -12,6 +12,7 @@ from verify.ir.onnx_reader.linear import swapped, times
 from verify.ir.onnx_reader.pairs import pair, varying_matmul
 from verify.ir.onnx_reader.reader import Call, Reader, handles
 from verify.ir.onnx_reader.values import Const, Value
+from verify.ir.running_sum import running_sum
 from verify.ops import Conv, Sum
 
 
@@ -165,16 +166,11 @@ def _multiplied(r: Reader, c: Call, x: Value, mine: str, weight: np.ndarray, the
 
 
 @handles("CumSum")
-def running_sum(r: Reader, c: Call) -> Value:
-    """A product with a triangular matrix of ones."""
+def cumulative(r: Reader, c: Call) -> Value:
     x, axes = c.value(), c.integers(1) or []
     axis = c.axis(axes[0], x.rank)
     if axis == x.batch:
         c.refuse_batch()
-    n = x.shape[axis]
-    r.spend(c, n * n)
-    ones = np.triu(np.ones((n, n)), 1 if c.attribute("exclusive", 0) else 0)
-    order: Sequence[int] = [i for i in range(x.rank) if i != axis] + [axis]
-    weight = ones.T if c.attribute("reverse", 0) else ones
-    out = times(r, c, r.transpose(c, x, order), weight, f"{c.name}.ones")
-    return r.transpose(c, out, np.argsort(order).tolist())
+    r.spend(c, x.size * x.shape[axis])
+    exclusive, reverse = (bool(c.attribute(name, 0)) for name in ("exclusive", "reverse"))
+    return r.write(c, lambda w: running_sum(w, x.name, x.ir_axis(axis), exclusive, reverse), x.shape, x.batch)

@@ -88,7 +88,12 @@ class ViolationSurface(Surface):
         rows = self.spec.values(x.detach(), y.detach())
         value, weights = self.objective.slopes(self.spec, rows, self.aims, rest)
         self.best.offer(self.cases, self.spec.aggregate(rows), x.detach())
-        direction = torch.einsum("cr,cro->co", weights, self.spec.output).reshape(y.shape)
+        direction = torch.einsum("cr,cro->co", weights, self.spec.output)
+        if self.spec.input is None and bool((even := ~direction.any(1)).any()):
+            # at the middle of a range both sides weigh alike and cancel: there the first of them is climbed
+            one = self.objective.slopes(self.spec, rows, self.aims.where(~even, 0), rest).weights
+            direction = torch.einsum("cr,cro->co", weights.where(~even[:, None], one), self.spec.output)
+        direction = direction.reshape(y.shape)
         with torch.enable_grad():
             along = (y * direction).sum()  # of a scalar: with grad_outputs, autograd spends 0.4 s on importing sympy
         gradient = torch.autograd.grad(along, x, allow_unused=True)[0] if along.requires_grad else None
