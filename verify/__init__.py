@@ -59,6 +59,7 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.sets import ConvexSet as ConvexSet
     from verify.smoothing.smoothing import Smoothing as Smoothing
     from verify.solving import solve as solve
+    from verify.uap.bound import UAPBound as UAPBound
     from verify.uap.iterative import UAP as UAP
     from verify.uap.rates import fooling_rate as fooling_rate
     from verify.uap.rates import transfer as transfer
@@ -84,7 +85,8 @@ _HOMES = {  # of all names but those of the registry's methods
     "Proof": "proof.prover", "prove": "proof.prover", "read_vnnlib": "vnnlib", "solve": "solving",
     "Gaps": "runs.studies.gap", "gaps": "runs.studies.gaps", "ConvexSet": "sets", "Smoothing": "smoothing.smoothing",
     "Spread": "exact.search.spread",
-    "UAP": "uap.iterative", "StochasticUAP": "uap.stochastic", "Universal": "uap.solving", "universal": "uap.solving",
+    "UAP": "uap.iterative", "UAPBound": "uap.bound", "StochasticUAP": "uap.stochastic",
+    "Universal": "uap.solving", "universal": "uap.solving",
     "fooling_rate": "uap.rates", "transfer": "uap.rates",
     "attack": "runs.attack.attack", "AttackResult": "runs.attack.result",
     "distance": "runs.attack.distance", "DistanceResult": "runs.attack.distance",

@@ -61,7 +61,7 @@ def solve(
             raise UnsupportedMethod(f"{method.name} gives bounds that nothing can support, since {refusal}")
         lower, witness, rounding = _replay(problem, answer.points)
         upper = torch.full_like(lower, torch.inf) if answer.upper is None else _upper(problem, answer.upper, lower)
-        trusts = "; ".join(filter(None, (answer.trusts, _beside_its_source(problem, upper < 0))))
+        trusts = "; ".join(filter(None, (answer.trusts, beside_its_source(problem, upper < 0))))
     bracket = Bracket(
         lower,
         upper,
@@ -131,7 +131,7 @@ def _winners(problem: Problem, value: Tensor, lower: Tensor) -> Tensor:
     return last.scatter_reduce(0, problem.owner, torch.where(attains, places, problem.cases - 1), "amin")
 
 
-def _beside_its_source(problem: Problem, verified: Tensor) -> str:
+def beside_its_source(problem: Problem, verified: Tensor) -> str:
     """Compares the network with what it was read from on corners and other points of sets that are verified, a dozen in
     all; why that was not possible, or "". Raises InputError where the two differ."""
     network = problem.network.unmerged or problem.network

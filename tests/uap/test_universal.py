@@ -71,11 +71,11 @@ def test_deepfool_takes_the_shortest_way_out_of_a_linear_region():
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_algorithm_1_ends_once_enough_are_fooled(share: float):
     network, x = dense(ReLU(), (4, 8, 3), seed=1), torch.rand(10, 4, generator=torch.Generator().manual_seed(0))
-    found = verify.universal(network, x, eps=2, methods=[verify.UAP(delta=share, epochs=30)])
+    found = verify.universal(network, x, eps=2, methods=[verify.UAP(delta=share, epochs=12)])
     epochs = found.methods["UAP"].notes["epochs"]
-    assert epochs == 30 if share == 0 and found.lower < 10 else epochs in range(1, 30)
+    assert epochs == 12 if share == 0 and found.lower < 10 else epochs in range(1, 12)
     assert found.lower >= 5
-    same = verify.universal(network, x, eps=2, methods=[verify.UAP(delta=share, epochs=30)])
+    same = verify.universal(network, x, eps=2, methods=[verify.UAP(delta=share, epochs=12)])
     assert torch.equal(found.delta, same.delta)
 
 

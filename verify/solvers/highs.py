@@ -68,6 +68,12 @@ class Highs:
         with _told():
             self._calls = None if self._large else Calls(self._model, options)
 
+    def restrict(self, low: np.ndarray, high: np.ndarray) -> None:
+        """Replaces the bounds of all columns, (columns,) each, of a model that is kept in this process."""
+        with _told():
+            self._calls = self._calls or Calls(self._model, self._options)
+            self._calls.restrict(low, high)
+
     def maximise(self, cost: np.ndarray, time_limit: float | None = None) -> Solution:
         """Maximum of cost . x; cost (columns,). The time limit in seconds is for this call alone; without one it is the
         time that is left.

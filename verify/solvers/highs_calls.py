@@ -62,6 +62,11 @@ class Calls:
             return "error", np.inf, -np.inf, None, None, 0
         return self._read()
 
+    def restrict(self, low: np.ndarray, high: np.ndarray) -> None:
+        """Replaces the bounds of all columns, (columns,) each."""
+        every = np.arange(len(low), dtype=np.int32)
+        self.demand(self.highs.changeColsBounds(len(low), every, low, high), "bounds")
+
     def set(self, name: str, value: Any) -> None:
         """Sets an option of HiGHS's."""
         if self.highs.setOptionValue(name, value) != self._api.HighsStatus.kOk:

@@ -32,7 +32,9 @@ class SafeBound:
         self._size = np.maximum(np.abs(arrays.low), np.abs(arrays.high))
         self._longest = int(np.diff(self._across.indptr).max(initial=0))
 
-    def upper(self, cost: np.ndarray, duals: np.ndarray | None) -> float:
+    def upper(
+        self, cost: np.ndarray, duals: np.ndarray | None, part: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> float:
         """For y with y_i side_i >= y_i (A x)_i, side_i the high side where y_i > 0 and the low side where y_i < 0,
 
             cost . x <= sum_i y_i side_i + sum_j max over [low_j, high_j] of (cost - A'y)_j x_j.
@@ -43,18 +45,20 @@ class SafeBound:
         Args:
             cost: (columns,).
             duals: (rows,) y, or None for all 0.
+            part: (low, high), (columns,) each, of a part of the model's columns that is to be bounded alone.
 
         Sound because the inequality holds for every y, and the float64 errors of the model's coefficients and sides, of
         A'y and of the sums are covered twice over by gamma_n = n u / (1 - n u) (Higham 2002, section 3.1); trusts IEEE
         float64, and the support function where a set has one.
         """
         a = self._arrays
+        low, high = (a.low, a.high) if part is None else part
         y = np.zeros(len(a.row_low)) if duals is None else np.where(np.isfinite(duals), duals, 0.0)
         side = np.where(y >= 0, a.row_high, a.row_low)
         usable = np.isfinite(side)
         y, side = np.where(usable, y, 0.0), np.where(usable, side, 0.0)
         rest = cost - self._across @ y
-        rows, columns = y * side, np.maximum(rest * a.low, rest * a.high)
+        rows, columns = y * side, np.maximum(rest * low, rest * high)
         products = (np.abs(cost) + self._absolute @ np.abs(y)) @ self._size
         terms = np.abs(rows).sum() + np.abs(columns).sum()
         longest, most = self._longest + CONSTANTS, len(rows) + len(columns) + CONSTANTS

@@ -27,7 +27,8 @@ def second_guess(backward: Backward, trail: Trail, a: Tensor, owner: Tensor, dir
     last, mine, rows = backward, owner, torch.arange(len(owner), device=owner.device)
     best = a.new_full((len(owner),), inf)
     for _ in range(_guesses(backward.network)):
-        last, mine = _moved_to(backward, last, trail, owner, mine), rows
+        points = backward.inputs.select(owner).maximiser(trail[backward.network.graph.input])
+        last, mine = moved_to(backward, last, trail, owner, mine, points), rows
         bound, trail = last.maximum(backward.network.graph.output, a, rows, direct)
         best = best.fmin(bound)
     return best
@@ -38,11 +39,13 @@ def _guesses(network: BoundGraph) -> int:
     return GUESSES if mixing else 1
 
 
-def _moved_to(backward: Backward, last: Backward, trail: Trail, owner: Tensor, mine: Tensor) -> Backward:
-    """Relaxations of each row over the boxes of `backward`, those of `last` (its samples mine (rows,) long) moved
-    towards what is tightest where rows with this trail are attained."""
+def moved_to(
+    backward: Backward, last: Backward, trail: Trail, owner: Tensor, mine: Tensor, points: Tensor, step: float = STEP
+) -> Backward:
+    """Relaxations of each row over the boxes of `backward`, those of `last` (its samples mine (rows,) long) moved by a
+    step towards what is tightest for rows with this trail at points of the set (rows, *input shape)."""
     network, again = backward.network, backward.spread(owner)
-    values = {network.graph.input: again.inputs.maximiser(trail[network.graph.input])}
+    values = {network.graph.input: points}
     for node, p in network.walk():
         arguments = [values[name] for name in node.inputs]
         if isinstance(node.op, Affine):
@@ -51,24 +54,25 @@ def _moved_to(backward: Backward, last: Backward, trail: Trail, owner: Tensor, m
         relaxation = last.relaxations[node.name].select(mine)
         values[node.name] = relaxation.at(arguments[0], trail[node.name])
         if isinstance(node.op, Nonlinear):
-            relaxation = _moved(node.op, p, relaxation, backward.boxes[node.inputs[0]], owner, arguments[0])
+            box = backward.boxes[node.inputs[0]]
+            relaxation = _moved(node.op, p, relaxation, box, owner, arguments[0], step)
         again.relax(node, relaxation)
     return again
 
 
 def _moved(
-    op: Nonlinear, p: Parameters, relaxation: Relaxation, box: IntervalBounds, owner: Tensor, at: Tensor
+    op: Nonlinear, p: Parameters, relaxation: Relaxation, box: IntervalBounds, owner: Tensor, at: Tensor, step: float
 ) -> Relaxation:
-    """Each row's relaxation (rows, ...), moved a STEP toward the one that is closest to f at the points `at` (rows,
+    """Each row's relaxation (rows, ...), moved a step toward the one that is closest to f at the points `at` (rows,
     *shape); lines of entries on which the op is linear for every sample stay as they are."""
     if not isinstance(relaxation, Lines):
-        return op.nearer(p, IntervalBounds(box.low[owner], box.high[owner]), relaxation, at, STEP)
+        return op.nearer(p, IntervalBounds(box.low[owner], box.high[owner]), relaxation, at, step)
     if not op.linear_breakpoints:  # where a curve touches is dear to find for every row
         return relaxation
     where = op.unstable(p, box).any(0).flatten().nonzero().flatten()
     start = Lines(*(part.flatten(1)[:, where] for part in relaxation.parts))
     here = IntervalBounds(box.low.flatten(1)[owner][:, where], box.high.flatten(1)[owner][:, where])
-    new = op.nearer(p, here, start, at.flatten(1)[:, where], STEP)
+    new = op.nearer(p, here, start, at.flatten(1)[:, where], step)
     assert isinstance(new, Lines)
     open_here = op.unstable(p, here)
     moved = (part.where(open_here, old) for part, old in zip(new.parts, start.parts, strict=True))
