@@ -200,7 +200,7 @@ class _Search:
     def _decided(self, chosen: list[int]) -> bool:
         """Whether branch and bound over the samples of these elements side by side excludes them together, or a
         perturbation fools as many. What is excluded is made as small as that leaves it."""
-        if self.problem.each.spec.exact is not None or self.problem.each.spec.wide is not None:
+        if self.problem.each.spec.exact is not None or self.problem.each.spec.in_float64 is not None:
             self.stopped = "the samples' thresholds are no floats of the network"
             return False
         start = time.perf_counter()

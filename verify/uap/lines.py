@@ -93,7 +93,7 @@ class SharedRelaxation:
     """
 
     def __init__(self, problem: SharedProblem, part: tuple[Tensor, Tensor] | None = None):
-        self.problem, self.each = problem, problem.each.wide.merged
+        self.problem, self.each = problem, problem.each.in_float64.merged
         self.ball = problem.ball.double() if part is None else Box(part[0].double()[None], part[1].double()[None])
         self.inputs = self.each.inputs if part is None else _moved_box(problem, part)
         network = self.each.network

@@ -30,7 +30,7 @@ def alone(each: Problem, owner: Tensor, row: Tensor) -> Problem:
     kind, least = each.network.dtype, torch.full_like(offset, -torch.inf)
     near = offset.to(kind).double()
     down = torch.where(near > offset, torch.nextafter(near.to(kind), least.to(kind)), near.to(kind))
-    spec = Specification(output.to(kind), down, double.disjunct, mask, wide=double)
+    spec = Specification(output.to(kind), down, double.disjunct, mask, in_float64=double)
     return Problem(each.network, each.inputs.select(owner), spec, every, len(owner))
 
 

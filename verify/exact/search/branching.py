@@ -20,7 +20,7 @@ def candidates(dual: Dual, optimised: Optimised, count: int) -> Tensor:
     """
     unstable = dual.unstable(optimised.domains.low, optimised.domains.high)
     width = (optimised.domains.high - optimised.domains.low).nan_to_num(0.0, 0.0)
-    first = width / width.amax(1, keepdim=True).clamp(min=1.0) * torch.finfo(width.dtype).max
+    first = width / F.pad(width, (0, 1), value=1.0).amax(1, keepdim=True) * torch.finfo(width.dtype).max
     found = []
     for cost in costs(dual, optimised):
         cost = cost.where(cost.isfinite(), first)
