@@ -63,6 +63,20 @@ def test_what_becomes_of_an_image_is_what_the_oracle_says(text: str) -> None:
             np.testing.assert_allclose(floats, want.astype(np.float64), atol=1e-12)
 
 
+@pytest.mark.parametrize("text", TEXTS)
+def test_half_a_perturbation_is_a_part_of_the_whole(text: str) -> None:
+    """What is verified at one eps is verified at smaller ones, and what fools at one fools at larger ones."""
+    whole = perturbation_of(text)
+    half, x = whole.times(Fraction(1, 2)), torch.rand(25, dtype=torch.float64, generator=torch.manual_seed(2))
+    small, large = half.ranges(SHAPE), whole.ranges(SHAPE)
+    assert bool(((large.low <= small.low) & (small.high <= large.high)).all())
+    for share in (Fraction(0), Fraction(1, 3), Fraction(1)):
+        theta = torch.tensor([float(value) for value in drawn(small, [share])], dtype=torch.float64)
+        point = torch.cat([x, theta])[None]
+        made = [front_of(found, taker(SHAPE), None).double()(point) for found in (half, whole)]
+        torch.testing.assert_close(*made, atol=1e-12, rtol=0)
+
+
 def test_every_perturbation_has_an_oracle() -> None:
     assert FRONTS.keys() == ORACLES.keys()
 

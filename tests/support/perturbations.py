@@ -51,10 +51,22 @@ def rotated(_: Any, x: Image, theta: Sequence[Fraction]) -> Image:
     return functional.grid_sample(image, grid, padding_mode="zeros", align_corners=False)[0].numpy()
 
 
+def blurred(found: Any, x: Image, theta: Sequence[Fraction]) -> Image:
+    """One axis after the other, with the edges repeated."""
+    reach, q = 3 * float(found.by) if found.reach is None else found.reach, theta[0]
+    reach = int(np.ceil(reach))
+    kernel = np.array([q ** (k * k) if k else Fraction(1) for k in range(-reach, reach + 1)], object)
+    for axis in (1, 2):
+        wide = np.pad(x, [(reach * (axis == k),) * 2 for k in range(3)], "edge")
+        x = np.apply_along_axis(lambda line: np.convolve(line, kernel / kernel.sum(), "valid"), axis, wide)
+    return x
+
+
 ORACLES: dict[str, Oracle] = {
     "brightness": lambda _, x, theta: x + theta[0],
     "contrast": lambda _, x, theta: x * (1 + theta[0]),
     "linf": lambda _, x, theta: x + np.array(theta, object).reshape(x.shape),
     "translation": translated,
     "rotation": rotated,
+    "blur": blurred,
 }

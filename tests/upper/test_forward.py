@@ -86,7 +86,7 @@ def test_inputs_that_matter_have_scores() -> None:
     forward = Forward(net, IntervalBounds(low, high))
     sweep(net, Box(low, high), forward)
     weights = {name: torch.ones_like(gap) for name, (gap, _) in forward.gaps.items()}
-    scores = forward.input_scores(weights)
+    scores = forward.input_scores(weights, torch.arange(3))
     assert scores.shape == (3, 6)
     assert bool((scores[:, 2] == 0).all())
     assert bool((scores[:, [0, 1, 3, 4, 5]] > 0).all())

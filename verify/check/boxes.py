@@ -66,11 +66,20 @@ def input_leaves(
         if not len(filled):
             continue
         root, part = root[filled], part[filled]
-        same = np.where(part < forest.roots, -1 - number[root], part)  # whole boxes of one case are one box
-        _, first, owner = np.unique(same, return_index=True, return_inverse=True)
-        relaxation = sweep(network, level, low[filled][first], high[filled][first], layers)
+        low, high = low[filled], high[filled]
+        first, owner = _distinct(low, high)  # trees of several disjuncts often split one case alike
+        relaxation = sweep(network, level, low[first], high[first], layers)
         bounds = level.number.zeros((len(part),))
         for task in np.unique(root):
             mine = np.flatnonzero(root == task)
             bounds[mine] = parts[task].bounds(relaxation, owner[mine], weight[start + filled[mine]])
         yield part, root, bounds
+
+
+def _distinct(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of boxes (boxes, inputs) that differ, and which of these each box is; (distinct,), (boxes,)."""
+    differ = np.flatnonzero(((low != low[:1]) | (high != high[:1])).any(0))
+    known: dict[tuple, int] = {}
+    ends = np.concatenate([low[:, differ], high[:, differ]], 1).tolist()
+    owner = np.array([known.setdefault(tuple(row), len(known)) for row in ends])
+    return np.unique(owner, return_index=True)[1], owner

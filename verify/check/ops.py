@@ -175,7 +175,10 @@ class Gather(Affine):
         out = self.number.zeros((end - start, len(a)))
         for column in self.index.T:
             here = np.flatnonzero((column >= start) & (column < end))
-            np.add.at(out, column[here] - start, share.T[here])
+            if len(here):  # entries that are used several times stand together, and are summed up there
+                here = here[np.argsort(column[here], kind="stable")]
+                used, first = np.unique(column[here], return_index=True)
+                out[used - start] += np.add.reduceat(share.T[here], first)
         return np.ascontiguousarray(out.T)
 
     absolute = linear

@@ -5,6 +5,7 @@ input, and certificates state the map as part of their claim.
 """
 
 from verify.fronts.base import Composition, Perturbation, Ranges
+from verify.fronts.blur import Blur
 from verify.fronts.brightness import Brightness
 from verify.fronts.contrast import Contrast
 from verify.fronts.perturbed import perturbed
@@ -14,6 +15,7 @@ from verify.fronts.rotation import Rotation
 from verify.fronts.translation import Translation
 
 __all__ = [
+    "Blur",
     "Brightness",
     "Composition",
     "Contrast",

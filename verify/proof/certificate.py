@@ -30,13 +30,15 @@ class Draft:
     @classmethod
     def of(
         cls, network: tuple[dict[str, Any], dict[str, np.ndarray]], cases: list[dict[str, Any]], level: str,
-        source: dict[str, str] | None, box: str, front: int = 0,
+        source: dict[str, str] | None, box: str, front: int = 0, inner: str | None = None,
     ) -> Draft:
         """A claim without its proof, of a network whose first nodes are so many of front. Every nonlinear node's box is
-        justified in one way, "interval" or "backward", with adaptive slopes."""
+        justified in one way, "interval" or "backward", with adaptive slopes; those of the front in another if it is
+        given."""
         description, arrays = network
         curved = [node["name"] for node in description["nodes"] if node["op"] in NONLINEAR]
-        layers = [{"node": name, "box": box, "slope": "adaptive"} for name in curved]
+        first = {node["name"] for node in description["nodes"][:front]} if inner is not None else set()
+        layers = [{"node": name, "box": inner if name in first else box, "slope": "adaptive"} for name in curved]
         header = {
             "format": VERSIONS[-1], "level": level, "network": description, "digest": digest(description, arrays),
             "source": source, "cases": cases, "layers": layers, "boxes": [], "searches": [],

@@ -31,6 +31,7 @@ from verify.check.weighted import WEIGHTS
 from verify.deadline import Deadline, check_time, deadline, within
 from verify.errors import InputError, OutOfTime, UnsupportedMethod
 from verify.exact.branch_and_bound import BranchAndBound, Search
+from verify.exact.search.branching_choice import halves_boxes
 from verify.exact.search.limits import Limits, free_memory
 from verify.method import full_float32
 from verify.problem import Problem
@@ -204,7 +205,9 @@ class Prover:
 
     def justify(self, box: str) -> None:
         """Bounds all layers in one way from now on, "interval" or "backward"."""
-        self.draft = Draft.of(self.description, self.claim, self.level, self.source, box, self.front)
+        # rows through a front are many and long, and in small boxes of few parameters its intervals are small
+        inner = "interval" if self.front and bool(halves_boxes(self.problem).all()) else None
+        self.draft = Draft.of(self.description, self.claim, self.level, self.source, box, self.front, inner)
         self.layers: Layers = read_layers(self.draft.header["layers"], self.network)
 
     def _unsearched(self, proof_log: ProofLog | None) -> list[tuple[int, int]]:

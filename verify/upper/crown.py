@@ -32,6 +32,7 @@ from verify.upper import interval
 from verify.upper.linear_bounds.backward import Backward
 from verify.upper.linear_bounds.confirm import FIRST, confirmed
 from verify.upper.linear_bounds.forward import Forward
+from verify.upper.linear_bounds.front import Rest, front_nodes
 from verify.upper.linear_bounds.rounding import Rounding
 from verify.upper.linear_bounds.second_guess import second_guess
 from verify.upper.linear_bounds.settled import Settled, once, reflected
@@ -197,8 +198,9 @@ def sweep(
 ) -> tuple[Backward, dict[str, IntervalBounds]]:
     """Boxes of every value and a `Backward` with the lines of every nonlinear node.
 
-    With `forward`, which gets its lines here, its bounds decide neurons before backward rows are spent on them. From
-    `until` on the boxes are interval bounds alone.
+    With `forward`, which gets its lines here, its bounds decide neurons before backward rows are spent on them; those
+    of a front that is not linear get no others, and rows that bound neurons behind it stop there. From `until` on the
+    boxes are interval bounds alone.
     Sound because a box is the intersection of interval, forward and backward bounds; trusts float rounding, and in
     float64 what `Rounding` does.
     """
@@ -206,6 +208,7 @@ def sweep(
     rounding = Rounding.of(network, boxes[network.graph.input]) if forward is None else forward.rounding
     backward = Backward(network, inputs, boxes, until, rounding)
     settled = Settled(network, exact_values(network) if inputs.is_box else set(), inputs.batch)
+    front = None if forward is None else front_nodes(network)
     for node, p in network.walk():
         backward.visit(node)
         forward = None if until.is_over else forward
@@ -213,7 +216,8 @@ def sweep(
         if isinstance(node.op, Nonlinear) and not settled.entries[source].all():
             if forward is not None:
                 boxes[source] = boxes[source].meet(forward.box(source))
-            boxes[source] = _tightened(backward, settled, node.op, p, source)
+            if front is None or node.name not in front.names:
+                boxes[source] = _tightened(backward, settled, node.op, p, source)
         if rounding is None:
             boxes[node.name] = node.op.interval(p, *(boxes[name] for name in node.inputs))
         else:
@@ -225,6 +229,9 @@ def sweep(
             forward.relax(node, boxes[source], backward.relaxations[node.name])
         elif forward is not None:
             forward.visit(node)
+        if forward is not None and front is not None and node.name == front.last:
+            reference = backward.reference[node.name]
+            backward.rest = Rest.of(node.name, forward.forms[node.name], reference, rounding)
     return backward, boxes
 
 

@@ -66,13 +66,15 @@ class Relaxed:
         network = problem.network
         shape = network.input_shape
         self.inputs = Box(domains.low.reshape(-1, *shape), domains.high.reshape(-1, *shape))
-        self.forward = Forward(network, IntervalBounds(self.inputs.low, self.inputs.high), problem.inputs.varies.any(0))
-        backward, self.boxes = sweep(network, self.inputs, self.forward)
+        first, self.swept = self._distinct()  # domains of several disjuncts often have the same box
+        once = self.inputs.select(first)
+        self.forward = Forward(network, IntervalBounds(once.low, once.high), problem.inputs.varies.any(0))
+        backward, self.swept_boxes = sweep(network, once, self.forward)
         self.rounding = backward.rounding
         self.owner, self.place = tasks.mask[domains.task].nonzero(as_tuple=True)
         unit = torch.eye(tasks.mask.shape[1], dtype=torch.float64, device=self.owner.device)
         (name, a, direct), offset = tasks.objective(domains.task[self.owner], unit[self.place])
-        found, self.trail = backward.maximum(name, a, self.owner, direct)
+        found, self.trail = backward.maximum(name, a, self.swept[self.owner], direct)
         self.rows = found.new_full((len(domains.task), len(unit)), torch.inf)  # (n, width), inf on padding
         self.rows[self.owner, self.place] = torch.where(found.isnan(), torch.inf, found - offset)
         self.bounds = self.rows.amin(1).minimum(domains.above)
@@ -83,8 +85,9 @@ class Relaxed:
         Sound because any slopes and any convex combination of a disjunct's rows bound it; trusts float rounding.
         """
         task, share = self.domains.task[index], self._first_shares(index)
-        boxes = {name: IntervalBounds(box.low[index], box.high[index]) for name, box in self.boxes.items()}
-        rounding = None if self.rounding is None else self.rounding.select(index)
+        swept = self.swept[index]
+        boxes = {name: IntervalBounds(box.low[swept], box.high[swept]) for name, box in self.swept_boxes.items()}
+        rounding = None if self.rounding is None else self.rounding.select(swept)
         dual = Dual(self.problem.network, self.inputs.select(index), boxes, rounding=rounding)
         whole = dual.whole(torch.arange(len(index), device=index.device))
         relaxed = RelaxedDomains(dual, whole)
@@ -130,7 +133,18 @@ class Relaxed:
                 weights[name] = weight.index_add(0, self.owner, rows.abs())
         if not weights:  # no row meets a gap
             return torch.zeros_like(self.domains.low[index])
-        return self.forward.input_scores(weights)[index]
+        return self.forward.input_scores(weights, self.swept)[index]
+
+    def _distinct(self) -> tuple[Tensor, Tensor]:
+        """(a domain of each box, which of these boxes each domain has), (boxes,) and (n,) long."""
+        domains, every = self.domains, torch.arange(len(self.domains.task), device=self.domains.task.device)
+        varies = self.problem.inputs.varies.flatten(1).any(0)  # all else is fixed by the case
+        parts = self.tasks.case[domains.task, None].to(domains.low), domains.low[:, varies], domains.high[:, varies]
+        boxes, which = torch.unique(torch.cat(parts, 1), dim=0, return_inverse=True)
+        if len(boxes) == len(every):
+            return every, every
+        first = torch.full((len(boxes),), len(every), device=every.device)
+        return first.scatter_reduce(0, which, every, "amin"), which
 
     def _first_shares(self, index: Tensor) -> Tensor:
         """Shares that favour the rows with the least bounds, (m, width)."""

@@ -20,6 +20,7 @@ from verify.ops.affine import Affine
 from verify.ops.base import IntervalBounds, Lines, Op, Parameters, Relaxation
 from verify.sets import InputSet
 from verify.upper.linear_bounds.chunks import by_place, step_size
+from verify.upper.linear_bounds.front import Rest
 from verify.upper.linear_bounds.probe import Probe
 from verify.upper.linear_bounds.rounding import FLOOR, SUPPORT, Rounding
 from verify.upper.linear_bounds.rows import Dense, Field, Rows, Slopes, Window
@@ -48,6 +49,7 @@ class Backward:
         self.relaxations: dict[str, Relaxation] = {}
         self.slopes: dict[str, Slopes] = {}
         self.kept: dict[str, Tensor] = {}  # entries that rows over a value keep; the others meet only zero slopes
+        self.rest: Rest | None = None  # where rows that bound single entries stop
         self._weights: dict[str, Tensor] = {}  # weights of linear nodes, restricted to those entries
         self._uses = [name for node in network.graph.nodes for name in node.inputs] + [network.graph.output]
 
@@ -101,7 +103,7 @@ class Backward:
         sign = torch.where(at < 0, 1.0, -1.0).to(at)
         cost = None if self.rounding is None else self.rounding.start(name).flatten(1) + FLOOR
         everything = torch.arange(len(owner), device=owner.device)
-        step = step_size(self.network, self.inputs, name, single=True)
+        step = step_size(self.network, self.inputs, name, single=True, until=self.rest and self.rest.name)
         both = is_open is None
         for side, entries in ((sign, everything), *(() if is_open is None else ((-sign, None),))):
             entries = is_open(bounds).nonzero().flatten() if entries is None and is_open is not None else everything
@@ -189,7 +191,7 @@ class Backward:
         """
         first = next(iter(start.values()))
         added = torch.zeros(len(first.owner), dtype=first.a.dtype, device=first.a.device) if cost is None else cost
-        walk = Propagation(self, added, probe, trail)
+        walk = Propagation(self, added, probe, trail, self.rest if trail is None else None)
         last = walk.back(start).get(self.network.graph.input)
         if not len(walk.added):
             return walk.added
@@ -204,6 +206,11 @@ class Backward:
         """max of the rows over the box of a value, relative to its reference; (rows,)."""
         middle, radius = self._field(name)
         return rows.dot(middle) + rows.size_dot(radius)
+
+    def over_rest(self, rest: Rest, rows: Rows) -> Tensor:
+        """max of the rows over the form of a value at which they stop, relative to its reference; (rows,)."""
+        bound = rows.dot(Field(rest.middle)) + rows.size_dot(Field(rest.radius))
+        return bound + sum(rows.dot(Field(column)).abs() for column in rest.columns)
 
     def over_input(self, rows: Rows) -> Tensor:
         """max of the rows over the input set, relative to its center; (rows,)."""
@@ -266,12 +273,16 @@ class Backward:
 class Propagation(Walk[Rows]):
     """Rows on their way through the lines of a `Backward`; `added` (rows,) is what they have left behind."""
 
-    def __init__(self, backward: Backward, added: Tensor, probe: Probe | None, trail: Trail | None):
+    def __init__(
+        self, backward: Backward, added: Tensor, probe: Probe | None, trail: Trail | None, rest: Rest | None = None
+    ):
         super().__init__(backward.network)
-        self.backward, self.added, self.probe, self.trail = backward, added, probe, trail
+        self.backward, self.added, self.probe, self.trail, self.rest = backward, added, probe, trail, rest
         self.crossings = 0
 
     def affine(self, node: Node, op: Affine, p: Parameters, rows: Rows) -> Iterable[tuple[str, Rows]]:
+        if self._stops(node, rows):
+            return []
         weight = self.backward.weight(node)
         if weight is not None:
             return [(node.inputs[0], Dense(rows.dense().a @ weight, rows.owner))]
@@ -279,6 +290,8 @@ class Propagation(Walk[Rows]):
         return [(source, self.backward.restricted(source, part)) for source, part in pulled]
 
     def cross(self, node: Node, op: Op, p: Parameters, rows: Rows) -> Iterable[tuple[str, Rows]]:
+        if self._stops(node, rows):
+            return []
         if self.trail is not None:
             self.trail[node.name] = self.backward.expanded(node.name, rows)
         source = node.inputs[0]
@@ -286,6 +299,13 @@ class Propagation(Walk[Rows]):
         self.added, self.crossings = self.added + more, self.crossings + 1
         is_cut = node.name in self.backward.kept
         return [(source, pulled if is_cut else self.backward.restricted(source, pulled))]
+
+    def _stops(self, node: Node, rows: Rows) -> bool:
+        """Whether rows end at this node; then what they are at most is added."""
+        if self.rest is None or node.name != self.rest.name:
+            return False
+        self.added = self.added + self.backward.over_rest(self.rest, rows)
+        return True
 
     def crossed(self, pending: dict[str, Rows]) -> dict[str, Rows]:
         # what nothing decides goes on whatever it reaches, and the first crossing repeats what the interval said

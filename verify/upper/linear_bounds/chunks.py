@@ -15,8 +15,11 @@ LARGE = 1 << 27  # the same on other devices, which want many at once
 WHOLE = 1 << 30  # the size of a window that covers its map
 
 
-def step_size(network: BoundGraph, inputs: InputSet, name: str, single: bool = False) -> int:
-    """How many rows over a value, or over single entries of it, are best carried back together."""
+def step_size(
+    network: BoundGraph, inputs: InputSet, name: str, single: bool = False, until: str | None = None
+) -> int:
+    """How many rows over a value, or over single entries of it, are best carried back together; until one value, if
+    they stop there."""
     graph, low = network.graph, inputs.low
     floats = CHUNK.get(low.device.type, LARGE) // low.element_size()
     begin = (1, 1) if single and len(graph.shape_of(name)) == 3 else (WHOLE, WHOLE)
@@ -27,6 +30,8 @@ def step_size(network: BoundGraph, inputs: InputSet, name: str, single: bool = F
         if size is None:
             continue
         widest = max(widest, _area(node.shape, size))
+        if node.name == until:
+            break
         before = _widened(node.op, network.of(node), size)
         for source in node.inputs:
             sizes[source] = tuple(map(max, before, sizes.get(source, (1, 1))))

@@ -136,16 +136,17 @@ class Forward:
     def _note(self, name: str, gap: Tensor, box: IntervalBounds, columns: Tensor) -> None:
         self.gaps[name] = torch.where(box.is_wide, gap / (box.high - box.low), 0), columns
 
-    def input_scores(self, weights: dict[str, Tensor]) -> Tensor:
-        """How much of the weighted gaps of the lines is due to each input's range; (batch, inputs).
+    def input_scores(self, weights: dict[str, Tensor], owner: Tensor) -> Tensor:
+        """How much of the weighted gaps of the lines is due to each input's range; (rows, inputs).
 
         A neuron's gap is about proportional to the width of its argument, to which each input adds its column. Weights
-        (batch, *shape) by the names of nonlinear nodes, what their gaps cost. A heuristic, it bounds nothing.
+        (rows, *shape) by the names of nonlinear nodes, what their gaps cost over the box of their owner, (rows,) long.
+        A heuristic, it bounds nothing.
         """
-        middle = self.forms[self.network.graph.input].middle.flatten(1)
+        middle = self.forms[self.network.graph.input].middle.flatten(1)[owner]
         total = torch.zeros_like(middle[:, self.varying])
         for name, weight in weights.items():
-            share, columns = self.gaps[name]
+            share, columns = (part.index_select(axis, owner) for axis, part in enumerate(self.gaps[name]))
             total = total + torch.einsum("bn,ibn->bi", (weight * share).flatten(1), columns.abs().flatten(2))
         return torch.zeros_like(middle).index_copy(1, self.varying, total)
 
