@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
+import verify
 from tests.support.nets import nets
 from tests.support.small_nets import dense, problem
+from verify.deadline import Deadline, within
+from verify.errors import OutOfTime
 from verify.ir.graph import Network
 from verify.ops import ReLU
 from verify.ops.base import IntervalBounds
+from verify.problem import Problem
 from verify.sets import Box
+from verify.upper import crown
 from verify.upper.crown import cheap_forward, linear_boxes, sweep
 from verify.upper.interval import interval_boxes
 from verify.upper.linear_bounds.forward import Forward
@@ -105,3 +112,29 @@ def test_few_inputs_before_many_neurons_take_forward_bounds() -> None:
         values[node.name] = node.op.forward(parameters, *(values[name] for name in node.inputs))
         low, high = boxes[node.name]
         assert bool(((values[node.name] >= low - 1e-3) & (values[node.name] <= high + 1e-3)).all())
+
+
+def test_forward_bounds_without_room_are_not_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = problem(dense(ReLU(), (2, 80, 80, 3), 4), "untargeted", 4)
+    assert cheap_forward(p.network, p.inputs) is not None
+    monkeypatch.setattr(crown, "FORMS", 1)
+    assert cheap_forward(p.network, p.inputs) is None
+
+
+def test_interval_bounds_stand_where_linear_ones_are_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = problem(dense(ReLU(), (2, 80, 80, 3), 4), "untargeted", 4)
+
+    def late(_: Problem) -> torch.Tensor:
+        time.sleep(0.3)
+        raise OutOfTime
+
+    known = verify.Interval().answer(p).upper
+    assert known is not None
+    monkeypatch.setattr(crown, "_least_bounds", late)
+    for large, expected in ((0, known), (1 << 16, torch.full_like(known, torch.inf))):
+        monkeypatch.setattr(crown, "LARGE", large)
+        with within(Deadline.after(0.2)):
+            found = verify.CROWN().answer(p)
+        assert found.upper is not None
+        assert found.notes["stopped"]
+        assert torch.equal(found.upper, expected)

@@ -40,6 +40,8 @@ from verify.upper.linear_bounds.settled import Settled, once, reflected
 CASES = 256  # cases bounded together, at most,
 NEURONS = {"cpu": 1 << 18, "cuda": 1 << 22}  # and their neurons: each brings its lines and the windows that rows read
 SMALL = 2048  # neurons up to which float64 costs about what float32 does
+LARGE = 1 << 16  # neurons from which on interval bounds are taken before linear ones where time is short
+FORMS = 1 << 27  # floats of one value's forward bounds, beyond which they are not cheap
 CHEAPER = 64  # neurons for each input from which on forward bounds are taken as well
 LINEAR = 0.9  # of the time, after which an interval bound is taken in the stead of a linear one
 TIGHTENING = 0.75  # of the time that is left, after which boxes stay as they are and the rows are bounded
@@ -109,12 +111,17 @@ def _answered(problem: Problem, bound: Callable[[Problem], Tensor], share: float
 
 
 def _in_time(problem: Problem, bound: Callable[[Problem], Tensor]) -> Tensor:
-    """Upper bounds of every case, (cases,): linear ones, interval bounds where there is no time, or inf."""
-    with suppress(OutOfTime), within(deadline().part(LINEAR)):
-        return bound(problem)
+    """Upper bounds of every case, (cases,): linear ones, interval bounds where there is no time, or inf. Of a large
+    network, of which a part may take longer than what is left for them, interval bounds are taken first."""
+    upper = torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
+    is_first = deadline() < NEVER and neurons(problem.network) > LARGE
     with suppress(OutOfTime):
-        return interval.case_bounds(problem)
-    return torch.full((problem.cases,), torch.inf, dtype=torch.float64, device=problem.owner.device)
+        upper = interval.case_bounds(problem) if is_first else upper
+        with within(deadline().part(LINEAR)):
+            return bound(problem)
+    with suppress(OutOfTime):
+        return upper if is_first else interval.case_bounds(problem)
+    return upper
 
 
 def _together(network: BoundGraph) -> int:
@@ -186,9 +193,11 @@ def neurons(network: BoundGraph) -> int:
 
 def cheap_forward(network: BoundGraph, inputs: InputSet) -> Forward | None:
     """Forward bounds where they cost little beside backward ones: a column for each input that varies, against a row
-    for each undecided neuron, of which there may be as many as neurons."""
+    for each undecided neuron, of which there may be as many as neurons. Backward rows are taken in parts, columns all
+    at once, so that there must be room for them."""
     varies = inputs.varies.any(0)
-    if int(varies.sum()) * CHEAPER > neurons(network):
+    columns, widest = int(varies.sum()), max((prod(node.shape) for node in network.graph.nodes), default=1)
+    if columns * CHEAPER > neurons(network) or columns * widest * inputs.batch > FORMS:
         return None
     return Forward(network, IntervalBounds(inputs.low, inputs.high), varies)
 
