@@ -75,7 +75,7 @@ def test_no_perturbation_of_a_grid_beats_a_program_that_counts(
     found = verify.universal(network, x, eps=EPS, norm=norm, clip=clip, methods=[method])
     assert counted <= found.upper <= found.single[1]
     assert found.lower <= found.upper
-    assert found.methods["bound"].notes["programs"]
+    assert found.methods["bound"].notes["programs"] or found.closed
 
 
 @pytest.mark.parametrize(("norm", "clip"), NORMS)

@@ -27,6 +27,7 @@ from verify.cli.radius import radius
 from verify.cli.report import report
 from verify.cli.smooth import smooth
 from verify.cli.train import train
+from verify.cli.universal import universal
 from verify.cli.vnncomp import vnncomp
 from verify.cli.vnnlib import vnnlib
 from verify.errors import Contradiction, VerifyError
@@ -37,8 +38,8 @@ app = typer.Typer(
     help="Robustness of trained neural networks: attacks, exact solutions and certificates.",
     add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (certify, attack, radius, smooth, explain, report, export, train, vnnlib, vnncomp, gaps, check, audit,
-                inspect, doctor):
+for command in (certify, attack, radius, smooth, explain, report, export, train, vnnlib, vnncomp, gaps, universal,
+                check, audit, inspect, doctor):
     app.command(epilog=METHODS_LIST if command in (certify, radius, gaps, vnnlib) else None)(command)
 
 

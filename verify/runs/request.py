@@ -132,3 +132,16 @@ class SmoothRequest(Request):
 
     command: ClassVar[str] = "smooth"
     attacks: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniversalRequest(Request):
+    """What `verify universal` asks: how many samples one perturbation fools at each radius of the comma list eps."""
+
+    eps: str
+    limit: int | None = 20
+    clip: str = "none"
+    timeout: float = 60.0
+    out: Path | None = None
+
+    command: ClassVar[str] = "universal"
