@@ -135,7 +135,7 @@ def prepare_attack(request: AttackRequest) -> AttackSession:
         center = problem.inputs.nominal()[:1]
         sums = are_probabilities(problem, problem.network(center))
     job = AttackJob(problem, subject.goal, subject.data.x, subject.labels, methods, request.timeout,
-                    request.clip_ends == UNIT)
+                    request.clip_ends == UNIT and problem.inputs.shape == subject.data.x.shape[1:])
     return AttackSession(request, subject, job, batch_of(request.batch, subject.network), sums)
 
 
