@@ -68,6 +68,9 @@ class Bottleneck(nn.Module):
 class Normalised(nn.Module):
     """The normalisation of ImageNet in front of a network."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network

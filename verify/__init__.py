@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.lower.carlini_wagner import CarliniWagner as CarliniWagner
     from verify.lower.ddn import DDN as DDN
     from verify.lower.deepfool import DeepFool as DeepFool
+    from verify.lower.ead import EAD as EAD
     from verify.lower.fab import FAB as FAB
     from verify.lower.fgsm import FGSM as FGSM
     from verify.lower.fmn import FMN as FMN

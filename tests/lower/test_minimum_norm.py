@@ -18,10 +18,12 @@ from verify.runs.attack.distance import distances
 
 SHORT: dict[str, MinimumNorm] = {
     "fmn": verify.FMN(60), "ddn": verify.DDN(60), "deepfool": verify.DeepFool(10), "cw": verify.CarliniWagner(80, 8),
-    "bisection": verify.Bisection(10), "hopskipjump": verify.HopSkipJump(12, 40),
+    "ead": verify.EAD(80, 8), "bisection": verify.Bisection(10), "hopskipjump": verify.HopSkipJump(12, 40),
 }
-NEAR = {"fmn": 1e-3, "deepfool": 1e-3, "ddn": 5e-2, "cw": 5e-2, "hopskipjump": 0.3}  # of the distance, relative
-ONLY = {"ddn": ["l2"], "cw": ["l2"], "hopskipjump": ["l2", "linf"]}
+NEAR = {  # how far above the minimal distance, relative
+    "fmn": 1e-3, "deepfool": 1e-3, "ddn": 5e-2, "cw": 5e-2, "ead": 0.15, "hopskipjump": 0.3,
+}
+ONLY = {"ddn": ["l2"], "cw": ["l2"], "ead": ["l1"], "hopskipjump": ["l2", "linf"]}
 
 
 def test_every_minimum_norm_attack_is_here() -> None:
