@@ -65,12 +65,6 @@ class Specification:
         """Whether some disjunct has more than one row."""
         return bool(self._counts.gt(1).any())
 
-    @cached_property
-    def is_plain(self) -> bool:
-        """Whether each disjunct of each case is the one row with its number, as of margins of classes."""
-        numbers = torch.arange(self.disjunct.shape[1], device=self.disjunct.device)
-        return bool(len(numbers) and self.cases and (self.mask & (self.disjunct == numbers)).all())
-
     def values(self, x: Tensor, y: Tensor) -> Tensor:
         """Value of every row at points x (cases, *shape) with outputs y (cases, *outputs): (cases, rows), in float64
         and rounded to the type of y."""
@@ -86,8 +80,6 @@ class Specification:
 
         A NaN row is kept NaN.
         """
-        if self.is_plain:
-            return rows
         filled = torch.where(self.mask, rows, torch.inf)
         least = rows.new_full((rows.shape[0], max(self.disjuncts, 1)), torch.inf)
         least = least.scatter_reduce(1, self.disjunct, filled, "amin")

@@ -31,9 +31,6 @@ class SmoothMaximum(AttackObjective):
         high, low = torch.where(mask, rows, -torch.inf), torch.where(mask, rows, torch.inf)
         spread = (high.amax(1, keepdim=True) - low.amin(1, keepdim=True)).clamp(min=0)
         temperature = max(HEAT * rest**2, COLDEST) * spread + torch.finfo(rows.dtype).tiny
-        if spec.is_plain:
-            top = high.amax(1, keepdim=True)
-            return RowWeights(top[:, 0], torch.softmax((high - top) / temperature, 1))
         least = spec.by_disjunct(rows)
         within = torch.where(mask, torch.exp((least.gather(1, spec.disjunct) - rows) / temperature), 0)
         total = torch.zeros_like(least).scatter_add(1, spec.disjunct, within)
