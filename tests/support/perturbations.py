@@ -40,6 +40,15 @@ def translated(_: Any, x: Image, theta: Sequence[Fraction]) -> Image:
     return out
 
 
+def warped(x: Image, place: Callable[[Fraction, Fraction], tuple[Fraction, Fraction]]) -> Image:
+    """Every pixel from a place (row, column), of its own less those of the center, on the same terms."""
+    middle, out = [Fraction(n - 1, 2) for n in x.shape[1:]], np.empty(x.shape, object)
+    for i, j in np.ndindex(*x.shape[1:]):
+        row, column = place(i - middle[0], j - middle[1])
+        out[:, i, j] = bilinear(x, row + middle[0], column + middle[1])
+    return out
+
+
 def rotated(_: Any, x: Image, theta: Sequence[Fraction]) -> Image:
     """By torch's affine grid, in float64."""
     angle = float(theta[0])
@@ -69,4 +78,7 @@ ORACLES: dict[str, Oracle] = {
     "translation": translated,
     "rotation": rotated,
     "blur": blurred,
+    "gain": lambda _, x, theta: x * (1 + np.array(theta, object)[:, None, None]),
+    "scaling": lambda _, x, theta: warped(x, lambda i, j: (i * (1 + theta[0]), j * (1 + theta[0]))),
+    "shear": lambda _, x, theta: warped(x, lambda i, j: (i, j + theta[0] * i)),
 }

@@ -8,10 +8,13 @@ from verify.fronts.base import Composition, Perturbation, Ranges
 from verify.fronts.blur import Blur
 from verify.fronts.brightness import Brightness
 from verify.fronts.contrast import Contrast
+from verify.fronts.gain import Gain
 from verify.fronts.perturbed import perturbed
 from verify.fronts.pixels import PixelNoise
 from verify.fronts.reading import perturbation_of
 from verify.fronts.rotation import Rotation
+from verify.fronts.scaling import Scaling
+from verify.fronts.shear import Shear
 from verify.fronts.translation import Translation
 
 __all__ = [
@@ -19,10 +22,13 @@ __all__ = [
     "Brightness",
     "Composition",
     "Contrast",
+    "Gain",
     "Perturbation",
     "PixelNoise",
     "Ranges",
     "Rotation",
+    "Scaling",
+    "Shear",
     "Translation",
     "perturbation_of",
     "perturbed",

@@ -65,11 +65,12 @@ class Blur(Perturbation):
         total = sum((theta ** (k * k) * 2 for k in range(2, reach + 1)), theta * 2 + 1)
         share = total**-2
         near = [(a, b) for a in range(-reach, reach + 1) for b in range(-reach, reach + 1)]
-        found = x * spread(share, 0, x.shape)
+        found = x  # weights add up to 1, so each moves the pixel toward the mean of its ring
         for square in sorted({a * a + b * b for a, b in near} - {0}):
             ring = [_moved(x.shape, a, b) for a, b in near if a * a + b * b == square]
             weight = share * (theta if square == 1 else theta**square)
-            found = found + x.picked(np.stack(ring, -1)).sum(len(x.shape)) * spread(weight, 0, x.shape)
+            rise = x.picked(np.stack(ring, -1)).sum(len(x.shape)) - x * len(ring)
+            found = found + rise * spread(weight, 0, x.shape)
         return found
 
 
