@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor, log2
+from math import floor, log2, prod
 
 import mpmath
 import numpy as np
@@ -19,8 +19,10 @@ from scipy.special import ndtri
 BITS = 64  # of a uniform number before more are asked for
 MORE = 192  # bits of those that 64 do not settle
 FINE = 20  # a standard deviation has 2^20 to 2^21 units
-SURE = 1e-11  # what SciPy's inverse of the normal distribution errs by at most, in standard deviations
-FEW = 1 << 40  # a uniform number of fewer units of 2^-64 is an interval too wide for one float
+SURE = 1e-12  # what SciPy's inverse of the normal distribution errs by at most, relative to 1 + its value
+FEW = 1 << 40  # a uniform number of fewer units of 2^-64 is an interval too wide for one float;
+FAR = 6  # others have quantiles below this
+PART = 1 << 15  # numbers at a time, which a processor keeps near
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,28 @@ class GridNoise:
 
         Their distribution is exactly that of rounded Gaussian noise: a number is the quantile of uniform random bits,
         by SciPy where its error cannot change the result, else by more bits and 60 digits. Sound because the quantile
-        is monotone; trusts the generator's bits, SciPy's `ndtri` to 1e-11, and mpmath.
+        is monotone; trusts the generator's bits, SciPy's `ndtri` to 1e-12, and mpmath.
         """
-        bits = rng.integers(0, 1 << 64, size=shape, dtype=np.uint64, endpoint=False)
+        found = np.empty(prod(shape), np.int64)
+        for start in range(0, len(found), PART):
+            found[start : start + PART] = self._part(min(PART, len(found) - start), rng)
+        return found.reshape(shape)
+
+    def _part(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """So many numbers (count,), whole ones as float64."""
+        scale = float(self.sigma / self.unit)
+        bits = rng.integers(0, 1 << 64, size=count, dtype=np.uint64, endpoint=False)
         tail = bits >> np.uint64(1)  # of the half of the distribution that the last bit names, units of 2^-64
-        size = -ndtri(np.maximum(tail, 1).astype(np.float64) * 2.0**-BITS) * float(self.sigma / self.unit)
+        size = np.maximum(tail, 1).astype(np.float64)
+        size *= 2.0**-BITS
+        ndtri(size, out=size)
+        size *= -scale
         whole = np.rint(size)
-        room = SURE * (np.abs(size) + float(self.sigma / self.unit))
-        unsure = (np.abs(np.abs(size - whole) - 0.5) <= room) | (tail < FEW)
-        for place in np.argwhere(unsure):
-            at = tuple(place)
-            whole[at] = self._settled(int(tail[at]), int(whole[at]), rng)
-        return np.where(bits & np.uint64(1), whole, -whole).astype(np.int64)
+        size -= whole
+        unsure = (np.abs(size, out=size) >= 0.5 - SURE * (1 + FAR) * scale) | (tail < FEW)
+        for k in np.flatnonzero(unsure):
+            whole[k] = self._settled(int(tail[k]), int(whole[k]), rng)
+        return np.negative(whole, out=whole, where=(bits & np.uint64(1)) == 0)
 
     def _settled(self, tail: int, guess: int, rng: np.random.Generator) -> int:
         """The rounded quantile of the tail probability between `tail` and tail + 1 units of 2^-64, of which more bits

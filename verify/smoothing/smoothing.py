@@ -17,7 +17,7 @@ from verify.smoothing.confidence import certified_radius, is_majority, least_pro
 from verify.smoothing.noise import GridNoise
 from verify.smoothing.result import ABSTAINS, SmoothedResult
 
-FLOATS = 1 << 24  # of the noisy inputs that are held at once
+FLOATS = 1 << 20  # of the noisy inputs that are held at once
 SMALLEST = Fraction(1, 1 << 100)
 MOST = 1 << 62  # units of the noise that a sample may be away from 0
 
