@@ -64,3 +64,55 @@ def test_constants_that_runtimes_may_round_are_refused(op: str, operands: list[n
     found = model(op, *operands)
     found = model("Cast", found, to=1) if operands[0].dtype == np.int64 else found
     assert told in why(model.proto(model("Add", "x", found)))
+
+
+def test_normalisations_of_groups_channels_and_root_mean_squares() -> None:
+    scale, offset = numbers(1, 4), numbers(2, 4)
+    for batch in (1, "N"):
+        image = Model(batch, 4, 2, 3, opset=21)
+        groups = image("GroupNormalization", "x", scale, offset, num_groups=2, epsilon=1e-3)
+        same(image.proto(image("InstanceNormalization", groups, scale, offset)))
+        for axis, shape in ((-1, (4,)), (-2, (3, 4))):
+            rows = Model(batch, 3, 4, opset=23)
+            same(rows.proto(rows("RMSNormalization", "x", numbers(3, *shape), epsilon=1e-2, axis=axis)))
+    old = Model(1, 4, 2, 3, opset=18)
+    told = why(old.proto(old("GroupNormalization", "x", numbers(1, 2), numbers(2, 2), num_groups=2)))
+    assert "2 groups, with 2 scales" in told
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_maxima_and_minima_over_axes(opset: int) -> None:
+    for op in ("ReduceMax", "ReduceMin"):
+        for keep, axes in ((1, [2]), (0, [1, 2]), (1, [1, 3])):
+            model = Model(1, 3, 2, 4, opset=opset)
+            made = (model(op, "x", integers(*axes), keepdims=keep) if opset >= 18
+                    else model(op, "x", axes=axes, keepdims=keep))
+            same(model.proto(model("Flatten", made)))
+    model = Model(1, 3, 2, 4, opset=opset)
+    same(model.proto(model("GlobalMaxPool", "x")))
+
+
+def test_rests_of_whole_constants() -> None:
+    model = Model(1, 4)
+    rests = model("Concat", model("Mod", integers(7, -7, 9), integers(4, 4, -4)), integers(1), axis=0)
+    same(model.proto(model("Add", "x", model("Cast", rests, to=1))))
+    rest = model("Cast", model("Mod", integers(-7), integers(4), fmod=1), to=1)
+    assert "another rest" in why(model.proto(model("Add", "x", rest)))
+
+
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_values_that_are_rounded_to_whole_numbers(batch: Any) -> None:
+    """By one scale, with a zero point, and by one scale for each channel; nothing else computes with whole numbers."""
+    one = np.array(0.1, np.float32)
+    for kind in (np.uint8, np.int8):
+        model = Model(batch, 3, 4, opset=13)
+        zero = np.array(3, kind)
+        back = model("DequantizeLinear", model("QuantizeLinear", "x", one, zero), one, zero)
+        scales = (np.array([0.25, 0.5, 0.125], np.float32), np.array([1, 0, 2], kind))
+        last = model("DequantizeLinear", model("QuantizeLinear", back, *scales, axis=1), *scales, axis=1)
+        same(model.proto(model("Relu", last)))
+    model = Model(batch, 3, 4, opset=13)
+    whole = model("QuantizeLinear", "x", one)
+    assert "reads whole numbers" in why(model.proto(model("DequantizeLinear", model("Add", whole, whole), one)))
+    assert "reads whole numbers" in why(model.proto(model("DequantizeLinear", "x", one)))
+    assert "is of whole numbers" in why(model.proto(whole))

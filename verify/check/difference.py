@@ -123,7 +123,9 @@ class _Side:
                 facts[field] = _digest(np.repeat(self.arrays[entry[field]], prod(shape[1:])))
             facts["eps"] = entry["eps"]
         elif op == "product":
-            facts |= {"pairing": entry["pairing"], "arguments": [self.shapes[name] for name in entry["inputs"]]}
+            facts["pairing"] = entry["pairing"]
+            if entry["pairing"] == "matrix":  # the entries of others meet in their order, whatever the shape
+                facts["arguments"] = [self.shapes[name] for name in entry["inputs"]]
         elif op == "curve":
             facts |= {"function": entry["function"], "parameters": [Fraction(text) for text in entry["parameters"]]}
         elif op == "piecewise":

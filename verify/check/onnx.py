@@ -22,6 +22,7 @@ from verify.check.onnx_constants import FLOATS, FOLDS
 from verify.check.onnx_graph import Call, Operand, Shape, Value, Writer, canonical
 from verify.check.onnx_layers import HEADS, LAYERS
 from verify.check.onnx_moves import MOVES, concatenated, moved
+from verify.check.onnx_quantised import MAKES, READS
 from verify.check.onnx_recurrent import CELLS, recurrent
 from verify.check.protobuf import Message, Unreadable, array_of, parsed
 
@@ -46,6 +47,8 @@ def read(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
     walk = _Walk(Writer(kind, symbolic), opset, stored, {source["name"]: Value(INPUT, shape)})
     for node in _needed(graph.get("node", ()), output):
         walk.translate(node)
+    if output in walk.whole:
+        raise Unreadable(f"the output {output!r:.200} is of whole numbers, which are read by a {READS} alone")
     head = walk.heads.pop(output, None)
     found = walk.look_up(output, "the output")
     if not isinstance(found, Value) or found.name == INPUT:
@@ -132,6 +135,7 @@ class _Walk:
     def __init__(self, writer: Writer, opset: int, stored: dict[str, Message], known: dict[str, Operand]):
         self.writer, self.opset, self.stored, self.known = writer, opset, stored, known
         self.heads: dict[str, Call] = {}
+        self.whole: set[str] = set()  # values that are of a type of whole numbers
 
     def look_up(self, name: str, reader: str) -> Operand:
         """An initialiser becomes an array when it is first read, and a head the nodes that compute it."""
@@ -148,6 +152,9 @@ class _Walk:
         outputs, op = node.get("output", []), node.get("op_type", "")
         name = node.get("name") or next(filter(None, outputs), "")
         inputs = [self.look_up(i, f"node {name!r:.200} ({op:.50})") if i else None for i in node.get("input", ())]
+        if any(i in self.whole for i in node.get("input", ())) != (op == READS) and not all(
+                isinstance(operand, np.ndarray | None) for operand in inputs):
+            raise Unreadable(f"node {name!r:.200} ({op:.50}) reads whole numbers, or floats, as the other")
         attributes = {n: _attribute(a, name) for n, a in _named(node.get("attribute", ()), "attribute").items()}
         call = Call(f"{op:.50}", name, self.opset, inputs, attributes, len(outputs))
         if node.get("domain", "") not in ("", "ai.onnx") or node.get("overload"):
@@ -162,6 +169,8 @@ class _Walk:
             if output in self.known or output in self.stored:
                 call.refuse(f"makes {output!r:.200}, which there is already")
             self.known[output] = value
+            if call.op == MAKES:
+                self.whole.add(output)
             if call.op in HEADS and value == call.inputs[0]:
                 self.heads[output] = call
 

@@ -1,4 +1,4 @@
-"""ONNX operators that are made of several nodes: a softmax of rows, its logarithm, and layer normalisation.
+"""ONNX operators that are made of several nodes: a softmax of rows, its logarithm, and normalisations.
 
     softmax        s_i = 1 / (1 + sum over j != i of exp(x_j - x_i)); of two entries sigmoid(x_i - x_j)
     its logarithm  -log(1 + sum over j != i of exp(x_j - x_i)); of two entries -softplus(x_j - x_i)
@@ -84,22 +84,47 @@ def _gathered(w: Writer, c: Call, y: Value, until: str | None = None) -> tuple[s
 
 
 def layer_norm(w: Writer, c: Call) -> Value:
-    """Over the axes from one on, which are no batch axis."""
-    x = c.value()
-    axis, eps = c.axis(c.integer("axis", -1), x.rank), c.number("epsilon", float(np.float32(1e-5)))
+    """Over the axes from one on, which are no batch axis; by the root mean square alone without a mean."""
+    x, has_mean = c.value(), c.op == "LayerNormalization"
+    axis = c.axis(c.integer("axis", -1), x.rank)
+    if w.symbolic and axis == 0:
+        c.refuse("normalises over samples")
     n = prod(x.shape[axis:])
-    if c.integer("stash_type", 1) != 1 or c.outputs > 1 or (w.symbolic and axis == 0) or not 2 <= n <= CENTERED:
+    rows = w.reshape(c, x, (x.size // max(1, n), n))
+    out = w.reshape(c, _normalised(w, c, rows, has_mean), x.shape)
+    out = w.scale(c, out, c.const(1))
+    return w.shift(c, out, c.const(2)) if has_mean and c.has(2) else out
+
+
+def group_norm(w: Writer, c: Call) -> Value:
+    """Over groups of channels, or over each channel, with a scale and an offset for each channel."""
+    x = c.value()
+    if x.rank < 3 or x.shape[0] != 1:
+        c.refuse(f"wants a batch of 1, channels and places, and its input has the shape {x.shape}")
+    channels = x.shape[1]
+    groups = channels if c.op == "InstanceNormalization" else c.integer("num_groups", 0)
+    scale, offset = c.const(1), c.const(2)
+    if groups < 1 or channels % groups or not scale.shape == offset.shape == (channels,):
+        c.refuse(f"has {channels} channels in {groups} groups, with {scale.size} scales and {offset.size} offsets")
+    rows = w.reshape(c, x, (groups, x.size // groups))
+    out = w.reshape(c, _normalised(w, c, rows, True), x.shape)
+    wide = (channels, *[1] * (x.rank - 2))
+    return w.shift(c, w.scale(c, out, scale.reshape(wide)), offset.reshape(wide))
+
+
+def _normalised(w: Writer, c: Call, rows: Value, has_mean: bool) -> Value:
+    """Rows, less their means where these are meant, over the roots of their mean squares plus epsilon."""
+    n, eps = rows.shape[1], c.number("epsilon", float(np.float32(1e-5)))
+    if c.integer("stash_type", 1) != 1 or c.outputs > 1 or not 2 <= n <= CENTERED:
         c.refuse(f"keeps its statistics, or normalises {n} entries in a way that is not read")
-    rows = w.reshape(c, x, (x.size // n, n))
-    matrix = (n * np.eye(n) - 1).astype(w.kind)
-    away = w.divide(c, w.emit(c, "linear", [rows], rows.shape, weight=matrix, bias=None), np.array(n, w.kind))
-    places = np.arange(x.size, dtype=np.int32).reshape(-1, n)
-    mean = w.gather(c, [_curve(w, c, away, "power", "2")], places, (len(places), 1), n)
+    if has_mean:
+        matrix = (n * np.eye(n) - 1).astype(w.kind)
+        rows = w.divide(c, w.emit(c, "linear", [rows], rows.shape, weight=matrix, bias=None), np.array(n, w.kind))
+    places = np.arange(rows.size, dtype=np.int32).reshape(-1, n)
+    mean = w.gather(c, [_curve(w, c, rows, "power", "2")], places, (len(places), 1), n)
     root = _curve(w, c, w.shift(c, mean, np.array(eps, w.kind)), "power", "-1/2")
     spread = w.move(c, root, np.repeat(np.arange(len(places), dtype=np.int32)[:, None], n, 1))
-    out = w.reshape(c, w.emit(c, "product", [away, spread], rows.shape, pairing="entrywise"), x.shape)
-    out = w.scale(c, out, c.const(1))
-    return w.shift(c, out, c.const(2)) if c.has(2) else out
+    return w.emit(c, "product", [rows, spread], rows.shape, pairing="entrywise")
 
 
 def _difference(w: Writer, c: Call, x: Value, first: np.ndarray, second: np.ndarray) -> Value:

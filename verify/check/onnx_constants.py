@@ -63,6 +63,10 @@ def _arithmetic(call: Call) -> np.ndarray:
     _spend(call, np.broadcast_shapes(x.shape, y.shape))
     if whole and max(np.abs(part.astype(float)).max(initial=0) for part in (x, y)) > 2**20:
         call.refuse("computes with whole numbers beyond 2^20")
+    if call.op == "Mod":
+        if not whole or not y.all() or call.integer("fmod", 0):
+            call.refuse("takes another rest than that of whole numbers, with the sign of the divisor")
+        return x % y
     if whole and call.op == "Div":
         if not y.all() or (x % np.where(y == 0, 1, y)).any():
             call.refuse("divides whole numbers with a remainder")
@@ -129,6 +133,6 @@ def _spend(call: Call, shape: tuple[int, ...]) -> None:
 
 FOLDS: dict[str, Callable[[Call], np.ndarray]] = {
     **dict.fromkeys(("Constant", "Cast", "Identity"), _plain), "DequantizeLinear": _dequantized,
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _arithmetic), "Pow": _power, "ConstantOfShape": _filled,
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Mod"), _arithmetic), "Pow": _power, "ConstantOfShape": _filled,
     "Where": _where, "Equal": _equal, "Neg": _negated,
 }

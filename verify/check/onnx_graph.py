@@ -25,17 +25,22 @@ ATTRIBUTES = {
     ("BatchNormalization", "spatial"): range(8, 9), ("BatchNormalization", "training_mode"): range(14, 24),
     ("Clip", "max"): range(8, 11), ("Clip", "min"): range(8, 11), ("Dropout", "ratio"): range(8, 12),
     ("DequantizeLinear", "axis"): range(13, 24), ("Dropout", "seed"): range(12, 24),
+    ("QuantizeLinear", "axis"): range(13, 24), ("QuantizeLinear", "output_dtype"): range(21, 24),
+    **{(op, "block_size"): range(21, 24) for op in ("DequantizeLinear", "QuantizeLinear")},
+    ("QuantizeLinear", "saturate"): range(19, 24), ("QuantizeLinear", "precision"): range(23, 24),
     ("MaxPool", "ceil_mode"): range(10, 24), ("MaxPool", "dilations"): range(10, 24),
     ("Pad", "pads"): range(8, 11), ("Pad", "value"): range(8, 11), ("ReduceMean", "axes"): range(8, 18),
-    ("ReduceMean", "noop_with_empty_axes"): range(18, 24), ("ReduceSum", "axes"): range(8, 13),
+    **{(op, "axes"): range(8, 18) for op in ("ReduceMax", "ReduceMin")},
+    **{(op, "noop_with_empty_axes"): range(18, 24) for op in ("ReduceMax", "ReduceMean", "ReduceMin")},
+    ("ReduceSum", "axes"): range(8, 13),
     ("ReduceSum", "noop_with_empty_axes"): range(13, 24), ("Reshape", "allowzero"): range(14, 24),
     **{(op, "layout"): range(14, 24) for op in ("RNN", "GRU", "LSTM")},
     ("Shape", "end"): range(15, 24), ("Shape", "start"): range(15, 24), ("Slice", "axes"): range(8, 10),
     ("Slice", "ends"): range(8, 10), ("Slice", "starts"): range(8, 10), ("Split", "num_outputs"): range(18, 24),
     ("Split", "split"): range(8, 13), ("Squeeze", "axes"): range(8, 13), ("Unsqueeze", "axes"): range(8, 13),
 }
-INPUTS = {"Clip": 11, "Dropout": 12, "Pad": 11, "ReduceMean": 18, "ReduceSum": 13, "Slice": 10, "Split": 13,
-          "Squeeze": 13, "Unsqueeze": 13}  # since when they have more than one
+INPUTS = {"Clip": 11, "Dropout": 12, "Pad": 11, "ReduceMax": 18, "ReduceMean": 18, "ReduceMin": 18, "ReduceSum": 13,
+          "Slice": 10, "Split": 13, "Squeeze": 13, "Unsqueeze": 13}  # since when they have more than one
 
 Shape = tuple[int, ...]
 

@@ -8,12 +8,13 @@ from math import prod
 
 import numpy as np
 
-from verify.check.onnx_composed import layer_norm, softmax
+from verify.check.onnx_composed import group_norm, layer_norm, softmax
 from verify.check.onnx_constants import FLOATS
 from verify.check.onnx_curves import CURVES
 from verify.check.onnx_graph import Call, Shape, Value, Writer
 from verify.check.onnx_moves import broadcast
 from verify.check.onnx_products import matrix_product, power, product, quotient
+from verify.check.onnx_quantised import MAKES, READS, dequantised, quantised
 from verify.check.onnx_windows import averaged, pad_lengths, pooled, reduced, sample
 
 Layer = Callable[[Writer, Call], Value]
@@ -259,13 +260,16 @@ HEADS = ("Softmax", "LogSoftmax")
 LAYERS: dict[str, Layer] = {
     **CURVES,
     **dict.fromkeys(HEADS, _ended),
-    "LayerNormalization": layer_norm, "MatMul": _matmul, "Gemm": _gemm,
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), layer_norm),
+    **dict.fromkeys(("InstanceNormalization", "GroupNormalization"), group_norm),
+    MAKES: quantised, READS: dequantised, "MatMul": _matmul, "Gemm": _gemm,
     "Conv": _conv, "ConvTranspose": _conv_transpose, "BatchNormalization": _norm,
     "Add": _sum, "Sub": _sum, "Sum": _sum, "Mul": _multiply, "Div": _multiply,
     "Neg": lambda w, c: w.negate(c, c.value()),
     "Relu": lambda w, c: w.piecewise(c, c.value(), [0], [0, 1], (0, 0)),
     "Abs": lambda w, c: w.piecewise(c, c.value(), [0], [-1, 1], (0, 0)),
     "LeakyRelu": _leaky_relu, "Clip": _clip, "Identity": _same, "Dropout": _same, "Cast": _same,
-    "MaxPool": pooled, "AveragePool": averaged, "GlobalAveragePool": reduced, "ReduceSum": reduced,
-    "ReduceMean": reduced,
+    "MaxPool": pooled, "AveragePool": averaged,
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), reduced),
+    **dict.fromkeys(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin"), reduced),
 }

@@ -99,9 +99,9 @@ def averaged(w: Writer, c: Call) -> Value:
 
 
 def reduced(w: Writer, c: Call) -> Value:
-    """Sums and means over axes; a global pooling is the mean over all spatial ones."""
+    """Sums, means, maxima and minima over axes; a global pooling is the mean, or the maximum, over all spatial ones."""
     x = c.value()
-    if c.op == "GlobalAveragePool":
+    if c.op in ("GlobalAveragePool", "GlobalMaxPool"):
         axes, keep = list(range(2, sample(w, c).rank)), True
     else:
         keep, given = bool(c.integer("keepdims", 1)), c.integers(1, "axes")
@@ -115,4 +115,8 @@ def reduced(w: Writer, c: Call) -> Value:
     size = prod(x.shape[i] for i in axes)
     index = w.positions(c, x).transpose(*others, *axes).reshape(-1, size)
     shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape)) if keep else tuple(x.shape[i] for i in others)
+    if c.op in ("ReduceMax", "GlobalMaxPool"):
+        return w.emit(c, "max", [x], shape, groups=index)
+    if c.op == "ReduceMin":
+        return w.negate(c, w.emit(c, "max", [w.negate(c, x)], shape, groups=index))
     return w.gather(c, [x], index, shape, 1 if c.op == "ReduceSum" else size)
