@@ -13,8 +13,9 @@ from tests.support.training import case, check_gradients, noise
 from verify.train.losses import LOSSES, Adversarial, Linearised, Mixed, Noisy, Plain, Regularizer, Threat, Trades
 
 EPS = 0.05
-ATTACKED = {"sabr", "mtl-ibp", "cc-ibp", "exp-ibp", "mixed", "adversarial", "trades"}
-BOUNDED = [name for name in LOSSES if name not in ("plain", "noisy", "linearised", "mixed", "adversarial", "trades")]
+ATTACKED = {"sabr", "mtl-ibp", "cc-ibp", "exp-ibp", "mixed", "adversarial", "trades", "universal"}
+BOUNDED = [name for name in LOSSES if name not in ("plain", "noisy", "linearised", "mixed", "adversarial", "trades",
+                                                   "universal")]
 NETS = ["normed", "residual", "one"]
 
 

@@ -181,7 +181,8 @@ class _Search:
 
     def _attacked(self, delta: Tensor, chosen: list[int]) -> bool:
         """Whether a perturbation near this one fools as many samples as these elements have."""
-        if self.best.offer(delta) < len(chosen):
+        self.best.offer(delta)
+        if self.best.count < len(chosen):
             samples = torch.from_numpy(self.elements.owner[chosen]).to(delta.device)
             self.best.offer(climbed(self.problem, delta, samples))
         return self.best.count >= len(chosen)

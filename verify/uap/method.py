@@ -51,13 +51,14 @@ class BestDelta:
         """How many samples it fools."""
         return int(self.fooled.sum())
 
-    def offer(self, delta: Tensor) -> int:
-        """Looks at a perturbation (*shape), keeps it where it is better; how many samples that one fools."""
-        found = self.problem.fooled(delta)
-        count, member = int(found.sum()), self.problem.member(delta)
-        if count > self.count and member is not None:
+    def offer(self, delta: Tensor) -> None:
+        """Looks at a perturbation (*shape), and keeps it where it fools more samples."""
+        member = self.problem.member(delta)
+        if member is None or int((self.problem.violations(member) >= 0).sum()) <= self.count:
+            return
+        found = self.problem.fooled(member)
+        if int(found.sum()) > self.count:
             self.delta, self.fooled = member, found
-        return count
 
 
 @runtime_checkable

@@ -111,7 +111,9 @@ def universal(
         for k, method in enumerate(chosen):
             start = time.perf_counter()
             answer = _answer(problem, method, best, until.part(1 / (len(chosen) - k)))
-            counts = [best.offer(delta) for delta in answer.deltas]
+            counts = [int(problem.fooled(delta).sum()) for delta in answer.deltas]
+            for delta in answer.deltas:
+                best.offer(delta)
             most = max(range(len(counts)), key=lambda i: counts[i], default=None)
             found[method.name] = Found(
                 None if most is None else problem.member(answer.deltas[most]), 0 if most is None else counts[most],

@@ -69,7 +69,8 @@ class StochasticUAP:
                         check_time()
                         slope = self._slope(problem, delta[0], part.to(delta.device))
                         delta = problem.ball.project(delta + length * problem.ball.steepest(delta, slope[None]))
-                    if own.offer(delta[0]) == problem.count:
+                    own.offer(delta[0])
+                    if own.count == problem.count:
                         return SharedAnswer((own.delta,))
         except OutOfTime:
             notes["stopped"] = LATE
