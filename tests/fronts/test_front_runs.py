@@ -18,8 +18,8 @@ X, Y = digits()
 
 
 def certify(*more: str, text: str, eps: str = "1") -> int:
-    return run(["certify", "digits-dense-interval", "--data", "digits", "--limit", "4", "--set", text, "--eps", eps,
-                "--methods", "pgd,crown", *more])
+    return run(["certify", "digits-dense-interval", "--data", "digits", "--limit", "3", "--set", text, "--eps", eps,
+                "--methods", "pgd,crown", "--timeout", "60", *more])
 
 
 @pytest.mark.usefixtures("here")

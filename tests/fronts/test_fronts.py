@@ -30,8 +30,11 @@ X, Y = digits()
 TEXTS = [entry.example for entry in FRONTS.values()]
 CHAIN = "rotation:4deg+brightness:0.05"
 SHAPE = (1, 5, 5)
-GRID = {1: 201, 2: 21}  # points an axis, by the number of parameters
-METHODS = (verify.Interval(), verify.CROWN(), verify.BranchAndBound(time_limit=2))
+GRID = {1: 101, 2: 11}  # points an axis, by the number of parameters
+DEAR = {"scaling", "shear", "rotation", "gain", "contrast"}  # those like others, which make conformance looks at too
+GRIDDED = [pytest.param(text, marks=pytest.mark.conformance) if text.partition(":")[0] in DEAR else text
+           for text in TEXTS]
+METHODS = (verify.Interval(), verify.CROWN(), verify.BranchAndBound(time_limit=60))
 
 
 def taker(shape: tuple[int, ...]) -> Network:
@@ -52,7 +55,7 @@ def test_what_becomes_of_an_image_is_what_the_oracle_says(text: str) -> None:
     """In rationals, where there are no sines."""
     noise, found, network = np.random.default_rng(0), perturbation_of(text), front(text)
     oracle = ORACLES[text.partition(":")[0]]
-    shares = [Fraction(0), Fraction(1), Fraction(1, 2), *(Fraction(n, 64) for n in noise.integers(0, 65, 5).tolist())]
+    shares = [Fraction(0), Fraction(1), Fraction(1, 2), *(Fraction(n, 64) for n in noise.integers(0, 65, 1).tolist())]
     for k in range(len(shares)):
         x, theta = image(noise), drawn(found.ranges(SHAPE), shares[k:] + shares[:k])
         want, point = oracle(found, x, theta), np.array([*x.ravel(), *theta], object)
@@ -105,15 +108,15 @@ def grid(problem: Problem, case: int, found: Perturbation) -> torch.Tensor:
     return torch.cat([x.expand(len(theta), -1), torch.from_numpy(theta).float()], 1)
 
 
-@pytest.mark.parametrize("text", [*TEXTS, CHAIN])
+@pytest.mark.parametrize("text", [*GRIDDED, CHAIN])
 def test_no_point_of_a_dense_grid_beats_a_bound(text: str) -> None:
     """Of perturbations a quarter as large, of which some samples are robust and some are not."""
     found, network = perturbation_of(text).times(Fraction(1, 4)), verify.load("digits-dense-interval")
-    problem = perturbed(network, X[:4], Y[:4], found)
+    problem = perturbed(network, X[:3], Y[:3], found)
     brackets = [verify.solve(problem, method) for method in METHODS]
     attack = verify.solve(problem, verify.PGD())
     wide = problem.in_float64
-    for case in range(4):
+    for case in range(3):
         points = grid(problem, case, found).double()
         many = wide.select(torch.full((len(points),), case))
         top = float(many.violation(points).max())
@@ -123,7 +126,7 @@ def test_no_point_of_a_dense_grid_beats_a_bound(text: str) -> None:
     assert min(float(b.upper[0]) for b in brackets) < 0  # some are bounds worth having
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.sampled_from([*TEXTS, CHAIN]), st.integers(0, 10**6), st.fractions(0, 1), st.fractions(0, 1))
 def test_boxes_of_a_front_hold_its_values(text: str, seed: int, first: Fraction, second: Fraction) -> None:
     """Interval and backward bounds over parts of the ranges, around points of these parts."""
@@ -151,7 +154,7 @@ def test_products_with_pinned_pixels_lose_nothing() -> None:
     torch.testing.assert_close(bracket.upper.double(), ends.amax(0), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("text", [*TEXTS, CHAIN, "brightness:0.05+linf:1/255"])
+@pytest.mark.parametrize("text", [*GRIDDED, CHAIN, "brightness:0.05+linf:1/255"])
 def test_certificates_of_perturbations_are_accepted_and_state_the_front(text: str) -> None:
     network = verify.load("digits-dense-interval")
     problem = perturbed(network, X[3:4], Y[3:4], perturbation_of(text).times(Fraction(1, 4)))
