@@ -33,7 +33,7 @@ METHODS = {
     "pgd": verify.PGD(steps=20, restarts=10_000, stop_when_falsified=False),
     "apgd-t": verify.TargetedAPGD(restarts=10_000, stop_when_falsified=False),
     "square": verify.Square(10_000_000, stop_when_falsified=False),
-    "fmn": verify.FMN(10_000_000), "hopskipjump": verify.HopSkipJump(10_000),
+    "fmn": verify.FMN(10_000_000), "bisection": verify.Bisection(10_000_000),
     "interval": verify.Interval(), "crown": verify.CROWN(), "alpha": AlphaCROWN(goal="optimum"),
     "lp": verify.LP(), "convex": verify.ConvexLP(), "milp": verify.MILP(), "sdp": verify.SDP(order=5000),
     "bab": verify.BranchAndBound(goal="optimum"),
