@@ -27,7 +27,7 @@ from verify.upper.interval import Interval
 AnyPoint = TypeVar("AnyPoint")
 
 
-class Relaxation(Protocol):
+class CaseProgram(Protocol):
     """A program over one case that bounds its disjuncts."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ def _program(case: SolverCase, boxes: Boxes) -> tuple[CaseModel, LPRelaxation]:
 
 def relaxed(
     problem: Problem, time_limit: float | None, case_of: Callable[[Problem, int], SolverCase],
-    program: Callable[[SolverCase, Boxes], tuple[CaseModel, Relaxation]], counted: str, trusts: str,
+    program: Callable[[SolverCase, Boxes], tuple[CaseModel, CaseProgram]], counted: str, trusts: str,
 ) -> Answer:
     """What a relaxation says of each case, by a program over its boxes; programs are counted under a name. Where there
     is none, as a value has no finite bounds, the linear bound stands, and "stopped" says where."""
