@@ -26,7 +26,8 @@ QUICK := $(addprefix tests/,\
 	ops/test_op_geometry.py ir/test_graph.py ir/test_rewrite.py ir/test_onnx_products.py vnnlib/test_vnnlib.py \
 	sets/test_convex.py lower/test_lower.py upper/test_forward.py exact/test_search_parts.py \
 	solvers/test_solvers.py proof/test_proofs.py::test_the_same_problem_gives_the_same_bytes check/test_check_protobuf.py runs/test_store.py \
-	report/test_report_figures.py train/test_recipe.py cli/test_cli_mistakes.py)
+	report/test_report_figures.py train/test_recipe.py cli/test_cli_mistakes.py smoothing/test_noise.py \
+	uap/test_universal.py fronts/test_fronts.py)
 
 .PHONY: demo test quick test-all lint bench conformance fuzz clean
 .DELETE_ON_ERROR:
