@@ -88,7 +88,7 @@ def test_what_is_common_to_both_factors_is_seen():
     model = Model(1, 4)
     assert ops(agree(model.proto(model("Mul", "x", "x")))) == ["Power"]
     model = Model(1, 4)
-    assert not {"Multiply", "Power"} & set(ops(agree(model.proto(model("Div", "x", "x")))))
+    assert {"Multiply", "Power"} <= set(ops(agree(model.proto(model("Div", "x", "x")))))  # 1, but for the pole at 0
 
 
 @pytest.mark.parametrize("batch", BATCHES)
