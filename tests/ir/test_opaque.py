@@ -228,8 +228,8 @@ def test_a_module_that_raises_at_a_point_has_no_output_there() -> None:
 
 
 @pytest.mark.parametrize(("module", "example", "told"), [
-    (Failing(lambda x: 2 * x), -torch.ones(1, 2), r"cannot be copied .*: ValueError \(.*test_opaque.py, line"),
-    (Failing(lambda x: (x, x)), torch.ones(1, 2), "returns tuple, not one tensor|cannot be copied and called"),
+    (Failing(lambda x: 2 * x), -torch.ones(1, 2), r"cannot be copied .*float32: negative \(.*test_opaque.py, line"),
+    (Failing(lambda x: (x, x)), torch.ones(1, 2), "it returns a tuple and not one tensor"),
     (Failing(torch.rand_like), torch.ones(1, 2), "gives other outputs when it is called again"),
     (Failing(lambda x: x), None, "needs an example input"),
     (Failing(lambda x: x), torch.ones(1, 2, dtype=torch.int64), "is torch.int64; give float32 or float64"),

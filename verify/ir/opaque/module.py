@@ -17,6 +17,7 @@ from verify.errors import InputError, place_of
 from verify.ops.opaque import Executable
 
 CLOSE = 1e-3  # how far outputs of samples together may be from those alone, as a share of the largest, to be of use
+WORDS = 200  # characters of what a module raised
 TOGETHER = {"cpu": 1 << 26, "cuda": 1 << 30}  # values of all layers that a call may hold
 
 
@@ -84,9 +85,10 @@ def executed_module(module: Callable[[Tensor], Any], example: Tensor) -> Execute
         with torch.no_grad():
             y, again = (_numbers(kept(first.clone()), first) for _ in range(2))
     except Exception as problem:  # as above
+        words = " ".join(str(problem).split())[:WORDS] or type(problem).__name__
         raise InputError(f"the module {name} cannot be copied and called on an input of shape "
-                         f"{(1, *example.shape[1:])}: {type(problem).__name__} ({place_of(problem)}); mend it"
-                         ) from problem
+                         f"{(1, *example.shape[1:])}, {str(example.dtype).removeprefix('torch.')}: {words} "
+                         f"({place_of(problem)}); mend it, or give samples as it takes them") from problem
     if not y.numel():
         raise InputError(f"the module {name} returns no numbers; wrap it")
     if not torch.equal(y.nan_to_num(), again.nan_to_num()):
@@ -97,7 +99,9 @@ def executed_module(module: Callable[[Tensor], Any], example: Tensor) -> Execute
 
 
 def _numbers(y: Any, like: Tensor) -> Tensor:
-    """An output as a tensor of the type, and on the device, of the samples."""
+    """An output as a tensor of the type, and on the device, of the samples. Raises TypeError for several."""
+    if isinstance(y, tuple | dict):
+        raise TypeError(f"it returns a {type(y).__name__} and not one tensor; wrap it in a module that picks one")
     return torch.as_tensor(y).to(like)
 
 
