@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from verify.cli import options
+from verify.cli.running import Running
 from verify.registry import METHODS
 from verify.runs.request import AttackRequest
 
@@ -38,17 +39,9 @@ def attack(
     from verify.cli import output
     from verify.report.attack import attacked
     from verify.runs.attack.session import IMAGES, POINTS, prepare_attack
-    from verify.runs.engine.run_folder import Parallelism, fresh_folder
 
     session = prepare_attack(AttackRequest(**shared, eps=eps, attack=attack, batch=batch))
-    output.warn(session.warnings)
-    place = out if out or resume else fresh_folder(session.request.model)
-    with output.kept(place if out is None else None), output.verdicts(len(session.job.x)) as on_progress:
-        folder, summary = session.run(place, on_progress, resume=resume, parallelism=Parallelism(workers, ray))
+    folder, summary = Running(workers, ray, out, resume, json=json).carry_out(session, attacked)
     output.warn(summary.warnings)
-    if json:
-        output.print_json({"title": session.title, "run": str(folder), "config": session.config, **summary.as_json()})
-    else:
-        output.show(attacked(session.title, summary))
     output.note(f"points in {folder / POINTS} and, as images, in {folder / IMAGES}; run kept in {folder}")
     raise typer.Exit(4 if summary.errors else 0)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from verify.cli import options
+from verify.cli.running import Running
 from verify.runs.request import RadiusRequest
 
 
@@ -34,17 +35,9 @@ def radius(
     """
     from verify.cli import output
     from verify.report.radius import radii
-    from verify.runs.engine.run_folder import Parallelism, fresh_folder
     from verify.runs.studies.radius_session import prepare_radius
 
     session = prepare_radius(RadiusRequest(**shared, most=most, tolerance=tolerance, batch=batch))
-    output.warn(session.warnings)
-    place = out if out or resume else fresh_folder(session.request.model)
-    with output.kept(place if out is None else None), output.verdicts(len(session.job.x)) as on_progress:
-        folder, summary = session.run(place, on_progress, resume=resume, parallelism=Parallelism(workers, ray))
-    if json:
-        output.print_json({"title": session.title, "run": str(folder), "config": session.config, **summary.as_json()})
-    else:
-        output.show(radii(session.title, summary))
+    folder, summary = Running(workers, ray, out, resume, json=json).carry_out(session, radii)
     output.note(f"run kept in {folder}")
     raise typer.Exit(4 if summary.errors else 0)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from verify.cli import options
+from verify.cli.running import Running
 from verify.runs.request import SmoothRequest
 
 OTHERS = ("set", "norm", "clip", "threshold", "within", "bounds", "methods", "timeout")  # say nothing of noise
@@ -38,18 +39,9 @@ def smooth(
     """
     from verify.cli import output
     from verify.report.smoothing import smoothed
-    from verify.runs.engine.run_folder import Parallelism, fresh_folder
     from verify.runs.smoothing.session import prepare_smoothing
 
     asked = SmoothRequest(**shared, sigma=sigma, eps=eps, draws=draws, first=first, confidence=confidence, seed=seed)
-    session = prepare_smoothing(asked)
-    output.warn(session.warnings)
-    place = out if out or resume else fresh_folder(asked.model)
-    with output.kept(place if out is None else None), output.verdicts(len(session.job.x)) as on_progress:
-        folder, summary = session.run(place, on_progress, resume=resume, parallelism=Parallelism(workers, ray))
-    if json:
-        output.print_json({"title": session.title, "run": str(folder), "config": session.config, **summary.as_json()})
-    else:
-        output.show(smoothed(session.title, summary))
+    folder, summary = Running(workers, ray, out, resume, json=json).carry_out(prepare_smoothing(asked), smoothed)
     output.note(f"run kept in {folder}")
     raise typer.Exit(4 if summary.errors else 0)

@@ -27,7 +27,7 @@ def universal(
     """Look for one perturbation that fools many samples, and bound how many any one fools.
 
     A sample is fooled where its predicted class changes. The table has what algorithm 1 (UAP) and stochastic gradients
-    (SGD-UAP) reach, the certified upper bound, and what perturbations of the samples' own reach.
+    (SGD-UAP) reach, an upper bound for all perturbations, and what perturbations of the samples' own reach.
     """
     from verify.cli import output
     from verify.report.universal import universal_table
