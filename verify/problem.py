@@ -224,7 +224,7 @@ def around(
     clip: tuple[Number, Number] | None, goal: Goal,
 ) -> Problem:
     """The problem of this goal in the balls around samples; see `robustness`."""
-    x = _tensor(x, "x")
+    x = tensor_of(x, "x")
     if not x.is_floating_point():
         remedy = "pass real floats" if x.is_complex() else "divide pixels by 255, or convert with x.float()"
         raise InputError(f"x has type {x.dtype} but must be float; {remedy}")
@@ -237,7 +237,7 @@ def around(
     if goal.has_labels:
         if y is None:
             raise InputError("y is None, but each sample needs its class; pass (batch,) integer labels")
-        labels = _tensor(y, "y")
+        labels = tensor_of(y, "y")
     if labels.dim() != 1 or len(labels) != len(x):
         raise InputError(f"y has shape {tuple(labels.shape)}; expected ({len(x)},), one label for each sample of x")
     spec = goal.specification(network, x, labels.to(network.device))
@@ -257,7 +257,8 @@ def _check_shape(given: tuple[int, ...], network: Network) -> None:
     raise InputError(f"inputs have shape {given} but the network takes {takes}; {remedy}")
 
 
-def _tensor(values: object, what: str) -> Tensor:
+def tensor_of(values: object, what: str) -> Tensor:
+    """What a user gives as numbers, a tensor or an array, as a tensor. Raises InputError for anything else."""
     try:
         return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError):

@@ -100,8 +100,9 @@ def test_many_draws_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("given", "message"), [
     ({"sigma": 0}, "sigma is 0 but must lie"), ({"sigma": "-1/4"}, "must lie"), ({"sigma": "1e-99"}, "must lie"),
-    ({"sigma": 1, "confidence": 1}, "confidence is 1"), ({"sigma": 1, "draws": 0}, "draws is 0"),
-    ({"sigma": 1, "first": -1}, "first is -1"), ({"sigma": "half"}, "sigma"),
+    ({"sigma": 1, "confidence": 1}, "confidence is 1"), ({"sigma": 1, "draws": 0}, "draws=0"),
+    ({"sigma": 1, "draws": 2.5}, "draws=2.5"), ({"sigma": 1, "draws": "10"}, "an integer"),
+    ({"sigma": 1, "first": -1}, "first=-1"), ({"sigma": "half"}, "sigma"),
 ])
 def test_settings_that_are_none(given: dict[str, Any], message: str) -> None:
     with pytest.raises(verify.InputError, match=message):
@@ -121,3 +122,16 @@ def test_inputs_that_do_not_fit() -> None:
     empty = smoothing.certify(verify.trace(half_space(0.1), X[:1]), X[:0])
     assert len(empty.classes) == 0
     assert "0 samples" in repr(empty)
+
+
+def test_arrays_are_samples_and_questions_that_do_not_fit_are_told() -> None:
+    smoothing = Smoothing("1/2", draws=200)
+    found, same = smoothing.certify(half_space(0.1), X), smoothing.certify(half_space(0.1), X.numpy())  # pyright: ignore
+    assert found.hits.tolist() == same.hits.tolist()
+    assert not bool(found.robust(torch.tensor([-1, -1, -1, -1]), 0).any())
+    with pytest.raises(verify.InputError, match="eps -1 were given for 4 samples"):
+        found.robust(torch.tensor([1, 1, 0, 1]), -1)
+    with pytest.raises(verify.InputError, match=r"labels of shape \(2,\)"):
+        found.robust(torch.tensor([1, 1]), "1/10")
+    with pytest.raises(verify.InputError, match="is no tensor"):
+        smoothing.certify(half_space(0.1), "X")  # type: ignore[arg-type]

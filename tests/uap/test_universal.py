@@ -16,8 +16,8 @@ from verify.ir.graph import Network
 from verify.ops import Linear, ReLU
 from verify.rationals import exact_array
 from verify.uap.deepfool import way_out
-from verify.uap.method import SharedAnswer
-from verify.uap.problem import shared_problem
+from verify.uap.method import BestDelta, SharedAnswer, SharedMethod
+from verify.uap.problem import SharedProblem, shared_problem
 
 QUICK = (verify.UAP(epochs=3), verify.StochasticUAP(epochs=8, restarts=1))
 
@@ -120,12 +120,14 @@ def test_rates_on_other_samples_and_models():
 
 
 @dataclass(frozen=True)
-class Liar:
+class Liar(SharedMethod):
     """Claims that nothing is fooled."""
 
-    name: str = "liar"
+    @property
+    def name(self) -> str:
+        return "liar"
 
-    def answer(self, problem: object, best: object) -> SharedAnswer:
+    def answer(self, problem: SharedProblem, best: BestDelta) -> SharedAnswer:
         return SharedAnswer((torch.full((4,), 7.0),), upper=0)
 
 
@@ -146,6 +148,13 @@ def test_what_does_not_fit_is_said():
         verify.universal(network, x[:0], eps=1)
     with pytest.raises(verify.InputError, match=r"verify\.UAP\(\)"):
         verify.universal(network, x, eps=1, methods=[verify.UAP])  # type: ignore[list-item]
+    with pytest.raises(verify.InputError, match="one perturbation of many samples, not PGD"):
+        verify.universal(network, x, eps=1, methods=[verify.PGD()])  # type: ignore[list-item]
+    with pytest.raises(verify.InputError, match="takes a list of them"):
+        verify.universal(network, x, eps=1, methods=verify.UAP())  # type: ignore[arg-type]
+    with pytest.raises(verify.InputError, match=r"y has shape \(1,\)"):
+        verify.fooling_rate(network, x, torch.zeros(4), y=torch.zeros(1))
+    assert verify.fooling_rate(network, x.numpy(), torch.zeros(4)) == 0  # pyright: ignore[reportArgumentType]
     with pytest.raises(verify.InputError, match="one name"):
         verify.universal(network, x, eps=1, methods=[verify.UAP(), verify.UAP(epochs=2)])
     with pytest.raises(verify.InputError, match="delta=2"):

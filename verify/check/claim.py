@@ -61,9 +61,11 @@ class Case:
 
 
     def __str__(self) -> str:
-        """In one line: the first inputs' ranges, the first disjuncts."""
-        ends = [f"x_{i} in [{brief(low)}, {brief(high)}]" for i, (low, high) in
-                enumerate(zip(self.low[:SHOWN], self.high[:SHOWN], strict=True))]
+        """In one line: the ranges of the first inputs, those first that are more than one number; the first disjuncts.
+        """
+        order = np.argsort(self.low == self.high, kind="stable")[:SHOWN]
+        ranges = zip(order.tolist(), self.low[order], self.high[order], strict=True)
+        ends = [f"x_{i} in [{brief(low)}, {brief(high)}]" for i, low, high in ranges]
         ends += [f"and {len(self.low) - SHOWN} more inputs"] if len(self.low) > SHOWN else []
         rows = [str(disjunct) for disjunct in self.disjuncts[:SHOWN]]
         rows += [f"and {len(self.disjuncts) - SHOWN} more"] if len(self.disjuncts) > SHOWN else []

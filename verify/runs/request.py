@@ -128,6 +128,7 @@ class SmoothRequest(Request):
     first: int = 100
     confidence: str = "0.999"
     seed: int = 0
+    norm: str = "l2"
     clip: str = "none"
 
     command: ClassVar[str] = "smooth"

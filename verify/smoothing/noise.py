@@ -43,9 +43,9 @@ class GridNoise:
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """Whole numbers (*shape) int64.
 
-        Their distribution is exactly that of rounded Gaussian noise: a number is the quantile of uniform random bits,
-        by SciPy where its error cannot change the result, else by more bits and 60 digits. Sound because the quantile
-        is monotone; trusts the generator's bits, SciPy's `ndtri` to 1e-12, and mpmath.
+        Their distribution is that of rounded Gaussian noise, to 2^-192: a number is the quantile of uniform random
+        bits, by SciPy where its error cannot change the result, else by more bits and 60 digits. Sound because the
+        quantile is monotone; trusts the generator's bits, SciPy's `ndtri` to 1e-12, and mpmath.
         """
         found = np.empty(prod(shape), np.int64)
         for start in range(0, len(found), PART):

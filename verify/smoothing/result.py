@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+import torch
 from torch import Tensor
 
+from verify.errors import InputError
+from verify.problem import tensor_of
 from verify.rationals import Number, rational, shown
 
 ABSTAINS = -1
@@ -33,9 +36,13 @@ class SmoothedResult:
     confidence: Fraction
 
     def robust(self, y: Tensor, eps: Number) -> Tensor:
-        """Which samples have their label y (batch,) everywhere within L2 distance eps; bool (batch,)."""
-        right = self.classes == y.to(self.classes.device)
-        return right & (self.radius >= float(rational(eps, "eps"))) & (self.radius > 0)
+        """Which samples have their label y (batch,) everywhere within L2 distance eps >= 0; bool (batch,)."""
+        labels, least = tensor_of(y, "y").to(self.classes.device), rational(eps, "eps")
+        if labels.shape != self.classes.shape or least < 0:
+            raise InputError(f"labels of shape {tuple(labels.shape)} and eps {eps} were given for {len(self.classes)} "
+                             "samples; give one label for each sample, and a radius of at least 0")
+        reaches = torch.tensor([radius >= least for radius in self.radius.tolist()], dtype=torch.bool)
+        return (self.classes == labels) & (self.classes != ABSTAINS) & reaches
 
     def __repr__(self) -> str:
         count, kept = len(self.classes), int((self.classes != ABSTAINS).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,6 +13,8 @@ from torch import Tensor
 from verify.errors import InputError
 from verify.ir.graph import Network
 from verify.ir.opaque.entry import Model, opaque
+from verify.lower.engine.settings import check_settings
+from verify.problem import tensor_of
 from verify.rationals import Number, exact_array, rational
 from verify.smoothing.confidence import certified_radius, is_majority, least_probability
 from verify.smoothing.noise import GridNoise
@@ -44,9 +47,7 @@ class Smoothing:
             raise InputError(f"sigma is {self.sigma} but must lie between 2^-100 and 2^100; write for example 1/4")
         if not 0 < rational(self.confidence, "confidence") < 1:
             raise InputError(f"confidence is {self.confidence} but must lie between 0 and 1; write for example 0.999")
-        for name in ("draws", "first"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)} but must be at least 1")
+        check_settings(self, ("draws", "first", "seed"))
 
     def certify(self, model: Network | Model, x: Tensor, place: int = 0) -> SmoothedResult:
         """The smoothed class of each sample with the radius in which it stays, or an abstention.
@@ -62,7 +63,7 @@ class Smoothing:
         reals, and its noisy values are drawn exactly (`GridNoise`); trusts the random bits, SciPy, and that the model
         gives one class for one input, whatever the batch.
         """
-        network, risk = self._network(model, x), float(1 - rational(self.confidence, "confidence"))
+        network, x, risk = *self._asked(model, x), float(1 - rational(self.confidence, "confidence"))
         classes, radii, hits = [], [], []
         for rng, whole, off in self._samples(x, place):
             guess = int(self._counts(network, whole, self.first, rng)[: network.outputs].argmax())
@@ -77,7 +78,7 @@ class Smoothing:
 
         `predict` of Cohen et al. (2019), section 3.2.1; statistical and sound as `certify` is.
         """
-        network, risk = self._network(model, x), float(1 - rational(self.confidence, "confidence"))
+        network, x, risk = *self._asked(model, x), float(1 - rational(self.confidence, "confidence"))
         classes = []
         for rng, whole, _ in self._samples(x, place):
             counts = self._counts(network, whole, self.draws, rng)
@@ -94,8 +95,9 @@ class Smoothing:
     def _noise(self) -> GridNoise:
         return GridNoise(rational(self.sigma, "sigma"))
 
-    def _network(self, model: Network | Model, x: Tensor) -> Network:
-        """What is smoothed, checked beside the samples."""
+    def _asked(self, model: Network | Model, x: Tensor) -> tuple[Network, Tensor]:
+        """What is smoothed and the samples, checked beside each other."""
+        x = tensor_of(x, "x")
         network = model if isinstance(model, Network) else opaque(model, x)
         if tuple(x.shape[1:]) != network.input_shape or not x.is_floating_point():
             raise InputError(f"x has shape {tuple(x.shape)} and type {x.dtype}, but the model takes floats (batch, "
@@ -104,11 +106,11 @@ class Smoothing:
             raise InputError("smoothing needs a model with at least two outputs, one for each class; this one has 1")
         if not bool(x.isfinite().all()):
             raise InputError("x holds values that are not finite; leave these samples out")
-        return network
+        return network, x
 
-    def _samples(self, x: Tensor, place: int) -> list[tuple[np.random.Generator, np.ndarray, float]]:
+    def _samples(self, x: Tensor, place: int) -> Iterator[tuple[np.random.Generator, np.ndarray, float]]:
         """Of each sample a generator, its nearest multiples of the unit (*shape), and how far these are in L2."""
-        unit, found = self._noise.unit, []
+        unit = self._noise.unit
         for k, sample in enumerate(x):
             exact = exact_array(sample.detach().cpu()) / unit
             if max(map(abs, exact.flat), default=0) >= MOST:
@@ -116,8 +118,7 @@ class Smoothing:
                                  f"sigma {self.sigma} is nothing; choose a larger sigma")
             whole = np.vectorize(round, otypes=[np.int64])(exact)
             off = float(sum((Fraction(a - int(b)) * unit) ** 2 for a, b in zip(exact.flat, whole.flat, strict=True)))
-            found.append((np.random.default_rng([self.seed, place + k]), whole, off**0.5 * (1 + 1e-9)))
-        return found
+            yield np.random.default_rng([self.seed, place + k]), whole, off**0.5 * (1 + 1e-9)
 
     def _counts(self, network: Network, whole: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
         """How often each class is the answer to noisy inputs; (outputs + 1,), the last of answers that are no class."""

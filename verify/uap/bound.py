@@ -20,7 +20,7 @@ from verify.uap.conflicts import Elements, cliques, pairs
 from verify.uap.counting import CountingProgram
 from verify.uap.halving import FEW, halved
 from verify.uap.lines import SharedLines, SharedRelaxation
-from verify.uap.method import BestDelta, SharedAnswer
+from verify.uap.method import BestDelta, SharedAnswer, SharedMethod
 from verify.uap.problem import SharedProblem
 from verify.uap.separation import Separation
 from verify.uap.together import Choice, alone, together
@@ -33,7 +33,7 @@ CHOICES = 256  # ways to choose rows of samples that are decided at once
 
 
 @dataclass(frozen=True)
-class UAPBound:
+class UAPBound(SharedMethod):
     """At most so many of the samples are fooled by any one perturbation of the ball.
 
     Each row of each sample lies below a line in the perturbation. A mixed-integer program counts how many samples the

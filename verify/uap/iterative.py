@@ -9,12 +9,12 @@ import torch
 from verify.errors import LATE, InputError, OutOfTime
 from verify.lower.engine.settings import check_settings
 from verify.uap.deepfool import way_out
-from verify.uap.method import BestDelta, SharedAnswer
+from verify.uap.method import BestDelta, SharedAnswer, SharedMethod
 from verify.uap.problem import SharedProblem
 
 
 @dataclass(frozen=True)
-class UAP:
+class UAP(SharedMethod):
     """Algorithm 1 of "Universal adversarial perturbations" (Moosavi-Dezfooli et al. 2017).
 
     In the order of a new permutation each epoch, each sample that the perturbation v does not fool yet adds DeepFool's

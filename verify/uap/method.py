@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -61,13 +61,13 @@ class BestDelta:
             self.delta, self.fooled = member, found
 
 
-@runtime_checkable
-class SharedMethod(Protocol):
+class SharedMethod(ABC):
     """A frozen dataclass of settings that answers shared problems; `name` stands in tables."""
 
     @property
+    @abstractmethod
     def name(self) -> str: ...
 
+    @abstractmethod
     def answer(self, problem: SharedProblem, best: BestDelta) -> SharedAnswer:
         """Perturbations, a bound, or both; `best` is what the methods before it have found."""
-        ...

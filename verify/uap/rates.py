@@ -8,6 +8,7 @@ from torch import Tensor
 
 from verify.errors import InputError
 from verify.ir.graph import Network
+from verify.problem import tensor_of
 from verify.rationals import Number, rational
 from verify.uap.problem import moved, predictions
 
@@ -24,6 +25,10 @@ def fooling_rate(
     """
     if not isinstance(network, Network):
         raise InputError(f"fooling_rate takes a network, not a {type(network).__name__}; see verify.load")
+    x, delta = tensor_of(x, "x"), tensor_of(delta, "delta")
+    labels = None if y is None else tensor_of(y, "y")
+    if labels is not None and labels.shape != x.shape[:1]:
+        raise InputError(f"y has shape {tuple(labels.shape)}; expected ({len(x)},), one label for each sample of x")
     if tuple(delta.shape) != tuple(x.shape[1:]) or not len(x):
         raise InputError(f"a perturbation of shape {tuple(delta.shape)} cannot be added to samples of shape "
                          f"{tuple(x.shape)}; give at least one sample, and one perturbation without a batch axis")
@@ -31,7 +36,7 @@ def fooling_rate(
     changed = 0
     for k in range(0, len(x), CHUNK):
         part = x[k : k + CHUNK]
-        before = predictions(network, part) if y is None else y[k : k + CHUNK].to(network.device)
+        before = predictions(network, part) if labels is None else labels[k : k + CHUNK].to(network.device)
         changed += int((predictions(network, moved(part, delta.to(part), ends)) != before).sum())
     return changed / len(x)
 

@@ -99,10 +99,14 @@ def universal(
 
     Raises InputError for what does not fit, Contradiction where a perturbation fools more than a bound allows.
     """
+    if not isinstance(methods, Sequence | None):
+        raise InputError(f"methods is {methods!r:.60}, but universal takes a list of them; write for example "
+                         "[verify.UAP()]")
     chosen = METHODS if methods is None else tuple(methods)
     for method in chosen:
-        if isinstance(method, type) or not isinstance(method, SharedMethod):
-            raise InputError(f"universal takes values of methods, not {method!r:.60}; write for example verify.UAP()")
+        if not isinstance(method, SharedMethod):
+            raise InputError(f"universal takes methods for one perturbation of many samples, not {method!r:.60}; write "
+                             "for example [verify.UAP()]")
     if len({method.name for method in chosen}) < len(chosen):
         raise InputError("two methods have one name; ask for them in two calls")
     problem, until = shared_problem(network, x, y, eps, norm, clip), Deadline.after(time_limit)

@@ -12,12 +12,12 @@ from verify.deadline import check_time
 from verify.errors import LATE, InputError, OutOfTime
 from verify.lower.engine.settings import check_settings
 from verify.sets.norms import norm_of
-from verify.uap.method import BestDelta, SharedAnswer
+from verify.uap.method import BestDelta, SharedAnswer, SharedMethod
 from verify.uap.problem import SharedProblem
 
 
 @dataclass(frozen=True)
-class StochasticUAP:
+class StochasticUAP(SharedMethod):
     """max over ||delta|| <= eps of the mean over samples of min(L(x_i + delta), cap) - eps2 ||delta||, with the
     cross-entropy L = log(1 + sum over j of exp(h_j - h_y)), by projected steepest steps on mini-batches (Shafahi et al.
     2020, algorithm 1, with their cap of the loss).
