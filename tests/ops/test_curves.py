@@ -15,7 +15,7 @@ from scipy.special import expit
 from torch import Tensor
 
 import verify
-from tests.ops import test_op_enclosures, test_op_laws
+from tests.ops import test_line_laws, test_op_enclosures, test_op_laws
 from tests.support.laws import DTYPES, EXAMPLES, ORACLES, boundary_boxes, points
 from tests.support.small_nets import dense, problem
 from verify.errors import UnsupportedMethod
@@ -84,7 +84,7 @@ STATED = {name: e for name, e in EVERY.items() if not isinstance(e.op, Staircase
 def _laws() -> dict[str, Callable[..., None]]:
     """The laws that run over the sigmoid, by name."""
     found = {}
-    for module in (test_op_laws, test_op_enclosures):
+    for module in (test_op_laws, test_line_laws, test_op_enclosures):
         for name, law in vars(module).items():
             for mark in getattr(law, "pytestmark", ()):
                 if mark.args and mark.args[0] == "example" and any(isinstance(e.op, Sigmoid) for e in mark.args[1]):

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.ir.test_head import headed
 from tests.runs.test_vnncomp import family
 from tests.support.cli_cases import Fake, error_of, onnx_file, property_file
+from tests.support.heads import headed
 from tests.support.helpers import SHARED, needs_shared
 from verify.cli.main import run
 from verify.runs import options

@@ -308,3 +308,8 @@ def rounding(example: Example, p: tuple[Tensor, ...], *xs: Tensor) -> Tensor:
     kind = torch.finfo(xs[0].dtype)
     tail = example.op.tail if isinstance(example.op, Curve) else 0
     return 32 * (kind.eps * magnitude(example, p, *xs) + kind.tiny) + tail * kind.eps
+
+
+def is_rounded_outward(op: Op) -> bool:
+    """Whether bounds hold in real arithmetic as far as the library's f is trusted."""
+    return isinstance(op, Curve) and op.ulps > 0

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as RuntimeLacksOp
@@ -18,6 +19,9 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as Runtim
 from verify.errors import UnsupportedOp
 from verify.ir.graph import Network
 from verify.ir.onnx_reader import read_onnx
+
+IMAGE = (1, 2, 5, 6)
+
 
 onnxruntime.set_default_logger_severity(4)
 
@@ -114,3 +118,8 @@ def chain(*shape: int | str | None, steps: Sequence[tuple], opset: int = 13) -> 
         given = [last if isinstance(o, str) else o for o in operands or ["x"]]
         last = model(op, *given, **attributes)
     return model.proto(last)
+
+
+def axes(dims: int, low: int, high: int) -> st.SearchStrategy[list[int]]:
+    """A number for each spatial axis."""
+    return st.lists(st.integers(low, high), min_size=dims, max_size=dims)
