@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -126,3 +127,16 @@ def test_what_does_not_fit_is_told() -> None:
                  lambda: verify.Bisection(starts=0)):
         with pytest.raises(InputError, match="must be"):
             make()
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_an_attack_fools_in_the_ball_whatever_is_nearer_by_the_distance(name: str) -> None:
+    """Also at a radius that is barely larger than a distance, where points lie on the boundary."""
+    x, y = digits()
+    network, x, y = verify.load("digits-dense-adversarial"), x[:12], y[:12]
+    method, norm = SHORT[name], ONLY.get(name, ["linf"])[0]
+    method = replace(method, searches=5) if isinstance(method, verify.CarliniWagner | verify.EAD) else method
+    far = verify.distance(network, x, y, norm=norm, method=method).distance
+    eps = float(far.sort().values[7]) * (1 + 1e-6)
+    assert int((far < eps).sum()) == 8
+    assert bool(verify.attack(network, x, y, eps=eps, norm=norm, method=method).fooled[far < eps].all())

@@ -12,6 +12,7 @@ from verify.deadline import check_time
 from verify.errors import LATE, OutOfTime
 from verify.lower.engine.best import Keeper
 from verify.lower.engine.gauge import Gauge, gauge_of
+from verify.lower.engine.replay import drawn_inside, widened
 from verify.lower.engine.violation import ViolationSurface, batch_size
 from verify.lower.objectives.base import AttackObjective
 from verify.lower.objectives.margin import Margin
@@ -101,8 +102,8 @@ class Hunt:
 
 class MinimumNorm(ABC):
     """A minimum-norm attack: it looks for the nearest point that violates, by the norm of the ball (else in half-widths
-    of the hull), in a range a few times as wide as the set. As a method it answers with those points, which are
-    projected into the set."""
+    of the hull), in the whole clip (else in a range a few times as wide as the ball). As a method it answers with those
+    points, drawn into the set."""
 
     @property
     @abstractmethod
@@ -114,6 +115,15 @@ class MinimumNorm(ABC):
 
     def answer(self, problem: Problem) -> Answer:
         """Points (cases, *shape): the nearest that violate; where there is none, those of the largest violation."""
+        wide = widened(problem)
+        found, notes = self.near(wide)
+        try:
+            return Answer(points=drawn_inside(problem, wide, found), notes=notes)
+        except OutOfTime:
+            return Answer(points=found, notes={"stopped": LATE})
+
+    def near(self, problem: Problem) -> tuple[Tensor, dict[str, object]]:
+        """The same points before they are replayed and drawn into the set; and notes for tables."""
         found, notes = problem.inputs.nominal().clone(), dict[str, object]()
         cases = torch.arange(problem.cases, device=found.device)
         try:
@@ -126,7 +136,7 @@ class MinimumNorm(ABC):
                     found[part] = hunt.found.points
         except OutOfTime:
             notes["stopped"] = LATE
-        return Answer(points=found, notes=notes)
+        return found, notes
 
 
 def annealed(first: float, last: float, step: int, steps: int) -> float:

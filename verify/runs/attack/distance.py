@@ -16,15 +16,13 @@ from verify.goals import Aim
 from verify.ir.graph import Network
 from verify.ir.opaque.entry import Model, opaque
 from verify.lower.engine.nearest import MinimumNorm
+from verify.lower.engine.replay import nearest_replayed, widened
 from verify.lower.fmn import FMN
 from verify.method import full_float32
 from verify.problem import Problem, robustness
 from verify.rationals import Number, rational
 from verify.sets import Ball
 from verify.sets.norms import Norm, norm_of
-
-BEYOND = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # how far past a point its way is followed until the model is fooled
-HALVINGS = 16  # of the way back
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,32 +94,9 @@ def distance(
     problem = robustness(network, x, y, most, norm, clip, target, wins=wins, threshold=threshold)
     with torch.no_grad(), full_float32():
         with within(Deadline.after(time_limit)):
-            points = method.answer(problem.merged).points
-        assert points is not None
+            points, _ = method.near(widened(problem.merged))
         points, found = nearest_replayed(problem, points)
     return DistanceResult(torch.where(found, distances(problem, points), torch.inf), points, perf_counter() - start)
-
-
-def nearest_replayed(problem: Problem, points: Tensor) -> tuple[Tensor, Tensor]:
-    """The points (cases, *shape) drawn along the ways from the nominal ones to where `Problem.replayed` still says that
-    they violate, members of the sets; and whether they do, bool (cases,). The nominal points where none does."""
-    center = problem.inputs.nominal()
-    best, found = center.clone(), problem.replayed(center) >= 0
-    low, high = torch.zeros(len(center)).to(center), torch.zeros(len(center)).to(center)
-    for more in BEYOND:
-        if bool(found.all()):
-            break
-        x = problem.inputs.project(center + (1 + more) * (points - center))
-        new = ~found & (problem.replayed(x) >= 0) & problem.inputs.contains(x) & (x != center).flatten(1).any(1)
-        best[new], found = x[new], found | new
-        high = torch.where(new, 1 + more, high)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        x = problem.inputs.project(center + middle.reshape(-1, *[1] * (center.dim() - 1)) * (points - center))
-        bad = (problem.replayed(x) >= 0) & problem.inputs.contains(x) & (high > 0)
-        low, high = torch.where(bad, low, middle), torch.where(bad, middle, high)
-        best[bad] = x[bad]
-    return best, found
 
 
 def distances(problem: Problem, points: Tensor) -> Tensor:

@@ -27,10 +27,10 @@ from verify.errors import Contradiction, SolverError, UnsupportedMethod
 from verify.goals import CLASS, Goal
 from verify.ir.graph import Network
 from verify.lower.engine.nearest import MinimumNorm
+from verify.lower.engine.replay import nearest_replayed
 from verify.method import Method
 from verify.problem import Problem, around
 from verify.registry import entry_of
-from verify.runs.attack.distance import nearest_replayed
 from verify.runs.certification.outcome import CLEAN
 from verify.runs.evidence.belief import CHEAP, one
 from verify.runs.evidence.contradiction import Holder, asked_of, crossed, where_kept
