@@ -82,6 +82,44 @@ def test_images_fool_and_lie_in_the_ball(here: Path, capsys: pytest.CaptureFixtu
         assert state["still fool"] >= 1
 
 
+def test_of_perturbations_the_executed_images_and_their_parameters_are_kept(
+        here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = digits()
+    network = verify.load("digits-dense-interval")
+    asked = ["attack", "digits-dense-interval", "--data", "digits", "--limit", "8", "--attack", "pgd", "--eps", "1"]
+    assert run([*asked, "--set", "translation:1,0", "--out", "moved", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "points in moved/points.npz, as images in moved/points; run kept in moved" in err
+    kept, images = np.load("moved/points.npz"), json.loads(out)["images"]
+    assert len(kept["index"]) >= 2
+    assert sorted(path.name for path in Path("moved/points").iterdir()) == [f"{k:05}.png" for k in kept["index"]]
+    assert kept["point"].shape == kept["x"].shape == (len(kept["index"]), 1, 8, 8)
+    assert kept["variables"].shape == (len(kept["index"]), 66)
+    points, labels = torch.from_numpy(kept["point"]), torch.from_numpy(kept["y"])
+    assert bool((network(points).argmax(1) != labels).all())
+    assert np.array_equal(kept["variables"][:, :64], x[kept["index"]].flatten(1).numpy())
+    assert np.abs(kept["variables"][:, 64:]).max(0).tolist() <= [1, 0]
+    for k, index in enumerate(kept["index"]):
+        level = grey(Path("moved/points", f"{index:05}.png"))
+        assert np.abs(level / 255 - kept["point"][k, 0]).max() <= 0.5 / 255 + 1e-6
+    fooling = int((network(torch.from_numpy(kept["levels"].astype(np.float32) / 255)).argmax(1) != labels).sum())
+    assert images["still fool"] == fooling
+    assert set(images) <= {"still fool", "no longer fool"}
+    assert y[kept["index"]].tolist() == kept["y"].tolist()
+
+
+def test_nothing_is_announced_where_nothing_is_left(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sample 0 has a margin of 0.55; points of flat inputs are no pictures."""
+    assert attack("--limit", "1", "--out", "run") == 0
+    assert "no sample was fooled; run kept in run" in capsys.readouterr().err
+    assert sorted(path.name for path in Path("run").iterdir() if path.suffix != ".sqlite") == []
+    np.savez("two.npz", x=np.array([[0.5, 0.25], [0.5, 0.1]], np.float32), y=np.array([1, 1]))
+    assert run(["attack", "tests.support.opaque_models:branching", "--data", "two.npz", "--eps", "1/10", "--attack",
+                "random", "--out", "flat"]) == 0
+    assert "points in flat/points.npz; run kept in flat" in capsys.readouterr().err
+    assert not Path("flat/points").exists()
+
+
 def test_models_that_are_only_executed_are_attacked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez("two.npz", x=np.array([[0.5, 0.25], [0.5, 0.1]], np.float32), y=np.array([1, 1]))
     assert run(["attack", "tests.support.opaque_models:branching", "--data", "two.npz", "--eps", "1/10", "--attack",

@@ -33,15 +33,16 @@ def attack(
 ) -> None:
     """Attack a data set: clean accuracy, and robust accuracy at most.
 
-    Points that fool the model are kept in the run folder: exactly in points.npz, and as images of 8 bits in points/.
+    Points that fool the model are kept in the run folder: exactly in points.npz, and pictures as images of 8 bits in
+    points/.
     Models that no front-end reads are attacked too.
     """
     from verify.cli import output
     from verify.report.attack import attacked
-    from verify.runs.attack.session import IMAGES, POINTS, prepare_attack
+    from verify.runs.attack.session import kept_in, prepare_attack
 
     session = prepare_attack(AttackRequest(**shared, eps=eps, attack=attack, batch=batch))
     folder, summary = Running(workers, ray, out, resume, json=json).carry_out(session, attacked)
     output.warn(summary.warnings)
-    output.note(f"points in {folder / POINTS} and, as images, in {folder / IMAGES}; run kept in {folder}")
+    output.note(kept_in(folder))
     raise typer.Exit(4 if summary.errors else 0)

@@ -78,10 +78,15 @@ class Subject:
         found = self.perturbation
         return None if found is None else front_of(found.times(eps), self.network, self.request.clip_ends)
 
+    @property
+    def samples(self) -> Problem:
+        """The problem of the samples alone."""
+        asked = self.request
+        return around(self.network, self.data.x, self.data.y, 0, asked.norm, asked.clip_ends, self.goal)
+
     def around(self, eps: Fraction) -> Problem:
         """The problem of all samples in their sets at this radius."""
-        asked = self.request
-        problem = around(self.network, self.data.x, self.data.y, 0, asked.norm, asked.clip_ends, self.goal)
+        asked, problem = self.request, self.samples
         if self.perturbation is not None:
             return in_front(problem, self.perturbation.times(eps), asked.clip_ends)
         samples = Samples(problem.inputs.nominal(), eps, norm_of(asked.norm), asked.clip_ends)

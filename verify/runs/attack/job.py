@@ -17,7 +17,7 @@ from verify.method import Method
 from verify.problem import Problem
 from verify.runs.attack.doubts import flat_places
 from verify.runs.attack.outcome import AttackOutcome
-from verify.runs.attack.pixels import rounded_to_levels
+from verify.runs.attack.pixels import Pictures, rounded_to_levels
 from verify.runs.attack.search import search
 from verify.sets import Ball
 
@@ -32,6 +32,7 @@ class AttackJob:
         timeout: seconds for a sample, over all attacks and samples of a batch together.
         has_levels: whether values from 0 to 1 are what images of 8 bits hold.
         folder: where images are written.
+        pictures: of variables that are a sample and parameters, what makes images of them.
     """
 
     problem: Problem
@@ -42,6 +43,7 @@ class AttackJob:
     timeout: float
     has_levels: bool
     folder: Path | None = None
+    pictures: Pictures | None = None
 
     @property
     def device(self) -> torch.device:
@@ -49,11 +51,13 @@ class AttackJob:
 
     def to(self, device: torch.device | str) -> AttackJob:
         """The same job on another device."""
-        return replace(self, problem=self.problem.to(device))
+        pictures = None if self.pictures is None else self.pictures.to(device)
+        return replace(self, problem=self.problem.to(device), pictures=pictures)
 
     def first(self, index: Sequence[int]) -> list[AttackOutcome]:
         """All that there is to do for these samples."""
-        problem = self.problem.select(torch.tensor(index, device=self.device))
+        place = torch.tensor(index, device=self.device)
+        problem = self.problem.select(place)
         bracket, by, spent = search(problem, self.methods, self.timeout * len(index))
         assert bracket.witness is not None
         points, fooled = bracket.witness, bracket.lower >= 0
@@ -65,13 +69,17 @@ class AttackJob:
             open_ = (~fooled).nonzero().flatten()
             if len(open_):
                 flat[open_] = flat_places(problem.select(open_), self.methods)
-            levels, images = rounded_to_levels(problem, points) if self.has_levels else (None, [""] * len(index))
+            seen = points if self.pictures is None else self.pictures.of(place, points)
+            levels, images = None, [""] * len(index)
+            if self.has_levels:
+                levels, images = (rounded_to_levels(problem, points) if self.pictures is None
+                                  else self.pictures.rounded(place, seen))
         far, seconds = _distances(problem, points), {name: spent[name] / len(index) for name in spent}
         return [
             AttackOutcome(
                 i, self.labels[i], guess, clean[k], by[k], _finite(float(bracket.lower[k])), far[k], bool(flat[k]),
-                seconds, points[k].cpu().numpy(), None if levels is None else levels[k].cpu().numpy(),
-                images[k] if by[k] else "",
+                seconds, seen[k].cpu().numpy(), None if self.pictures is None else points[k].cpu().numpy(),
+                None if levels is None else levels[k].cpu().numpy(), images[k] if by[k] else "",
             )
             for k, (i, guess) in enumerate(zip(index, self.goal.classes(outputs), strict=True))
         ]

@@ -25,8 +25,9 @@ class AttackOutcome:
         distance: of the point from the sample, in the norm of the ball, None of other sets.
         is_flat: whether there is no gradient at the sample, of one that was not fooled.
         seconds: its share of those of the batch, by attack.
-        point: (*shape), the best point that was found; levels: (*shape) uint8, the image of 8 bits that is nearest, and
-            what that does, where the clip is [0, 1].
+        point: (*shape), the best point that was found, as the network takes it; variables: (variables,), a sample and
+            the parameters of a perturbation from which it is made, None of other sets.
+        levels: (*shape) uint8, the image of 8 bits that is nearest, where the clip is [0, 1]; image: what that does.
     """
 
     index: int
@@ -39,6 +40,7 @@ class AttackOutcome:
     is_flat: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     point: np.ndarray | None = None
+    variables: np.ndarray | None = None
     levels: np.ndarray | None = None
     image: str = ""
     error: str = ""
@@ -67,7 +69,8 @@ class AttackOutcome:
         arrays: dict[str, np.ndarray] = {}
         if self.verdict == FALSIFIED and self.point is not None:
             arrays = {"input": sample, "witness": self.point}
-            arrays |= {} if self.levels is None else {"levels": self.levels}
+            more = {"levels": self.levels, "variables": self.variables}
+            arrays |= {name: array for name, array in more.items() if array is not None}
         names = ("index", "label", "prediction", "clean", "method", "lower", "distance", "is_flat", "seconds", "image",
                  "error", "verdict")
         return StoreEntry(self.key, {name: getattr(self, name) for name in names}, arrays)

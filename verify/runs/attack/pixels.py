@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from verify.ir.graph import Network
 from verify.problem import Problem
 
 LEVELS = 255
 FOOLS, STAYS, LEAVES = "still fool", "no longer fool", "leave the set"  # what images of 8 bits do
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What images look like whose variables are a sample and the parameters of a perturbation.
+
+    Args:
+        front: makes images of the variables.
+        samples: the problem of the samples alone, in which images are inputs.
+    """
+
+    front: Network
+    samples: Problem
+
+    def of(self, index: Tensor, points: Tensor) -> Tensor:
+        """The images (cases, *shape) of points (cases, variables) of the samples at these positions: as the network
+        computes them, or as float64 does where only that one fools the network when it is replayed."""
+        problem = self.samples.select(index)
+        computed, near = self.front(points), self.front.double()(points.double()).to(points.dtype)
+        only = (problem.replayed(computed) < 0) & (problem.replayed(near) >= 0)
+        return torch.where(only.reshape(-1, *[1] * (near.dim() - 1)), near, computed)
+
+    def rounded(self, index: Tensor, images: Tensor) -> tuple[Tensor, list[str]]:
+        """The nearest levels (cases, *shape), uint8, of images, and what these do as level / 255."""
+        level = (images * LEVELS).round().clamp(0, LEVELS)
+        fools = self.samples.select(index).replayed((level / LEVELS).to(images.dtype)) >= 0
+        return level.to(torch.uint8), [FOOLS if wins else STAYS for wins in fools.tolist()]
+
+    def to(self, device: torch.device | str) -> Pictures:
+        """The same on another device."""
+        return Pictures(self.front.to(device), self.samples.to(device))
 
 
 def rounded_to_levels(problem: Problem, points: Tensor) -> tuple[Tensor, list[str]]:

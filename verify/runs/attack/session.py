@@ -18,6 +18,7 @@ from verify.errors import InputError
 from verify.runs.attack.doubts import are_probabilities, doubts
 from verify.runs.attack.job import AttackJob
 from verify.runs.attack.outcome import FALSIFIED, OPEN
+from verify.runs.attack.pixels import Pictures
 from verify.runs.attack.search import parts_of
 from verify.runs.certification.confidence import clopper_pearson
 from verify.runs.engine.drive import OnProgress
@@ -134,8 +135,11 @@ def prepare_attack(request: AttackRequest) -> AttackSession:
     with torch.no_grad():
         center = problem.inputs.nominal()[:1]
         sums = are_probabilities(problem, problem.network(center))
+    front = subject.picture(eps)
+    pictures = None if front is None else Pictures(front.to(subject.network.device), subject.samples)
+    are_images = pictures is not None or problem.inputs.shape == subject.data.x.shape[1:]
     job = AttackJob(problem, subject.goal, subject.data.x, subject.labels, methods, request.timeout,
-                    request.clip_ends == UNIT and problem.inputs.shape == subject.data.x.shape[1:])
+                    request.clip_ends == UNIT and are_images, pictures=pictures)
     return AttackSession(request, subject, job, batch_of(request.batch, subject.network), sums)
 
 
@@ -144,11 +148,23 @@ def _with_images(store: Store) -> None:
     writable_folder(store.folder / IMAGES)
 
 
+def kept_in(folder: Path) -> str:
+    """What a run left in its folder, in words."""
+    places = [f"points in {folder / POINTS}"] if (folder / POINTS).is_file() else []
+    places += [f"as images in {folder / IMAGES}"] if (folder / IMAGES).is_dir() else []
+    return "; ".join([", ".join(places) or "no sample was fooled", f"run kept in {folder}"])
+
+
 def _write_points(store: Store, results: list[dict[str, Any]]) -> None:
-    """points.npz: index, label, x, point and levels (where there are some) of the samples that were fooled."""
-    fooled = [r for r in results if r["verdict"] == FALSIFIED]
+    """points.npz: index, label, x, point, and levels and variables where there are some, of the samples that were
+    fooled; nothing where none was. The folder of the images goes where there are none."""
+    fooled, images = [r for r in results if r["verdict"] == FALSIFIED], store.folder / IMAGES
+    if not any(images.iterdir()):
+        images.rmdir()
+    if not fooled:
+        return
     arrays = {name: [store.array(f"sample/{r['index']}", name) for r in fooled]
-              for name in ("input", "witness", "levels")}
+              for name in ("input", "witness", "levels", "variables")}
     kept = {"x" if name == "input" else "point" if name == "witness" else name: np.stack(values)  # pyright: ignore
             for name, values in arrays.items() if values and all(value is not None for value in values)}
     labels = {} if any(r["label"] is None for r in fooled) else {"y": np.array([r["label"] for r in fooled], np.int64)}
