@@ -113,7 +113,7 @@ def test_errors_say_what_is_wrong() -> None:
         margins(torch.tensor([0]), 1)
     with pytest.raises(InputError, match="target 7"):
         margins(labels, 3, 7)
-    with pytest.raises(InputError, match="equals the label"):
+    with pytest.raises(InputError, match="is its label"):
         margins(labels, 3, 2)
     with pytest.raises(InputError, match="3 targets but 2 labels"):
         margins(labels, 3, torch.tensor([1, 1, 1]))

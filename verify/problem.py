@@ -54,7 +54,7 @@ class Problem:
     def __post_init__(self) -> None:
         if self.inputs.batch != self.spec.cases or len(self.owner) != self.spec.cases:
             raise InputError(f"a problem has {self.inputs.batch} input sets but {self.spec.cases} specifications")
-        _check_shape(self.inputs.shape, self.network)
+        check_shape(self.inputs.shape, self.network)
         if self.spec.output.shape[2] != self.network.outputs:
             speaks, has = self.spec.output.shape[2], self.network.outputs
             raise InputError(f"the specification speaks of {speaks} outputs but the network has {has}; check the file")
@@ -224,27 +224,18 @@ def around(
     clip: tuple[Number, Number] | None, goal: Goal,
 ) -> Problem:
     """The problem of this goal in the balls around samples; see `robustness`."""
-    x = tensor_of(x, "x")
-    if not x.is_floating_point():
-        remedy = "pass real floats" if x.is_complex() else "divide pixels by 255, or convert with x.float()"
-        raise InputError(f"x has type {x.dtype} but must be float; {remedy}")
+    x = samples_of(x)
     if x.dim() == len(network.input_shape):
         raise InputError(f"x has shape {tuple(x.shape)}, one sample; add a batch axis with x[None]")
     x = x.to(device=network.device, dtype=network.dtype)
     inputs = Ball(x, eps, norm, clip)
-    _check_shape(inputs.shape, network)
-    labels = torch.zeros(len(x), dtype=torch.long)
-    if goal.has_labels:
-        if y is None:
-            raise InputError("y is None, but each sample needs its class; pass (batch,) integer labels")
-        labels = tensor_of(y, "y")
-    if labels.dim() != 1 or len(labels) != len(x):
-        raise InputError(f"y has shape {tuple(labels.shape)}; expected ({len(x)},), one label for each sample of x")
+    check_shape(inputs.shape, network)
+    labels = labels_of(y, len(x)) if goal.has_labels else torch.zeros(len(x), dtype=torch.long)
     spec = goal.specification(network, x, labels.to(network.device))
     return Problem(network, inputs, spec, torch.arange(len(x), device=network.device), len(x))
 
 
-def _check_shape(given: tuple[int, ...], network: Network) -> None:
+def check_shape(given: tuple[int, ...], network: Network) -> None:
     """Raises InputError for inputs of another shape than the network's."""
     takes = network.input_shape
     if given == takes:
@@ -263,6 +254,25 @@ def tensor_of(values: object, what: str) -> Tensor:
         return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"{what} is {values!r:.60}, which is no tensor; pass a tensor or array of numbers") from None
+
+
+def samples_of(x: object) -> Tensor:
+    """Samples that a user gives, as a tensor of floats. Raises InputError for anything else."""
+    x = tensor_of(x, "x")
+    if not x.is_floating_point():
+        remedy = "pass real floats" if x.is_complex() else "divide pixels by 255, or convert with x.float()"
+        raise InputError(f"x has type {x.dtype} but must be float; {remedy}")
+    return x
+
+
+def labels_of(y: object, samples: int) -> Tensor:
+    """The labels of so many samples that a user gives, as a tensor (samples,). Raises InputError for anything else."""
+    if y is None:
+        raise InputError("y is None, but each sample needs its class; pass (batch,) integer labels")
+    labels = tensor_of(y, "y")
+    if labels.dim() != 1 or len(labels) != samples:
+        raise InputError(f"y has shape {tuple(labels.shape)}; expected ({samples},), one label for each sample of x")
+    return labels
 
 
 def from_vnnlib(network: Network, prop: Property) -> Problem:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError
+from verify.labels import class_numbers, classes_of
 from verify.rationals import exact_array, round_down
 from verify.rows import Disjuncts, Row, Terms
 
@@ -256,19 +257,14 @@ def margins(
             f"a network with {outputs} output has no wrong class; leave out the target of verify.robustness, or use a "
             "Specification with linear rows, or VNN-LIB"
         )
-    labels = _classes(labels, outputs, "label")
+    labels, aims = classes_of(labels, outputs, target)
     identity = torch.eye(outputs, dtype=dtype, device=labels.device)
-    if target is None:
+    if aims is None:
         others = torch.arange(outputs, device=labels.device).expand(len(labels), -1)
         wrong = others[others != labels[:, None]].reshape(len(labels), outputs - 1)
     else:
-        aims = _classes(torch.as_tensor(target, device=labels.device), outputs, "target")
-        if aims.dim() and len(aims) != len(labels):
-            raise InputError(f"there are {len(aims)} targets but {len(labels)} labels; give one target or one a sample")
-        wrong = aims.expand(len(labels))[:, None]
-        if bool((wrong[:, 0] == labels).any()):
-            raise InputError("a target equals the label of its sample; choose another class")
-    if target is not None and wins:
+        wrong = aims[:, None]
+    if aims is not None and wins:
         beaten = margins(wrong[:, 0], outputs, None, dtype)
         return replace(beaten, output=-beaten.output, disjunct=torch.zeros_like(beaten.disjunct))
     rows = identity[wrong] - identity[labels][:, None]
@@ -283,7 +279,7 @@ def sides(labels: Tensor, threshold: Fraction, dtype: torch.dtype = torch.float3
     The violation is threshold - h for samples of class 1 and h - threshold for those of class 0; labels (batch,) are
     integers, 0 or 1.
     """
-    signs = [1 - 2 * label for label in _classes(labels, 2, "label").tolist()]
+    signs = [1 - 2 * label for label in class_numbers(labels, 2, "label").tolist()]
     cases = [[(Row(((0, Fraction(sign)),), (), sign * threshold),)] for sign in signs]
     return from_rows(cases, 1, 0, dtype).to(labels.device)
 
@@ -300,21 +296,3 @@ def ranges(origin: Tensor, low: Fraction | None, high: Fraction | None) -> Speci
         for values in exact_array(origin)
     ]
     return from_rows(cases, origin.shape[1], 0, origin.dtype).to(origin.device)
-
-
-def _classes(numbers: Tensor, outputs: int, what: str) -> Tensor:
-    """The class numbers as long, in range."""
-    if numbers.dtype == torch.bool:
-        raise InputError(f"{what}s are booleans; pass class numbers")
-    if numbers.is_floating_point() or numbers.is_complex():
-        raise InputError(f"{what}s are {numbers.dtype} but must be integer class numbers")
-    if numbers.dim() > 1:
-        raise InputError(f"{what}s have shape {tuple(numbers.shape)}; give one class number a sample")
-    numbers = numbers.long()
-    bad = ((numbers < 0) | (numbers >= outputs)).flatten().nonzero().flatten()
-    if len(bad):
-        first = int(bad[0])
-        given, least, most = int(numbers.flatten()[first]), int(numbers.min()), int(numbers.max())
-        remedy = f"; they go from 1 to {outputs}, so subtract 1" if (least, most) == (1, outputs) else ""
-        raise InputError(f"{what} {given} of sample {first} is out of range; the network has {outputs} classes{remedy}")
-    return numbers

@@ -80,11 +80,15 @@ def test_targets_are_reached_or_beat_all() -> None:
     beats = verify.attack(model, x, y, eps="1/5", target=target, method=verify.PGD(20))
     wins = verify.attack(model, x, y, eps="1/5", target=target, wins=True, method=verify.PGD(20))
     every = verify.attack(model, x, y, eps="1/5", method=verify.PGD(20))
+    assert f"clean accuracy 100.0%, target reached on {int(wins.fooled.sum())} of 12, " in repr(wins)
     assert int(wins.fooled.sum()) > 0
     assert bool((beats.fooled | ~wins.fooled).all() and (every.fooled | ~wins.fooled).all())
     for k in wins.fooled.nonzero().flatten().tolist():
         with torch.no_grad():
             assert int(model(wins.points[k : k + 1]).argmax()) == int(target[k])
+    other = verify.attack(model, x, (y + 2) % 4, eps=0, target=target, method=verify.PGD(1))
+    assert not bool(other.clean.any() or other.robust_accuracy)  # wrong as they are, whatever the target
+    assert "clean accuracy 0.0%" in repr(other)
 
 
 def test_callables_and_sessions_are_attacked_by_their_values(tmp_path: Path) -> None:
@@ -178,7 +182,7 @@ def test_what_does_not_fit_is_told() -> None:
         ({"y": [0]}, "one label for each sample"), ({"eps": -1}, "at least 0"), ({"model": 3}, "cannot be executed"),
         ({"x": x + 1}, "outside the clip"), ({"model": nn.Dropout()}, None),
         ({"model": lambda x: torch.rand(len(x), 2)}, "other outputs when it is called again"),
-        ({"model": "absent.onnx"}, "no ONNX file"), ({"x": x[:0], "y": []}, "example input"),
+        ({"model": "absent.onnx"}, "no ONNX file"), ({"x": x[:0], "y": []}, "give at least one"),
     ):
         given = {"model": model, "x": x, "y": [0, 1], "eps": "1/10", "method": verify.PGD(2), **bad}
         if told is None:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError
+from verify.given import given
 from verify.ir.graph import Network
-from verify.ir.opaque.entry import Model, opaque
+from verify.ir.opaque.entry import Model
 from verify.lower.engine.settings import check_settings
-from verify.problem import tensor_of
 from verify.rationals import Number, exact_array, rational
 from verify.smoothing.confidence import certified_radius, is_majority, least_probability
 from verify.smoothing.noise import GridNoise
@@ -97,11 +97,7 @@ class Smoothing:
 
     def _asked(self, model: Network | Model, x: Tensor) -> tuple[Network, Tensor]:
         """What is smoothed and the samples, checked beside each other."""
-        x = tensor_of(x, "x")
-        network = model if isinstance(model, Network) else opaque(model, x)
-        if tuple(x.shape[1:]) != network.input_shape or not x.is_floating_point():
-            raise InputError(f"x has shape {tuple(x.shape)} and type {x.dtype}, but the model takes floats (batch, "
-                             f"{', '.join(map(str, network.input_shape))})")
+        network, x = given(model, x)
         if network.outputs < 2:
             raise InputError("smoothing needs a model with at least two outputs, one for each class; this one has 1")
         if not bool(x.isfinite().all()):

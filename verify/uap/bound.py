@@ -12,7 +12,7 @@ from torch import Tensor
 
 from verify.bracket import Rigour
 from verify.deadline import Deadline, deadline, within
-from verify.errors import LATE, InputError, OutOfTime
+from verify.errors import LATE, InputError, OutOfTime, UnsupportedMethod
 from verify.exact.branch_and_bound import BranchAndBound
 from verify.solving import beside_its_source, solve
 from verify.uap.climb import climbed
@@ -67,6 +67,9 @@ class UAPBound(SharedMethod):
         Sound because a sample is fooled only where a line of it is >= 0, and the parts say why the rest is; trusts
         float64 rounding, and HiGHS's dual bound where the rigour says so.
         """
+        if problem.network.refusal:
+            raise UnsupportedMethod(f"UAPBound needs the graph of the network, but {problem.network.refusal}; leave it "
+                                    "out, or make a network with verify.trace or verify.load")
         search = _Search(problem, best)
         with within(Deadline.after(self.time_limit)), suppress(OutOfTime):
             search.run()

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError
+from verify.given import given
 from verify.goals import goal_of
 from verify.ir.front import behind
 from verify.ir.graph import Network
+from verify.ir.opaque.entry import Model
 from verify.ir.symbolic import SymbolicValue, variable
 from verify.problem import Problem, robustness
 from verify.rationals import Number
@@ -73,15 +75,18 @@ class SharedProblem:
         """Which samples a perturbation (*shape), moved into the ball, fools for certain; bool (k,).
 
         A sample counts where the network as it was read is fooled in its own precision, in float64, and in real
-        arithmetic at the exact sum of sample and perturbation, within bounds on all rounding.
+        arithmetic at the exact sum of sample and perturbation, within bounds on all rounding; of a model that is only
+        executed, where that is fooled.
         """
         member = self.member(delta)
         if member is None:
             return torch.zeros(self.count, dtype=torch.bool, device=self.x.device)
         pairs = torch.stack([self.x, member.expand_as(self.x)], 1)
         joined = replace(self._joined, inputs=Box(pairs, pairs))
-        wide = pairs.double()
-        return (joined.replayed(pairs) >= 0) & (least_violation(joined, wide, wide) >= 0)
+        wide, replayed = pairs.double(), joined.replayed(pairs) >= 0
+        if joined.network.refusal:
+            return replayed
+        return replayed & (least_violation(joined, wide, wide) >= 0)
 
     def member(self, delta: Tensor) -> Tensor | None:
         """The perturbation (*shape) moved into the ball; None where rounding keeps it from being a member exactly."""
@@ -109,29 +114,37 @@ def added(shape: tuple[int, ...], dtype: torch.dtype, clip: tuple[Fraction, Frac
 
 
 def predictions(network: Network, x: Tensor) -> Tensor:
-    """The class of every sample (k,) as the network predicts it."""
+    """The class of every sample (k,) as the network predicts it; -1 where outputs are not finite."""
     with torch.no_grad():
-        classes = goal_of(network).classes(network(x.to(device=network.device, dtype=network.dtype)))
-    return torch.tensor(classes, dtype=torch.long, device=network.device)
+        y = network(x.to(device=network.device, dtype=network.dtype))
+        classes = torch.tensor(goal_of(network).classes(y), dtype=torch.long, device=network.device)
+    return torch.where(y.flatten(1).isfinite().all(1), classes, -1)
+
+
+def classes_before(network: Network, x: Tensor) -> Tensor:
+    """The predictions (k,) that a perturbation is to change. Raises InputError for samples without one."""
+    found = predictions(network, x)
+    none = int((found < 0).sum())
+    if none:
+        raise InputError(f"the outputs are not finite on {none} of {len(x)} samples, so that they have no class to be "
+                         "changed; mend the model, or leave these samples out")
+    return found
 
 
 def shared_problem(
-    network: Network, x: Tensor, y: Tensor | Sequence[int] | None, eps: Number, norm: str | Norm,
+    model: Network | Model, x: Tensor, y: Tensor | Sequence[int] | None, eps: Number, norm: str | Norm,
     clip: tuple[Number, Number] | None,
 ) -> SharedProblem:
     """The question of samples x (k, *shape), whose labels y (k,) are by default the network's predictions.
 
-    Raises InputError where these do not fit, and for a network that is only executed.
+    Raises InputError where these do not fit.
     """
-    if isinstance(network, Network) and network.refusal:
-        raise InputError(f"a perturbation of many samples needs the graph of the network, but {network.refusal}")
+    network, x = given(model, x)
     start = robustness(network, x, torch.zeros(len(x), dtype=torch.long) if y is None else y, eps, norm, clip)
-    if not start.batch:
-        raise InputError("there are no samples for a perturbation to fool; give at least one")
     inputs = start.inputs
     assert isinstance(inputs, Ball)
     if y is None:
-        labels = predictions(network, inputs.center)
+        labels = classes_before(network, inputs.center)
         start = robustness(network, inputs.center, labels, eps, norm, clip)
     ball = Ball(torch.zeros_like(inputs.center[:1]), inputs.eps, inputs.norm, None)
     return SharedProblem(start, ball)

@@ -13,6 +13,7 @@ from verify.bracket import Rigour
 from verify.deadline import Deadline, within
 from verify.errors import LATE, Contradiction, InputError, OutOfTime
 from verify.ir.graph import Network
+from verify.ir.opaque.entry import Model
 from verify.method import full_float32
 from verify.rationals import Number
 from verify.sets.norms import Norm
@@ -81,15 +82,15 @@ class Universal:
 
 
 def universal(
-    network: Network, x: Tensor, y: Tensor | Sequence[int] | None = None, *, eps: Number, norm: str | Norm = "linf",
-    clip: tuple[Number, Number] | None = None, methods: Sequence[SharedMethod] | None = None,
-    time_limit: float | None = None,
+    model: Network | Model, x: Tensor, y: Tensor | Sequence[int] | None = None, *, eps: Number,
+    norm: str | Norm = "linf", clip: tuple[Number, Number] | None = None,
+    methods: Sequence[SharedMethod] | None = None, time_limit: float | None = None,
 ) -> Universal:
     """How many of k samples one perturbation delta, ||delta|| <= eps, fools: at least, and at most.
 
     Args:
-        network: a classifier, from `verify.load` or `verify.trace`.
-        x: (k, *shape) float samples.
+        model: a classifier, see `verify.attack`; of one that is only executed nothing is known from above.
+        x: (k, *shape) float samples, a tensor or an array.
         y: (k,) labels. By default the network's own predictions, as fooling rates are counted; with labels, samples
             that are misclassified without a perturbation count as fooled.
         eps, norm: the ball of perturbations, see `verify.robustness`.
@@ -97,7 +98,8 @@ def universal(
         methods: in their order; by default `UAP()` and `StochasticUAP()`.
         time_limit: seconds for all methods together, of which each may take an equal part of what is left, or None.
 
-    Raises InputError for what does not fit, Contradiction where a perturbation fools more than a bound allows.
+    Raises InputError for what does not fit, UnsupportedMethod for a bound of a model that is only executed,
+    Contradiction where a perturbation fools more than a bound allows.
     """
     if not isinstance(methods, Sequence | None):
         raise InputError(f"methods is {methods!r:.60}, but universal takes a list of them; write for example "
@@ -109,7 +111,7 @@ def universal(
                              "for example [verify.UAP()]")
     if len({method.name for method in chosen}) < len(chosen):
         raise InputError("two methods have one name; ask for them in two calls")
-    problem, until = shared_problem(network, x, y, eps, norm, clip), Deadline.after(time_limit)
+    problem, until = shared_problem(model, x, y, eps, norm, clip), Deadline.after(time_limit)
     with torch.no_grad(), full_float32():
         best, found, answers = BestDelta.start(problem), dict[str, Found](), list[SharedAnswer]()
         for k, method in enumerate(chosen):

@@ -76,6 +76,8 @@ def _opaque(model: Model, example: Tensor | None, reason: str) -> Network:
 
 def _executable(model: Model, example: Tensor | None) -> tuple[Executable, tuple[int, ...]]:
     """What is executed, and the shape of its input."""
+    if isinstance(model, type):
+        raise InputError(f"the model is the class {model.__name__}; pass an instance of it, such as {model.__name__}()")
     if not isinstance(model, str | Path):
         called = SessionCall(model) if hasattr(model, "get_inputs") and not callable(model) else model
         if not callable(called):
@@ -84,11 +86,13 @@ def _executable(model: Model, example: Tensor | None) -> tuple[Executable, tuple
         if not isinstance(example, Tensor) or example.ndim < 2 or not len(example):
             raise InputError("a module that is only executed needs an example input; pass a tensor (batch, *shape)")
         if example.dtype not in (torch.float32, torch.float64):
-            raise InputError(f"the example input is {example.dtype}; give float32 or float64")
+            raise InputError(f"the samples are {example.dtype}, in which nothing is decided; give float32 or float64")
         return executed_module(called, example), tuple(example.shape[1:])
     path = Path(model)
-    if not path.is_file() or not str(path).endswith(FILES):
-        raise InputError(f"{path} is no ONNX file; check the path, or pass a torch module with an example input")
+    if not str(path).endswith(FILES):
+        raise InputError(f"the model {str(model)!r} is a name; read it first with verify.load({str(model)!r})")
+    if not path.is_file():
+        raise InputError(f"{path} is no ONNX file; check the path")
     file = executed_file(path)
     return file, file.input_shape
 

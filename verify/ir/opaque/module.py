@@ -83,12 +83,16 @@ def executed_module(module: Callable[[Tensor], Any], example: Tensor) -> Execute
         device = _place(kept)
         first = example[:1].detach().to(device)
         with torch.no_grad():
-            y, again = (_numbers(kept(first.clone()), first) for _ in range(2))
+            outputs = [kept(first.clone()) for _ in range(2)]
     except Exception as problem:  # as above
         words = " ".join(str(problem).split())[:WORDS] or type(problem).__name__
         raise InputError(f"the module {name} cannot be copied and called on an input of shape "
                          f"{(1, *example.shape[1:])}, {str(example.dtype).removeprefix('torch.')}: {words} "
-                         f"({place_of(problem)}); mend it, or give samples as it takes them") from problem
+                         f"({place_of(problem)}); {_remedy(module, example)}") from problem
+    try:
+        y, again = (_numbers(given, first) for given in outputs)
+    except (TypeError, ValueError, RuntimeError) as problem:
+        raise InputError(f"the module {name} returns {problem}") from None
     if not y.numel():
         raise InputError(f"the module {name} returns no numbers; wrap it")
     if not torch.equal(y.nan_to_num(), again.nan_to_num()):
@@ -98,11 +102,29 @@ def executed_module(module: Callable[[Tensor], Any], example: Tensor) -> Execute
     return ExecutedModule(name, _digest(kept, y), kept, example.dtype, y.numel(), device, held, has_gradient)
 
 
+def _remedy(module: Callable[[Tensor], Any], x: Tensor) -> str:
+    """What may help where a call with samples x fails."""
+    floats = {t.dtype for t in module.parameters() if t.is_floating_point()} if isinstance(module, nn.Module) else set()
+    if len(floats) == 1 and x.dtype not in floats:
+        (own,) = floats
+        word = {torch.float32: "pass x.float()", torch.float64: "pass x.double()"}.get(own, "pass module.float()")
+        return f"its weights are {str(own).removeprefix('torch.')}, {word}"
+    return "mend it, or give samples as it takes them"
+
+
 def _numbers(y: Any, like: Tensor) -> Tensor:
-    """An output as a tensor of the type, and on the device, of the samples. Raises TypeError for several."""
-    if isinstance(y, tuple | dict):
-        raise TypeError(f"it returns a {type(y).__name__} and not one tensor; wrap it in a module that picks one")
-    return torch.as_tensor(y).to(like)
+    """An output as a tensor of the type, and on the device, of the samples. Raises TypeError for what is none."""
+    if y is None:
+        raise TypeError("None and not a tensor; let it return its outputs")
+    if isinstance(y, tuple | list | dict):
+        raise TypeError(f"a {type(y).__name__} and not one tensor; wrap it in a module that picks one")
+    try:
+        found = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"a {type(y).__name__} and not a tensor; wrap it in a module that makes one") from None
+    if found.is_complex():
+        raise TypeError("complex numbers; wrap it in a module that makes real ones, such as their absolute values")
+    return found.to(like)
 
 
 def _place(module: Callable[[Tensor], Any]) -> torch.device:

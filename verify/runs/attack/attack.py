@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from time import perf_counter
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from verify.bracket import Bracket
 from verify.errors import InputError
+from verify.given import given
 from verify.goals import Aim
 from verify.ir.graph import Network
-from verify.ir.opaque.entry import Model, opaque
+from verify.ir.opaque.entry import Model
+from verify.labels import classes_of
 from verify.lower.auto_attack import AutoAttack
 from verify.method import Method
-from verify.problem import Problem, robustness
+from verify.problem import Problem, labels_of, robustness
 from verify.rationals import Number
 from verify.registry import entry_of
-from verify.runs.attack.doubts import are_probabilities, doubts, flat_places
+from verify.runs.attack.doubts import Seen, doubts, seen
 from verify.runs.attack.result import AttackResult, joined
 from verify.runs.attack.search import parts_of, search
 from verify.sets import Ball
 from verify.sets.norms import Norm
+from verify.spec import Specification, margins
 
 MOST = 1000  # samples that are attacked together,
 ROWS = 1 << 26  # and coefficients of their specifications
@@ -51,67 +56,70 @@ def attack(
             same for samples in a batch; a network of `verify.load` or `verify.trace`; or what `verify.opaque` takes
             besides: an ONNX file, an onnxruntime session, another callable. Where there is no gradient, only methods
             such as `verify.Square` find anything; `verify.AutoAttack` ends with it.
-        x: (batch, *shape) float32 or float64, inside the clip, as the model takes it: put a normalisation in front of
-            the model and not of the samples.
+        x: (batch, *shape) float32 or float64, a tensor or an array, inside the clip, as the model takes it: put a
+            normalisation in front of the model and not of the samples.
         y: (batch,) integer labels.
         eps: radius >= 0 in the units of x; a number or a string such as "8/255".
         norm, clip: of the balls, see `verify.robustness`.
         method: of `verify/lower/`, by default `verify.AutoAttack()`.
-        target: a class or (batch,) classes: fooled is then where the target beats the label, and with `wins` where it
-            beats every class. None for any wrong class.
+        target: a class or (batch,) classes: fooled is then where the target is reached, which means that it beats the
+            label, and with `wins` that it beats every class. None for any wrong class.
         threshold: of a model with one output, see `verify.robustness`.
         time_limit: seconds for all samples together, or None; what was found by then is kept.
 
     Raises InputError for samples that do not fit, for a module that cannot be called, whose answers are random or are
-    not one tensor, and for a method that bounds.
+    not one tensor of real numbers, and for a method that bounds.
     """
     method = AutoAttack() if method is None else method
     entry = entry_of(method)
     if isinstance(method, type) or not isinstance(method, Method) or (entry is not None and entry.family != "lower"):
         raise InputError(f"attack takes an attack's value, not {method!r:.60}; write for example verify.PGD()")
-    network = model if isinstance(model, Network) else opaque(model, x if isinstance(x, Tensor) else None)
-    start, methods, found, clean, far = perf_counter(), parts_of(method), [], [], []
-    by, flat, sums = list[str | None](), 0, True
-    for problem in _batches(network, x, y, eps, norm, clip, target, wins, threshold):
-        left = None if time_limit is None else max(0.0, time_limit - (perf_counter() - start))
-        bracket, names, _ = search(problem, methods, left)
-        assert bracket.witness is not None
-        with torch.no_grad():
-            center = problem.inputs.nominal()
-            outputs = problem.network(center)
-            open_ = (bracket.lower < 0).nonzero().flatten()
-            flat += int(flat_places(problem.select(open_), methods).sum()) if len(open_) else 0
-        sums = sums and are_probabilities(problem, outputs)
-        clean.append(problem.spec.violation(center, outputs) < 0)
-        far.append(_distance(problem, bracket.witness))
-        found.append(bracket)
-        by += names
-    if not found:
-        raise InputError("there are no samples; give at least one")
-    whole = joined(found)
-    told = doubts(methods, by, flat, int((whole.lower < 0).sum()), sums)
-    return AttackResult(whole, torch.cat(clean), tuple(by), torch.cat(far), tuple(told))
-
-
-def _batches(
-    network: Network, x: Tensor, y: Tensor | Sequence[int], eps: Number, norm: str | Norm,
-    clip: tuple[Number, Number] | None, target: Aim | None, wins: bool, threshold: Number | None,
-) -> Iterator[Problem]:
-    """The problems of all samples, in parts that fit into memory."""
-    labels = torch.as_tensor(y)
-    if labels.dim() != 1 or len(labels) != len(x):
-        raise InputError(f"y has shape {tuple(labels.shape)}; expected ({len(x)},), one label for each sample of x")
-    aims = None if target is None else torch.as_tensor(target)
-    rows = network.outputs if aims is None or wins else 1
-    size = max(1, min(MOST, ROWS // (rows * network.outputs)))
-    for start in range(0, len(x), size):
-        part = slice(start, start + size)
+    network, x = given(model, x)
+    labels, aims = labels_of(y, len(x)), None if target is None else torch.as_tensor(target)
+    if network.outputs > 1:
+        classes_of(labels, network.outputs, aims)
+    start, methods, parts = perf_counter(), parts_of(method), list[_Attacked]()
+    for part in _slices(network.outputs, len(x), network.outputs if aims is None or wins else 1):
         aim = aims if aims is None or aims.dim() == 0 else aims[part]
-        yield robustness(network, x[part], labels[part], eps, norm, clip, aim, wins=wins, threshold=threshold)
+        problem = robustness(network, x[part], labels[part], eps, norm, clip, aim, wins=wins, threshold=threshold)
+        right = problem.spec if aims is None else margins(labels[part].to(network.device), network.outputs,
+                                                          dtype=network.dtype)
+        left = None if time_limit is None else max(0.0, time_limit - (perf_counter() - start))
+        parts.append(_attacked(problem, right, methods, left))
+    by = [name for part in parts for name in part.by]
+    return AttackResult(
+        joined([part.bracket for part in parts]), torch.cat([part.clean for part in parts]), tuple(by),
+        torch.cat([part.distance for part in parts]),
+        tuple(doubts(methods, by, sum((part.seen for part in parts), Seen()))), is_aimed=aims is not None,
+    )
 
 
-def _distance(problem: Problem, points: Tensor) -> Tensor:
-    """(batch,) float64, in the norm of the balls."""
+class _Attacked(NamedTuple):
+    """What was found for samples that were attacked together."""
+
+    bracket: Bracket
+    by: tuple[str | None, ...]
+    clean: Tensor
+    distance: Tensor
+    seen: Seen
+
+
+def _attacked(problem: Problem, right: Specification, methods: Sequence[Method], time_limit: float | None) -> _Attacked:
+    """The samples of a problem after the attacks; those are right as they are that do not violate `right`."""
+    bracket, by, _ = search(problem, methods, time_limit)
     inputs = problem.inputs
+    assert bracket.witness is not None
     assert isinstance(inputs, Ball)
-    return inputs.norm.measure((points.double() - inputs.center.double()).flatten(1))
+    with torch.no_grad():
+        outputs = problem.network(inputs.center)
+        clean = right.violation(inputs.center, outputs) < 0
+        what = seen(problem, outputs, bracket.lower < 0, methods)
+    far = inputs.norm.measure((bracket.witness.double() - inputs.center.double()).flatten(1))
+    return _Attacked(bracket, by, clean, far, what)
+
+
+def _slices(outputs: int, samples: int, rows: int) -> Iterator[slice]:
+    """Parts of so many samples, with so many rows each, that fit into memory."""
+    size = max(1, min(MOST, ROWS // (rows * outputs)))
+    for start in range(0, samples, size):
+        yield slice(start, start + size)

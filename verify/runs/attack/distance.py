@@ -12,9 +12,10 @@ from torch import Tensor
 
 from verify.deadline import Deadline, within
 from verify.errors import InputError
+from verify.given import given
 from verify.goals import Aim
 from verify.ir.graph import Network
-from verify.ir.opaque.entry import Model, opaque
+from verify.ir.opaque.entry import Model
 from verify.lower.engine.nearest import MinimumNorm
 from verify.lower.engine.replay import nearest_replayed, widened
 from verify.lower.fmn import FMN
@@ -86,7 +87,7 @@ def distance(
         raise InputError(f"distance takes a minimum-norm attack, not {method!r:.60}; write for example verify.FMN()")
     if clip is None and most is None:
         raise InputError("without a clip every distance is possible; give the largest one to look at with most")
-    network = model if isinstance(model, Network) else opaque(model, x if isinstance(x, Tensor) else None)
+    network, x = given(model, x)
     if most is None:
         low, high = (rational(end, "clip") for end in clip or ())
         most = (high - low) * norm_of(norm).of_ones(prod(network.input_shape))

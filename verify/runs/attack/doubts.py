@@ -6,6 +6,7 @@ The warnings are those of AutoAttack (Croce and Hein 2020; the flags of its code
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,24 +21,56 @@ from verify.registry import METHODS, entry_of
 CLOSE = 1e-4  # how near to 1 the sums of outputs are that are probabilities
 
 
-def doubts(methods: Collection[Method], by: Iterable[str | None], flat: int, open_: int, sums: bool) -> list[str]:
-    """The warnings, one sentence each.
+@dataclass(frozen=True)
+class Seen:
+    """What outputs and gradients at samples are like.
 
     Args:
-        by: who fooled each sample.
-        flat: how many of the `open_` samples that were not fooled have no gradient, see `flat_places`.
+        samples, left: how many there are, and were not fooled.
+        flat: how many of those left have finite outputs and no gradient, see `flat_places`.
+        infinite: on how many the outputs are not all finite.
         sums: whether outputs are probabilities.
     """
+
+    samples: int = 0
+    left: int = 0
+    flat: int = 0
+    infinite: int = 0
+    sums: bool = True
+
+    def __add__(self, other: Seen) -> Seen:
+        return Seen(self.samples + other.samples, self.left + other.left, self.flat + other.flat,
+                    self.infinite + other.infinite, self.sums and other.sums)
+
+
+def seen(problem: Problem, outputs: Tensor, left: Tensor, methods: Collection[Method]) -> Seen:
+    """Of the nominal points of a problem, with their outputs, those of `left` (cases,) not fooled."""
+    odd = infinite(outputs)
+    open_ = (left & ~odd).nonzero().flatten()
+    flat = int(flat_places(problem.select(open_), methods).sum()) if len(open_) else 0
+    return Seen(len(left), int(left.sum()), flat, int(odd.sum()), are_probabilities(problem, outputs))
+
+
+def infinite(outputs: Tensor) -> Tensor:
+    """Where outputs (batch, ...) are not all finite, bool (batch,)."""
+    return ~outputs.flatten(1).isfinite().all(1)
+
+
+def doubts(methods: Collection[Method], by: Iterable[str | None], what: Seen) -> list[str]:
+    """The warnings, one sentence each; `by`: who fooled each sample."""
     blind = {method.name for method in methods if _is_black_box(method)}
     told, found = [], [name for name in by if name is not None]
-    if flat:
-        told.append(f"the gradient is zero or missing on {flat} of {open_} samples that were not fooled: attacks by "
-                    "gradients see nothing there; ask one that needs none, such as square")
+    if what.infinite:
+        told.append(f"the outputs are not finite on {what.infinite} of {what.samples} samples, which count as wrong; "
+                    "mend the model, or leave these samples out")
+    if what.flat:
+        told.append(f"the gradient is zero or missing on {what.flat} of {what.left} samples that were not fooled: "
+                    "attacks by gradients see nothing there; ask one that needs none, such as square")
     late = sum(name in blind for name in found)
     if late and len(blind) < len(methods):
         told.append(f"attacks without gradients fooled {late} samples that attacks by gradients had left: gradients "
                     "may be masked, and the robust accuracy may be lower still")
-    if sums:
+    if what.sums:
         told.append("the outputs are probabilities: attacks on the logits before them are stronger; leave out the "
                     "softmax")
     return told

@@ -15,7 +15,7 @@ from torch import Tensor
 from verify.goals import Goal
 from verify.method import Method
 from verify.problem import Problem
-from verify.runs.attack.doubts import flat_places
+from verify.runs.attack.doubts import flat_places, infinite
 from verify.runs.attack.outcome import AttackOutcome
 from verify.runs.attack.pixels import Pictures, rounded_to_levels
 from verify.runs.attack.search import search
@@ -65,8 +65,8 @@ class AttackJob:
             center = problem.inputs.nominal()
             outputs = problem.network(center)
             clean = (problem.spec.violation(center, outputs) < 0).tolist()
-            flat = torch.zeros_like(fooled)
-            open_ = (~fooled).nonzero().flatten()
+            flat, odd = torch.zeros_like(fooled), infinite(outputs)
+            open_ = (~fooled & ~odd).nonzero().flatten()
             if len(open_):
                 flat[open_] = flat_places(problem.select(open_), self.methods)
             seen = points if self.pictures is None else self.pictures.of(place, points)
@@ -75,10 +75,11 @@ class AttackJob:
                 levels, images = (rounded_to_levels(problem, points) if self.pictures is None
                                   else self.pictures.rounded(place, seen))
         far, seconds = _distances(problem, points), {name: spent[name] / len(index) for name in spent}
+        variables = [None] * len(index) if self.pictures is None else [*points.cpu().numpy()]
         return [
             AttackOutcome(
                 i, self.labels[i], guess, clean[k], by[k], _finite(float(bracket.lower[k])), far[k], bool(flat[k]),
-                seconds, seen[k].cpu().numpy(), None if self.pictures is None else points[k].cpu().numpy(),
+                bool(odd[k]), seconds, seen[k].cpu().numpy(), variables[k],
                 None if levels is None else levels[k].cpu().numpy(), images[k] if by[k] else "",
             )
             for k, (i, guess) in enumerate(zip(index, self.goal.classes(outputs), strict=True))

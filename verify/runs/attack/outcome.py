@@ -23,7 +23,8 @@ class AttackOutcome:
         method: what fooled the network; None where nothing did.
         lower: the violation of the point, None where it is no number.
         distance: of the point from the sample, in the norm of the ball, None of other sets.
-        is_flat: whether there is no gradient at the sample, of one that was not fooled.
+        is_flat: whether there is no gradient at the sample, of one that was not fooled; is_infinite: whether its
+            outputs are not all finite.
         seconds: its share of those of the batch, by attack.
         point: (*shape), the best point that was found, as the network takes it; variables: (variables,), a sample and
             the parameters of a perturbation from which it is made, None of other sets.
@@ -38,6 +39,7 @@ class AttackOutcome:
     lower: float | None = None
     distance: float | None = None
     is_flat: bool = False
+    is_infinite: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     point: np.ndarray | None = None
     variables: np.ndarray | None = None
@@ -71,8 +73,8 @@ class AttackOutcome:
             arrays = {"input": sample, "witness": self.point}
             more = {"levels": self.levels, "variables": self.variables}
             arrays |= {name: array for name, array in more.items() if array is not None}
-        names = ("index", "label", "prediction", "clean", "method", "lower", "distance", "is_flat", "seconds", "image",
-                 "error", "verdict")
+        names = ("index", "label", "prediction", "clean", "method", "lower", "distance", "is_flat", "is_infinite",
+                 "seconds", "image", "error", "verdict")
         return StoreEntry(self.key, {name: getattr(self, name) for name in names}, arrays)
 
     def state(self) -> tuple[dict[str, Any], np.ndarray | None]:

@@ -17,10 +17,11 @@ class AttackResult:
 
     Args:
         bracket: lower bounds on v* with their points, each replayed sample by sample; nothing is known from above.
-        clean: bool (batch,), the samples that are right as they are.
+        clean: bool (batch,), the samples that are right as they are, whether or not there are targets.
         by: (batch,) the name of the attack that fooled the model first, None where none did.
         distance: (batch,) of the points from their samples, in the norm of the ball, float64.
         warnings: why the robust accuracy may be lower than what is found here.
+        is_aimed: whether there were targets, so that `fooled` is where they were reached.
     """
 
     bracket: Bracket
@@ -28,6 +29,7 @@ class AttackResult:
     by: tuple[str | None, ...]
     distance: Tensor
     warnings: tuple[str, ...] = field(default=())
+    is_aimed: bool = False
 
     @property
     def points(self) -> Tensor:
@@ -38,12 +40,14 @@ class AttackResult:
 
     @property
     def fooled(self) -> Tensor:
-        """bool (batch,), where the violation of the point is >= 0; also of samples that are wrong as they are."""
+        """bool (batch,), where the violation of the point is >= 0; also of samples that are wrong as they are. With
+        targets, the samples whose target was reached."""
         return self.bracket.lower >= 0
 
     @property
     def robust_accuracy(self) -> float:
-        """The share of samples that are right and were not fooled; the true one is at most this."""
+        """The share of samples that are right and were not fooled; the true one is at most this. Where there were
+        targets other classes were not looked for, and it may be far less."""
         return float((self.clean & ~self.fooled).double().mean())
 
     @property
@@ -57,8 +61,10 @@ class AttackResult:
         return float(str(self.bracket.notes["seconds"]))
 
     def __repr__(self) -> str:
-        told = (f"AttackResult of {len(self.clean)} samples: clean accuracy {self.clean_accuracy:.1%}, robust accuracy "
-                f"at most {self.robust_accuracy:.1%}, {self.seconds:.1f} s")
+        found = (f"target reached on {int(self.fooled.sum())} of {len(self.clean)}" if self.is_aimed
+                 else f"robust accuracy at most {self.robust_accuracy:.1%}")
+        told = (f"AttackResult of {len(self.clean)} samples: clean accuracy {self.clean_accuracy:.1%}, {found}, "
+                f"{self.seconds:.1f} s")
         return "\n".join([told, *(f"warning: {text}" for text in self.warnings)])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from verify.errors import InputError
-from verify.runs.attack.doubts import are_probabilities, doubts
+from verify.runs.attack.doubts import Seen, are_probabilities, doubts
 from verify.runs.attack.job import AttackJob
 from verify.runs.attack.outcome import FALSIFIED, OPEN
 from verify.runs.attack.pixels import Pictures
@@ -107,10 +107,12 @@ class AttackSession:
         _write_points(store, results)
         sound = [r for r in results if not r["error"]]
         robust, by = sum(r["verdict"] == OPEN for r in sound), Counter(r["method"] for r in sound if r["clean"])
-        flat, names = sum(r["is_flat"] for r in sound), [method.name for method in self.job.methods]
+        names = [method.name for method in self.job.methods]
+        what = Seen(len(sound), robust, sum(r["is_flat"] for r in sound), sum(r["is_infinite"] for r in sound),
+                    self.sums)
         seconds = {name: fsum(r["seconds"].get(name, 0.0) for r in sound) for name in names}
         far = [r["distance"] for r in sound if r["clean"] and r["method"] and r["distance"] is not None]
-        told = doubts(self.job.methods, [r["method"] if r["clean"] else None for r in sound], flat, robust, self.sums)
+        told = doubts(self.job.methods, [r["method"] if r["clean"] else None for r in sound], what)
         return AttackSummary(
             len(results), sum(r["clean"] for r in sound), robust, clopper_pearson(robust, robust, len(sound)),
             {name: by[name] for name in names}, seconds, median(far) if far else None,
