@@ -88,6 +88,13 @@ def test_float_sides_may_cross_by_the_tolerance_and_proved_sides_may_not() -> No
         bracket([100.0], [99.5]).check()
 
 
+def test_ends_that_no_method_gave_do_not_cross() -> None:
+    with pytest.raises(InputError, match="problem 1 has the lower end 2 above the upper end 1"):
+        Bracket(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 1.0]))
+    with pytest.raises(InputError, match="two tensors"):
+        Bracket(torch.zeros(2), torch.zeros(3))
+
+
 def test_batches_must_match() -> None:
     with pytest.raises(InputError, match="cannot meet"):
         bracket([0.0], [1.0]).meet(bracket([0.0, 0.0], [1.0, 1.0]))

@@ -57,6 +57,9 @@ class Bracket:
         above: the same of `upper`.
         notes: counts and reasons, for tables ("nodes": 12, "stopped": "time limit").
         marks: (batch,) what tells the problems from others (`Problem.marks`); None where that is not said.
+
+    Raises InputError for sides of different lengths, and for sides that cross where no method is named that gave them;
+    of named methods `check` tells which contradicts which.
     """
 
     lower: Tensor
@@ -67,6 +70,16 @@ class Bracket:
     notes: dict[str, object] = field(default_factory=dict)
     rounding: Tensor | None = None
     marks: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.lower.shape != self.upper.shape or self.lower.dim() != 1:
+            raise InputError(f"a bracket takes a lower and an upper end for each problem, two tensors (batch,), not "
+                             f"{tuple(self.lower.shape)} and {tuple(self.upper.shape)}")
+        crossed = (self.lower > self.upper).nonzero().flatten().tolist()
+        if crossed and self.below is None and self.above is None:
+            k = crossed[0]
+            raise InputError(f"problem {k} has the lower end {float(self.lower[k]):.9g} above the upper end "
+                             f"{float(self.upper[k]):.9g}, and no value lies between them; were they exchanged?")
 
     @property
     def verdicts(self) -> list[Verdict]:
