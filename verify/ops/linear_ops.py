@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,7 +15,11 @@ from torch import Tensor
 
 from verify.ops.affine import Affine, Weighted
 from verify.ops.base import PLACE, Example, Parameters, Reach, register
+from verify.ops.sparse_weights import convolution_matrix, dense_matrix
 from verify.rationals import exact_array, unit_fraction
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -45,6 +51,9 @@ class Linear(Weighted):
 
     def dense(self, p: Parameters) -> Tensor | None:
         return p[0]
+
+    def matrix(self, p: Parameters, k: int, shape: tuple[int, ...], out_shape: tuple[int, ...]) -> sp.csr_matrix:
+        return dense_matrix(p[0], prod(shape[:-1]))
 
     def terms(self, p: Parameters, inputs: Sequence[int], outputs: int) -> int:
         return max(p[0].shape)
@@ -87,6 +96,10 @@ class Conv(Weighted):
         extra = tuple(n - ((m - 1) * s - 2 * q + d * (w - 1) + 1) for n, m, w, s, q, d in axes)
         transpose = _CONV_TRANSPOSE[len(self.stride)]
         return transpose(a, p[0], None, self.stride, self.padding, extra, self.groups, self.dilation)
+
+    def matrix(self, p: Parameters, k: int, shape: tuple[int, ...], out_shape: tuple[int, ...]) -> sp.csr_matrix:
+        windows = list(zip(self.stride, self.padding, self.dilation, strict=True))
+        return convolution_matrix(p[0], windows, self.groups, shape, out_shape)
 
     def reach(self, p: Parameters) -> Reach | None:
         if len(self.stride) != 2:
