@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-METHODS = ("pgd", "interval", "crown", "alpha", "lp", "convex", "sdp", "milp", "bab", "bab --proof")
+METHODS = ("pgd", "interval", "crown", "alpha", "lp", "convex", "sdp", "milp", "pulp", "bab", "bab --proof")
 SLACK = 0.5
 
 

@@ -20,9 +20,11 @@ from verify.exact.pulp_milp import PulpMILP
 from verify.ops import ReLU, Sigmoid
 from verify.problem import robustness
 from verify.solvers import pulp as door
+from verify.solvers.apart import LARGE
 from verify.solvers.highs import SolverStatus
 from verify.solvers.model import Arrays
 from verify.solvers.pulp import Pulp, available_solvers
+from verify.solvers.pulp_calls import PulpCalls
 from verify.solving import solve
 from verify.upper.lp import LP
 
@@ -130,6 +132,18 @@ def test_a_timed_out_incumbent_is_no_upper_bound(solver: str) -> None:
     later = Pulp(arrays, solver).maximise(cost, 1.5)
     assert early.status is SolverStatus.LIMIT
     assert early.upper > max(early.value, later.value)
+
+
+def test_a_large_model_is_solved_in_a_process_that_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same optimum as in this process, and a limit where the process has not even begun."""
+    here = Pulp(small(), "HiGHS").maximise(np.ones(2))
+    monkeypatch.setitem(LARGE, "MILP", 0)
+    monkeypatch.setattr(PulpCalls, "maximise", lambda *_: pytest.fail("it is solved in this process"))
+    apart = Pulp(small(), "HiGHS").maximise(np.ones(2), time_limit=60)
+    assert (apart.status, apart.value, apart.upper) == (here.status, here.value, here.upper)
+    arrays, cost = knapsacks()
+    early = Pulp(arrays, "HiGHS").maximise(cost, time_limit=0.001)
+    assert (early.status, early.upper, early.x) == (SolverStatus.LIMIT, np.inf, None)
 
 
 def test_a_state_that_pulp_has_no_word_for_is_an_error() -> None:

@@ -21,6 +21,7 @@ from verify.lower.pgd import PGD
 from verify.ops import Linear, ReLU
 from verify.problem import Problem, robustness
 from verify.sets import Ball, Box, ConvexSet, InputSet, Polytope
+from verify.solvers.apart import LARGE
 from verify.solvers.conic import Conic
 from verify.solvers.highs import Solution, SolverStatus
 from verify.solving import solve
@@ -225,6 +226,17 @@ def test_a_lying_solver_cannot_lower_the_bound(lie: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(Conic, "maximise", maximise)
     found = solve(p, ConvexLP()).upper.item()
     assert exact_maximum(p) - 1e-6 <= found <= solve(p, CROWN()).upper.item() + 1e-5
+
+
+def test_a_large_program_is_solved_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bound as in this process, and the linear bound where the process has not even begun."""
+    p = around(dense(ReLU(), (3, 5, 4, 3), 0), "mixed", 0)
+    here = solve(p, ConvexLP(time_limit=200)).upper.item()
+    monkeypatch.setitem(LARGE, "conic", 0)
+    monkeypatch.setattr("verify.solvers.conic.answer", lambda *_: pytest.fail("it is solved in this process"))
+    assert solve(p, ConvexLP(time_limit=200)).upper.item() == pytest.approx(here, abs=1e-6)
+    monkeypatch.setattr("verify.solvers.apart.__file__", "no such file")
+    assert solve(p, ConvexLP(time_limit=200)).upper.item() >= here - 1e-6
 
 
 @settings(deadline=None, max_examples=25)

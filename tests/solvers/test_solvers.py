@@ -10,8 +10,9 @@ import scipy.sparse as sp
 from scipy.optimize import linprog
 
 from verify.errors import SolverError
+from verify.solvers.apart import LARGE
 from verify.solvers.highs import Highs, SolverStatus
-from verify.solvers.highs_calls import Calls
+from verify.solvers.highs_calls import HighsCalls
 from verify.solvers.model import LinearModel
 from verify.solvers.repair import SafeBound
 
@@ -71,8 +72,8 @@ def test_a_large_milp_is_solved_in_a_process_that_ends_with_its_time(monkeypatch
     model, cost = _knapsack(2, size=20, rows=4)
     here = Highs(model.arrays()).maximise(cost)
     hard, dear = _knapsack(0)
-    monkeypatch.setattr("verify.solvers.highs.LARGE", 1)
-    monkeypatch.setattr(Calls, "maximise", lambda *_: pytest.fail("it is solved in this process"))
+    monkeypatch.setitem(LARGE, "MILP", 1)
+    monkeypatch.setattr(HighsCalls, "maximise", lambda *_: pytest.fail("it is solved in this process"))
     apart = Highs(model.arrays()).maximise(cost, time_limit=60)
     assert apart.status is here.status is SolverStatus.OPTIMAL
     assert apart.value == pytest.approx(here.value)
@@ -83,7 +84,7 @@ def test_a_large_milp_is_solved_in_a_process_that_ends_with_its_time(monkeypatch
     assert (early.status, early.upper, early.x) == (SolverStatus.LIMIT, np.inf, None)
     with pytest.raises(SolverError, match="no_such_option"):
         Highs(model.arrays(), no_such_option=1).maximise(cost, time_limit=60)
-    monkeypatch.setattr("verify.solvers.highs_calls.__file__", "no such file")
+    monkeypatch.setattr("verify.solvers.apart.__file__", "no such file")
     ended = Highs(model.arrays()).maximise(cost, time_limit=60)
     assert (ended.status, ended.upper) == (SolverStatus.ERROR, np.inf)
 

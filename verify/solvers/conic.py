@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from verify.deadline import Deadline, within
+from verify.deadline import deadline
 from verify.errors import InputError
+from verify.solvers import conic_calls
+from verify.solvers.apart import apart, is_large
+from verify.solvers.conic_calls import answer
 from verify.solvers.highs import Solution, SolverStatus
 from verify.solvers.model import Arrays
-
-LEAST = 1e-3  # seconds; some solvers take 0 for no limit
-LIMITS = {"CLARABEL": "time_limit", "SCS": "time_limit_secs", "OSQP": "time_limit", "HIGHS": "time_limit"}
 
 
 class Conic:
@@ -39,8 +37,7 @@ class Conic:
         known = cvxpy.installed_solvers()
         if solver not in known:
             raise InputError(f"CVXPY has no solver {solver!r} here; choose one of {', '.join(known)}")
-        self._api: Any = cvxpy
-        self._solver, self._sides = solver, _sides(arrays)
+        self._solver, self._sides, self._large = solver, _sides(arrays), is_large(arrays.matrix, "conic")
         self._x: Any = cvxpy.Variable(len(arrays.low))
         self._cost: Any = cvxpy.Parameter(len(arrays.low))
         equal, below, above = self._sides
@@ -59,39 +56,27 @@ class Conic:
     def maximise(self, cost: np.ndarray, time_limit: float | None = None) -> Solution:
         """A proposal for the maximum of cost . x; cost (columns,). `upper` is always inf: rebuild a bound from `duals`.
 
-        The time limit in seconds is for this call alone, without one it is the time that is left; it is met by the
-        solvers that have one. Where less is left than CVXPY took to write the program, the solver is not begun: its
-        first factorisation, within which it does not look at a clock, takes as long.
+        The time limit in seconds is for this call alone, without one it is the time that is left; a large program is
+        written and solved in a process of its own that ends with it, as no solver looks at a clock all the time.
         """
         self._cost.value = cost
-        with warnings.catch_warnings(), within(Deadline.after(time_limit)) as limit:
-            warnings.simplefilter("ignore")
-            try:
-                begin = time.perf_counter()
-                self._problem.get_problem_data(self._solver)  # kept by CVXPY for the following call and objectives
-                left, taken = limit.left, time.perf_counter() - begin
-                if left < taken:
-                    return Solution(SolverStatus.LIMIT, np.inf, -np.inf)
-                options = {LIMITS[self._solver]: max(left, LEAST)} if left < np.inf and self._solver in LIMITS else {}
-                self._problem.solve(solver=self._solver, **options)
-            except Exception:  # of whatever kind: each solver fails in its own way, and no answer is a valid one
-                return Solution(SolverStatus.ERROR, np.inf, -np.inf)
-        x = self._x.value
-        done = self._problem.status == self._api.OPTIMAL
-        status = SolverStatus.OPTIMAL if done else SolverStatus.LIMIT if x is not None else SolverStatus.ERROR
-        value = -np.inf if x is None else float(cost @ x)
-        return Solution(status, np.inf, value, x, self._duals())
+        left = deadline().left if time_limit is None else min(time_limit, deadline().left)
+        asked = self._problem, self._x, self._rows, self._solver
+        elsewhere = self._large and left < np.inf
+        found = apart(conic_calls.__file__, asked, left) if elsewhere else answer(*asked, left)
+        status, upper, value, x, duals = found[:5]
+        return Solution(SolverStatus(status), upper, value, x, None if duals is None else self._multipliers(duals))
 
-    def _duals(self) -> np.ndarray | None:
+    def _multipliers(self, duals: list[np.ndarray | None]) -> np.ndarray | None:
         """(rows,) multipliers y with y_i >= 0 where the high side binds and <= 0 where the low side does."""
         y = np.zeros(len(self._sides[0]))
         signs = (1.0, 1.0, -1.0)
-        for row, where, sign in zip(self._rows, self._sides, signs, strict=True):
-            if row.size:
-                if row.dual_value is None:
+        for dual, where, sign in zip(duals, self._sides, signs, strict=True):
+            if where.any():
+                if dual is None:
                     return None
-                found = np.asarray(row.dual_value, dtype=np.float64).ravel()
-                y[where] += sign * (found if sign > 0 and row is self._rows[0] else np.maximum(found, 0))
+                found = np.asarray(dual, dtype=np.float64).ravel()
+                y[where] += sign * (found if where is self._sides[0] else np.maximum(found, 0))
         return y
 
 

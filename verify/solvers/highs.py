@@ -16,10 +16,10 @@ import numpy as np
 
 from verify.deadline import deadline
 from verify.errors import SolverError
-from verify.solvers.highs_calls import Calls, ModelArrays, Refused, apart
+from verify.solvers import highs_calls
+from verify.solvers.apart import apart, is_large
+from verify.solvers.highs_calls import HighsCalls, Found, ModelArrays, Refused
 from verify.solvers.model import Arrays
-
-LARGE = 50_000  # nonzeros; below, HiGHS's root takes less than a process of its own
 
 
 class SolverStatus(StrEnum):
@@ -55,8 +55,8 @@ class Solution:
 class Highs:
     """One model kept in HiGHS, maximised for one objective after another.
 
-    An LP starts from the basis of the one before (changeColsCost). A MILP of more than LARGE nonzeros is maximised in a
-    process of its own wherever there is a time limit, which HiGHS would not keep. `options` are HiGHS's own names.
+    An LP starts from the basis of the one before (changeColsCost). What is large is maximised in a process of its own
+    wherever there is a time limit, which HiGHS would not keep. `options` are HiGHS's own names.
     """
 
     def __init__(self, arrays: Arrays, relaxed: bool = False, **options: Any):
@@ -64,14 +64,14 @@ class Highs:
         a, matrix = arrays, arrays.matrix
         rows = matrix.indptr, matrix.indices, matrix.data
         self._model = ModelArrays(a.low, a.high, integer, a.row_low, a.row_high, *rows)
-        self._options, self._large = options, integer is not None and matrix.nnz > LARGE
+        self._options, self._large = options, is_large(matrix, "LP" if integer is None else "MILP")
         with _told():
-            self._calls = None if self._large else Calls(self._model, options)
+            self._calls = None if self._large else HighsCalls(self._model, options)
 
     def restrict(self, low: np.ndarray, high: np.ndarray) -> None:
         """Replaces the bounds of all columns, (columns,) each, of a model that is kept in this process."""
         with _told():
-            self._calls = self._calls or Calls(self._model, self._options)
+            self._calls = self._calls or HighsCalls(self._model, self._options)
             self._calls.restrict(low, high)
 
     def maximise(self, cost: np.ndarray, time_limit: float | None = None) -> Solution:
@@ -83,9 +83,11 @@ class Highs:
         left = deadline().left if time_limit is None else min(time_limit, deadline().left)
         with _told():
             if self._large and left < np.inf:
-                found = apart(self._model, self._options, cost, left)
+                found: Found | str = apart(highs_calls.__file__, (tuple(self._model), self._options, cost), left)
+                if isinstance(found, str):
+                    raise Refused(found)
             else:
-                self._calls = self._calls or Calls(self._model, self._options)
+                self._calls = self._calls or HighsCalls(self._model, self._options)
                 found = self._calls.maximise(cost, left)
         return Solution(SolverStatus(found[0]), *found[1:])
 

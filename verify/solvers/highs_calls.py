@@ -1,23 +1,14 @@
-"""HiGHS on plain arrays, in this process, or for one maximum in a process of its own that can be ended.
+"""HiGHS on plain arrays, in this process or in one of its own (`verify.solvers.apart`).
 
-Within the root of a MILP HiGHS may presolve for minutes without a look at its clock or at who would interrupt it, and
-only a process can be stopped then. It is started by this file's path, with `python -P highs_calls.py`, and imports
-nothing of the package, which takes a fifth of a second: it reads one pickled model, its settings, its cost and its time
-on its standard input, and writes the pickled fields of a `Solution` on its standard output.
+Imports nothing of the package, so that a process of its own begins at once.
 """
 
 from __future__ import annotations
 
-import faulthandler
-import os
-import pickle
-import subprocess
-import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 
-SHARE = 0.9  # of a process's time, after which HiGHS itself should stop and tell what it has
 LIMITS = ("kTimeLimit", "kObjectiveBound", "kObjectiveTarget", "kIterationLimit", "kInterrupt", "kSolutionLimit")
 Found = tuple[str, float, float, np.ndarray | None, np.ndarray | None, int]  # the fields of a Solution
 
@@ -40,7 +31,7 @@ class ModelArrays(NamedTuple):
     value: np.ndarray
 
 
-class Calls:
+class HighsCalls:
     """One model in HiGHS. Raises Refused where HiGHS does not take it."""
 
     def __init__(self, model: ModelArrays, settings: dict[str, Any]):
@@ -108,36 +99,9 @@ class Calls:
         return status, value if status == "optimal" else np.inf, value, x, duals, 0
 
 
-def apart(model: ModelArrays, settings: dict[str, Any], cost: np.ndarray, seconds: float) -> Found:
-    """What `Calls.maximise` finds in a process of its own, which is ended when the time is over. A process that ends by
-    itself has found nothing: an error. Raises Refused as HiGHS does here."""
-    asked = pickle.dumps((tuple(model), settings, cost, seconds))
+def answer(model: tuple[Any, ...], settings: dict[str, Any], cost: np.ndarray, seconds: float) -> Found | str:
+    """What `HighsCalls.maximise` finds, or the sentence in which HiGHS refuses the model; `model` are its `ModelArrays`."""
     try:
-        done = subprocess.run([sys.executable, "-P", __file__], input=asked, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, timeout=max(seconds, 0.0), check=False)
-        found = pickle.loads(done.stdout)  # from our own process
-    except subprocess.TimeoutExpired:
-        return "limit", np.inf, -np.inf, None, None, 0
-    except (EOFError, pickle.UnpicklingError):
-        return "error", np.inf, -np.inf, None, None, 0
-    if isinstance(found, str):
-        raise Refused(found)
-    return found
-
-
-def main() -> None:
-    """Answers what is asked on standard input with the fields of a solution, or with the sentence of a refusal."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what HiGHS prints is no answer
-    model, settings, cost, seconds = pickle.load(sys.stdin.buffer)
-    faulthandler.dump_traceback_later(seconds, exit=True)  # where whoever asked is no more
-    try:
-        found: Found | str = Calls(ModelArrays(*model), settings).maximise(cost, SHARE * seconds)
+        return HighsCalls(ModelArrays(*model), settings).maximise(cost, seconds)
     except Refused as why:
-        found = str(why)
-    answers.write(pickle.dumps(found))
-    answers.close()
-
-
-if __name__ == "__main__":
-    main()
+        return str(why)
