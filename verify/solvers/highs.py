@@ -18,7 +18,7 @@ from verify.deadline import deadline
 from verify.errors import SolverError
 from verify.solvers import highs_calls
 from verify.solvers.apart import apart, is_large
-from verify.solvers.highs_calls import HighsCalls, Found, ModelArrays, Refused
+from verify.solvers.highs_calls import Found, HighsCalls, ModelArrays, Refused
 from verify.solvers.model import Arrays
 
 

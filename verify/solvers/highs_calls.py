@@ -100,7 +100,7 @@ class HighsCalls:
 
 
 def answer(model: tuple[Any, ...], settings: dict[str, Any], cost: np.ndarray, seconds: float) -> Found | str:
-    """What `HighsCalls.maximise` finds, or the sentence in which HiGHS refuses the model; `model` are its `ModelArrays`."""
+    """What `HighsCalls.maximise` finds or the sentence in which HiGHS refuses; `model` are its `ModelArrays`."""
     try:
         return HighsCalls(ModelArrays(*model), settings).maximise(cost, seconds)
     except Refused as why:

@@ -12,7 +12,7 @@ from verify.solvers import pulp_calls
 from verify.solvers.apart import apart, is_large
 from verify.solvers.highs import Solution, SolverStatus
 from verify.solvers.model import Arrays
-from verify.solvers.pulp_calls import PulpCalls, Found, PulpModel, classes, parameters, quiet
+from verify.solvers.pulp_calls import Found, PulpCalls, PulpModel, classes, parameters, quiet
 
 
 class Pulp:
