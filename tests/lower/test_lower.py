@@ -119,12 +119,12 @@ def test_the_witness_replays_and_pgd_is_no_worse_than_fgsm(dtype: torch.dtype) -
 
 
 def planted(bumps: int, height: float) -> Network:
-    """y = (0, sum of bumps - 1/2): a tent of this height around +-0.7 in the first of two inputs, else -1/2."""
-    builder = GraphBuilder("x", (2,))
+    """y = (0, sum of bumps - 1/2): a tent of this height around +-0.7 in the first of three inputs, else -1/2."""
+    builder = GraphBuilder("x", (3,))
     at = [0.7, -0.7][:bumps]
     places = torch.tensor([[c - 0.3, c, c + 0.3] for c in at]).flatten()
     first = builder.add("first", Linear(), ("x",), (
-        builder.parameter("w", torch.tensor([[1.0, 0.0]]).repeat(len(places), 1)), builder.parameter("b", -places),
+        builder.parameter("w", torch.tensor([[1.0, 0.0, 0.0]]).repeat(len(places), 1)), builder.parameter("b", -places),
     ))
     hidden = builder.add("hidden", ReLU(), (first,))
     slopes = torch.tensor([1.0, -2.0, 1.0]).repeat(bumps) * height / 0.3
@@ -136,7 +136,7 @@ def planted(bumps: int, height: float) -> Network:
 
 
 def test_restarts_find_a_counterexample_that_the_gradient_at_the_center_does_not_see() -> None:
-    given = robustness(planted(1, 0.8), torch.zeros(1, 2), [0], 1, clip=None)
+    given = robustness(planted(1, 0.8), torch.zeros(1, 3), [0], 1, clip=None)
     assert float(solve(given, PGD()).lower) == -0.5  # the gradient is 0 there
     found = solve(given, PGD(restarts=20))
     assert float(found.lower) >= 0

@@ -148,14 +148,14 @@ class Odd(nn.Module):
 
 
 def test_doubts_are_told_of_flat_models_masked_gradients_and_probabilities() -> None:
-    x = torch.full((3, 2), 0.55)
-    flat = verify.attack(Flat(), x, [0, 0, 0], eps="1/4", method=verify.PGD(5))
+    x = torch.full((3, 3), 0.55)
+    flat = verify.attack(Flat(), x, [0, 0, 0], eps="2/5", method=verify.PGD(5))
     assert "the gradient is zero or missing on 3 of 3 samples" in flat.warnings[0]
-    full = verify.attack(Flat(), x, [0, 0, 0], eps="1/4", method=SHORT)
+    full = verify.attack(Flat(), x, [0, 0, 0], eps="2/5", method=SHORT)
     assert bool(full.fooled.all())
     assert full.by == ("Square-40",) * 3
     assert "fooled 3 samples that attacks by gradients had left" in full.warnings[0]
-    mixed = nn.Sequential(nn.Linear(2, 2), nn.Softmax(1))
+    mixed = nn.Sequential(nn.Linear(3, 2), nn.Softmax(1))
     assert "probabilities" in verify.attack(mixed, x, [0, 1, 0], eps="1/10", method=SHORT).warnings[-1]
 
 

@@ -8,13 +8,16 @@ import torch
 from torch import Tensor
 
 from verify.lower.engine.best import BestPoints, met
+from verify.lower.engine.grid import FromBest, few_free, survey
 from verify.lower.engine.starts import Start
-from verify.lower.engine.targets import Targeting
+from verify.lower.engine.targets import Everything, Targeting
 from verify.lower.engine.violation import Ascent, Tries, batch_size
 from verify.lower.objectives.base import AttackObjective
 from verify.lower.rules.base import StepRule
 from verify.method import Answer
 from verify.problem import Problem
+
+NEAR = 0.1  # half-widths: the first steps from the best point of a grid
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Approach:
 @dataclass(frozen=True)
 class AttackPlan:
     """Tries of all cases: the first alone, since it settles most cases and those need no other, then as many at once as
-    a batch holds.
+    a batch holds. Where one or two variables are free, a grid over these comes after the first try.
 
     Args:
         first, later: how tries go.
@@ -78,9 +81,28 @@ class AttackPlan:
             ascent = Ascent(approach.steps, approach.rule, approach.objective, self.stop_when_falsified)
             for part in torch.arange(len(numbers), device=cases.device).split(size):
                 ascent.run(problem, best, approach.tries(problem, order, cases.repeat(count)[part], numbers[part]))
+            cases = self._open(best, cases)
+            if not number:
+                cases = self._gridded(problem, best, cases)
             number += count
-            if self.stop_when_falsified:
-                cases = cases[best.values[cases] < 0]
+
+    def _open(self, best: BestPoints, cases: Tensor) -> Tensor:
+        """The cases that are tried further."""
+        return cases[best.values[cases] < 0] if self.stop_when_falsified else cases
+
+    def _gridded(self, problem: Problem, best: BestPoints, cases: Tensor) -> Tensor:
+        """Looks at a grid where one or two variables are free, and climbs from its best points; the cases that are
+        tried further. A single step, as FGSM's, is left alone."""
+        few = cases[few_free(problem)[cases] > 0]
+        if self.first.steps == 1 or not len(few):
+            return cases
+        survey(problem, best, few)
+        near = Approach(FromBest(best), Everything(), self.first.objective, self.later.rule, self.first.steps, (NEAR,))
+        ascent = Ascent(near.steps, near.rule, near.objective, self.stop_when_falsified)
+        few = self._open(best, few)
+        for part in few.split(batch_size(problem)):
+            ascent.run(problem, best, near.tries(problem, None, part, torch.zeros_like(part)))
+        return self._open(best, cases)
 
 
 def ranked(problem: Problem, x: Tensor, size: int) -> Tensor:
