@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import verify
-from verify.goals import default_threshold, goal_of
+from verify.goals import default_threshold, goal_of, ranges, sides
 from verify.rationals import exact_array
 from verify.rows import Row, violation
-from verify.spec import ranges, sides
 
 rationals = st.fractions(-3, 3, max_denominator=97)
 GRID = torch.cartesian_prod(*[torch.linspace(-1, 1, 41)] * 2)

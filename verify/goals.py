@@ -16,10 +16,12 @@ from torch import Tensor
 
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph, Network
+from verify.labels import class_numbers
 from verify.ops.affine import Affine
 from verify.ops.smooth import Sigmoid
-from verify.rationals import Number, rational, shown
-from verify.spec import Specification, margins, ranges, sides
+from verify.rationals import Number, exact_array, rational, shown
+from verify.rows import Row
+from verify.spec import Specification, from_rows, margins
 
 Aim = int | Tensor | Sequence[int]
 
@@ -215,3 +217,28 @@ def _range(bounds: tuple[Number | None, Number | None]) -> Range:
     if low is not None and high is not None and low >= high:
         raise InputError(f"the bounds {bounds[0]} and {bounds[1]} leave nothing between them; write the lower first")
     return Range(low, high)
+
+
+def sides(labels: Tensor, threshold: Fraction, dtype: torch.dtype = torch.float32) -> Specification:
+    """One output that tells two classes apart: class 1 is predicted where it is above the threshold.
+
+    The violation is threshold - h for samples of class 1 and h - threshold for those of class 0; labels (batch,) are
+    integers, 0 or 1.
+    """
+    signs = [1 - 2 * label for label in class_numbers(labels, 2, "label").tolist()]
+    cases = [[(Row(((0, Fraction(sign)),), (), sign * threshold),)] for sign in signs]
+    return from_rows(cases, 1, 0, dtype).to(labels.device)
+
+
+def ranges(origin: Tensor, low: Fraction | None, high: Fraction | None) -> Specification:
+    """Every output stays strictly between origin + low and origin + high; None where there is no such end.
+
+    The violation is the largest of h - (origin + high) and (origin + low) - h over the outputs, in this order; origin
+    (batch, outputs) are floats, each the exact number that it is.
+    """
+    ends = [(sign, end) for sign, end in ((Fraction(1), high), (Fraction(-1), low)) if end is not None]
+    cases = [
+        [(Row(((k, sign),), (), sign * (value + end)),) for sign, end in ends for k, value in enumerate(values)]
+        for values in exact_array(origin)
+    ]
+    return from_rows(cases, origin.shape[1], 0, origin.dtype).to(origin.device)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -61,3 +62,19 @@ def violation(
         for end in (0, 1)
     ]
     return max(ends[0]), max(ends[1])
+
+
+def float_errors(cases: Iterable[Disjuncts]) -> Iterator[tuple[int, int, bool, int, float]]:
+    """(case, row, whether of an output, index, error) for every coefficient that is no float64, errors rounded up."""
+    for c, disjuncts in enumerate(cases):
+        for r, row in enumerate(row for disjunct in disjuncts for row in disjunct):
+            for is_output, terms in ((True, row.output), (False, row.input)):
+                for index, value in terms:
+                    if not is_float(value):
+                        error = abs(value - Fraction(float(value)))
+                        yield c, r, is_output, index, math.nextafter(float(error), math.inf)
+
+
+def is_float(value: Fraction) -> bool:
+    """Whether float64 holds the number."""
+    return (value.denominator == 1 and abs(value.numerator) <= 1 << 53) or Fraction(float(value)) == value

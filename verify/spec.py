@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError
-from verify.labels import class_numbers, classes_of
-from verify.rationals import exact_array, round_down
-from verify.rows import Disjuncts, Row, Terms
+from verify.labels import classes_of
+from verify.rationals import round_down
+from verify.rows import Disjuncts, Row, Terms, float_errors, is_float
 
 LARGEST = 1 << 26  # coefficients of a specification of rows
 
@@ -61,6 +60,22 @@ class Specification:
     def disjuncts(self) -> int:
         return int(self.disjunct.max()) + 1 if self.disjunct.numel() else 0
 
+    @cached_property
+    def are_alternatives(self) -> bool:
+        """Whether in every case row r is all of disjunct r, so that no row is padding."""
+        rows = self.offset.shape[1]
+        places = torch.arange(rows, device=self.disjunct.device)
+        return rows > 0 and bool(((self.disjunct == places) & self.mask).all())
+
+    @cached_property
+    def comparisons(self) -> tuple[Tensor, Tensor] | None:
+        """(i, j), (cases, rows) long each, of rows that are differences y_i - y_j and no more; None for other rows."""
+        if self.input is not None or self.in_float64 is not None or not self.offset.numel():
+            return None
+        (high, first), (low, second) = self.output.max(2), self.output.min(2)
+        alone = (high == 1) & (low == -1) & (self.output.count_nonzero(2) == 2) & (self.offset == 0)
+        return (first, second) if bool(alone.all()) else None
+
     @property
     def is_conjunctive(self) -> bool:
         """Whether some disjunct has more than one row."""
@@ -71,16 +86,30 @@ class Specification:
         and rounded to the type of y."""
         if self.in_float64 is not None:
             return self.in_float64.values(x.double(), y.double()).to(y.dtype)
+        if self.comparisons is not None:
+            (first, second), y = self.comparisons, y.flatten(1)
+            top = y.amax(1, keepdim=True)  # NaN where any output is, of which no row then speaks
+            return torch.where(top.isnan(), top, y.gather(1, first) - y.gather(1, second))
         rows = torch.einsum("cro,co->cr", self.output, y.flatten(1))
         if self.input is not None:
             rows = rows + torch.einsum("cri,ci->cr", self.input, x.flatten(1))
         return rows - self.offset
+
+    def mixed(self, weights: Tensor) -> Tensor:
+        """The coefficients of the outputs in the rows' sum with these weights (cases, rows); (cases, outputs)."""
+        if self.comparisons is None:
+            return torch.einsum("cr,cro->co", weights, self.output)
+        first, second = self.comparisons
+        none = weights.new_zeros((len(weights), self.output.shape[2]))
+        return none.scatter_add_(1, first, weights).scatter_add_(1, second, -weights)
 
     def by_disjunct(self, rows: Tensor) -> Tensor:
         """The least row of each disjunct from row values (cases, rows): (cases, disjuncts), -inf where a case has none.
 
         A NaN row is kept NaN.
         """
+        if self.are_alternatives:
+            return rows
         filled = torch.where(self.mask, rows, torch.inf)
         least = rows.new_full((rows.shape[0], max(self.disjuncts, 1)), torch.inf)
         least = least.scatter_reduce(1, self.disjunct, filled, "amin")
@@ -99,7 +128,12 @@ class Specification:
 
     def select(self, index: Tensor) -> Specification:
         """The cases at these positions, index (n,) long."""
-        return self._with(lambda t: t[index], None if self.exact is None else self.exact[index.cpu().numpy()])
+        out = self._with(lambda t: t[index], None if self.exact is None else self.exact[index.cpu().numpy()])
+        if self.__dict__.get("comparisons"):  # what was found of all cases holds of some
+            out.__dict__["comparisons"] = tuple(part[index] for part in self.__dict__["comparisons"])
+        if self.__dict__.get("are_alternatives"):
+            out.__dict__["are_alternatives"] = True
+        return out
 
     def double(self) -> Specification:
         """The same specification in float64. Its rows are `outward` where those of this one are."""
@@ -123,7 +157,7 @@ class Specification:
         Sound because a rounded row differs from the exact one by at most |error| . |y|, and offsets are rounded down;
         the rounding of the sum of errors is covered.
         """
-        errors = [] if self.exact is None else list(_errors(self.exact))
+        errors = [] if self.exact is None else list(float_errors(self.exact))
         if not errors:
             return self
         wide, (x, y) = self.double(), largest()
@@ -160,7 +194,10 @@ class Specification:
         moved = None if self.input is None else change(self.input)
         wide = None if self.in_float64 is None else self.in_float64._with(change, None)
         output, offset, disjunct, mask = map(change, (self.output, self.offset, self.disjunct, self.mask))
-        return Specification(output, offset, disjunct, mask, moved, wide, exact)
+        out = object.__new__(Specification)  # without a look at numbers that have been looked at
+        out.__dict__.update(output=output, offset=offset, disjunct=disjunct, mask=mask, input=moved, in_float64=wide,
+                            exact=exact)
+        return out
 
     @cached_property
     def _counts(self) -> Tensor:
@@ -197,28 +234,12 @@ def from_rows(cases: Sequence[Disjuncts], outputs: int, inputs: int, dtype: torc
     near = Specification(output.to(dtype), round_down(offset, dtype), disjunct, mask, moved)
     if not near.same_rows(wide):
         near = replace(near, in_float64=wide)
-    if all(_is_float(row.offset) for *_, row in indexed) and not any(True for _ in _errors(cases)):
+    if all(is_float(row.offset) for *_, row in indexed) and not any(True for _ in float_errors(cases)):
         return near
     exact = np.empty(len(rows), dtype=object)
     for c, case in enumerate(cases):
         exact[c] = case
     return replace(near, exact=exact)
-
-
-def _errors(cases: Iterable[Disjuncts]) -> Iterator[tuple[int, int, bool, int, float]]:
-    """(case, row, whether of an output, index, error) for every coefficient that is no float64, errors rounded up."""
-    for c, disjuncts in enumerate(cases):
-        for r, row in enumerate(row for disjunct in disjuncts for row in disjunct):
-            for is_output, terms in ((True, row.output), (False, row.input)):
-                for index, value in terms:
-                    if not _is_float(value):
-                        error = abs(value - Fraction(float(value)))
-                        yield c, r, is_output, index, math.nextafter(float(error), math.inf)
-
-
-def _is_float(value: Fraction) -> bool:
-    """Whether float64 holds the number."""
-    return (value.denominator == 1 and abs(value.numerator) <= 1 << 53) or Fraction(float(value)) == value
 
 
 def _dense(entries: list[tuple[int, int, int, Fraction]], shape: tuple[int, ...]) -> Tensor:
@@ -271,28 +292,3 @@ def margins(
     offset, shape = torch.zeros_like(rows[..., 0]), rows.shape[:2]
     disjunct = torch.arange(shape[1], device=labels.device).expand(shape).contiguous()
     return Specification(rows, offset, disjunct, torch.ones(shape, dtype=torch.bool, device=labels.device))
-
-
-def sides(labels: Tensor, threshold: Fraction, dtype: torch.dtype = torch.float32) -> Specification:
-    """One output that tells two classes apart: class 1 is predicted where it is above the threshold.
-
-    The violation is threshold - h for samples of class 1 and h - threshold for those of class 0; labels (batch,) are
-    integers, 0 or 1.
-    """
-    signs = [1 - 2 * label for label in class_numbers(labels, 2, "label").tolist()]
-    cases = [[(Row(((0, Fraction(sign)),), (), sign * threshold),)] for sign in signs]
-    return from_rows(cases, 1, 0, dtype).to(labels.device)
-
-
-def ranges(origin: Tensor, low: Fraction | None, high: Fraction | None) -> Specification:
-    """Every output stays strictly between origin + low and origin + high; None where there is no such end.
-
-    The violation is the largest of h - (origin + high) and (origin + low) - h over the outputs, in this order; origin
-    (batch, outputs) are floats, each the exact number that it is.
-    """
-    ends = [(sign, end) for sign, end in ((Fraction(1), high), (Fraction(-1), low)) if end is not None]
-    cases = [
-        [(Row(((k, sign),), (), sign * (value + end)),) for sign, end in ends for k, value in enumerate(values)]
-        for values in exact_array(origin)
-    ]
-    return from_rows(cases, origin.shape[1], 0, origin.dtype).to(origin.device)

@@ -11,7 +11,7 @@ from tests.lower.test_lower import dense, gain
 from verify.errors import InputError
 from verify.lower.engine.best import BestPoints
 from verify.lower.engine.violation import Ascent, Tries
-from verify.lower.objectives.base import AttackObjective
+from verify.lower.objectives.base import AttackObjective, aimed
 from verify.lower.objectives.smooth_maximum import SmoothMaximum
 from verify.lower.rules.base import StepRule
 from verify.lower.rules.halving import checkpoints
@@ -86,9 +86,9 @@ def test_objectives_are_those_of_the_papers(name: str, target: int | None) -> No
         expected = formula(name, h, y, target)
         by_logits = torch.autograd.grad(expected, h)[0]  # 0 where the label is third and the ratio 1
         spec = margins(torch.tensor([y]), 6, dtype=torch.float64)
-        aim = torch.tensor([ALL if target is None else target - 1])  # the rows leave the label out
+        wanted = aimed(spec, torch.tensor([ALL if target is None else target - 1]))  # the rows leave the label out
         with torch.no_grad():
-            found = objective.slopes(spec, spec.values(torch.zeros(1, 1), h.detach()[None]), aim, rest=0.0)
+            found = objective.slopes(spec, spec.values(torch.zeros(1, 1), h.detach()[None]), wanted, rest=0.0)
         value = torch.nn.functional.softplus(found.value) if name == "cross-entropy" else found.value
         torch.testing.assert_close(value[0], expected.detach())
         gradient = torch.einsum("r,ro->o", found.weights[0], spec.output[0])
@@ -104,7 +104,7 @@ def test_objectives_of_conjunctions_ties_and_few_rows_have_finite_weights(name: 
     mask = torch.tensor([[True] * 4, [True, True, True, False], [True, False, False, False]])
     spec = Specification(torch.zeros(3, 4, 1), torch.zeros(3, 4), disjunct, mask)
     for aims in (torch.full((3,), ALL), torch.tensor([1, 2, 0])):
-        found = objective.slopes(spec, rows, aims, rest=0.5)
+        found = objective.slopes(spec, rows, aimed(spec, aims), rest=0.5)
         assert bool(found.value.isfinite().all() and found.weights.isfinite().all())
         assert bool((found.weights[~mask] == 0).all())
         assert bool((found.weights.abs().sum(1) > 0).all())

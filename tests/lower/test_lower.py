@@ -16,6 +16,7 @@ from verify.ir.builder import GraphBuilder
 from verify.ir.graph import Network
 from verify.lower.engine.best import BestPoints
 from verify.lower.fgsm import FGSM
+from verify.lower.objectives.base import aimed
 from verify.lower.objectives.smooth_maximum import SmoothMaximum
 from verify.lower.pgd import PGD
 from verify.ops import Linear, ReLU
@@ -207,7 +208,7 @@ def test_what_is_not_finite_spoils_only_its_own_sample() -> None:
 def test_best_points_are_those_of_repeated_cases_and_no_nan() -> None:
     best = BestPoints(torch.zeros(3, 2))
     x = torch.arange(12.0).reshape(6, 2)
-    best.offer(torch.tensor([0, 0, 2, 2, 1, 0]), torch.tensor([1.0, 3.0, 5.0, 5.0, torch.nan, -2.0]), x)
+    best.offer_several(torch.tensor([0, 0, 2, 2, 1, 0]), torch.tensor([1.0, 3.0, 5.0, 5.0, torch.nan, -2.0]), x)
     assert best.values.tolist() == [3.0, -torch.inf, 5.0]
     assert best.points.tolist() == [[2.0, 3.0], [0.0, 0.0], [4.0, 5.0]]
     best.offer(torch.tensor([2, 1]), torch.tensor([4.0, -1.0]), x[:2])
@@ -219,16 +220,16 @@ def test_cold_weights_are_a_subgradient_and_warm_ones_a_softmax() -> None:
     disjunct = torch.tensor([[0, 0, 1, 1], [0, 1, 2, 2]])
     mask = torch.tensor([[True] * 4, [True, True, True, False]])
     spec = Specification(torch.zeros(2, 4, 1), torch.zeros(2, 4), disjunct, mask)
-    free, smooth = torch.tensor([-1, -1]), SmoothMaximum()
+    free, smooth = aimed(spec, torch.tensor([-1, -1])), SmoothMaximum()
     assert smooth.slopes(spec, rows, free, 0.0).weights.tolist() == [[1, 0, 0, 0], [0.5, 0.5, 0, 0]]
-    aimed = smooth.slopes(spec, rows, torch.tensor([1, 7]), 0.0)
-    assert aimed.weights.tolist() == [[0, 0, 0, 1], [0.5, 0.5, 0, 0]]
-    assert aimed.value.tolist() == [-5, 4]
+    second = smooth.slopes(spec, rows, aimed(spec, torch.tensor([1, 7])), 0.0)
+    assert second.weights.tolist() == [[0, 0, 0, 1], [0.5, 0.5, 0, 0]]
+    assert second.value.tolist() == [-5, 4]
     warm = smooth.slopes(spec, rows, free, 1.0).weights
     assert torch.allclose(warm.sum(1), torch.ones(2))
     flat = margins(torch.tensor([0]), 5)
     values = torch.tensor([[1.0, 3.0, -2.0, 2.5]])
-    assert torch.allclose(smooth.slopes(flat, values, free[:1], 0.6**0.5).weights, torch.softmax(values / 0.5, 1))
+    assert torch.allclose(smooth.slopes(flat, values, None, 0.6**0.5).weights, torch.softmax(values / 0.5, 1))
 
 
 X = torch.full((2, 3), 0.5)

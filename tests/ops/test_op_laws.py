@@ -167,3 +167,18 @@ def test_a_box_with_nan_gives_no_finite_bound(example: Example):
     fed = example.op.forward(cast(example, torch.float32), *(torch.full_like(b.low, math.nan) for b in boxes))
     assert torch.equal(~out.low.isfinite(), fed.isnan())
     assert torch.equal(~out.high.isfinite(), fed.isnan())
+
+
+@every_op
+def test_a_gradient_in_closed_form_is_that_of_automatic_differentiation(example: Example):
+    if not example.op.has_gradient:
+        return
+    p = cast(example, torch.float64)
+    for xs in points(boundary_boxes(example, torch.float64, 5), 2, 6):
+        leaves = [x.clone().requires_grad_() for x in xs]
+        y = example.op.forward(p, *leaves)
+        a = torch.randn(y.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+        expected = torch.autograd.grad(y, leaves, a)
+        found = example.op.gradient(p, tuple(xs), y.detach(), a)
+        for mine, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine, theirs)

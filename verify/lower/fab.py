@@ -90,7 +90,7 @@ class FAB:
         """One try at a disjunct of each of these cases, from x."""
         inputs, spec, met = problem.inputs.select(cases), problem.spec.select(cases), BestPoints(x)
         each, gauge = torch.arange(len(cases), device=cases.device), gauge_of(inputs)
-        surface = ViolationSurface(problem.network, inputs, spec, Margin(), each, aims, met, stop_when_falsified=False)
+        surface = ViolationSurface(problem.network, inputs, spec, Margin(), aims, met, each)
         for _ in range(self.steps):
             check_time()
             look = surface.look(x, 1.0)

@@ -106,6 +106,9 @@ class Affine(Op):
         bias = self.bias(p)
         return total if bias is None else total + bias
 
+    def gradient(self, p: Parameters, xs: tuple[Tensor, ...], y: Tensor, a: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.adjoint(p, k, a, tuple(x.shape[1:])) for k, x in enumerate(xs))
+
     def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Sound because |A (x - c)| <= |A| r for every x with |x - c| <= r; trusts float rounding."""
         if self.is_monotone:

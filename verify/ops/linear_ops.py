@@ -38,6 +38,7 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
 class Linear(Weighted):
     """x W' + b over the last axis; parameters: weight (out, in), optional bias (out,)."""
 
+    has_gradient = True
     channels = -1
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
@@ -79,6 +80,7 @@ class Conv(Weighted):
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
+    has_gradient = True
 
     def linear(self, p: Parameters, k: int, x: Tensor) -> Tensor:
         return self._apply(x, p[0], None)
@@ -100,6 +102,12 @@ class Conv(Weighted):
     def matrix(self, p: Parameters, k: int, shape: tuple[int, ...], out_shape: tuple[int, ...]) -> sp.csr_matrix:
         windows = list(zip(self.stride, self.padding, self.dilation, strict=True))
         return convolution_matrix(p[0], windows, self.groups, shape, out_shape)
+
+    def gradient(self, p: Parameters, xs: tuple[Tensor, ...], y: Tensor, a: Tensor) -> tuple[Tensor, ...]:
+        """As automatic differentiation has it, whose kernel is a fifth faster here than that of `adjoint`."""
+        none, facts = [0] * len(self.stride), (self.stride, self.padding, self.dilation)
+        backward = torch.ops.aten.convolution_backward
+        return (backward(a, xs[0], p[0], None, *facts, False, none, self.groups, (True, False, False))[0],)
 
     def reach(self, p: Parameters) -> Reach | None:
         if len(self.stride) != 2:

@@ -144,6 +144,8 @@ class Piecewise(Curve):
 class ReLU(Piecewise):
     """max(x, 0)."""
 
+    has_gradient = True
+
     @property
     def breakpoints(self) -> tuple[Fraction, ...]:
         return (Fraction(0),)
@@ -154,6 +156,9 @@ class ReLU(Piecewise):
 
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         return F.relu(xs[0])
+
+    def gradient(self, p: Parameters, xs: tuple[Tensor, ...], y: Tensor, a: Tensor) -> tuple[Tensor, ...]:
+        return (torch.ops.aten.threshold_backward(a, y, 0),)
 
     def amplified(self, p: Parameters, box: IntervalBounds, error: Tensor) -> Tensor:
         return error * (box.high >= 0)

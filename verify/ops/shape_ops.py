@@ -26,6 +26,7 @@ class Reshape(Affine):
     is_monotone = True
     is_move = True
     mixes = False
+    has_gradient = True
 
     @property
     def keeps_order(self) -> bool:
@@ -47,6 +48,7 @@ class Permute(Affine):
     is_monotone = True
     is_move = True
     mixes = False
+    has_gradient = True
 
     @property
     def keeps_order(self) -> bool:

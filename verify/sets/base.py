@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -152,7 +153,12 @@ class InputSet(ABC):
         By default every coordinate goes half its range, by the sign of a (Madry et al. 2018 for Linf balls);
         x, a (batch, *shape) -> (batch, *shape).
         """
-        return a.sign() * ((self.high - self.low) / 2)
+        return a.sign() * self._half
+
+    @cached_property
+    def _half(self) -> Tensor:
+        """Half of each coordinate's range, (batch, *shape)."""
+        return (self.high - self.low) / 2
 
     def place(self, share: Tensor) -> Tensor:
         """The point at these shares (0 to 1, broadcast to (batch, *shape)) of the hull, projected."""

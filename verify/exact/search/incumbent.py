@@ -94,7 +94,7 @@ class Incumbent:
             spec = self.problem.spec.select(cases[part])
             found.append(spec.violation(points[part], self.problem.network(points[part])))
         values = torch.cat(found)
-        self.best.offer(cases, values, points)
+        self.best.offer_several(cases, values, points)
         return values
 
 

@@ -29,7 +29,7 @@ class Keeper(ABC):
 
     @abstractmethod
     def offer(self, cases: Tensor, values: Tensor, x: Tensor) -> None:
-        """Is told of points x (n, *shape) of these cases (n,), with their violations (n,)."""
+        """Is told of points x (n, *shape) of these cases (n,), all different, with their violations (n,)."""
 
 
 class BestPoints(Keeper):
@@ -40,11 +40,17 @@ class BestPoints(Keeper):
         self.points = points.clone()
 
     def offer(self, cases: Tensor, values: Tensor, x: Tensor) -> None:
-        """Keeps the points x (n, *shape) of these cases (n,), which may repeat, where they are better; NaN is not."""
+        """Keeps the points where they are better; NaN is not."""
+        better = (values > self.values[cases]).nonzero().flatten()
+        chosen = cases[better]
+        self.values[chosen] = values[better]
+        self.points[chosen] = x[better]
+
+    def offer_several(self, cases: Tensor, values: Tensor, x: Tensor) -> None:
+        """The same of cases that may repeat."""
         values = torch.where(values.isnan(), -torch.inf, values)
         top = self.values.scatter_reduce(0, cases, values, "amax")
         better = ((values == top[cases]) & (values > self.values[cases])).nonzero().flatten()
         first = torch.full_like(top, len(cases), dtype=torch.long).scatter_reduce(0, cases[better], better, "amin")
         better = better[first[cases[better]] == better]
-        self.points[cases[better]] = x[better]
-        self.values = top
+        self.offer(cases[better], values[better], x[better])

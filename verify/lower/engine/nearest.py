@@ -70,8 +70,8 @@ class Hunt:
         check_time()
         aims = torch.full_like(self.cases, ALL) if aims is None else aims
         surface = ViolationSurface(
-            self.problem.network, self.problem.inputs, self.problem.spec, objective or Margin(), self.cases, aims,
-            self.found, stop_when_falsified=False,
+            self.problem.network, self.problem.inputs, self.problem.spec, objective or Margin(), aims, self.found,
+            self.cases,
         )
         look = surface.look(x.reshape(len(x), *self.problem.inputs.shape), 1.0)
         if look is None:

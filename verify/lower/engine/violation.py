@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from verify.ir.gradient import with_gradient
 from verify.ir.graph import BoundGraph
 from verify.lower.engine.best import BestPoints, Keeper
 from verify.lower.engine.climb import Look, Surface, climb
-from verify.lower.objectives.base import AttackObjective
+from verify.lower.objectives.base import AttackObjective, aimed
 from verify.lower.rules.base import StepRule
 from verify.problem import Problem
 from verify.sets.base import InputSet
@@ -57,63 +59,78 @@ class Ascent:
     stop_when_falsified: bool
 
     def run(self, problem: Problem, best: BestPoints, tries: Tries) -> None:
-        """Climbs and offers every point on the way to `best`."""
-        inputs, spec = problem.inputs.select(tries.cases), problem.spec.select(tries.cases)
-        surface = ViolationSurface(
-            problem.network, inputs, spec, self.objective, tries.cases, tries.aims, best, self.stop_when_falsified
-        )
-        climb(surface, self.rule, self.steps, tries.x, tries.length)
+        """Climbs and offers the best point of every try to `best`."""
+        if self.stop_when_falsified:
+            tries = tries.select((best.values[tries.cases] < 0).nonzero().flatten())
+        if not len(tries.cases):
+            return
+        inputs, spec, met = problem.inputs.select(tries.cases), problem.spec.select(tries.cases), BestPoints(tries.x)
+        places = torch.arange(len(tries.cases), device=tries.cases.device)
+        owner = tries.cases if self.stop_when_falsified else None
+        surface = ViolationSurface(problem.network, inputs, spec, self.objective, tries.aims, met, places, owner)
+        try:
+            climb(surface, self.rule, self.steps, tries.x, tries.length)
+        finally:
+            best.offer_several(tries.cases, met.values, met.points)
 
 
 @dataclass(frozen=True)
 class ViolationSurface(Surface):
-    """An objective of the rows of n cases (n,), which may repeat, with what each aims at (n,); every point is offered
-    to `best`."""
+    """An objective of the rows of n points of cases.
+
+    Args:
+        aims: (n,) long, what each aims at, as in `Tries`.
+        best: is offered every point, under its place (n,), a number of its own.
+        owner: (n,) whose points they are: where one has a violation >= 0, all of its owner go; None where none goes.
+    """
 
     network: BoundGraph
     inputs: InputSet
     spec: Specification
     objective: AttackObjective
-    cases: Tensor
     aims: Tensor
     best: Keeper
-    stop_when_falsified: bool
+    places: Tensor
+    owner: Tensor | None = None
+
+    @cached_property
+    def wanted(self) -> Tensor | None:
+        """The rows that are climbed, see `aimed`."""
+        return aimed(self.spec, self.aims)
 
     def look(self, x: Tensor, rest: float) -> Look | None:
         """An entry of the gradient that is not finite is 0, so that one sample cannot spoil its own step or the batch.
         """
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
-            y = self.network(x)
-        rows = self.spec.values(x.detach(), y.detach())
-        value, weights = self.objective.slopes(self.spec, rows, self.aims, rest)
-        self.best.offer(self.cases, self.spec.aggregate(rows), x.detach())
-        direction = torch.einsum("cr,cro->co", weights, self.spec.output)
+        y, pull = with_gradient(self.network, x)
+        rows = self.spec.values(x, y)
+        value, weights = self.objective.slopes(self.spec, rows, self.wanted, rest)
+        self.best.offer(self.places, self.spec.aggregate(rows), x)
+        direction = self.spec.mixed(weights)
         if self.spec.input is None and bool((even := ~direction.any(1)).any()):
             # at the middle of a range both sides weigh alike and cancel: there the first of them is climbed
-            one = self.objective.slopes(self.spec, rows, self.aims.where(~even, 0), rest).weights
-            direction = torch.einsum("cr,cro->co", weights.where(~even[:, None], one), self.spec.output)
-        direction = direction.reshape(y.shape)
-        with torch.enable_grad():
-            along = (y * direction).sum()  # of a scalar: with grad_outputs, autograd spends 0.4 s on importing sympy
-        gradient = torch.autograd.grad(along, x, allow_unused=True)[0] if along.requires_grad else None
+            first = aimed(self.spec, self.aims.where(~even, 0))
+            one = self.objective.slopes(self.spec, rows, first, rest).weights
+            direction = self.spec.mixed(weights.where(~even[:, None], one))
+        gradient = pull(direction.reshape(y.shape))
         if gradient is None:
             return None
         if self.spec.input is not None:
             gradient = gradient + torch.einsum("cr,cri->ci", weights, self.spec.input).reshape(x.shape)
-        return Look(value, torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0))
+        if not bool(gradient.sum().isfinite()):
+            gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+        return Look(value, gradient)
 
     def end(self, x: Tensor) -> None:
-        self.best.offer(self.cases, self.spec.violation(x, self.network(x)), x)
+        self.best.offer(self.places, self.spec.violation(x, self.network(x)), x)
 
     def narrowed(self) -> tuple[ViolationSurface, Tensor] | None:
-        if not self.stop_when_falsified:
+        if self.owner is None or not bool((beyond := self.best.values[self.places] >= 0).any()):
             return None
-        going = (self.best.values[self.cases] < 0).nonzero().flatten()
-        if len(going) == len(self.cases):
-            return None
-        inputs, spec = self.inputs.select(going), self.spec.select(going)
-        return replace(self, inputs=inputs, spec=spec, cases=self.cases[going], aims=self.aims[going]), going
+        going = (~torch.isin(self.owner, self.owner[beyond])).nonzero().flatten()
+        inputs, spec, owner = self.inputs.select(going), self.spec.select(going), self.owner[going]
+        return replace(
+            self, inputs=inputs, spec=spec, aims=self.aims[going], places=self.places[going], owner=owner
+        ), going
 
 
 def batch_size(problem: Problem, memory: int | None = None) -> int:

@@ -26,37 +26,45 @@ class AttackObjective(ABC):
     """
 
     @abstractmethod
-    def slopes(self, spec: Specification, rows: Tensor, aims: Tensor, rest: float) -> RowWeights:
+    def slopes(self, spec: Specification, rows: Tensor, wanted: Tensor | None, rest: float) -> RowWeights:
         """At row values (n, rows) of n cases.
 
         Args:
-            aims: (n,) long, the disjunct to climb; -1, or one that the case lacks, for all of them.
+            wanted: the rows that are climbed, bool (n, rows), some of each case, see `aimed`; None for all.
             rest: the share of the climb that is left, from 1 to 0.
         """
 
 
-def aimed(spec: Specification, aims: Tensor) -> Tensor:
-    """The rows that are climbed: those of the disjunct aimed at, else all; bool (n, rows)."""
+def aimed(spec: Specification, aims: Tensor) -> Tensor | None:
+    """The rows that are climbed where cases aim at one disjunct each, aims (n,) long, or, by -1 or one that the case
+    lacks, at all of them: bool (n, rows), None where it is all rows of all cases."""
     chosen = spec.mask & (spec.disjunct == aims[:, None])
-    return torch.where(chosen.any(1, keepdim=True), chosen, spec.mask)
+    some = chosen.any(1, keepdim=True)
+    return None if spec.are_alternatives and not bool(some.any()) else torch.where(some, chosen, spec.mask)
 
 
 class OfDisjuncts(AttackObjective):
     """An objective of the values of the disjuncts alone, each the least of its rows; ties share the slope."""
 
     @abstractmethod
-    def value(self, least: Tensor, wanted: Tensor) -> Tensor:
-        """Differentiable, of the values of all disjuncts (n, disjuncts), -inf where a case lacks one, of which those in
-        `wanted`, bool (n, disjuncts), are climbed; (n,)."""
+    def graded(self, least: Tensor, climbed: Tensor) -> RowWeights:
+        """The value (n,), and its slopes (n, disjuncts), at the values of all disjuncts (n, disjuncts), -inf where a
+        case lacks one; `climbed` are the same values, -inf where a disjunct is not climbed."""
 
-    def slopes(self, spec: Specification, rows: Tensor, aims: Tensor, rest: float) -> RowWeights:
-        mask = aimed(spec, aims)
-        wanted = torch.zeros((len(rows), max(spec.disjuncts, 1)), dtype=torch.bool, device=rows.device)
-        wanted = wanted.scatter_reduce(1, spec.disjunct, mask, "amax", include_self=True)
-        with torch.enable_grad():
-            least = spec.by_disjunct(rows).requires_grad_()
-            value = self.value(least, wanted)
-            by_disjunct = torch.autograd.grad(value.sum(), least)[0]
-        at = spec.mask & (rows == least.detach().gather(1, spec.disjunct))
+    def slopes(self, spec: Specification, rows: Tensor, wanted: Tensor | None, rest: float) -> RowWeights:
+        least = spec.by_disjunct(rows)
+        if spec.are_alternatives:
+            return self.graded(least, least if wanted is None else torch.where(wanted, least, -torch.inf))
+        wanted = spec.mask if wanted is None else wanted
+        some = torch.zeros_like(least, dtype=torch.bool).scatter_reduce(1, spec.disjunct, wanted, "amax")
+        value, by_disjunct = self.graded(least, torch.where(some, least, -torch.inf))
+        at = spec.mask & (rows == least.gather(1, spec.disjunct))
         ties = torch.zeros_like(least).scatter_add(1, spec.disjunct, at.to(rows)).clamp(min=1)
-        return RowWeights(value.detach(), torch.where(at, (by_disjunct / ties).gather(1, spec.disjunct), 0))
+        return RowWeights(value, torch.where(at, (by_disjunct / ties).gather(1, spec.disjunct), 0))
+
+
+def largest(values: Tensor) -> RowWeights:
+    """The largest of values (n, k), and its slopes in them, which ties share."""
+    top = values.amax(1, keepdim=True)
+    at = (values == top).to(values)
+    return RowWeights(top[:, 0], at / at.sum(1, keepdim=True))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from verify.lower.objectives.base import OfDisjuncts
+from verify.lower.objectives.base import OfDisjuncts, RowWeights
 from verify.registry import ObjectiveEntry
 
 
@@ -20,5 +19,5 @@ class CrossEntropy(OfDisjuncts):
     does not vanish where the network is sure of a class.
     """
 
-    def value(self, least: Tensor, wanted: Tensor) -> Tensor:
-        return torch.where(wanted, least, -torch.inf).logsumexp(1)
+    def graded(self, least: Tensor, climbed: Tensor) -> RowWeights:
+        return RowWeights(climbed.logsumexp(1), climbed.softmax(1))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from verify.lower.objectives.base import OfDisjuncts
+from verify.lower.objectives.base import OfDisjuncts, RowWeights, largest
 from verify.registry import ObjectiveEntry
 
 
@@ -21,8 +21,8 @@ class DLR(OfDisjuncts):
     classes, or ties, it is the difference itself.
     """
 
-    def value(self, least: Tensor, wanted: Tensor) -> Tensor:
-        return ratio(least, wanted, (3,))
+    def graded(self, least: Tensor, climbed: Tensor) -> RowWeights:
+        return ratio(least, climbed, (3,))
 
 
 @ObjectiveEntry(name="dlr-targeted", place=50, help="difference of logits ratio, for one target (Croce and Hein)")
@@ -30,18 +30,25 @@ class DLR(OfDisjuncts):
 class TargetedDLR(OfDisjuncts):
     """(h_t - h_y) / (z_1 - (z_3 + z_4) / 2) (Croce and Hein 2020, eq. 7); else as `DLR`."""
 
-    def value(self, least: Tensor, wanted: Tensor) -> Tensor:
-        return ratio(least, wanted, (3, 4))
+    def graded(self, least: Tensor, climbed: Tensor) -> RowWeights:
+        return ratio(least, climbed, (3, 4))
 
 
-def ratio(least: Tensor, wanted: Tensor, ranks: tuple[int, ...]) -> Tensor:
-    """The largest wanted value over that by which the largest of all, and 0, exceed the mean of those of these ranks
-    (as far as there are so many)."""
-    top = torch.where(wanted, least, -torch.inf).amax(1)
-    logits = F.pad(least, (1, 0)).sort(dim=1, descending=True).values
-    chosen = logits[:, [min(rank, logits.shape[1]) - 1 for rank in ranks]]
-    finite = chosen.isfinite()
-    mean = torch.where(finite, chosen, 0).sum(1) / finite.sum(1)
-    spread = logits[:, 0] - mean
-    usable = (spread > 0) & finite.any(1) & (logits.shape[1] > 2)
-    return top / torch.where(usable, spread, 1)
+def ratio(least: Tensor, climbed: Tensor, ranks: tuple[int, ...]) -> RowWeights:
+    """The largest climbed value over that by which the largest of all, and 0, exceed the mean of those of these ranks
+    (as far as there are so many), with its slopes."""
+    top, slopes = largest(climbed)
+    count = least.shape[1] + 1
+    logits, order = F.pad(least, (1, 0)).topk(min(max(ranks), count), dim=1)
+    places = [min(rank, count) - 1 for rank in ranks]
+    chosen, finite = logits[:, places], logits[:, places].isfinite()
+    share = finite / finite.sum(1, keepdim=True)
+    spread = logits[:, 0] - (chosen.where(finite, 0) * share).sum(1)
+    usable = (spread > 0) & finite.any(1) & (count > 2)
+    spread, value = torch.where(usable, spread, 1), top / torch.where(usable, spread, 1)
+    rise = torch.zeros_like(logits)  # of the spread, in the largest values
+    rise[:, 0] = 1
+    for k, place in enumerate(places):
+        rise[:, place] -= share[:, k].nan_to_num()
+    by_value = F.pad(torch.zeros_like(least), (1, 0)).scatter(1, order, rise)[:, 1:]
+    return RowWeights(value, (slopes - by_value * (value * usable)[:, None]) / spread[:, None])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from verify.lower.objectives.base import OfDisjuncts
+from verify.lower.objectives.base import OfDisjuncts, RowWeights, largest
 from verify.registry import ObjectiveEntry
 
 
@@ -16,5 +15,5 @@ from verify.registry import ObjectiveEntry
 class Margin(OfDisjuncts):
     """The largest value of a disjunct: of a classifier max over j != y of h_j - h_y (Carlini and Wagner 2017, f_6)."""
 
-    def value(self, least: Tensor, wanted: Tensor) -> Tensor:
-        return torch.where(wanted, least, -torch.inf).amax(1)
+    def graded(self, least: Tensor, climbed: Tensor) -> RowWeights:
+        return largest(climbed)

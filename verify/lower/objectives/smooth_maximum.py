@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from verify.lower.objectives.base import AttackObjective, RowWeights, aimed
+from verify.lower.objectives.base import AttackObjective, RowWeights
 from verify.registry import ObjectiveEntry
 from verify.spec import Specification
 
@@ -26,11 +26,15 @@ class SmoothMaximum(AttackObjective):
     found larger margins than either of the two. The value is the plain maximum.
     """
 
-    def slopes(self, spec: Specification, rows: Tensor, aims: Tensor, rest: float) -> RowWeights:
-        mask = aimed(spec, aims)
+    def slopes(self, spec: Specification, rows: Tensor, wanted: Tensor | None, rest: float) -> RowWeights:
+        heat, tiny = max(HEAT * rest**2, COLDEST), torch.finfo(rows.dtype).tiny
+        if spec.are_alternatives and wanted is None:
+            top = rows.amax(1, keepdim=True)
+            return RowWeights(top[:, 0], ((rows - top) / ((top - rows.amin(1, keepdim=True)) * heat + tiny)).softmax(1))
+        mask = spec.mask if wanted is None else wanted
         high, low = torch.where(mask, rows, -torch.inf), torch.where(mask, rows, torch.inf)
         spread = (high.amax(1, keepdim=True) - low.amin(1, keepdim=True)).clamp(min=0)
-        temperature = max(HEAT * rest**2, COLDEST) * spread + torch.finfo(rows.dtype).tiny
+        temperature = heat * spread + tiny
         least = spec.by_disjunct(rows)
         within = torch.where(mask, torch.exp((least.gather(1, spec.disjunct) - rows) / temperature), 0)
         total = torch.zeros_like(least).scatter_add(1, spec.disjunct, within)

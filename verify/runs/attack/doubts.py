@@ -86,8 +86,8 @@ def flat_places(problem: Problem, methods: Collection[Method]) -> Tensor:
     for part in torch.arange(len(x), device=x.device).split(size):
         cases = torch.arange(len(part), device=x.device)
         surface = ViolationSurface(
-            problem.merged.network, problem.inputs.select(part), problem.spec.select(part), CrossEntropy(), cases,
-            torch.full_like(cases, -1), BestPoints(x[part]), stop_when_falsified=False,
+            problem.merged.network, problem.inputs.select(part), problem.spec.select(part), CrossEntropy(),
+            torch.full_like(cases, -1), BestPoints(x[part]), cases,
         )
         look = surface.look(x[part], 1.0)
         flat[part] = True if look is None else (look.gradient == 0).flatten(1).all(1)
