@@ -25,6 +25,7 @@ from verify.ops.base import IntervalBounds
 from verify.rationals import Number, exact_array, round_down
 from verify.rows import violation
 from verify.sets import Ball, InputSet
+from verify.sets.grid import on_grid
 from verify.sets.norms import Norm
 from verify.spec import Specification
 
@@ -187,6 +188,7 @@ def robustness(
     tolerance: Number | None = None,
     bounds: tuple[Number | None, Number | None] | None = None,
     front: Network | None = None,
+    grid: int | None = None,
 ) -> Problem:
     """Does the answer to each sample stay in its ball? For classes, v* is the largest wrong-class margin h_j - h_y.
 
@@ -209,6 +211,9 @@ def robustness(
         bounds: (low, high) of a regressor; every output stays strictly between them, None for no such end.
         front: what makes the network's input of the variables, of which x, eps and clip then speak; see
             `verify.variable`. By default they are the input itself.
+        grid: of Linf balls, only the points whose coordinates are whole multiples of 1/grid; 255 for the images of 8
+            bits. What is executed are these numbers rounded to float, as dividing bytes by 255 in float32 gives them;
+            x must be one of them. v* is then the largest violation of such an image.
 
     Raises InputError for shapes, labels or values that do not fit.
     """
@@ -216,19 +221,20 @@ def robustness(
         remedy = "trace it first: verify.trace(module, example)" if isinstance(network, Module) else "see verify.load"
         raise InputError(f"robustness takes a network, not a {type(network).__name__}; {remedy}")
     network = network if front is None else behind(network, front)
-    return around(network, x, y, eps, norm, clip, goal_of(network, target, wins, threshold, tolerance, bounds))
+    goal = goal_of(network, target, wins, threshold, tolerance, bounds)
+    return around(network, x, y, eps, norm, clip, goal, grid)
 
 
 def around(
     network: Network, x: Tensor, y: Tensor | Sequence[int] | None, eps: Number, norm: str | Norm,
-    clip: tuple[Number, Number] | None, goal: Goal,
+    clip: tuple[Number, Number] | None, goal: Goal, grid: int | None = None,
 ) -> Problem:
     """The problem of this goal in the balls around samples; see `robustness`."""
     x = samples_of(x)
     if x.dim() == len(network.input_shape):
         raise InputError(f"x has shape {tuple(x.shape)}, one sample; add a batch axis with x[None]")
     x = x.to(device=network.device, dtype=network.dtype)
-    inputs = Ball(x, eps, norm, clip)
+    inputs = on_grid(Ball(x, eps, norm, clip), grid)
     check_shape(inputs.shape, network)
     labels = labels_of(y, len(x)) if goal.has_labels else torch.zeros(len(x), dtype=torch.long)
     spec = goal.specification(network, x, labels.to(network.device))

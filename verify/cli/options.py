@@ -26,6 +26,9 @@ _FORMS = ", ".join(entry.help for entry in (*SETS.values(), *FRONTS.values()))
 Set = Annotated[str, typer.Option(
     metavar="SET", help=f"what may change around a sample, its numbers times eps: {_FORMS}")]
 Clip = Annotated[str, typer.Option(metavar="LOW,HIGH", help="range of valid inputs, or none")]
+Grid = Annotated[int | None, typer.Option(
+    metavar="N", min=1, help="only inputs whose entries are whole multiples of 1/N; 255 for images of 8 bits",
+    show_default=False)]
 Normalize = Annotated[str | None, typer.Option(
     metavar="MEAN:STD", help="normalisation that goes before the model; numbers, or comma lists with one a channel")]
 
@@ -99,6 +102,6 @@ def _shared(command: str) -> dict[str, Any]:
         metavar="A,B,..", help=f"{METHODS_HELP}; default {default_methods(command)}")]
     return {
         "model": Model, "data": Data, "weights": Weights, "trust_code": TrustCode, "set": Set, "norm": Norm,
-        "clip": Clip, "normalize": Normalize, "threshold": Threshold, "within": Within, "bounds": Bounds,
+        "clip": Clip, "grid": Grid, "normalize": Normalize, "threshold": Threshold, "within": Within, "bounds": Bounds,
         "limit": Limit, "methods": methods, "timeout": Timeout, "device": Device,
     }

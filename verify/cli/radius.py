@@ -11,7 +11,7 @@ from verify.cli.running import Running
 from verify.runs.request import RadiusRequest
 
 
-@options.shares(RadiusRequest, without=("set",))
+@options.shares(RadiusRequest, without=("set", "grid"))
 def radius(
     *,
     most: Annotated[str | None, typer.Option(

@@ -27,6 +27,7 @@ class Request:
     set: str = BALL
     norm: str = "linf"
     clip: str = "0,1"
+    grid: int | None = None
     normalize: str | None = None
     threshold: str | None = None
     within: str | None = None
@@ -54,8 +55,8 @@ class Request:
 
     @property
     def shape(self) -> str:
-        """What surrounds the samples, for titles: the norm of balls, or the set."""
-        return self.norm if self.set == BALL else self.set
+        """What surrounds the samples, for titles: the norm of balls, or the set; its grid."""
+        return (self.norm if self.set == BALL else self.set) + (f" on the grid of 1/{self.grid}" if self.grid else "")
 
     @property
     def entries(self) -> dict[str, Entry]:

@@ -58,6 +58,7 @@ class Subject:
             "norm": asked.norm,
             **({} if asked.set == BALL else {"set": asked.set, "set file": _digest(asked.set)}),
             "clip": None if clip is None else [str(end) for end in clip],
+            **({} if asked.grid is None else {"grid": asked.grid}),
             "timeout": asked.timeout,
             "device": asked.device,
             **({"goal": words} if words else {}),  # nothing where the largest output is the class
@@ -89,7 +90,7 @@ class Subject:
         asked, problem = self.request, self.samples
         if self.perturbation is not None:
             return in_front(problem, self.perturbation.times(eps), asked.clip_ends)
-        samples = Samples(problem.inputs.nominal(), eps, norm_of(asked.norm), asked.clip_ends)
+        samples = Samples(problem.inputs.nominal(), eps, norm_of(asked.norm), asked.clip_ends, asked.grid)
         return replace(problem, inputs=sets_around(asked.set, samples))
 
     def title(self, radii: str) -> str:
@@ -122,6 +123,9 @@ def read(request: Request, *, simplified: bool = True) -> Subject:
                          "10")
     if request.set != BALL and request.norm != "linf":
         raise InputError(f"--norm is of balls, and --set asks for {request.set}; leave out one of the two")
+    if request.grid is not None and is_perturbation(request.set):
+        raise InputError(f"--grid is of the inputs' own entries, and --set {request.set} varies parameters; leave out "
+                         "one of the two")
     reader = attackable if request.attacks else load
     network = network_of(request.model, request.weights, request.normalize, request.trust_code, reader)
     network = (simplify(network) if simplified else network).to(device)

@@ -9,6 +9,7 @@ from verify.sets.ball import Ball
 from verify.sets.base import InputSet
 from verify.sets.box import Box
 from verify.sets.convex import ConvexSet
+from verify.sets.grid import Grid
 from verify.sets.polytope import Polytope
 
-__all__ = ["Ball", "Box", "ConvexSet", "InputSet", "Polytope"]
+__all__ = ["Ball", "Box", "ConvexSet", "Grid", "InputSet", "Polytope"]

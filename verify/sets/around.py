@@ -5,17 +5,18 @@ from __future__ import annotations
 from verify.errors import InputError
 from verify.registry import FRONTS, SETS
 from verify.sets.base import InputSet
+from verify.sets.grid import on_grid
 from verify.sets.samples import Samples
 
 
 def sets_around(text: str, samples: Samples) -> InputSet:
-    """The sets that the text asks for. Raises InputError in one sentence where it cannot be understood, and where a set
-    does not hold its own sample."""
+    """The sets that the text asks for, or their points of the samples' grid. Raises InputError in one sentence where it
+    cannot be understood, and where a set does not hold its own sample."""
     kind, _, argument = text.partition(":")
     if kind not in SETS:
         forms = ", ".join(entry.help for entry in (*SETS.values(), *FRONTS.values()))
         raise InputError(f"unknown set {text!r}; write one of {forms}")
-    found: InputSet = SETS[kind].load().around(argument, samples)
+    found = on_grid(SETS[kind].load().around(argument, samples), samples.grid)
     if not bool(found.contains(samples.x).all()):
         raise InputError(f"the set {text} does not hold the sample that it surrounds; let it allow a change of 0")
     return found

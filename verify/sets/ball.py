@@ -144,6 +144,9 @@ class Ball(InputSet):
         step = self.norm.steepest(torch.where(stuck, 0, a).flatten(1))
         return (self.maximiser(a) - x) / 2 if step is None else self._eps(x) * step.reshape(x.shape)
 
+    def distance(self, x: Tensor) -> Tensor:
+        return self._size(x)
+
     def contains(self, x: Tensor) -> Tensor:
         """Exact: float64 decides where its error cannot matter, rationals the rest."""
         if isinstance(self.norm, RoundNorm):
@@ -207,6 +210,12 @@ class Ball(InputSet):
             ends = np.array(self.clip, dtype=object)
             low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
         return low, high
+
+    def steps(self, levels: int) -> Tensor:
+        """How many whole steps of 1 / levels the radius has in each coordinate, float64, to broadcast against centers.
+        """
+        whole = (self.eps * self._reach * levels) // 1
+        return torch.from_numpy(whole.astype(np.float64)).to(self.center.device)
 
     def round_part(self, case: int) -> Round | None:
         if not isinstance(self.norm, RoundNorm) or not self.norm.euclidean:

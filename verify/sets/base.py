@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import InputError, UnsupportedMethod
+from verify.rationals import exact_array
 
 if TYPE_CHECKING:
     from verify.sets.samples import Samples
@@ -27,7 +28,7 @@ class Round(NamedTuple):
 
 
 class InputSet(ABC):
-    """A batch of bounded convex sets X_1 .. X_batch of inputs of one shape.
+    """A batch of bounded sets X_1 .. X_batch of inputs of one shape, convex but for grids (`levels`).
 
     The set is written in rationals (X_R). `low` and `high` are the outward rounded box hull, which contains both X_R
     and the set of its members rounded to float (X_F), since rounding is monotone. A float point is a member if it lies
@@ -48,9 +49,24 @@ class InputSet(ABC):
         return tuple(self.low.shape[1:])
 
     @property
+    def levels(self) -> int | None:
+        """Of a set that holds no points but those whose coordinates are whole multiples of 1 / levels; else None."""
+        return None
+
+    @property
     def is_box(self) -> bool:
-        """Whether the set equals its hull, so that coordinates vary independently."""
+        """Whether the hull is the smallest convex set around it, so that coordinates vary independently."""
         return False
+
+    @property
+    def continuous(self) -> InputSet:
+        """The convex set in which searches by gradients move: by default the set itself."""
+        return self
+
+    def settled(self, x: Tensor) -> Tensor:
+        """The points at which a search that moves in the continuous set looks at the network: by default x itself, of a
+        grid the nearest members; x (batch, *shape) -> same."""
+        return x
 
     @property
     def facts(self) -> tuple[Any, ...]:
@@ -89,6 +105,11 @@ class InputSet(ABC):
         """The sets around samples that `--set NAME:ARGUMENT` asks for, of a class with a `SetEntry`: changes d of a
         sample of which eps d is added. Raises InputError for an argument that is not understood."""
         raise InputError(f"the command line has no way to write the set {cls.__name__}")
+
+    def preimage(self, x: Tensor) -> np.ndarray:
+        """The members of X_R whose rounding the members x are, (batch, *shape) object array of rationals: by default x
+        itself."""
+        return exact_array(x)
 
     def origins(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Ends (low, high) float64, (batch, *shape) each, of a box around a member in rationals that rounds to x.
@@ -146,6 +167,11 @@ class InputSet(ABC):
     def nominal(self) -> Tensor:
         """The point that each set surrounds: the data point of a ball, else the middle; (batch, *shape)."""
         return self.project((self.low + self.high) / 2)
+
+    def distance(self, x: Tensor) -> Tensor | None:
+        """How far points x (batch, *shape) lie from the nominal ones in the norm of a ball, float64 (batch,), up to
+        rounding; None of other sets."""
+        return None
 
     def steepest(self, x: Tensor, a: Tensor) -> Tensor:
         """A step from the members x along which a . x grows fast, about half as long as the set is wide.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from verify.errors import InputError
 from verify.rationals import exact_array
+from verify.sets.levels import levels_at
 from verify.sets.norms.base import Norm
 
 
@@ -25,17 +26,19 @@ class Samples:
         eps: >= 0, by which changes are multiplied.
         norm: of balls.
         clip: (low, high) of valid inputs, or None.
+        grid: levels of the grid whose points are meant, or None for all.
     """
 
     x: Tensor
     eps: Fraction
     norm: Norm
     clip: tuple[Fraction, Fraction] | None
+    grid: int | None = None
 
     @cached_property
     def exact(self) -> np.ndarray:
-        """x as rationals, (batch, *shape)."""
-        return exact_array(self.x)
+        """x as rationals, (batch, *shape): over a grid the levels that it stands for."""
+        return exact_array(self.x) if self.grid is None else exact_array(levels_at(self.x, self.grid)) / self.grid
 
     def moved(self, change: np.ndarray, what: str) -> np.ndarray:
         """x + eps change inside the clip, change rationals of the shape of one sample, or of all, or a single one."""

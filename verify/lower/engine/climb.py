@@ -57,6 +57,6 @@ def climb(surface: Surface, rule: StepRule, steps: int, x: Tensor, length: Tenso
             x, look, state = x[going], Look(*(part[going] for part in look)), tuple(part[going] for part in state)
             if not len(x):
                 return x
-        x, state = rule.next(Stand(surface.inputs, x, look.value, look.gradient, k, steps), state)
+        x, state = rule.next(Stand(surface.inputs.continuous, x, look.value, look.gradient, k, steps), state)
     surface.end(x)
     return x

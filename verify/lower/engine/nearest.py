@@ -84,7 +84,7 @@ class Hunt:
         check_time()
         cases = self.cases.repeat(times)
         problem = self.problem if times == 1 else self.problem.select(cases)
-        shaped = x.reshape(len(x), *problem.inputs.shape)
+        shaped = problem.inputs.settled(x.reshape(len(x), *problem.inputs.shape))
         self.found.offer(cases, problem.violation(shaped), shaped)
         return self.found.last >= 0
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from verify.lower.engine.best import BestPoints, met
 from verify.lower.engine.grid import FromBest, few_free, survey
+from verify.lower.engine.polish import Polish
 from verify.lower.engine.starts import Start
 from verify.lower.engine.targets import Everything, Targeting
 from verify.lower.engine.violation import Ascent, Tries, batch_size
@@ -85,6 +86,7 @@ class AttackPlan:
             if not number:
                 cases = self._gridded(problem, best, cases)
             number += count
+        Polish(problem, best).run(cases)
 
     def _open(self, best: BestPoints, cases: Tensor) -> Tensor:
         """The cases that are tried further."""

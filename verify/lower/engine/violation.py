@@ -100,7 +100,9 @@ class ViolationSurface(Surface):
 
     def look(self, x: Tensor, rest: float) -> Look | None:
         """An entry of the gradient that is not finite is 0, so that one sample cannot spoil its own step or the batch.
+        Over a grid value and gradient are those at the nearest member (Bengio et al. 2013, straight-through).
         """
+        x = self.inputs.settled(x)
         y, pull = with_gradient(self.network, x)
         rows = self.spec.values(x, y)
         value, weights = self.objective.slopes(self.spec, rows, self.wanted, rest)
@@ -121,6 +123,7 @@ class ViolationSurface(Surface):
         return Look(value, gradient)
 
     def end(self, x: Tensor) -> None:
+        x = self.inputs.settled(x)
         self.best.offer(self.places, self.spec.violation(x, self.network(x)), x)
 
     def narrowed(self) -> tuple[ViolationSurface, Tensor] | None:

@@ -24,7 +24,6 @@ from verify.registry import entry_of
 from verify.runs.attack.doubts import Seen, doubts, seen
 from verify.runs.attack.result import AttackResult, joined
 from verify.runs.attack.search import parts_of, search
-from verify.sets import Ball
 from verify.sets.norms import Norm
 from verify.spec import Specification, margins
 
@@ -44,6 +43,7 @@ def attack(
     target: Aim | None = None,
     wins: bool = False,
     threshold: Number | None = None,
+    grid: int | None = None,
     time_limit: float | None = None,
 ) -> AttackResult:
     """Looks for a point in the ball around each sample that fools the model.
@@ -65,6 +65,7 @@ def attack(
         target: a class or (batch,) classes: fooled is then where the target is reached, which means that it beats the
             label, and with `wins` that it beats every class. None for any wrong class.
         threshold: of a model with one output, see `verify.robustness`.
+        grid: 255 for points that are images of 8 bits, see `verify.robustness`.
         time_limit: seconds for all samples together, or None; what was found by then is kept.
 
     Raises InputError for samples that do not fit, for a module that cannot be called, whose answers are random or are
@@ -81,7 +82,8 @@ def attack(
     start, methods, parts = perf_counter(), parts_of(method), list[_Attacked]()
     for part in _slices(network.outputs, len(x), network.outputs if aims is None or wins else 1):
         aim = aims if aims is None or aims.dim() == 0 else aims[part]
-        problem = robustness(network, x[part], labels[part], eps, norm, clip, aim, wins=wins, threshold=threshold)
+        problem = robustness(
+            network, x[part], labels[part], eps, norm, clip, aim, wins=wins, threshold=threshold, grid=grid)
         right = problem.spec if aims is None else margins(labels[part].to(network.device), network.outputs,
                                                           dtype=network.dtype)
         left = None if time_limit is None else max(0.0, time_limit - (perf_counter() - start))
@@ -107,14 +109,14 @@ class _Attacked(NamedTuple):
 def _attacked(problem: Problem, right: Specification, methods: Sequence[Method], time_limit: float | None) -> _Attacked:
     """The samples of a problem after the attacks; those are right as they are that do not violate `right`."""
     bracket, by, _ = search(problem, methods, time_limit)
-    inputs = problem.inputs
+    center = problem.inputs.nominal()
     assert bracket.witness is not None
-    assert isinstance(inputs, Ball)
     with torch.no_grad():
-        outputs = problem.network(inputs.center)
-        clean = right.violation(inputs.center, outputs) < 0
+        outputs = problem.network(center)
+        clean = right.violation(center, outputs) < 0
         what = seen(problem, outputs, bracket.lower < 0, methods)
-    far = inputs.norm.measure((bracket.witness.double() - inputs.center.double()).flatten(1))
+    far = problem.inputs.distance(bracket.witness)
+    assert far is not None
     return _Attacked(bracket, by, clean, far, what)
 
 

@@ -19,7 +19,6 @@ from verify.runs.attack.doubts import flat_places, infinite
 from verify.runs.attack.outcome import AttackOutcome
 from verify.runs.attack.pixels import Pictures, rounded_to_levels
 from verify.runs.attack.search import search
-from verify.sets import Ball
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,7 @@ def _finite(value: float) -> float | None:
 
 def _distances(problem: Problem, points: Tensor) -> list[float | None]:
     """How far points are from their samples in the norm of the balls; None of other sets."""
-    inputs = problem.inputs
-    if not isinstance(inputs, Ball):
+    far = problem.inputs.distance(points)
+    if far is None:
         return [None] * len(points)
-    far = inputs.norm.measure((points.double() - inputs.center.double()).flatten(1))
     return [_finite(value) for value in far.tolist()]

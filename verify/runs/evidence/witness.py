@@ -18,7 +18,6 @@ from verify.errors import VerifyError
 from verify.ir.graph import Network
 from verify.ir.violation import Violation, real_violation
 from verify.problem import Problem
-from verify.rationals import exact_array
 from verify.rows import Disjuncts, violation
 from verify.vnnlib.property import Property
 
@@ -96,13 +95,14 @@ def property_witness(
 
 
 def sample_witness(problem: Problem, x: np.ndarray, replay: Callable[[np.ndarray], np.ndarray]) -> Witness:
-    """The witness x (*shape) of a problem of one case whose set is a ball, so that its members are floats.
+    """The witness x (*shape) of a problem of one case, a member of its set.
 
     replay: the original model, behind its front if it has one, flat floats to flat floats; where it raises VerifyError,
         level F is not computed.
     """
     network, flat = problem.network.unmerged or problem.network, x.reshape(-1)
-    disjuncts, point = problem.spec.to("cpu").disjuncts_of(0), exact_array(torch.from_numpy(flat))
+    disjuncts = problem.spec.to("cpu").disjuncts_of(0)
+    point = problem.inputs.to("cpu").preimage(torch.from_numpy(x)[None]).reshape(-1)
     try:
         return examine(disjuncts, network, point, flat, replay(flat))
     except VerifyError as refusal:
