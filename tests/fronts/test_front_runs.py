@@ -64,3 +64,6 @@ def test_gaps_and_inspect_take_perturbations(capsys: pytest.CaptureFixture[str])
 def test_texts_that_mean_nothing_are_told(text: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert certify(text=text) == 2
     assert told in capsys.readouterr().err
+    absent = ["absent.onnx", "--data", "absent.npz", "--set", text, "--eps", "1"]  # before anything is read
+    assert run(["certify", *absent]) == run(["attack", *absent]) == 2
+    assert told in capsys.readouterr().err.splitlines()[-1]

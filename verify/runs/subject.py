@@ -27,7 +27,7 @@ from verify.problem import Problem, around
 from verify.rationals import shown
 from verify.runs.options import asked_goal, device_of, normalization_of
 from verify.runs.request import BALL, Request
-from verify.sets.around import sets_around
+from verify.sets.around import kind_of, sets_around
 from verify.sets.norms import norm_of
 from verify.sets.samples import Samples
 
@@ -126,6 +126,7 @@ def read(request: Request, *, simplified: bool = True) -> Subject:
     if request.grid is not None and is_perturbation(request.set):
         raise InputError(f"--grid is of the inputs' own entries, and --set {request.set} varies parameters; leave out "
                          "one of the two")
+    (perturbation_of if is_perturbation(request.set) else kind_of)(request.set)  # refused before anything is read
     reader = attackable if request.attacks else load
     network = network_of(request.model, request.weights, request.normalize, request.trust_code, reader)
     network = (simplify(network) if simplified else network).to(device)

@@ -12,11 +12,16 @@ from verify.sets.samples import Samples
 def sets_around(text: str, samples: Samples) -> InputSet:
     """The sets that the text asks for, or their points of the samples' grid. Raises InputError in one sentence where it
     cannot be understood, and where a set does not hold its own sample."""
-    kind, _, argument = text.partition(":")
-    if kind not in SETS:
-        forms = ", ".join(entry.help for entry in (*SETS.values(), *FRONTS.values()))
-        raise InputError(f"unknown set {text!r}; write one of {forms}")
-    found = on_grid(SETS[kind].load().around(argument, samples), samples.grid)
+    found = on_grid(SETS[kind_of(text)].load().around(text.partition(":")[2], samples), samples.grid)
     if not bool(found.contains(samples.x).all()):
         raise InputError(f"the set {text} does not hold the sample that it surrounds; let it allow a change of 0")
     return found
+
+
+def kind_of(text: str) -> str:
+    """The name of the kind of set that the text asks for. Raises InputError for one that there is not."""
+    kind = text.partition(":")[0]
+    if kind not in SETS:
+        forms = ", ".join(entry.help for entry in (*SETS.values(), *FRONTS.values()))
+        raise InputError(f"unknown set {text!r}; write one of {forms}")
+    return kind
