@@ -142,7 +142,7 @@ def test_what_is_not_understood_is_one_sentence(
 def test_a_set_and_a_norm_do_not_go_together(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert certify("box:-1,1", "0.1", "--norm", "l2") == 2
     assert "--norm is of balls, and --set asks for box:-1,1" in error_of(capsys)
-    assert run(["radius", "digits-dense-interval", "--data", "digits", "--set", "box:-1,1"]) == 2
+    assert run(["radius", "digits-dense-interval", "--data", "digits", "--set", "box:-1,1", "--norm", "l1"]) == 2
 
 
 def test_sets_that_the_command_line_cannot_write_say_so() -> None:

@@ -88,7 +88,7 @@ def test_methods_that_contradict_each_other_are_an_error() -> None:
     job = radii(verify.load("digits-dense-plain"), x[:2], y[:2].tolist(), "linf", "1", (0, 1))
     (found, _) = job.first([0, 1])
     liar = replace(found, lower=Fraction(3, 4), below="liar")
-    point = found.point if found.point is not None else x[0].numpy()
+    point = x[0] if found.point is None else torch.from_numpy(found.point)
     again = job._falsified(replace(liar, upper=None), Fraction(1), ("pgd", None), point)
     assert again.error
     assert "liar verifies radius 3/4" in again.error
@@ -161,3 +161,48 @@ def test_the_default_radius_reaches_the_whole_clip(tmp_path: Path) -> None:
     texts = str(tmp_path / "net.onnx"), str(tmp_path / "data.npz")
     most = {norm: prepare_radius(RadiusRequest(*texts, norm=norm, clip="-1,1")).job.most for norm in DUAL}
     assert most == {"linf": 2, "l2": 4, "l1": 4}
+
+
+@pytest.mark.usefixtures("here")
+def test_the_factor_of_a_perturbation_is_bracketed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside a dense grid of factors: none below the lower end fools, and the nearest lies below the upper one."""
+    text = "brightness:0.5"
+    assert run(["radius", "digits-dense-interval", "--data", "digits", "--limit", "4", "--set", text, "--tolerance",
+                "20%", "--methods", "pgd,crown,bab", "--out", "run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["title"].startswith(f"digits-dense-interval on 4 samples of digits, {text} times eps up to 1")
+    (x, y), network = digits(), verify.load("digits-dense-interval")
+    kept = Store.read(Path("run"))
+    for r in found["results"]:
+        i = r["index"]
+        whole = verify.perturbed(network, x[i : i + 1], y[i : i + 1], text)
+        shares = torch.linspace(0, 1, 501)
+        points = torch.cat([x[i].flatten().expand(1002, -1), torch.cat([shares / 2, -shares / 2])[:, None]], 1)
+        fools = whole.select(torch.zeros(1002, dtype=torch.long)).violation(points) >= 0
+        least = min(torch.cat([shares, shares])[fools].tolist(), default=None)
+        assert r["verdict"] == "closed"
+        assert least is None or Fraction(r["lower"]) < least
+        if r["upper"] is None:
+            assert (least, Fraction(r["lower"])) == (None, 1)
+            continue
+        assert least is not None
+        assert least <= r["upper"] * 1.01 <= float(Fraction(r["lower"])) * 1.22
+        stored = kept.array(f"sample/{i}", "witness")
+        assert stored is not None
+        image = torch.from_numpy(stored.copy())
+        assert int(network(image[None]).argmax()) != int(y[i])
+        assert whole.front is not None
+        made = whole.front(torch.cat([x[i].flatten(), torch.tensor(r["parameters"])])[None])[0]
+        torch.testing.assert_close(made, image, atol=1e-5, rtol=0)
+    assert any(r["upper"] is not None for r in found["results"])
+
+
+def test_a_box_has_the_radii_of_a_ball(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = []
+    for more in ([], ["--set", "box:-1,1"]):
+        assert run(["radius", "net.onnx", "--data", "data.npz", "--tolerance", "2%", "--json", *more]) == 0
+        results = json.loads(capsys.readouterr().out)["results"]
+        found.append([(float(Fraction(r["lower"])), r["upper"]) for r in results])
+    for ball, box in zip(*found, strict=True):
+        assert ball[0] <= (box[1] or 1)
+        assert box[0] <= (ball[1] or 1)

@@ -11,11 +11,11 @@ from verify.cli.running import Running
 from verify.runs.request import RadiusRequest
 
 
-@options.shares(RadiusRequest, without=("set", "grid"))
+@options.shares(RadiusRequest, without=("grid",))
 def radius(
     *,
     most: Annotated[str | None, typer.Option(
-        metavar="E", help="largest radius to look at; by default one that reaches the whole clip",
+        metavar="E", help="largest radius to look at; by default one that reaches the whole clip, of a --set 1",
         show_default=False)] = None,
     shared: dict[str, Any],
     tolerance: Annotated[str, typer.Option(
@@ -31,6 +31,7 @@ def radius(
 ) -> None:
     """Bracket the minimal adversarial distortion of every sample: verified below it, attacked above it.
 
+    With --set the radius is the factor eps by which the numbers of the set are multiplied.
     The methods that take batches search a grid of radii; the others halve what is left until the ends are near enough.
     """
     from verify.cli import output

@@ -17,7 +17,8 @@ from verify.registry import FrontEntry
 WHAT = "a rotation"
 
 
-@FrontEntry(name="rotation", place=60, help="rotation:5deg (or 0.1rad; a number alone is degrees)", example="rotation:5deg")
+@FrontEntry(name="rotation", place=60, help="rotation:5deg (or 0.1rad; a number alone is degrees)",
+            example="rotation:5deg")
 @dataclass(frozen=True)
 class Rotation(Perturbation):
     """x turned about the center by an angle t, |t| <= by: x'(center + d) = x(center + R(t) d), where x between pixels

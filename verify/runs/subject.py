@@ -14,8 +14,7 @@ from torch import Tensor
 
 from verify.data import Dataset, load_data
 from verify.errors import InputError
-from verify.fronts.base import Perturbation
-from verify.fronts.perturbed import front_of, in_front, unchanged
+from verify.fronts.perturbed import unchanged
 from verify.fronts.reading import is_perturbation, perturbation_of
 from verify.goals import Goal
 from verify.ir.front import normalized
@@ -27,9 +26,9 @@ from verify.problem import Problem, around
 from verify.rationals import shown
 from verify.runs.options import asked_goal, device_of, normalization_of
 from verify.runs.request import BALL, Request
-from verify.sets.around import kind_of, sets_around
+from verify.runs.surroundings import Surroundings
+from verify.sets.around import kind_of
 from verify.sets.norms import norm_of
-from verify.sets.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -65,19 +64,19 @@ class Subject:
         }
 
     @cached_property
-    def perturbation(self) -> Perturbation | None:
-        """What `--set` names, where it is no set but maps images and parameters."""
-        return perturbation_of(self.request.set) if is_perturbation(self.request.set) else None
+    def surroundings(self) -> Surroundings:
+        """What `--set` names."""
+        return Surroundings(self.request.set, self.request.norm, self.request.clip_ends, self.request.grid)
 
     @property
     def points(self) -> Tensor:
         """The samples as points of the problems."""
-        return self.data.x if self.perturbation is None else unchanged(self.perturbation, self.data.x)
+        found = self.surroundings.perturbation
+        return self.data.x if found is None else unchanged(found, self.data.x)
 
     def picture(self, eps: Fraction) -> Network | None:
         """What makes images of the problem's variables at this radius, where these are images and parameters."""
-        found = self.perturbation
-        return None if found is None else front_of(found.times(eps), self.network, self.request.clip_ends)
+        return self.surroundings.picture(self.network, eps)
 
     @property
     def samples(self) -> Problem:
@@ -87,11 +86,7 @@ class Subject:
 
     def around(self, eps: Fraction) -> Problem:
         """The problem of all samples in their sets at this radius."""
-        asked, problem = self.request, self.samples
-        if self.perturbation is not None:
-            return in_front(problem, self.perturbation.times(eps), asked.clip_ends)
-        samples = Samples(problem.inputs.nominal(), eps, norm_of(asked.norm), asked.clip_ends, asked.grid)
-        return replace(problem, inputs=sets_around(asked.set, samples))
+        return self.surroundings.around(self.samples, eps)
 
     def title(self, radii: str) -> str:
         """One line that says what is asked of which samples."""

@@ -35,6 +35,7 @@ from verify.runs.certification.outcome import CLEAN
 from verify.runs.evidence.belief import CHEAP, one
 from verify.runs.evidence.contradiction import Holder, asked_of, crossed, where_kept
 from verify.runs.studies.radius import Radius, distance
+from verify.runs.surroundings import Surroundings, rounded_up
 from verify.sets import Ball
 from verify.solving import solve
 
@@ -56,6 +57,8 @@ class Radii:
         timeout: seconds for a sample. Of what is left of the time of all samples that it is asked about, a method takes
             at most an equal part; the last one may take all of it.
         goal: what is asked of the outputs.
+        surroundings: what surrounds samples at a radius, None for balls. A witness is then as far as the radius at
+            which it was found.
     """
 
     network: Network
@@ -69,6 +72,7 @@ class Radii:
     tolerance: Fraction
     timeout: float
     goal: Goal = CLASS
+    surroundings: Surroundings | None = None
 
     @property
     def device(self) -> torch.device:
@@ -90,8 +94,9 @@ class Radii:
 
     def restored(self, state: dict[str, Any], point: np.ndarray | None) -> Radius:
         """See `Radius.state`."""
-        unknown = None if state["unknown"] is None else tuple(state["unknown"])
-        return Radius(**{**state, "lower": Fraction(state["lower"]), "unknown": unknown}, point=point)
+        unknown, parameters = (None if state[n] is None else tuple(state[n]) for n in ("unknown", "parameters"))
+        told = {**state, "lower": Fraction(state["lower"]), "unknown": unknown, "parameters": parameters}
+        return Radius(**told, point=point)
 
     def kept(self, found: Radius, folder: Path, asked: Mapping[str, Any]) -> Radius:
         """See `Job.kept`."""
@@ -110,8 +115,11 @@ class Radii:
         return around(self.network, self.x, labels, 0, self.norm, self.clip, self.goal)
 
     def problem(self, eps: Fraction, index: Sequence[int]) -> Problem:
-        """The balls of this radius around these samples."""
-        part = self.samples.select(torch.tensor(index, device=self.device))
+        """The balls, or other sets, of this radius around these samples."""
+        place = torch.tensor(index, device=self.device)
+        if self.surroundings is not None:
+            return self.surroundings.around(self.samples, eps).select(place)
+        part = self.samples.select(place)
         return replace(part, inputs=Ball(part.inputs.nominal(), eps, self.norm, self.clip))
 
     def first(self, index: Sequence[int]) -> list[Radius]:
@@ -130,7 +138,7 @@ class Radii:
             for place, many in asked.items():
                 for radius in self._asked(grid[place], [found[i] for i in many], names):
                     is_open = radius.lower < grid[place] and not (radius.upper and radius.upper <= grid[place])
-                    found[radius.index] = _unknown_at(radius, place) if is_open else radius
+                    found[radius.index] = radius.unknown_at(place) if is_open else radius
         return [self._judged(radius, is_last=not self.dear) for radius in found.values()]
 
     def last(self, found: Sequence[Radius]) -> list[Radius]:
@@ -173,13 +181,12 @@ class Radii:
             problem = self.problem(self.most, [radius.index for radius in open_])
             bracket = solve(problem, self.methods[name], self._seconds(name, open_))
             with torch.no_grad():
-                assert bracket.witness is not None
-                points, fools = nearest_replayed(problem, bracket.witness)
+                points, fools = self._drawn(problem, bracket)
             seconds = float(str(bracket.notes["seconds"])) / len(open_)
             told = {
                 radius.index: replace(radius, seconds=radius.seconds + seconds) if not fools[k] else self._falsified(
                     replace(radius, seconds=radius.seconds + seconds), self.most, (name, one(bracket, k)),
-                    points[k].cpu().numpy())
+                    points[k])
                 for k, radius in enumerate(open_)
             }
             radii = [told.get(radius.index, radius) for radius in radii]
@@ -187,7 +194,7 @@ class Radii:
 
     def _clean(self, index: Sequence[int]) -> list[Radius]:
         """Before any method: 0 where the network errs on the sample itself."""
-        problem = self.problem(Fraction(0), index)
+        problem = self.samples.select(torch.tensor(index, device=self.device))
         points = self.x[list(index)].to(problem.network.device, problem.network.dtype)
         with torch.no_grad():
             y, lower = problem.network(points), problem.executed(points).tolist()
@@ -234,13 +241,12 @@ class Radii:
             raise KeyboardInterrupt
         stopped = f"{name}: {bracket.notes.get('stopped', 'the bounds leave a gap')}"
         with torch.no_grad():
-            nearest = problem.inputs.nominal() if bracket.witness is None else nearest_replayed(
-                problem, bracket.witness)[0]
+            nearest = self._drawn(problem, bracket)[0]
         out = []
         for k, r in enumerate(radii):
             r = replace(r, seconds=r.seconds + (time.perf_counter() - start) / len(radii))
             if bool(bracket.lower[k] >= 0):
-                r = self._falsified(r, eps, (name, one(bracket, k)), nearest[k].cpu().numpy())
+                r = self._falsified(r, eps, (name, one(bracket, k)), nearest[k])
             elif bool(bracket.upper[k] < 0):
                 r = replace(r, lower=eps, below=name, reason="")
                 if r.upper is not None and r.upper <= float(eps):
@@ -260,16 +266,27 @@ class Radii:
         found = solve(problem, CHEAP)
         return bracket.meet(replace(found, lower=torch.where(holds, found.lower, -torch.inf)))
 
-    def _falsified(self, radius: Radius, eps: Fraction, holder: Holder, point: np.ndarray) -> Radius:
+    def _drawn(self, problem: Problem, bracket: Bracket) -> tuple[Tensor, Tensor]:
+        """The witnesses as near as they violate, and which do, see `nearest_replayed`; of other sets than balls as they
+        are."""
+        if bracket.witness is None:
+            return problem.inputs.nominal(), torch.zeros_like(bracket.lower, dtype=torch.bool)
+        return nearest_replayed(problem, bracket.witness) if self.surroundings is None else (
+            bracket.witness, bracket.lower >= 0)
+
+    def _falsified(self, radius: Radius, eps: Fraction, holder: Holder, point: Tensor) -> Radius:
         """With a witness (*shape) that a method found at a radius, if it is nearer than the one before."""
-        name = holder[0]
-        upper = distance(self.x[radius.index].numpy(), point, self.norm)
+        name, parameters = holder[0], None
+        if self.surroundings is not None:
+            point, parameters = self.surroundings.seen(self.network, eps, point)
+        found = point.cpu().numpy()
+        upper = rounded_up(eps) if self.surroundings else distance(self.x[radius.index].numpy(), found, self.norm)
         if radius.upper is not None and upper >= radius.upper:
             return radius
         if upper <= float(radius.lower):
             reason = f"has a witness at {upper}, but {radius.below} verifies radius {radius.lower}"
             return radius.failed(name, reason, (eps, holder, (radius.below, None)))
-        return replace(radius, upper=upper, above=name, point=point, reason="")
+        return replace(radius, upper=upper, above=name, point=found, parameters=parameters, reason="")
 
     def _judged(self, radius: Radius, is_last: bool) -> Radius:
         """Closed where the ends are near enough, or the largest radius is verified."""
@@ -290,11 +307,6 @@ def _next_place(radius: Radius, grid: list[Fraction]) -> int | None:
         if high - low > 1:
             return (low + high) // 2
     return None
-
-
-def _unknown_at(radius: Radius, place: int) -> Radius:
-    first, last = radius.unknown or (place, place)
-    return replace(radius, unknown=(min(first, place), max(last, place)))
 
 
 def _attacks(method: Method) -> bool:

@@ -24,7 +24,7 @@ class Radius:
         lower: the largest radius that is verified; upper: the distance of the nearest witness, rounded up, or None
             where none was found up to the largest radius that was asked for.
         below, above: the methods that gave the two ends.
-        point: the witness (*shape).
+        point: the witness (*shape), as the network takes it; parameters: of the perturbation that makes it, else None.
         unknown: the least and the largest place of the grid where nothing could be said, or None.
         is_closed: whether the bracket is narrow enough.
         reason: why it is not.
@@ -39,6 +39,7 @@ class Radius:
     below: str = CLEAN
     above: str | None = None
     point: np.ndarray | None = None
+    parameters: tuple[float, ...] | None = None
     unknown: tuple[int, int] | None = None
     seconds: float = 0.0
     reason: str = ""
@@ -60,6 +61,11 @@ class Radius:
     def files(self) -> dict[str, bytes]:
         return {}
 
+    def unknown_at(self, place: int) -> Radius:
+        """The same, where nothing could be said at a place of the grid."""
+        first, last = self.unknown or (place, place)
+        return replace(self, unknown=(min(first, place), max(last, place)))
+
     def failed(
         self, name: str, reason: str, crossing: tuple[Fraction, Holder, Holder] | None = None
     ) -> Radius:
@@ -76,7 +82,8 @@ class Radius:
         return self._json(), self.point
 
     def _json(self) -> dict[str, Any]:
-        names = ("index", "label", "prediction", "upper", "below", "above", "unknown", "seconds", "reason", "error")
+        names = ("index", "label", "prediction", "upper", "below", "above", "unknown", "seconds", "reason", "error",
+                 "parameters")
         return {**{name: getattr(self, name) for name in names}, "lower": shown(self.lower)}
 
 

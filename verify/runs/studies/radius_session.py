@@ -17,7 +17,7 @@ from verify.runs.engine.drive import OnProgress
 from verify.runs.engine.run_folder import ONE_PROCESS, Parallelism, RunFolder, folder_of
 from verify.runs.engine.store import Store
 from verify.runs.options import batch_of, exact_eps, share_of
-from verify.runs.request import RadiusRequest
+from verify.runs.request import BALL, RadiusRequest
 from verify.runs.studies.radii import Radii
 from verify.runs.subject import Subject, largest_radius, read
 
@@ -65,7 +65,8 @@ class RadiusSession:
     @property
     def title(self) -> str:
         """One line that says what is asked."""
-        radii = f"{self.request.norm} radii up to {self.request.most or shown(self.job.most)}"
+        asked, most = self.request, self.request.most or shown(self.job.most)
+        radii = f"{asked.norm} radii up to {most}" if asked.set == BALL else f"{asked.set} times eps up to {most}"
         return self.subject.title(radii)
 
     @property
@@ -101,6 +102,7 @@ def prepare_radius(request: RadiusRequest) -> RadiusSession:
         raise InputError(f"the tolerance is {request.tolerance} but must be positive; write for example 1%")
     subject = read(request)
     most = _largest(request, subject) if request.most is None else exact_eps(request.most, "most")
+    others = None if request.set == BALL else subject.surroundings
     subject.around(most)  # refuses what does not fit
     if most == 0:
         raise InputError("the largest radius is 0; give a positive one with --most")
@@ -108,7 +110,7 @@ def prepare_radius(request: RadiusRequest) -> RadiusSession:
     methods = {name: entry.make(request.timeout) for name, entry in entries.items()}
     network, x, labels, goal = subject.network, subject.data.x, subject.labels, subject.goal
     job = Radii(network, x, labels, most, request.norm, request.clip_ends, methods, dear, tolerance, request.timeout,
-                goal)
+                goal, others)
     return RadiusSession(request, subject, job, batch_of(request.batch, network))
 
 
@@ -135,6 +137,8 @@ def summarize_radii(store: Store) -> RadiusSummary:
 
 
 def _largest(request: RadiusRequest, subject: Subject) -> Fraction:
+    if request.set != BALL:
+        return Fraction(1)  # the set as it is written
     if request.clip_ends is None:
         raise InputError("without a clip every radius is possible; give the largest one to look at with --most")
     return largest_radius(request.clip_ends, request.norm, prod(subject.network.input_shape))
