@@ -12,11 +12,13 @@ from verify.deadline import check_time
 from verify.errors import InputError
 from verify.lower.engine.best import BestPoints, met
 from verify.lower.engine.settings import check_settings
+from verify.lower.engine.violation import batch_size
 from verify.lower.engine.windows import window
 from verify.method import Answer
 from verify.problem import Problem
 from verify.registry import Entry
 
+AHEAD, FEW = 32, 2  # changes that are tried together, at most; twice as many after so few calls, else half
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the share that changes, in queries out of 10,000
 
 
@@ -65,29 +67,83 @@ class Square:
         return met(best.points, lambda: self._search(problem, best))
 
     def _search(self, problem: Problem, best: BestPoints) -> None:
-        """Tries the nominal point, the stripes, and squares on the best of both and of what they led to."""
-        noise, inputs = torch.Generator().manual_seed(self.seed), problem.inputs
-        cases, part, shape = torch.arange(problem.cases, device=best.points.device), problem, inputs.shape
+        """Tries the nominal point, the stripes, and squares on the best of both and of what they led to: more at a time
+        while few help."""
+        noise, size, ahead, done = torch.Generator().manual_seed(self.seed), batch_size(problem), 1, 1
+        cases = torch.arange(problem.cases, device=best.points.device)
         best.offer(cases, problem.violation(best.points), best.points)
-        for k in range(1, self.evaluations):
-            if self.stop_when_falsified and bool((best.values[cases] >= 0).any()):
+        block = Block.starting(problem, cases, 1, self.stop_when_falsified)
+        while done < self.evaluations:
+            if self.stop_when_falsified:
                 cases = cases[best.values[cases] < 0]
-                part = problem.select(cases)
             if not len(cases):
                 return
-            check_time()
-            changes = torch.ones(shape, dtype=torch.bool) if k == 1 else square(shape, self._share(k), noise)
-            ends = torch.rand((shape[0], 1, *shape[2:]) if k == 1 and len(shape) == 3 else shape, generator=noise)
-            if k > 1 and len(shape) == 3:
-                ends = ends[:, :1, :1]  # one colour a square
-            ends = (ends < 0.5).expand(shape).to(cases.device)
-            corner = torch.where(ends, part.inputs.low, part.inputs.high)
-            x = part.inputs.project(torch.where(changes.to(cases.device), corner, best.points[cases]))
-            best.offer(cases, part.violation(x), x)
+            count = min(ahead, self.evaluations - done, max(1, min(AHEAD, size // len(cases))))
+            block = block.of(problem, cases, count)
+            changes = [self._change(problem.inputs.shape, done + k, noise) for k in range(count)]
+            looks = block.tried(best, *(torch.stack(part).to(cases.device) for part in zip(*changes, strict=True)))
+            done, ahead = done + count, 2 * count if looks <= FEW else max(1, count // 2)
+
+    def _change(self, shape: tuple[int, ...], query: int, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The coordinates that a query changes, and which of them go to the low end; bool (*shape) each."""
+        is_first, is_image = query == 1, len(shape) == 3
+        places = torch.ones(shape, dtype=torch.bool) if is_first else square(shape, self._share(query), noise)
+        ends = torch.rand((shape[0], 1, *shape[2:]) if is_first and is_image else shape, generator=noise)
+        if is_image and not is_first:
+            ends = ends[:, :1, :1]  # one colour a square
+        return places, (ends < 0.5).expand(shape)
 
     def _share(self, query: int) -> float:
         """The share of the coordinates that this query changes."""
         return self.share / 2 ** sum(10_000 * query > self.evaluations * at for at in HALVINGS)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cases that try so many changes at a time, each on the best point that those before it led to.
+
+    Args:
+        whole: the problem of all cases (n,), once for each change.
+        stops: leaves a case at its first point with a violation >= 0.
+    """
+
+    whole: Problem
+    cases: Tensor
+    count: int
+    stops: bool
+
+    @classmethod
+    def starting(cls, problem: Problem, cases: Tensor, count: int, stops: bool) -> Block:
+        return cls(problem.select(cases.repeat(count)), cases, count, stops)
+
+    def of(self, problem: Problem, cases: Tensor, count: int) -> Block:
+        """The block of other cases, or of another count; itself where both are the same."""
+        is_same = count == self.count and len(cases) == len(self.cases)  # since cases only leave
+        return self if is_same else Block.starting(problem, cases, count, self.stops)
+
+    def tried(self, best: BestPoints, changes: Tensor, ends: Tensor) -> int:
+        """Offers what becomes of the best points where `changes` (count, *shape) go to the low `ends`, else the high
+        ones; how often the network was called.
+
+        All changes are looked at together, as if none helped; where one does, those after it are looked at again.
+        """
+        check_time()
+        n, looks = len(self.cases), 0
+        rows = torch.arange(self.count * n, device=self.cases.device)  # change by change
+        while len(rows):
+            part = self.whole if len(rows) == self.count * n else self.whole.select(rows)
+            change, place = rows // n, rows % n
+            case, inputs = self.cases[place], part.inputs
+            corner = torch.where(ends[change], inputs.low, inputs.high)
+            x = inputs.project(torch.where(changes[change], corner, best.points[case]))
+            values = part.violation(x)
+            better = (values > best.values[case]).nonzero().flatten()
+            first = torch.full_like(self.cases, self.count).scatter_reduce(0, place[better], change[better], "amin")
+            better = better[change[better] == first[place[better]]]
+            best.offer(case[better], values[better], x[better])
+            left = (first < self.count) & ((best.values[self.cases] < 0) | (not self.stops))
+            rows, looks = rows[(change > first[place]) & left[place]], looks + 1
+        return looks
 
 
 def square(shape: tuple[int, ...], share: float, noise: torch.Generator) -> Tensor:
