@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from verify.deadline import check_time
-from verify.lower.engine.best import BestPoints, met
-from verify.lower.engine.gauge import gauge_of
+from verify.lower.engine.best import BestPoints, Nowhere, met
+from verify.lower.engine.climb import Look
+from verify.lower.engine.gauge import Gauge, gauge_of
 from verify.lower.engine.plan import ranked
 from verify.lower.engine.settings import check_settings
 from verify.lower.engine.starts import FromNominal, FromRandom
 from verify.lower.engine.targets import EachInTurn
 from verify.lower.engine.violation import ViolationSurface, batch_size
 from verify.lower.objectives.margin import Margin
-from verify.lower.rules.base import spread
 from verify.method import Answer
 from verify.problem import Problem
 from verify.registry import Entry
@@ -70,43 +70,82 @@ class FAB:
         return met(best.points, lambda: self._search(problem, best))
 
     def _search(self, problem: Problem, best: BestPoints) -> None:
-        """Tries every disjunct in turn and offers what is found to `best`."""
+        """Tries as many disjuncts at once as a batch holds and offers what is found to `best`."""
         nominal, size = problem.inputs.nominal(), batch_size(problem)
         cases, order = torch.arange(problem.cases, device=nominal.device), ranked(problem, nominal, size)
         best.offer(cases, problem.violation(nominal), nominal)
-        count = min(self.targets, order.shape[1])
-        for number in range(count * self.restarts):
+        count, number = min(self.targets, order.shape[1]), 0
+        while number < count * self.restarts:
             if self.stop_when_falsified:
                 cases = cases[best.values[cases] < 0]
             if not len(cases):
                 return
             start = FromNominal() if number < count else FromRandom(self.seed)
-            for part in cases.split(size):
-                numbers = torch.full_like(part, number)
-                aims = EachInTurn(count).aims(order[part], numbers)
-                self._approach(problem, best, part, aims, start.points(problem, part, numbers))
+            together = min(max(1, size // len(cases)), count - number % count)
+            owner = cases.repeat(together)
+            numbers = torch.arange(number, number + together, device=cases.device).repeat_interleave(len(cases))
+            for part in torch.arange(len(owner), device=cases.device).split(size):
+                aims = EachInTurn(count).aims(order[owner[part]], numbers[part])
+                self._approach(problem, best, owner[part], aims, start.points(problem, owner[part], numbers[part]))
+            number += together
 
     def _approach(self, problem: Problem, best: BestPoints, cases: Tensor, aims: Tensor, x: Tensor) -> None:
-        """One try at a disjunct of each of these cases, from x."""
-        inputs, spec, met = problem.inputs.select(cases), problem.spec.select(cases), BestPoints(x)
-        each, gauge = torch.arange(len(cases), device=cases.device), gauge_of(inputs)
-        surface = ViolationSurface(problem.network, inputs, spec, Margin(), aims, met, each)
-        for _ in range(self.steps):
-            check_time()
-            look = surface.look(x, 1.0)
-            if look is None:
-                return
-            here, value = x.flatten(1), look.value.nan_to_num(0.0)
-            gradient, there = look.gradient.flatten(1), gauge.center
-            beyond = value >= 0
-            inside = inputs.project(x)
-            best.offer(cases, spec.violation(inside, problem.network(inside)), inside)
-            at_center = value + (gradient * (there - here)).sum(1)
-            near, far = gauge.step(here, value, gradient), gauge.step(there, at_center, gradient)
-            sizes = gauge.norm.measure(near / gauge.scale), gauge.norm.measure(far / gauge.scale)
-            share = (sizes[0] / (sizes[0] + sizes[1]).clamp(min=torch.finfo(x.dtype).tiny)).clamp(max=BIAS)[:, None]
-            mixed = (1 - share) * (here + OVERSHOOT * near) + share * (there + OVERSHOOT * far)
-            moved = torch.where(spread(beyond, here), (1 - BACK) * there + BACK * here, mixed)
-            x = gauge.clamped(moved).reshape(x.shape)
-        inside = inputs.project(x)
-        best.offer(cases, spec.violation(inside, problem.network(inside)), inside)
+        """One try at each of these disjuncts (n,) of these cases (n,), which may repeat, from x."""
+        tries, met = Attempts.at(problem.select(cases), cases, aims), BestPoints(problem.inputs.select(cases).nominal())
+        places = torch.arange(len(cases), device=cases.device)
+        try:
+            for _ in range(self.steps):
+                check_time()
+                look = tries.surface.look(x, 1.0)
+                if look is None:
+                    return
+                beyond = look.value >= 0
+                tries.offer(met, places, x, beyond.nonzero().flatten())
+                x = tries.next(x, look, beyond)
+                if self.stop_when_falsified and bool((hit := met.values[places] >= 0).any()):
+                    going = (~torch.isin(tries.cases, tries.cases[hit])).nonzero().flatten()
+                    if not len(going):
+                        return
+                    tries, places, x = tries.select(going), places[going], x[going]
+            tries.offer(met, places, x, torch.arange(len(x), device=x.device))
+        finally:
+            best.offer_several(cases, met.values, met.points)
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """Tries at single disjuncts: a problem of their own each, of these cases (n,), which may repeat."""
+
+    problem: Problem
+    cases: Tensor
+    surface: ViolationSurface
+    gauge: Gauge
+
+    @classmethod
+    def at(cls, problem: Problem, cases: Tensor, aims: Tensor) -> Attempts:
+        """Tries at these disjuncts (n,)."""
+        surface = ViolationSurface(problem.network, problem.inputs, problem.spec, Margin(), aims, Nowhere(), cases)
+        return cls(problem, cases, surface, gauge_of(problem.inputs))
+
+    def select(self, index: Tensor) -> Attempts:
+        return Attempts.at(self.problem.select(index), self.cases[index], self.surface.aims[index])
+
+    def offer(self, met: BestPoints, places: Tensor, x: Tensor, chosen: Tensor) -> None:
+        """Offers those of the points x at the chosen positions, projected, under their places (n,)."""
+        if len(chosen):
+            part = self.problem.select(chosen)
+            inside = part.inputs.project(x[chosen])
+            met.offer(places[chosen], part.violation(inside), inside)
+
+    def next(self, x: Tensor, look: Look, beyond: Tensor) -> Tensor:
+        """The points after a step from x, which is back for those that are beyond the boundary."""
+        gauge, here, there = self.gauge, x.flatten(1), self.gauge.center
+        gradient, value = look.gradient.flatten(1), look.value.nan_to_num(0.0)
+        at_center = value + (gradient * (there - here)).sum(1)
+        steps = gauge.step(torch.stack([here, there]), torch.stack([value, at_center]), gradient)
+        sizes = gauge.size(steps)
+        share = (sizes[0] / sizes.sum(0).clamp(min=torch.finfo(x.dtype).tiny)).clamp(max=BIAS)[:, None]
+        near, far = here + OVERSHOOT * steps[0], there + OVERSHOOT * steps[1]
+        mixed = (1 - share) * near + share * far
+        moved = torch.where(beyond[:, None], (1 - BACK) * there + BACK * here, mixed)
+        return gauge.clamped(moved).reshape(x.shape)

@@ -32,6 +32,16 @@ class Keeper(ABC):
         """Is told of points x (n, *shape) of these cases (n,), all different, with their violations (n,)."""
 
 
+class Nowhere(Keeper):
+    """Keeps nothing, for climbs beyond the sets."""
+
+    def __init__(self) -> None:
+        self.values = torch.empty(0)
+
+    def offer(self, cases: Tensor, values: Tensor, x: Tensor) -> None:
+        """Points outside count only once they are projected."""
+
+
 class BestPoints(Keeper):
     """The best point of every case so far: values (cases,), -inf at first, and points (cases, *shape)."""
 

@@ -12,7 +12,6 @@ from verify.sets.norms import norm_of
 from verify.sets.norms.base import Norm, RoundNorm, clamp
 
 FARTHER = 4.0  # a search for near points may go so many times as far as the set
-ROUNDS = 6  # of the growth of a radius
 
 
 @dataclass(frozen=True)
@@ -36,24 +35,10 @@ class Gauge:
 
     def step(self, x: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
         """The shortest d, up to rounding, within the range of x + d, with value + gradient . d = 0; the farthest that
-        leads there where none does. x, gradient (n, size), value (n,) -> (n, size).
-
-        The gain that a radius allows is concave in it, so that radii times the share that is missing rise to the least
-        one that is enough.
-        """
-        ascent = -value.sign()
-        a, wanted = gradient * self.scale * ascent[:, None], value.abs()
+        leads there where none does. x, gradient (..., n, size), value (..., n) -> (..., n, size)."""
+        a = gradient * self.scale * -value.sign()[..., None]
         down, up = ((self.low - x) / self.scale).clamp(max=0), ((self.high - x) / self.scale).clamp(min=0)
-        tiny = torch.finfo(x.dtype).tiny
-        radius = wanted / self.norm.dual(a).clamp(min=tiny)
-        most = self.norm.measure(torch.maximum(-down, up)).clamp(min=tiny)
-        radius = radius.clamp(min=tiny).minimum(most)
-        d = self._farthest(a, down, up, radius[:, None])
-        for _ in range(ROUNDS):
-            gain = (a * d).sum(1).clamp(min=tiny)
-            radius = (radius * (wanted / gain).clamp(min=1)).minimum(most)
-            d = self._farthest(a, down, up, radius[:, None])
-        return d * self.scale
+        return self.norm.shortest(a, value.abs()[..., None], down, up) * self.scale
 
     def size(self, d: Tensor) -> Tensor:
         """How long differences d (n, size) are, (n,)."""
@@ -69,13 +54,6 @@ class Gauge:
             return radius * self.norm.nearest(d / radius, down / radius, up / radius, 1.0) * self.scale
         reach = torch.as_tensor(self.norm.reach(d.shape[1]).astype("float64")).to(d)
         return clamp(clamp(d, -radius * reach, radius * reach), down, up) * self.scale
-
-    def _farthest(self, a: Tensor, down: Tensor, up: Tensor, radius: Tensor) -> Tensor:
-        """The d of this size (n, 1) and range along which a . d is largest."""
-        if isinstance(self.norm, RoundNorm):
-            return radius * self.norm.maximiser(a, down / radius, up / radius, 1.0)
-        reach = torch.as_tensor(self.norm.reach(a.shape[1]).astype("float64")).to(a)
-        return clamp(a.sign() * radius * reach, down, up)
 
 
 def gauge_of(inputs: InputSet) -> Gauge:

@@ -19,6 +19,7 @@ from torch import Tensor
 from verify.registry import registered
 
 ONE = np.array([Fraction(1)], dtype=object)
+ROUNDS = 6  # of the growth of a radius
 
 
 class Norm(ABC):
@@ -66,6 +67,11 @@ class Norm(ABC):
     def of_ones(self, size: int) -> Fraction | int:
         """||(1, ..., 1)||, rounded up: a ball of this radius, times the width of the clip, reaches all of it."""
 
+    @abstractmethod
+    def shortest(self, a: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        """The d of the range of least norm with a . d = wanted >= 0, up to rounding; the farthest that leads there
+        where none does. a (..., size), wanted (..., 1) -> (..., size)."""
+
     def reach(self, size: int) -> np.ndarray:
         """max of d_i over ||d|| <= 1, rationals (size,), or (1,) where it is the same for all; by default 1."""
         return ONE
@@ -84,6 +90,9 @@ class BoxNorm(Norm):
 
     def dual(self, a: Tensor) -> Tensor:
         return (a.abs() * self._floats(a)).sum(-1)
+
+    def shortest(self, a: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        return along(a, self._floats(a), wanted, down, up)
 
     def holds(self, d: Sequence[Fraction], eps: Fraction) -> bool:
         return max(self._shares(d), default=Fraction(0)) <= eps
@@ -128,6 +137,19 @@ class RoundNorm(Norm):
     def expression(self, d: Any) -> Any:
         """||d|| of a CVXPY vector, as a convex CVXPY expression."""
 
+    def shortest(self, a: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        """By default from maximisers: the gain that a radius allows is concave in it, so that radii times the share
+        that is missing rise to the least one that is enough."""
+        tiny = torch.finfo(a.dtype).tiny
+        most = self.measure(torch.maximum(-down, up))[..., None].clamp(min=tiny)
+        radius = (wanted / self.dual(a)[..., None].clamp(min=tiny)).clamp(min=tiny).minimum(most)
+        d = radius * self.maximiser(a, down / radius, up / radius, 1.0)
+        for _ in range(ROUNDS):
+            gain = (a * d).sum(-1, keepdim=True).clamp(min=tiny)
+            radius = (radius * (wanted / gain).clamp(min=1)).minimum(most)
+            d = radius * self.maximiser(a, down / radius, up / radius, 1.0)
+        return d
+
     def steepest(self, a: Tensor) -> Tensor | None:
         """A d with ||d|| <= 1 along which a . d grows fast, (..., size) -> same; None, as by default, where steps
         toward the maximiser over ball and clip find more (Frank and Wolfe 1956; Jaggi 2013)."""
@@ -137,6 +159,28 @@ class RoundNorm(Norm):
 def clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """x moved into [low, high], which may broadcast; high wins where they cross."""
     return torch.minimum(torch.maximum(x, low), high)
+
+
+def along(a: Tensor, weight: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -> Tensor:
+    """sign(a) min(t weight, range) for the least t at which a . d is what is wanted, else as far as the range goes; a,
+    weight, down, up (..., size), wanted (..., 1).
+
+    What is reached is concave and piecewise linear in t: Newton's method from t = 0 rises to the least t, and is there
+    once no more entries are at the end of their range.
+    """
+    largest = a.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(a.dtype).tiny)
+    steep, capacity, wanted = a.abs() / largest, torch.where(a >= 0, up, -down), wanted / largest
+    gain, full = steep * weight, steep * capacity
+    t, bound = torch.zeros_like(largest), torch.zeros_like(gain, dtype=torch.bool)
+    for _ in range(a.shape[-1] + 1):
+        free = torch.where(bound, 0, gain).sum(-1, keepdim=True)
+        rest = wanted - torch.where(bound, full, 0).sum(-1, keepdim=True)
+        t = torch.maximum(t, torch.where(free > 0, rest / free, torch.inf))
+        reached = (t * gain >= full) & (gain > 0)
+        if bool((reached == bound).all()):
+            break
+        bound = reached
+    return torch.where(gain > 0, a.sign() * torch.minimum(t * weight, capacity), 0)
 
 
 def above(exact: Fraction) -> float:

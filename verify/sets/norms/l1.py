@@ -51,6 +51,15 @@ class L1(RoundNorm):
     def nearest(self, d: Tensor, down: Tensor, up: Tensor, eps: float) -> Tensor:
         return threshold(d, down, up, eps)
 
+    def shortest(self, a: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        """The knapsack again, filled until what it gains is what is wanted."""
+        capacity, order = torch.where(a >= 0, up, -down), a.abs().argsort(dim=-1, descending=True, stable=True)
+        steep, room = a.abs().gather(-1, order), capacity.gather(-1, order)
+        gained = (steep * room).cumsum(-1)
+        missing = (wanted - (gained - steep * room)).clamp(min=0)
+        fill = torch.where(steep > 0, torch.minimum(room, missing / steep), 0)
+        return torch.zeros_like(a).scatter(-1, order, fill) * a.sign()
+
     def expression(self, d: Any) -> Any:
         import cvxpy
 

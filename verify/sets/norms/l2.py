@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from verify.registry import NormEntry
-from verify.sets.norms.base import RoundNorm, above_root, clamp
+from verify.sets.norms.base import RoundNorm, above_root, along, clamp
 
 
 @NormEntry(name="l2", place=20, help="the Euclidean length of the change")
@@ -55,6 +55,10 @@ class L2(RoundNorm):
 
     def nearest(self, d: Tensor, down: Tensor, up: Tensor, eps: float) -> Tensor:
         return scaled(d, down, up, eps, 1.0)
+
+    def shortest(self, a: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        largest = a.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(a.dtype).tiny)
+        return along(a, a.abs() / largest, wanted, down, up)
 
     def expression(self, d: Any) -> Any:
         import cvxpy
