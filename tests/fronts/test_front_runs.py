@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from verify.models import digits
 
 import verify
 from verify.cli.main import run
+from verify.fronts import perturbation_of
 from verify.runs.certification.records import read_run
 
 X, Y = digits()
@@ -59,7 +61,9 @@ def test_gaps_and_inspect_take_perturbations(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize(("text", "told"), [
     ("rotation:5deg+turning:3", "unknown perturbation 'turning:3'"), ("brightness:a lot", "not a finite number"),
-    ("ball+linf:1/255", "unknown set"),
+    ("ball+linf:1/255", "unknown set"), ("boxblur:3/2", "must be a whole number of pixels from 1 to 32"),
+    ("motion:1", "must be a whole number of pixels from 2 to 32"), ("directions:absent.npz", "there is no file"),
+    ("occlusion:1,2,3", "is not ROW,COLUMN,HEIGHT,WIDTH"), ("patch:1,2,0,3", "is not ROW,COLUMN,HEIGHT,WIDTH"),
 ])
 def test_texts_that_mean_nothing_are_told(text: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert certify(text=text) == 2
@@ -67,3 +71,36 @@ def test_texts_that_mean_nothing_are_told(text: str, told: str, capsys: pytest.C
     absent = ["absent.onnx", "--data", "absent.npz", "--set", text, "--eps", "1"]  # before anything is read
     assert run(["certify", *absent]) == run(["attack", *absent]) == 2
     assert told in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("text", "eps", "told"), [
+    ("patch:5,5,4,1", "1", "lies partly outside of images of 8 x 8"), ("boxblur:1", "2", "give at most 1"),
+    ("occlusion:0,0,1,1", "2", "give at most 1"),
+    ("directions:two.npz", "1", "directions of two.npz have shape (4, 4)"),
+])
+def test_what_does_not_fit_images_is_told(text: str, eps: str, told: str, here: Path,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("two.npz", directions=np.ones((2, 4, 4)))
+    assert certify(text=text, eps=eps) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_noise_along_directions_of_a_file_is_bracketed(here: Path) -> None:
+    """Beside a dense grid of the two amounts; a patch over the whole image is the ball."""
+    noise, network = np.random.default_rng(0), verify.load("digits-dense-interval")
+    np.savez("two.npz", directions=noise.normal(size=(2, 1, 8, 8)))
+    images = torch.from_numpy(np.load("two.npz")["directions"].astype(np.float32))
+    for eps in ("1/20", "1/5"):
+        problem = verify.perturbed(network, X[:6], Y[:6], perturbation_of("directions:two.npz").times(Fraction(eps)))
+        bracket = verify.solve(problem, verify.BranchAndBound(time_limit=20))
+        line = torch.linspace(-1, 1, 41) * float(Fraction(eps))
+        grid = torch.cartesian_prod(line, line)
+        moved = (X[:6, None] + torch.einsum("gk,kcij->gcij", grid, images)).clamp(0, 1)
+        fooled = (network(moved.flatten(0, 1)).argmax(1).reshape(6, -1) != Y[:6, None]).any(1)
+        assert bool((bracket.lower >= 0)[fooled].all())
+        assert not bool((bracket.upper < 0)[fooled].any())
+        assert bool(((bracket.upper < 0) | (bracket.lower >= 0)).all())
+    ball = verify.solve(verify.robustness(network, X[:6], Y[:6], "1/20"), verify.CROWN()).upper
+    patch = verify.perturbed(network, X[:6], Y[:6], perturbation_of("patch:0,0,8,8").times(Fraction(1, 20)))
+    assert bool((verify.solve(patch, verify.PGD()).lower <= ball).all())
+    assert bool(((verify.solve(patch, verify.CROWN()).upper < 0) | (ball >= 0)).float().mean() >= 0.5)

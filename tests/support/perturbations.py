@@ -71,6 +71,23 @@ def blurred(found: Any, x: Image, theta: Sequence[Fraction]) -> Image:
     return x
 
 
+def mixed(found: Any, x: Image, theta: Sequence[Fraction]) -> Image:
+    """Every pixel with the mean of its window, the edges repeated."""
+    out, window = x.copy(), found.window
+    for i, j in np.ndindex(*x.shape[1:]):
+        near = [x[:, min(max(i + a, 0), x.shape[1] - 1), min(max(j + b, 0), x.shape[2] - 1)] for a, b in window]
+        out[:, i, j] = x[:, i, j] * (1 - theta[0] * len(window)) + theta[0] * sum(near)
+    return out
+
+
+def in_rectangle(found: Any, x: Image, change: Callable[[Image], Image]) -> Image:
+    """The pixels of the rectangle changed."""
+    out, at = x.copy(), found.where
+    part = (slice(None), slice(at.row, at.row + at.height), slice(at.column, at.column + at.width))
+    out[part] = change(x[part])
+    return out
+
+
 ORACLES: dict[str, Oracle] = {
     "brightness": lambda _, x, theta: x + theta[0],
     "contrast": lambda _, x, theta: x * (1 + theta[0]),
@@ -78,6 +95,12 @@ ORACLES: dict[str, Oracle] = {
     "translation": translated,
     "rotation": rotated,
     "blur": blurred,
+    "boxblur": mixed,
+    "motion": mixed,
+    "occlusion": lambda found, x, theta: in_rectangle(found, x, lambda part: part * (1 - theta[0])),
+    "patch": lambda found, x, theta: in_rectangle(
+        found, x, lambda part: part + np.array(theta, object).reshape(part.shape)),
+    "directions": lambda found, x, theta: x + sum(t * d for t, d in zip(theta, found.images, strict=True)),
     "gain": lambda _, x, theta: x * (1 + np.array(theta, object)[:, None, None]),
     "scaling": lambda _, x, theta: warped(x, lambda i, j: (i * (1 + theta[0]), j * (1 + theta[0]))),
     "shear": lambda _, x, theta: warped(x, lambda i, j: (i, j + theta[0] * i)),

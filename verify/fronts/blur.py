@@ -11,7 +11,7 @@ import torch
 
 from verify.errors import InputError
 from verify.fronts.base import Perturbation, Ranges, Shape, spread
-from verify.fronts.numbers import plane, reach_of
+from verify.fronts.numbers import moved_places, plane, reach_of
 from verify.ir.symbolic import SymbolicValue
 from verify.rationals import Number, round_up
 from verify.registry import FrontEntry
@@ -67,16 +67,8 @@ class Blur(Perturbation):
         near = [(a, b) for a in range(-reach, reach + 1) for b in range(-reach, reach + 1)]
         found = x  # weights add up to 1, so each moves the pixel toward the mean of its ring
         for square in sorted({a * a + b * b for a, b in near} - {0}):
-            ring = [_moved(x.shape, a, b) for a, b in near if a * a + b * b == square]
+            ring = [moved_places(x.shape, a, b) for a, b in near if a * a + b * b == square]
             weight = share * (theta if square == 1 else theta**square)
             rise = x.picked(np.stack(ring, -1)).sum(len(x.shape)) - x * len(ring)
             found = found + rise * spread(weight, 0, x.shape)
         return found
-
-
-def _moved(shape: Shape, down: int, across: int) -> np.ndarray:
-    """The flat places of the pixels so far away from each, those at the edge for what lies beyond it."""
-    places = np.arange(np.prod(shape)).reshape(-1, *shape[-2:])
-    row = (np.arange(shape[-2]) + down).clip(0, shape[-2] - 1)
-    column = (np.arange(shape[-1]) + across).clip(0, shape[-1] - 1)
-    return places[:, row[:, None], column].reshape(shape)

@@ -43,3 +43,11 @@ def plane(shape: tuple[int, ...], what: str) -> tuple[int, int, int]:
         raise InputError(f"{what} moves the pixels of images (channels, rows, columns), but inputs have the shape "
                          f"{shape}; give a network that takes images")
     return (1, shape[0], shape[1]) if len(shape) == 2 else (shape[0], shape[1], shape[2])
+
+
+def moved_places(shape: tuple[int, ...], down: int, across: int) -> np.ndarray:
+    """The flat places of the pixels so far away from each, those at the edge for what lies beyond it."""
+    places = np.arange(np.prod(shape)).reshape(-1, *shape[-2:])
+    row = (np.arange(shape[-2]) + down).clip(0, shape[-2] - 1)
+    column = (np.arange(shape[-1]) + across).clip(0, shape[-1] - 1)
+    return places[:, row[:, None], column].reshape(shape)
