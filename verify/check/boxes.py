@@ -9,6 +9,7 @@ import numpy as np
 
 from verify.check.bounds import Level, sweep
 from verify.check.claim import Case, Rows
+from verify.check.grid import inward
 from verify.check.network import LARGEST, Network
 from verify.check.numbers import Rejected
 from verify.check.strict import keys
@@ -45,7 +46,7 @@ def input_leaves(
     nodes: np.ndarray, weight: np.ndarray,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Bounds of nodes of trees over inputs whose roots are these tasks: (nodes, their roots, bounds), some at a time,
-    without nodes whose boxes are empty.
+    without nodes whose boxes are empty. Of a grid they are the boxes of the points that lie in them.
 
     A bound is that of the rows of the task's disjunct, weighted (nodes, width), over the boxes that the layers' rules
     give. Sound because `sweep` and `Weighted.bounds` are.
@@ -55,13 +56,16 @@ def input_leaves(
     distinct = {id(case): case for case in cases}
     order = {key: n for n, key in enumerate(distinct)}
     number = np.array([order[id(case)] for case in cases])
-    boxes = (case.box(level.number, level.single) for case in distinct.values())
+    levels = cases[0].levels  # one for all cases of a claim
+    boxes = (case.box(level.number, level.single and levels is None) for case in distinct.values())
     lows, highs = (np.concatenate(ends) for ends in zip(*boxes, strict=True))
     parts = [Weighted(level, part) for part in rows]
     batch = max(1, min(BATCH, LARGEST // network.held))
     for start in range(0, len(nodes), batch):
         part = nodes[start : start + batch]
         root, low, high = forest.boxes(level.number, part, lows, highs, number)
+        if levels is not None:
+            low, high = inward(level, levels, low, high)
         filled = np.flatnonzero((low <= high).all(1))
         if not len(filled):
             continue

@@ -12,6 +12,7 @@ from verify.check.claim import Case, read_cases
 from verify.check.container import digest, header_of, read
 from verify.check.curves import Curve
 from verify.check.front import behind, words
+from verify.check.grid import read_levels
 from verify.check.network import Arrays, Network, build
 from verify.check.numbers import Arithmetic, Rejected
 from verify.check.onnx import Unreadable, difference
@@ -117,7 +118,8 @@ class Certificate:
         found = digest(header["network"], arrays)
         if found != header["digest"]:
             raise Rejected("the network is not the one whose digest the certificate states")
-        cases = read_cases(header["cases"], network.entries(network.input), network.nodes[-1].entries)
+        levels = read_levels(header["grid"]) if "grid" in header else None
+        cases = read_cases(header["cases"], network.entries(network.input), network.nodes[-1].entries, levels)
         layers = read_layers(header["layers"], network)
         proof = Proof(network, cases, layers, arrays, header["boxes"], header["searches"])
         return cls(header["level"], header, arrays, network, front, cases, found, proof)

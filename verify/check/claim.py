@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from verify.check.grid import on_grid
 from verify.check.network import LARGEST
 from verify.check.numbers import Arithmetic, Rejected, single_hull
 from verify.check.strict import integer, items, keys, rational
@@ -46,11 +47,15 @@ class Rows:
 
 @dataclass(frozen=True)
 class Case:
-    """low, high (inputs,) rationals, low <= high; at least one disjunct of at least one row."""
+    """low, high (inputs,) rationals, low <= high; at least one disjunct of at least one row.
+
+    Of the box only the whole multiples of 1 / levels are meant, if there are `levels`.
+    """
 
     low: np.ndarray
     high: np.ndarray
     disjuncts: tuple[Rows, ...]
+    levels: int | None = None
 
     def box(self, number: Arithmetic, single: bool) -> tuple[np.ndarray, np.ndarray]:
         """The box as numbers, (1, inputs) each, rounded outward; at level F the hull of its points as float32."""
@@ -69,6 +74,10 @@ class Case:
         ends += [f"and {len(self.low) - SHOWN} more inputs"] if len(self.low) > SHOWN else []
         rows = [str(disjunct) for disjunct in self.disjuncts[:SHOWN]]
         rows += [f"and {len(self.disjuncts) - SHOWN} more"] if len(self.disjuncts) > SHOWN else []
+        images = "every image of the 8-bit grid, x_i = k/255 with whole k"
+        if self.levels is not None:
+            which = images if self.levels == 255 else f"every x_i = k/{self.levels} with whole k"
+            ends[0] = f"{which}, {ends[0]}"
         return f"for {', '.join(ends)}: never {', never '.join(rows)}"
 
 
@@ -77,8 +86,9 @@ def brief(number: Fraction, most: int = 12) -> str:
     return text if len(text := str(number)) <= most else f"{float(number):.6g}"
 
 
-def read_cases(value: Any, inputs: int, outputs: int) -> tuple[Case, ...]:
-    """The cases of a header. Rejects empty boxes, and disjuncts without rows, which nothing could refute."""
+def read_cases(value: Any, inputs: int, outputs: int, levels: int | None = None) -> tuple[Case, ...]:
+    """The cases of a header, of a grid if there are levels. Rejects empty boxes, boxes that do not end on the grid, and
+    disjuncts without rows, which nothing could refute."""
     cases, size = [], 0
     for i, entry in enumerate(items(value, "cases")):
         fields = keys(entry, f"case {i}", {"low", "high", "disjuncts"})
@@ -86,6 +96,8 @@ def read_cases(value: Any, inputs: int, outputs: int) -> tuple[Case, ...]:
         ends = zip(low.tolist(), high.tolist(), strict=True)
         if any(a.numerator * b.denominator > b.numerator * a.denominator for a, b in ends):
             raise Rejected(f"case {i} has an empty box")
+        if levels is not None:
+            on_grid(np.concatenate([low, high]), levels, f"case {i}")
         given = items(fields["disjuncts"], f"case {i}")
         size += (inputs + outputs) * sum(len(items(rows, f"a disjunct of case {i}")) for rows in given)
         if size > LARGEST:
@@ -93,7 +105,7 @@ def read_cases(value: Any, inputs: int, outputs: int) -> tuple[Case, ...]:
         disjuncts = [_rows(rows, f"case {i}", inputs, outputs) for rows in given]
         if not disjuncts:
             raise Rejected(f"case {i} says nothing")
-        cases.append(Case(low, high, tuple(disjuncts)))
+        cases.append(Case(low, high, tuple(disjuncts), levels))
     return tuple(cases)
 
 

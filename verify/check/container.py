@@ -132,6 +132,6 @@ def _entry(entry: Any) -> tuple[str, np.dtype, tuple[int, ...]]:
 
 
 def header_of(value: Any) -> dict[str, Any]:
-    """The header with exactly its fields, "front" among them if there is one."""
+    """The header with exactly its fields, "front" and "grid" among them if there are such."""
     claim, proof = {"format", "level", "network", "digest", "source", "cases"}, {"layers", "boxes", "searches"}
-    return keys(value, "the header", claim | proof | ({"front"} & value.keys()))
+    return keys(value, "the header", claim | proof | ({"front", "grid"} & value.keys()))

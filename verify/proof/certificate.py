@@ -31,10 +31,11 @@ class Draft:
     def of(
         cls, network: tuple[dict[str, Any], dict[str, np.ndarray]], cases: list[dict[str, Any]], level: str,
         source: dict[str, str] | None, box: str, front: int = 0, inner: str | None = None,
+        levels: int | None = None,
     ) -> Draft:
         """A claim without its proof, of a network whose first nodes are so many of front. Every nonlinear node's box is
         justified in one way, "interval" or "backward", with adaptive slopes; those of the front in another if it is
-        given."""
+        given; of a grid with these levels, if any."""
         description, arrays = network
         curved = [node["name"] for node in description["nodes"] if node["op"] in NONLINEAR]
         first = {node["name"] for node in description["nodes"][:front]} if inner is not None else set()
@@ -42,7 +43,7 @@ class Draft:
         header = {
             "format": VERSIONS[-1], "level": level, "network": description, "digest": digest(description, arrays),
             "source": source, "cases": cases, "layers": layers, "boxes": [], "searches": [],
-            **({"front": front} if front else {}),
+            **({"front": front} if front else {}), **({"grid": levels} if levels is not None else {}),
         }
         return cls(header, dict(arrays))
 

@@ -90,15 +90,15 @@ class InputTrees:
         """Halves these leaves along the inputs of the largest scores; whether all could be."""
         relaxed, roots, (low, high) = self._relaxed(forest, nodes)
         scores = relaxed.input_scores(torch.arange(len(nodes), device=relaxed.bounds.device)).cpu().numpy()
-        varies = self.prover.problem.in_float64.inputs.varies.flatten(1).cpu().numpy()
-        width = (high - low) * varies[[self.tasks[r][0] for r in roots]]
-        axis = np.where(scores.max(1, keepdims=True) > 0, scores * (width > 0), width).argmax(1)
+        inputs = self.prover.problem.in_float64.inputs.to("cpu")
+        point = inputs.halved(torch.from_numpy(low), torch.from_numpy(high)).point.numpy()
+        can = (low < point) & (point < high) & inputs.varies.flatten(1).numpy()[[self.tasks[r][0] for r in roots]]
+        scores, width = scores * can, (high - low) * can
+        axis = np.where(scores.max(1, keepdims=True) > 0, scores, width).argmax(1)
         every = np.arange(len(nodes))
-        low, high = low[every, axis], high[every, axis]
-        point = (low + high) / 2
         numbers = self._numbers(tree, forest, nodes)
-        self.record.branches.split(*map(torch.from_numpy, (numbers, axis, point)))
-        return bool(((low < point) & (point < high)).all())
+        self.record.branches.split(*map(torch.from_numpy, (numbers, axis, point[every, axis])))
+        return bool(can[every, axis].all())
 
     def _relaxed(
         self, forest: Forest, nodes: np.ndarray
@@ -110,6 +110,8 @@ class InputTrees:
         boxes = [self.prover.cases[i].box(number, False) for i, _ in self.tasks]
         lows, highs = (np.concatenate(ends) for ends in zip(*boxes, strict=True))
         root, low, high = forest.boxes(number, nodes, lows, highs, np.arange(forest.roots))
+        ends = problem.inputs.to("cpu").inward(torch.from_numpy(low), torch.from_numpy(high))
+        low, high = (end.numpy() for end in ends)
         task = torch.tensor([place[self.tasks[r]] for r in root.tolist()])
         above = torch.full((len(nodes),), torch.inf, dtype=torch.float64)
         parts = (task, torch.from_numpy(low), torch.from_numpy(high), above, torch.from_numpy(nodes))

@@ -171,7 +171,8 @@ class Prover:
         self.kernel = Level(Arithmetic(), level == "F", check_time)
         self.network: Network = build(self.kernel.number, *self.description)
         inputs, outputs = self.network.entries(self.network.input), self.network.nodes[-1].entries
-        self.cases: tuple[Case, ...] = read_cases(self.claim, inputs, outputs)
+        self.levels = problem.inputs.levels if prop is None else None
+        self.cases: tuple[Case, ...] = read_cases(self.claim, inputs, outputs, self.levels)
         self.points: Tensor | None = None  # that seem to violate
         self.justify("interval")
 
@@ -207,7 +208,8 @@ class Prover:
         """Bounds all layers in one way from now on, "interval" or "backward"."""
         # rows through a front are many and long, and in small boxes of few parameters its intervals are small
         inner = "interval" if self.front and bool(halves_boxes(self.problem).all()) else None
-        self.draft = Draft.of(self.description, self.claim, self.level, self.source, box, self.front, inner)
+        self.draft = Draft.of(self.description, self.claim, self.level, self.source, box, self.front, inner,
+                              self.levels)
         self.layers: Layers = read_layers(self.draft.header["layers"], self.network)
 
     def _unsearched(self, proof_log: ProofLog | None) -> list[tuple[int, int]]:

@@ -27,6 +27,15 @@ class Round(NamedTuple):
     taxicab: bool
 
 
+class Halves(NamedTuple):
+    """The parts of ranges (n, inputs): the end of each lower part, a point between both, which lies strictly within a
+    range that can be halved and in no other, and the start of each upper part."""
+
+    end: Tensor
+    point: Tensor
+    start: Tensor
+
+
 class InputSet(ABC):
     """A batch of bounded sets X_1 .. X_batch of inputs of one shape, convex but for grids (`levels`).
 
@@ -110,6 +119,16 @@ class InputSet(ABC):
         """The members of X_R whose rounding the members x are, (batch, *shape) object array of rationals: by default x
         itself."""
         return exact_array(x)
+
+    def inward(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes (n, inputs) of a search in this set, without what holds no member: by default as they are; of a grid to
+        the levels at or within their ends, low > high where a box holds none."""
+        return low, high
+
+    def halved(self, low: Tensor, high: Tensor) -> Halves:
+        """Where boxes (n, inputs) of a search in this set are halved in each coordinate."""
+        middle = (low + high) / 2
+        return Halves(middle, middle, middle)
 
     def origins(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Ends (low, high) float64, (batch, *shape) each, of a box around a member in rationals that rounds to x.

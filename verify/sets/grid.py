@@ -13,7 +13,7 @@ from torch import Tensor
 from verify.errors import InputError
 from verify.rationals import exact_array
 from verify.sets.ball import Ball
-from verify.sets.base import InputSet, box_support
+from verify.sets.base import Halves, InputSet, box_support
 from verify.sets.box import Box
 from verify.sets.levels import levels_at, levels_of
 from verify.sets.norms import Norm
@@ -40,12 +40,13 @@ class Grid(InputSet):
         self._set_hull()
 
     def _set_hull(self) -> None:
-        """The hull rounded outward: k / levels is a float only where what is odd in `levels` divides k."""
+        self.low, self.high = self._below(self.least, self.dtype), self._below(-self.most, self.dtype).neg()
+
+    def _below(self, whole: Tensor, dtype: torch.dtype) -> Tensor:
+        """whole / levels rounded down: it is a float only where what is odd in `levels` divides `whole`."""
+        near = self.value(whole, dtype)
         odd = self.levels // (self.levels & -self.levels)
-        low, high = self.value(self.least), self.value(self.most)
-        down, up = (torch.full_like(low, end) for end in (-torch.inf, torch.inf))
-        self.low = torch.where(self.least % odd == 0, low, torch.nextafter(low, down))
-        self.high = torch.where(self.most % odd == 0, high, torch.nextafter(high, up))
+        return torch.where(whole % odd == 0, near, torch.nextafter(near, torch.full_like(near, -torch.inf)))
 
     @classmethod
     def within(cls, inputs: InputSet, levels: int) -> Grid:
@@ -115,6 +116,16 @@ class Grid(InputSet):
         whole = (x.double() * self.levels).round()
         inside = (self.value(whole, x.dtype) == x) & (whole >= self.least) & (whole <= self.most)
         return inside.flatten(1).all(1)
+
+    def inward(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        # rounding keeps the order and whole numbers, so a product never jumps over the level at its end
+        least, most = (low * self.levels).ceil(), (high * self.levels).floor()
+        return self._below(least, low.dtype), self._below(-most, low.dtype).neg()
+
+    def halved(self, low: Tensor, high: Tensor) -> Halves:
+        whole = ((low + high) / 2 * self.levels).floor()
+        ends = self._below(-whole, low.dtype).neg(), self._below(whole + 1, low.dtype)
+        return Halves(ends[0], (whole + 0.5) / self.levels, ends[1])
 
     def nominal(self) -> Tensor:
         return self.value(self.center.maximum(self.least).minimum(self.most))

@@ -63,6 +63,8 @@ class SolverCase:
         """The linear model over these boxes; a conjunction k adds a column t <= row for each of its rows."""
         model, columns = encode_network(self.network, self.inputs, boxes)
         inputs, outputs = (columns[name].ravel() for name in (self.network.graph.input, self.network.graph.output))
+        if self.inputs.levels is not None:
+            _on_grid(model, inputs, self.inputs, self.inputs.levels)
         rows = _over(self.spec.output[0], outputs, model.columns)
         if self.spec.input is not None:
             rows = rows + _over(self.spec.input[0], inputs, model.columns)
@@ -102,11 +104,22 @@ def float64_case(problem: Problem, index: int) -> SolverCase:
 
 
 def case_of(problem: Problem, index: int) -> SolverCase:
-    """The same over the hull of the set and its rows. Raises UnsupportedMethod for a set that is no polyhedron."""
+    """The same over the hull of the set and its rows, or over a grid. Raises UnsupportedMethod for a set that is
+    neither."""
     case = float64_case(problem, index)
+    if case.inputs.levels is not None:
+        return case
     inputs: InputSet = Box(case.inputs.low, case.inputs.high)
     rows, bounds = (exact_array(torch.from_numpy(v))[None] for v in case.inputs.linear_rows(0))
     return replace(case, inputs=Polytope(inputs, rows, bounds) if bounds.size else inputs)
+
+
+def _on_grid(model: LinearModel, columns: np.ndarray, inputs: InputSet, levels: int) -> None:
+    """Integer columns k with levels x = k for these columns x of the input."""
+    ends = (end[0].ravel() * levels for end in inputs.exact_box())
+    whole = model.add_columns(*(end.astype(np.float64) for end in ends), integer=True)
+    zero = np.zeros(len(columns))
+    model.add_rows([(np.full(len(columns), float(levels)), columns), (-np.ones(len(columns)), whole)], zero, zero)
 
 
 def _over(coefficients: torch.Tensor, columns: np.ndarray, total: int) -> sp.csr_matrix:

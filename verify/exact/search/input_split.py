@@ -16,6 +16,7 @@ from verify.exact.search.frontier import Frontier, Proposals
 from verify.exact.search.limits import Limits
 from verify.exact.search.tasks import Tasks
 from verify.problem import Problem
+from verify.sets.base import Halves
 from verify.upper.duals.proof_log import SearchRecord
 
 BATCH = {"cpu": 512, "cuda": 1 << 14}  # domains bounded together
@@ -24,7 +25,8 @@ BATCH = {"cpu": 512, "cuda": 1 << 14}  # domains bounded together
 class InputSplit(Frontier):
     """Domains made by halving the inputs' ranges, for all disjuncts of all cases of a problem.
 
-    The sub-boxes are those of the hull: for a set that is no box the bounds hold, but need not converge.
+    The sub-boxes are those of the hull: for a set that is no box the bounds hold, but need not converge. Of a grid they
+    are split between two levels and cut to levels, down to single points.
     """
 
     def __init__(self, problem: Problem, cutoff: Tensor, record: SearchRecord | None = None):
@@ -50,10 +52,10 @@ class InputSplit(Frontier):
         places = self.next_places(self.batch // 2, limits)
         above = self.pool.bounds[places]
         task, low, high, node, axis = self.pool.take(places)
-        middle = ((low + high) / 2).gather(1, axis[:, None])
-        children = _halves(BoxDomains(task, low, high, above, node), axis, middle)
+        halves = Halves(*(part.gather(1, axis[:, None]) for part in self.problem.inputs.halved(low, high)))
+        children = _children(BoxDomains(task, low, high, above, node), axis, halves)
         if self.record is not None:
-            children = children._replace(node=self.record.branches.split(node, axis, middle[:, 0]))
+            children = children._replace(node=self.record.branches.split(node, axis, halves.point[:, 0]))
         return self._bound(children, cutoff)
 
     def certain(self, places: Tensor) -> Tensor:
@@ -87,6 +89,7 @@ class InputSplit(Frontier):
         done = best.bound < goal
         self.close(cases[done], best.bound[done])
         low, high = clipped(domains.low, domains.high, relaxed.planes(index, best, goal))
+        low, high = self.problem.inputs.inward(low, high)
         cut = ((low > domains.low) | (high < domains.high)).any(1)
         self.close(cases[cut], goal[cut] - MARGIN)
         left = (~done & (low <= high).all(1)).nonzero().flatten()
@@ -102,20 +105,28 @@ class InputSplit(Frontier):
         """Puts domains into the pool with the axis to halve: of the inputs that vary, and have a float between their
         ends, that of the largest score (n, inputs), or the widest where none has one. What has no such input is closed
         as it is."""
-        width, middle = domains.high - domains.low, (domains.low + domains.high) / 2
-        can = (middle > domains.low) & (middle < domains.high) & self.varies[self.tasks.case[domains.task]]
+        width, point = domains.high - domains.low, self.problem.inputs.halved(domains.low, domains.high).point
+        can = (point > domains.low) & (point < domains.high) & self.varies[self.tasks.case[domains.task]]
         score = score.masked_fill(~can, 0)
         axis = torch.where(score.amax(1, keepdim=True) > 0, score, width.masked_fill(~can, 0)).argmax(1)
         can = can.gather(1, axis[:, None])[:, 0]
-        self.close(self.tasks.case[domains.task[~can]], domains.above[~can])
+        rest = domains.take((~can).nonzero().flatten())
+        self.close(self.tasks.case[rest.task], self._last(rest))
         index = can.nonzero().flatten()
         picked = domains.take(index)
         self.pool.put(picked.above, [picked.task, picked.low, picked.high, picked.node, axis[index]])
 
+    def _last(self, domains: BoxDomains) -> Tensor:
+        """Bounds (n,) of boxes that cannot be halved: those of a grid, which hold one point each, are bounded once more
+        as they have been cut."""
+        if self.problem.inputs.levels is None or not len(domains.task):
+            return domains.above
+        return Relaxed(self.problem, self.tasks, domains).bounds
 
-def _halves(parents: BoxDomains, axis: Tensor, middle: Tensor) -> BoxDomains:
-    """The lower halves, then the upper halves, of boxes split along these axes (n,) at middle (n, 1)."""
+
+def _children(parents: BoxDomains, axis: Tensor, halves: Halves) -> BoxDomains:
+    """The lower halves, then the upper halves, of boxes split along these axes (n,) at halves (n, 1)."""
     at = axis[:, None]
-    lower = parents._replace(high=parents.high.scatter(1, at, middle))
-    upper = parents._replace(low=parents.low.scatter(1, at, middle))
+    lower = parents._replace(high=parents.high.scatter(1, at, halves.end))
+    upper = parents._replace(low=parents.low.scatter(1, at, halves.start))
     return BoxDomains(*(torch.cat(pair) for pair in zip(lower, upper, strict=True)))
