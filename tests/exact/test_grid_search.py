@@ -8,11 +8,12 @@ import torch
 import verify
 from tests.support.grids import brute, dense, image, tents
 from verify.bracket import Verdict
+from verify.exact.search import branching_choice
 
 NEAR = 2e-5
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_maximum_over_a_grid_is_that_of_all_its_points(seed: int) -> None:
     levels, source = 16, torch.Generator().manual_seed(seed)
     x = image(torch.randint(0, levels + 1, (4,), generator=source).tolist(), levels)
@@ -26,6 +27,21 @@ def test_the_maximum_over_a_grid_is_that_of_all_its_points(seed: int) -> None:
         assert found.lower.item() == pytest.approx(expected, abs=NEAR)
         assert found.witness is not None
         assert bool(problem.inputs.contains(found.witness).all())
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_levels_are_split_where_many_inputs_vary(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if 1 input were many: all that varies more is searched as a box, and its levels are split."""
+    monkeypatch.setattr(branching_choice, "FEW", 1)
+    levels, source = 8, torch.Generator().manual_seed(seed)
+    x = image(torch.randint(0, levels + 1, (4,), generator=source).tolist(), levels)
+    for network in (dense(4, seed), tents(levels, 4, seed)):
+        problem = verify.robustness(network, x, [0], "1/4", grid=levels)
+        expected = brute(problem, levels)
+        found = verify.solve(problem, verify.BranchAndBound(goal="optimum", gap=1e-5))
+        assert found.lower.item() - 1e-6 <= expected <= found.upper.item() <= expected + NEAR
+        decided = verify.solve(problem, verify.BranchAndBound()).verdicts[0]
+        assert decided is (Verdict.FALSIFIED if expected >= 0 else Verdict.VERIFIED)
 
 
 @pytest.mark.parametrize("inputs", [1, 3])

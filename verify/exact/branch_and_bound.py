@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from numbers import Integral, Real
 from typing import Literal, get_args
@@ -23,6 +23,7 @@ from verify.errors import LATE, InputError, OutOfTime
 from verify.exact.search.branching_choice import batches, frontier_of
 from verify.exact.search.frontier import Frontier, Proposals
 from verify.exact.search.incumbent import Incumbent
+from verify.exact.search.level_split import Decided
 from verify.exact.search.limits import Limits, free_memory
 from verify.lower.engine.violation import batch_size
 from verify.lower.pgd import PGD
@@ -32,6 +33,7 @@ from verify.registry import Entry
 from verify.upper.crown import CROWN
 from verify.upper.duals.proof_log import ProofLog
 
+INTERRUPTED = "interrupted"
 Goal = Literal["decide", "optimum"]
 PATIENCE = 5  # of the time, one part goes to attacks during the search
 ATTACK_STEPS = 30
@@ -107,6 +109,16 @@ def never() -> bool:
     return False
 
 
+def decided(problem: Problem, limits: Limits) -> Decided:
+    """What a search of a problem's signs finds within these limits. Raises KeyboardInterrupt where it was interrupted.
+    """
+    search = Search(problem, BranchAndBound(), replace(limits, domains=None))
+    search.run()
+    if search.stopped == INTERRUPTED:
+        raise KeyboardInterrupt
+    return Decided(search.upper, search.incumbent.points, search.domains)
+
+
 class Search:
     """One run over the cases of a problem: `upper` (cases,) and `incumbent` are the bracket so far.
 
@@ -149,7 +161,7 @@ class Search:
         except OutOfTime:
             self.stopped = LATE
         except KeyboardInterrupt:
-            self.stopped = "interrupted"
+            self.stopped = INTERRUPTED
 
     def split(self) -> None:
         """Splits what is open until a limit is reached."""
@@ -183,7 +195,7 @@ class Search:
     def _split(self, cases: Tensor) -> None:
         """Searches these cases until they are settled or a limit is reached."""
         record = None if self.proof_log is None else self.proof_log.open(cases)
-        frontier = frontier_of(self.problem.select(cases), self.cutoff(cases), self.limits, record)
+        frontier = frontier_of(self.problem.select(cases), self.cutoff(cases), self.limits, record, decided)
         self.domains_before = self.domains
         self._lower(frontier, cases, torch.inf)  # an interruption falls back on this
         began = time.perf_counter()
