@@ -126,3 +126,46 @@ def test_labels_and_targets_are_told_by_their_samples() -> None:
                      lambda **more: verify.distance(method=verify.FMN(2), **more)):
             with pytest.raises(InputError, match=re.escape(told)):
                 call(model=LINEAR, x=X, y=y, target=target)
+
+
+class Noisy(nn.Module):
+    """A linear layer of inputs with noise."""
+
+    def __init__(self, size: float):
+        super().__init__()
+        self.layer, self.size = LINEAR, size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x + self.size * torch.randn_like(x))
+
+
+def test_the_mean_of_random_answers_is_attacked_as_any_model() -> None:
+    """The mean of a linear layer is the layer of the mean of the noise: with a margin both are fooled alike."""
+    y = LINEAR(X).argmax(1)
+    before = torch.random.get_rng_state()
+    ASK["smoothing"](verify.Averaged(Noisy(0.1), draws=2), X)
+    found = verify.attack(verify.Averaged(Noisy(0.01), draws=4), X, y, eps="1/5", method=verify.PGD(5))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    plain = verify.attack(LINEAR, X, y, eps="1/5", method=verify.PGD(5))
+    clear = plain.bracket.lower.abs() > 0.05
+    assert int(clear.sum()) >= 2
+    assert torch.equal(found.fooled[clear], plain.fooled[clear])
+    other = verify.Averaged(Noisy(0.01), draws=64, seed=1)
+    assert bool((other(found.points).argmax(1) != y)[clear & found.fooled].all())
+    one, two = (verify.Averaged(Noisy(1.0), draws=4, seed=seed)(X) for seed in (0, 1))
+    assert not torch.equal(one, two)
+    with torch.no_grad():
+        mean = verify.Averaged(Noisy(1.0), draws=1000)(X)
+    torch.testing.assert_close(mean, LINEAR(X).detach(), atol=0.15, rtol=0)
+    point = X.clone().requires_grad_()
+    slope = torch.autograd.grad(verify.Averaged(Noisy(1.0), draws=2)(point)[:, 0].sum(), point)[0]
+    torch.testing.assert_close(slope, LINEAR.get_parameter("0.weight")[:1].detach().expand(4, -1))
+
+
+@pytest.mark.parametrize(("given", "told"), [
+    ({"draws": 0}, "draws=0; it must be an integer of at least 1"), ({"draws": 2.5}, "draws=2.5"),
+    ({"seed": -1}, "seed=-1"), ({"module": nn.Linear}, "pass an instance"), ({"module": 3}, "not 3"),
+])
+def test_settings_of_a_mean_that_are_none(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=re.escape(told)):
+        verify.Averaged(**{"module": Noisy(1), **given})

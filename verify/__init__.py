@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.ir.graph import Graph as Graph
     from verify.ir.graph import Network as Network
     from verify.ir.load import load as load
+    from verify.ir.opaque.averaged import Averaged as Averaged
     from verify.ir.opaque.entry import opaque as opaque
     from verify.ir.symbolic import concatenate as concatenate
     from verify.ir.symbolic import variable as variable
@@ -80,7 +81,8 @@ _HOMES = {  # of all names but those of the registry's methods
     "Contradiction": "errors", "InputError": "errors", "UnsupportedMethod": "errors", "UnsupportedOp": "errors",
     "VerifyError": "errors",
     "Graph": "ir.graph", "Network": "ir.graph", "load": "ir.load", "trace": "ir.torch_export",
-    "opaque": "ir.opaque.entry", "variable": "ir.symbolic", "concatenate": "ir.symbolic",
+    "opaque": "ir.opaque.entry", "Averaged": "ir.opaque.averaged",
+    "variable": "ir.symbolic", "concatenate": "ir.symbolic",
     "Problem": "problem", "robustness": "problem", "from_vnnlib": "problem",
     "perturbed": "fronts.perturbed",
     "Proof": "proof.prover", "prove": "proof.prover", "read_vnnlib": "vnnlib", "solve": "solving",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from verify.lower.engine.nearest import Hunt, MinimumNorm
+from verify.lower.engine.nearest import Hunt, MinimumNorm, PenaltySearch
 from verify.lower.engine.settings import check_settings
 from verify.registry import Entry
 
@@ -50,9 +50,9 @@ class CarliniWagner(MinimumNorm):
         half, middle = (hunt.high - hunt.low) / 2, (hunt.high + hunt.low) / 2
         place = (hunt.center - middle) / half.clamp(min=torch.finfo(half.dtype).tiny)
         start = torch.atanh(INSIDE * place.clamp(-1, 1))
-        c = torch.full_like(half[:, :1], self.penalty)
-        low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
+        weights = PenaltySearch.start(half[:, :1], self.penalty)
         for _ in range(self.searches):
+            c = weights.now
             w, mean, square, met = start, torch.zeros_like(start), torch.zeros_like(start), torch.zeros_like(c) > 0
             for k in range(1, self.steps + 1):
                 bent = torch.tanh(w)
@@ -66,5 +66,4 @@ class CarliniWagner(MinimumNorm):
                 mean = BETAS[0] * mean + (1 - BETAS[0]) * slope
                 square = BETAS[1] * square + (1 - BETAS[1]) * slope**2
                 w = w - self.rate * (mean / (1 - BETAS[0] ** k)) / ((square / (1 - BETAS[1] ** k)).sqrt() + SMALL)
-            low, high = torch.where(met, low, c), torch.where(met, c, high)
-            c = torch.where(high.isinf(), 10 * c, (low + high) / 2)
+            weights = weights.after(met)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from verify.lower.engine.nearest import Hunt, MinimumNorm
+from verify.lower.engine.nearest import Hunt, MinimumNorm, PenaltySearch
 from verify.lower.engine.settings import check_settings
 from verify.registry import Entry
 
@@ -45,9 +45,9 @@ class EAD(MinimumNorm):
         return f"EAD-{self.searches}x{self.steps}"
 
     def search(self, hunt: Hunt) -> None:
-        c = torch.full_like(hunt.center[:, :1], self.penalty)
-        low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
+        weights = PenaltySearch.start(hunt.center[:, :1], self.penalty)
         for _ in range(self.searches):
+            c = weights.now
             x = y = hunt.center
             met = torch.zeros_like(c, dtype=torch.bool)
             for k in range(self.steps):
@@ -61,5 +61,4 @@ class EAD(MinimumNorm):
                 before, x = x, hunt.gauge.clamped(hunt.center + small)
                 met |= hunt.violates(x)[:, None]
                 y = hunt.gauge.clamped(x + k / (k + 3) * (x - before))
-            low, high = torch.where(met, low, c), torch.where(met, c, high)
-            c = torch.where(high.isinf(), 10 * c, (low + high) / 2)
+            weights = weights.after(met)

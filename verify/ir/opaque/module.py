@@ -44,7 +44,7 @@ class ExecutedModule(Executable):
         """What one call gives for samples x (n, *shape), (n, outputs); None where it fails."""
         check_time()
         try:
-            y = _numbers(self.module((x if self.has_gradient else x.detach()).clone()), x).reshape(len(x), -1)
+            y = numbers_of(self.module((x if self.has_gradient else x.detach()).clone()), x).reshape(len(x), -1)
         except Exception:  # the user's code may raise anything, at values that it was not made for
             return None
         return y if y.shape[1] == self.outputs else None
@@ -90,13 +90,14 @@ def executed_module(module: Callable[[Tensor], Any], example: Tensor) -> Execute
                          f"{(1, *example.shape[1:])}, {str(example.dtype).removeprefix('torch.')}: {words} "
                          f"({place_of(problem)}); {_remedy(module, example)}") from problem
     try:
-        y, again = (_numbers(given, first) for given in outputs)
+        y, again = (numbers_of(given, first) for given in outputs)
     except (TypeError, ValueError, RuntimeError) as problem:
         raise InputError(f"the module {name} returns {problem}") from None
     if not y.numel():
         raise InputError(f"the module {name} returns no numbers; wrap it")
     if not torch.equal(y.nan_to_num(), again.nan_to_num()):
-        raise InputError(f"the module {name} gives other outputs when it is called again; leave out what is random")
+        raise InputError(f"the module {name} gives other outputs when it is called again; leave out what is "
+                         "random, or give the mean of its answers: verify.Averaged(module)")
     other = example[1:2].detach().to(device) if len(example) > 1 else first.flip(-1)
     held, has_gradient = _together(kept, torch.cat([other, first]), y.reshape(1, -1))
     return ExecutedModule(name, _digest(kept, y), kept, example.dtype, y.numel(), device, held, has_gradient)
@@ -112,7 +113,7 @@ def _remedy(module: Callable[[Tensor], Any], x: Tensor) -> str:
     return "mend it, or give samples as it takes them"
 
 
-def _numbers(y: Any, like: Tensor) -> Tensor:
+def numbers_of(y: Any, like: Tensor) -> Tensor:
     """An output as a tensor of the type, and on the device, of the samples. Raises TypeError for what is none."""
     if y is None:
         raise TypeError("None and not a tensor; let it return its outputs")
@@ -147,7 +148,7 @@ def _together(module: Callable[[Tensor], Any], pair: Tensor, alone: Tensor) -> t
         sizes.clear()
         try:
             with torch.enable_grad(), saved_tensors_hooks(counted, lambda saved: saved):
-                y = _numbers(module(pair.clone().requires_grad_(has_gradient)), pair)
+                y = numbers_of(module(pair.clone().requires_grad_(has_gradient)), pair)
         except Exception:  # as above: it may take no tensors with gradients, or single samples only
             continue
         if has_gradient and not y.requires_grad:

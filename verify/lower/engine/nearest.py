@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -137,6 +138,26 @@ class MinimumNorm(ABC):
         except OutOfTime:
             notes["stopped"] = LATE
         return found, notes
+
+
+@dataclass(frozen=True)
+class PenaltySearch:
+    """The weight of a penalty for each case (n, 1): ten times as large after failures alone, else halved between the
+    largest that failed and the least that did not (Carlini and Wagner 2017)."""
+
+    now: Tensor
+    failed: Tensor
+    met: Tensor
+
+    @classmethod
+    def start(cls, like: Tensor, first: float) -> PenaltySearch:
+        """With this weight of all cases, of the shape of a tensor (n, 1)."""
+        return cls(torch.full_like(like, first), torch.zeros_like(like), torch.full_like(like, torch.inf))
+
+    def after(self, met: Tensor) -> PenaltySearch:
+        """The next weights, bool (n, 1) says with which ones a point was met."""
+        failed, least = torch.where(met, self.failed, self.now), torch.where(met, self.now, self.met)
+        return PenaltySearch(torch.where(least.isinf(), 10 * self.now, (failed + least) / 2), failed, least)
 
 
 def annealed(first: float, last: float, step: int, steps: int) -> float:

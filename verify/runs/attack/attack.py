@@ -71,15 +71,11 @@ def attack(
     Raises InputError for samples that do not fit, for a module that cannot be called, whose answers are random or are
     not one tensor of real numbers, and for a method that bounds.
     """
-    method = AutoAttack() if method is None else method
-    entry = entry_of(method)
-    if isinstance(method, type) or not isinstance(method, Method) or (entry is not None and entry.family != "lower"):
-        raise InputError(f"attack takes an attack's value, not {method!r:.60}; write for example verify.PGD()")
-    network, x = given(model, x)
+    methods, (network, x) = _asked(method), given(model, x)
     labels, aims = labels_of(y, len(x)), None if target is None else torch.as_tensor(target)
     if network.outputs > 1:
         classes_of(labels, network.outputs, aims)
-    start, methods, parts = perf_counter(), parts_of(method), list[_Attacked]()
+    start, parts = perf_counter(), list[_Attacked]()
     for part in _slices(network.outputs, len(x), network.outputs if aims is None or wins else 1):
         aim = aims if aims is None or aims.dim() == 0 else aims[part]
         problem = robustness(
@@ -94,6 +90,15 @@ def attack(
         torch.cat([part.distance for part in parts]),
         tuple(doubts(methods, by, sum((part.seen for part in parts), Seen()))), is_aimed=aims is not None,
     )
+
+
+def _asked(method: Method | None) -> tuple[Method, ...]:
+    """The attacks that a method consists of. Raises InputError for what is none."""
+    method = AutoAttack() if method is None else method
+    entry = entry_of(method)
+    if isinstance(method, type) or not isinstance(method, Method) or (entry is not None and entry.family != "lower"):
+        raise InputError(f"attack takes an attack's value, not {method!r:.60}; write for example verify.PGD()")
+    return parts_of(method)
 
 
 class _Attacked(NamedTuple):
