@@ -5,6 +5,8 @@
     python benchmarks/attacks.py accuracy [--samples N]   robust accuracy and time, beside AutoAttack by others
     python benchmarks/attacks.py distance [--samples N]   median distance and time, beside foolbox and adv-lib
 
+With `--shared ../shared` also on MNIST and the networks of the tutorial; `--networks` and `--norms` choose among all.
+
 One thread, times of the processor, both sides in one run and in turn. Foolbox, torchattacks, adv-lib and the code of
 AutoAttack are taken from where Python finds them (PYTHONPATH); what is not there is left out. All parts without a word.
 """
@@ -19,18 +21,24 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
 from importlib import import_module
-from typing import Any
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from verify.models import build, digits
 
 import verify
+from verify.data import load_data
 from verify.lower.engine.nearest import MinimumNorm
 
 NETS = ("digits-dense-adversarial", "digits-conv-adversarial")
 EPS = {"linf": "1/10", "l2": "1/2", "l1": "1"}
+TUTORIAL = {"small": (50, 20), "dnn_2": (200,), "dnn_4": (200, 100, 100)}  # widths of hidden layers
+EPS_MNIST = {"linf": "1/40", "l2": "1/2", "l1": "2"}
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -114,7 +122,45 @@ def bare(model: nn.Module, x: Tensor, y: Tensor, steps: int) -> None:
         torch.autograd.grad(F.cross_entropy(model(point), y), point)
 
 
-def show_steps(samples: int) -> None:
+class Subject(NamedTuple):
+    """A network with the samples that it classifies rightly, and radii."""
+
+    name: str
+    model: nn.Module
+    network: verify.Network
+    x: Tensor
+    y: Tensor
+    eps: dict[str, str]
+
+
+def subjects(asked: argparse.Namespace) -> Iterator[Subject]:
+    """The digits networks, and those of the tutorial where their files are known; so many samples each."""
+    for name in NETS:
+        x, y = digits()
+        model = build(name)[0].eval().requires_grad_(False)
+        right = (model(x).argmax(1) == y).nonzero().flatten()[: asked.samples]
+        yield Subject(name, model, verify.load(name), x[right], y[right], EPS)
+    if asked.shared is None:
+        return
+    data = load_data(str(asked.shared / "data" / "mnist" / "t10k-images-idx3-ubyte.gz"), 2 * asked.samples)
+    for name, hidden in TUTORIAL.items():
+        widths, layers = (784, *hidden, 10), list[nn.Module]([nn.Flatten()])
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        model = nn.Sequential(*layers[:-1]).eval().requires_grad_(False)
+        model.load_state_dict(load_file(asked.shared / "data" / "tutorial" / f"model_{name}.safetensors"))
+        right = (model(data.x).argmax(1) == data.y).nonzero().flatten()[: asked.samples]
+        yield Subject(f"mnist-{name}", model, verify.trace(model, data.x[:1]), data.x[right], data.y[right], EPS_MNIST)
+
+
+def chosen(asked: argparse.Namespace) -> Iterator[tuple[Subject, str]]:
+    """The subjects and norms that were asked for."""
+    for subject in subjects(asked):
+        if not asked.networks or subject.name in asked.networks:
+            yield from ((subject, norm) for norm in asked.norms)
+
+
+def show_steps(asked: argparse.Namespace) -> None:
     """`verify.solve` on a network, for the value, beside forward passes and gradients of its module."""
     x, y = digits("train")
     for name in NETS:
@@ -128,7 +174,7 @@ def show_steps(samples: int) -> None:
                       f"{100 / ours:8.1f}, ratio {theirs / ours:.2f}")
 
 
-def show_resnet(samples: int) -> None:
+def show_resnet(asked: argparse.Namespace) -> None:
     """One call beside the tutorial's loop; the probes of the module, replay and membership are part of the call."""
     torch.manual_seed(0)
     model, x = resnet50(), torch.rand(1, 3, 224, 224)
@@ -158,31 +204,33 @@ def member(points: Tensor, x: Tensor, eps: str, norm: str) -> Tensor:
 
 
 def rival_attacks(model: nn.Module, norm: str, eps: str) -> Iterator[tuple[str, Callable[[Tensor, Tensor], Tensor]]]:
-    """AutoAttack's standard version by others: a function of samples and labels that gives points."""
+    """AutoAttack by others: a function of samples and labels that gives points. Torchattacks' own takes a tenth of the
+    standard's gradients, so that its attacks with the standard's are there too."""
     size, long = float(Fraction(eps)), {"linf": "Linf", "l2": "L2", "l1": "L1"}[norm]
     if (package := available("autoattack")) is not None:
         made = package.AutoAttack(model, norm=long, eps=size, version="standard", device="cpu", verbose=False)
         yield "autoattack", partial(made.run_standard_evaluation, bs=1000)
     if norm != "l1" and (package := available("torchattacks")) is not None:
-        yield "torchattacks", package.AutoAttack(model, norm=long, eps=size, n_classes=10)
+        how = {"eps": size, "norm": long, "n_restarts": 1}
+        yield "torchattacks, standard budgets", package.MultiAttack([
+            package.APGD(model, steps=100, **how), package.APGDT(model, steps=100, n_classes=10, **how),
+            package.FAB(model, steps=100, multi_targeted=True, n_classes=10, **how),
+            package.Square(model, n_queries=5000, **how),
+        ])
+        yield "torchattacks, its own", package.AutoAttack(model, norm=long, eps=size, n_classes=10)
 
 
-def show_accuracy(samples: int) -> None:
-    """AutoAttack with the standard budgets on the samples that are classified rightly."""
-    x, y = digits()
-    for name in NETS:
-        model = build(name)[0].eval().requires_grad_(False)
-        right = (model(x).argmax(1) == y).nonzero().flatten()[:samples]
-        for norm in ("linf", "l2"):
-            part, labels = x[right], y[right]
-            ours, seconds = timed(partial(verify.attack, verify.load(name), part, labels, eps=EPS[norm], norm=norm))
-            print(f"{name:26} {norm:4} eps {EPS[norm]:5} {len(part)} samples  verify {ours.robust_accuracy:7.2%} "
-                  f"{seconds:7.1f} s", flush=True)
-            for tool, call in rival_attacks(model, norm, EPS[norm]):
-                points, theirs = timed(partial(call, part.clone(), labels.clone()))
-                fooled = (model(points).argmax(1) != labels) & member(points, part, EPS[norm], norm)
-                print(f"{'':41} {tool:12} {float((~fooled).double().mean()):7.2%} {theirs:7.1f} s, ours in "
-                      f"{seconds / theirs:.2f} of it", flush=True)
+def show_accuracy(asked: argparse.Namespace) -> None:
+    """AutoAttack with the standard budgets."""
+    for (name, model, network, x, y, radii), norm in chosen(asked):
+        ours, seconds = timed(partial(verify.attack, network, x, y, eps=radii[norm], norm=norm))
+        print(f"{name:26} {norm:4} eps {radii[norm]:5} {len(x)} samples  verify {ours.robust_accuracy:7.2%} "
+              f"{seconds:7.1f} s", flush=True)
+        for tool, call in rival_attacks(model, norm, radii[norm]):
+            points, theirs = timed(partial(call, x.clone(), y.clone()))
+            fooled = (model(points).argmax(1) != y) & member(points, x, radii[norm], norm)
+            print(f"{'':41} {tool:30} {float((~fooled).double().mean()):7.2%} {theirs:7.1f} s, ours in "
+                  f"{seconds / theirs:.2f} of it", flush=True)
 
 
 def rival_distances(model: nn.Module, norm: str) -> Iterator[tuple[str, Callable[[Tensor, Tensor], Tensor]]]:
@@ -207,33 +255,28 @@ def rival_distances(model: nn.Module, norm: str) -> Iterator[tuple[str, Callable
             model, x, y, norm=p, eps=1.0 if norm != "l1" else 20.0, binary_search_steps=10)
 
 
-def show_distance(samples: int) -> None:
-    """Median and mean distance of the samples that are classified rightly; a sample without a point counts as inf."""
-    x, y = digits()
+def show_distance(asked: argparse.Namespace) -> None:
+    """Median and mean distance; a sample without a point counts as inf."""
     ours = {"linf": [verify.FMN(), verify.FMN(restarts=10), verify.DeepFool()],
             "l2": [verify.FMN(), verify.FMN(restarts=10), verify.DDN(), verify.DeepFool(), verify.CarliniWagner()],
             "l1": [verify.FMN(), verify.FMN(restarts=10), verify.DeepFool()]}
-    for name in NETS:
-        model = build(name)[0].eval().requires_grad_(False)
-        right = (model(x).argmax(1) == y).nonzero().flatten()[:samples]
-        part, labels = x[right], y[right]
-        for norm, methods in ours.items():
-            rows = [mine(name, part, labels, norm, method) for method in methods]
-            for tool, call in rival_distances(model, norm):
-                points, seconds = timed(partial(call, part.clone(), labels.clone()))
-                fooled = (model(points).argmax(1) != labels) & ((points >= 0) & (points <= 1)).flatten(1).all(1)
-                p = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
-                far = (points - part).double().flatten(1).norm(p, dim=1)
-                rows.append((tool, torch.where(fooled, far, torch.inf), seconds))
-            for tool, far, seconds in rows:
-                median, mean = far.sort().values[len(far) // 2], far[far.isfinite()].mean()
-                print(f"{name:26} {norm:4} {len(part)} samples  {tool:32} median {median:.5f} mean {mean:.5f} "
-                      f"{int(far.isfinite().sum()):4} found {seconds:6.1f} s", flush=True)
+    for (name, model, network, x, y, _), norm in chosen(asked):
+        rows = [mine(network, x, y, norm, method) for method in ours[norm]]
+        for tool, call in rival_distances(model, norm):
+            points, seconds = timed(partial(call, x.clone(), y.clone()))
+            fooled = (model(points).argmax(1) != y) & ((points >= 0) & (points <= 1)).flatten(1).all(1)
+            p = {"linf": torch.inf, "l2": 2, "l1": 1}[norm]
+            far = (points - x).double().flatten(1).norm(p, dim=1)
+            rows.append((tool, torch.where(fooled, far, torch.inf), seconds))
+        for tool, far, seconds in rows:
+            median, mean = far.sort().values[len(far) // 2], far[far.isfinite()].mean()
+            print(f"{name:26} {norm:4} {len(x)} samples  {tool:32} median {median:.5f} mean {mean:.5f} "
+                  f"{int(far.isfinite().sum()):4} found {seconds:6.1f} s", flush=True)
 
 
-def mine(name: str, x: Tensor, y: Tensor, norm: str, method: MinimumNorm) -> tuple[str, Tensor, float]:
+def mine(network: verify.Network, x: Tensor, y: Tensor, norm: str, method: MinimumNorm) -> tuple[str, Tensor, float]:
     """Name, distances and seconds of a method of ours."""
-    found, seconds = timed(partial(verify.distance, verify.load(name), x, y, norm=norm, method=method))
+    found, seconds = timed(partial(verify.distance, network, x, y, norm=norm, method=method))
     return f"verify {method.name}", found.distance, seconds
 
 
@@ -244,12 +287,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=PARTS)
     parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--shared", type=Path, help="a folder with data/mnist and data/tutorial")
+    parser.add_argument("--networks", nargs="*", help="by their names in the table; all without")
+    parser.add_argument("--norms", nargs="*", default=[*EPS], choices=[*EPS])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.simplefilter("ignore")  # of the others
     for name in PARTS if arguments.part is None else [arguments.part]:
-        PARTS[name](arguments.samples)
+        PARTS[name](arguments)
     return 0
 
 
