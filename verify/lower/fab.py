@@ -139,13 +139,18 @@ class Attempts:
 
     def next(self, x: Tensor, look: Look, beyond: Tensor) -> Tensor:
         """The points after a step from x, which is back for those that are beyond the boundary."""
-        gauge, here, there = self.gauge, x.flatten(1), self.gauge.center
-        gradient, value = look.gradient.flatten(1), look.value.nan_to_num(0.0)
+        moved = (1 - BACK) * self.gauge.center + BACK * x.flatten(1)
+        before = (~beyond).nonzero().flatten()
+        if len(before):
+            moved[before] = self._toward(x.flatten(1)[before], look, before)
+        return self.gauge.clamped(moved).reshape(x.shape)
+
+    def _toward(self, here: Tensor, look: Look, chosen: Tensor) -> Tensor:
+        """The points after steps to the boundary from points `here` (m, size) at the chosen positions (m,)."""
+        gauge = self.gauge.select(chosen)
+        gradient, value, there = look.gradient.flatten(1)[chosen], look.value[chosen].nan_to_num(0.0), gauge.center
         at_center = value + (gradient * (there - here)).sum(1)
         steps = gauge.step(torch.stack([here, there]), torch.stack([value, at_center]), gradient)
         sizes = gauge.size(steps)
-        share = (sizes[0] / sizes.sum(0).clamp(min=torch.finfo(x.dtype).tiny)).clamp(max=BIAS)[:, None]
-        near, far = here + OVERSHOOT * steps[0], there + OVERSHOOT * steps[1]
-        mixed = (1 - share) * near + share * far
-        moved = torch.where(beyond[:, None], (1 - BACK) * there + BACK * here, mixed)
-        return gauge.clamped(moved).reshape(x.shape)
+        share = (sizes[0] / sizes.sum(0).clamp(min=torch.finfo(here.dtype).tiny)).clamp(max=BIAS)[:, None]
+        return (1 - share) * (here + OVERSHOOT * steps[0]) + share * (there + OVERSHOOT * steps[1])

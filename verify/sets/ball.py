@@ -127,8 +127,7 @@ class Ball(InputSet):
         outside = ~(self._size(inside) <= float(self.eps) * (1 - self._slack))
         if not bool(outside.any()):
             return inside
-        delta, (down, up) = (x.double() - self.center.double()).flatten(1), (d.double() for d in self._room())
-        delta = self.norm.nearest(delta, down, up, float(self.eps))
+        delta = self.norm.nearest((x - self.center).flatten(1), *self._room(), float(self.eps))
         near = clamp((self.center + delta.reshape(x.shape)).to(x.dtype), *self._inner)
         return torch.where(_spread(outside, x), self._retreat(near), inside)
 

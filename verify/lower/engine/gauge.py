@@ -30,6 +30,10 @@ class Gauge:
     low: Tensor
     high: Tensor
 
+    def select(self, index: Tensor) -> Gauge:
+        """The gauge of the points at these positions, index (m,) long."""
+        return Gauge(self.norm, *(part[index] for part in (self.center, self.scale, self.low, self.high)))
+
     def clamped(self, x: Tensor) -> Tensor:
         return clamp(x, self.low, self.high)
 

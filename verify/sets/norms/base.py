@@ -20,6 +20,7 @@ from verify.registry import registered
 
 ONE = np.array([Fraction(1)], dtype=object)
 ROUNDS = 6  # of the growth of a radius
+NEAR = 32  # roundings by which what is reached may miss what is wanted
 
 
 class Norm(ABC):
@@ -165,21 +166,21 @@ def along(a: Tensor, weight: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -
     """sign(a) min(t weight, range) for the least t at which a . d is what is wanted, else as far as the range goes; a,
     weight, down, up (..., size), wanted (..., 1).
 
-    What is reached is concave and piecewise linear in t: Newton's method from t = 0 rises to the least t, and is there
-    once no more entries are at the end of their range.
+    What is reached is concave and piecewise linear in t: Newton's method rises from t = 0 to the least t.
     """
     largest = a.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(a.dtype).tiny)
     steep, capacity, wanted = a.abs() / largest, torch.where(a >= 0, up, -down), wanted / largest
     gain, full = steep * weight, steep * capacity
-    t, bound = torch.zeros_like(largest), torch.zeros_like(gain, dtype=torch.bool)
+    t, least = torch.zeros_like(largest), wanted * (1 - NEAR * torch.finfo(a.dtype).eps)
     for _ in range(a.shape[-1] + 1):
-        free = torch.where(bound, 0, gain).sum(-1, keepdim=True)
-        rest = wanted - torch.where(bound, full, 0).sum(-1, keepdim=True)
-        t = torch.maximum(t, torch.where(free > 0, rest / free, torch.inf))
-        reached = (t * gain >= full) & (gain > 0)
-        if bool((reached == bound).all()):
+        reached = t * gain
+        free = (gain * (reached < full)).sum(-1, keepdim=True)
+        missing = wanted - torch.minimum(reached, full).sum(-1, keepdim=True)
+        more = (free > 0) & (missing > wanted - least)
+        if not bool(more.any()):
             break
-        bound = reached
+        t = torch.where(more, t + missing / free, t)
+    t = torch.where((free > 0) | (missing <= 0), t, torch.inf)
     return torch.where(gain > 0, a.sign() * torch.minimum(t * weight, capacity), 0)
 
 

@@ -81,10 +81,10 @@ def threshold(a: Tensor, down: Tensor, up: Tensor, eps: float) -> Tensor:
     fits (KKT), found by Newton's method on the norm, which is piecewise linear in m, kept in a bracket."""
     size, capacity = a.abs(), torch.where(a >= 0, up, -down)
     low, high = torch.zeros_like(size[..., :1]), size.amax(-1, keepdim=True)
-    m = low
+    m, near = low, max(64 * torch.finfo(a.dtype).eps, 1e-13) * eps
     for _ in range(NEWTON_STEPS):
         excess = torch.minimum((size - m).clamp(min=0), capacity).sum(-1, keepdim=True) - eps
-        if bool((excess <= 1e-13 * eps).logical_and((m == 0) | (excess >= -1e-13 * eps)).all()):
+        if bool((excess <= near).logical_and((m == 0) | (excess >= -near)).all()):
             break
         low, high = torch.where(excess > 0, m, low), torch.where(excess > 0, high, m)
         moving = ((size > m) & (size - m < capacity)).sum(-1, keepdim=True)
