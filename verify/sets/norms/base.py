@@ -171,16 +171,15 @@ def along(a: Tensor, weight: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -
     largest = a.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(a.dtype).tiny)
     steep, capacity, wanted = a.abs() / largest, torch.where(a >= 0, up, -down), wanted / largest
     gain, full = steep * weight, steep * capacity
-    t, least = torch.zeros_like(largest), wanted * (1 - NEAR * torch.finfo(a.dtype).eps)
+    t, near = torch.zeros_like(largest), NEAR * torch.finfo(a.dtype).eps * wanted
     for _ in range(a.shape[-1] + 1):
         reached = t * gain
         free = (gain * (reached < full)).sum(-1, keepdim=True)
         missing = wanted - torch.minimum(reached, full).sum(-1, keepdim=True)
-        more = (free > 0) & (missing > wanted - least)
-        if not bool(more.any()):
+        if not bool((missing > near).any()):
             break
-        t = torch.where(more, t + missing / free, t)
-    t = torch.where((free > 0) | (missing <= 0), t, torch.inf)
+        t = torch.where(missing > near, torch.where(free > 0, t + missing / free, torch.inf), t)
+        near = torch.where(free > 0, near, torch.inf)  # there is no more
     return torch.where(gain > 0, a.sign() * torch.minimum(t * weight, capacity), 0)
 
 
