@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from numbers import Integral, Real
 from typing import Literal, get_args
@@ -112,7 +112,7 @@ def never() -> bool:
 def decided(problem: Problem, limits: Limits) -> Decided:
     """What a search of a problem's signs finds within these limits. Raises KeyboardInterrupt where it was interrupted.
     """
-    search = Search(problem, BranchAndBound(), replace(limits, domains=None))
+    search = Search(problem, BranchAndBound(), limits)
     search.run()
     if search.stopped == INTERRUPTED:
         raise KeyboardInterrupt
@@ -167,7 +167,10 @@ class Search:
         """Splits what is open until a limit is reached."""
         try:
             for cases in batches(self.problem, self._unsettled()):
-                self._split(cases)
+                self._split(cases, self.proof_log)
+            if self.proof_log is not None and self.problem.inputs.levels is not None:  # what the box does not prove
+                for cases in batches(self.problem, self._unsettled()):
+                    self._split(cases, None)
         except OutOfTime:
             self.stopped = LATE
         if len(self._unsettled()) and not self.stopped:
@@ -192,9 +195,9 @@ class Search:
             assert upper is not None
             self.upper[cases] = upper
 
-    def _split(self, cases: Tensor) -> None:
+    def _split(self, cases: Tensor, proof_log: ProofLog | None) -> None:
         """Searches these cases until they are settled or a limit is reached."""
-        record = None if self.proof_log is None else self.proof_log.open(cases)
+        record = None if proof_log is None else proof_log.open(cases)
         frontier = frontier_of(self.problem.select(cases), self.cutoff(cases), self.limits, record, decided)
         self.domains_before = self.domains
         self._lower(frontier, cases, torch.inf)  # an interruption falls back on this
