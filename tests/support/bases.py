@@ -107,11 +107,11 @@ def certified(given: Problem, level: str, neurons: bool) -> bytes:
     return found.certificate
 
 
-def _neurons(given: Problem, cutoff: torch.Tensor, limits: object, record: object, decide: object) -> object:
+def _neurons(given: Problem, cutoff: torch.Tensor, limits: object, record: object) -> object:
     return NeuronSplit(given, cutoff, limits, record)  # type: ignore[arg-type]
 
 
-def _chosen(given: Problem, cutoff: torch.Tensor, limits: object, record: object, decide: object) -> object:
+def _chosen(given: Problem, cutoff: torch.Tensor, limits: object, record: object) -> object:
     from verify.exact.search.branching_choice import frontier_of
 
-    return frontier_of(given, cutoff, limits, record, decide)  # type: ignore[arg-type]
+    return frontier_of(given, cutoff, limits, record)  # type: ignore[arg-type]

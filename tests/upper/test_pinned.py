@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import verify
 from verify.bracket import Verdict
-from verify.exact.branch_and_bound import decided
 from verify.exact.search.branching_choice import dependent_neurons, frontier_of
 from verify.exact.search.input_split import InputSplit
 from verify.exact.search.limits import Limits
@@ -89,7 +88,7 @@ def test_a_branch_of_pinned_inputs_costs_no_splits(act: str, seed: int) -> None:
 
 def test_inputs_are_split_where_few_vary_among_many() -> None:
     given, spread = asked("relu", 226, 4, 0)
-    frontier = frontier_of(given, torch.zeros(1, dtype=torch.float64), Limits(), None, decided)
+    frontier = frontier_of(given, torch.zeros(1, dtype=torch.float64), Limits())
     assert isinstance(frontier, InputSplit)
     assert dependent_neurons(given.network, given.inputs.varies).tolist() == [16]
     varies = given.inputs.varies.any(0)
@@ -97,7 +96,7 @@ def test_inputs_are_split_where_few_vary_among_many() -> None:
     assert len(forward.forms[given.network.graph.input].columns) == 4
     assert verify.solve(given, verify.BranchAndBound(domains=3000)).verdicts == [Verdict.VERIFIED]
     many, _ = asked("relu", 2, 20, 0)
-    assert isinstance(frontier_of(many, torch.zeros(1, dtype=torch.float64), Limits(), None, decided), NeuronSplit)
+    assert isinstance(frontier_of(many, torch.zeros(1, dtype=torch.float64), Limits()), NeuronSplit)
     assert spread > 0
 
 

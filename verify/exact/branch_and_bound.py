@@ -20,10 +20,10 @@ from torch import Tensor
 from verify.bracket import Rigour
 from verify.deadline import deadline, within
 from verify.errors import LATE, InputError, OutOfTime
-from verify.exact.search.branching_choice import batches, frontier_of
+from verify.exact.search.branching_choice import batches, frontier_of, halves_boxes
 from verify.exact.search.frontier import Frontier, Proposals
 from verify.exact.search.incumbent import Incumbent
-from verify.exact.search.level_split import Decided
+from verify.exact.search.level_split import Decided, LevelSplit
 from verify.exact.search.limits import Limits, free_memory
 from verify.lower.engine.violation import batch_size
 from verify.lower.pgd import PGD
@@ -198,7 +198,11 @@ class Search:
     def _split(self, cases: Tensor, proof_log: ProofLog | None) -> None:
         """Searches these cases until they are settled or a limit is reached."""
         record = None if proof_log is None else proof_log.open(cases)
-        frontier = frontier_of(self.problem.select(cases), self.cutoff(cases), self.limits, record, decided)
+        part, cutoff = self.problem.select(cases), self.cutoff(cases)
+        if part.inputs.levels is not None and record is None and not bool(halves_boxes(part).all()):
+            frontier: Frontier = LevelSplit(part, cutoff, self.limits, halves_boxes, decided)
+        else:
+            frontier = frontier_of(part, cutoff, self.limits, record)
         self.domains_before = self.domains
         self._lower(frontier, cases, torch.inf)  # an interruption falls back on this
         began = time.perf_counter()

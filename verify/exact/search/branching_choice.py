@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from verify.exact.search.frontier import Frontier
 from verify.exact.search.input_split import InputSplit
-from verify.exact.search.level_split import Decided, LevelSplit
 from verify.exact.search.limits import Limits
 from verify.exact.search.neuron_split import NeuronSplit
 from verify.ir.graph import BoundGraph
@@ -23,17 +20,11 @@ NEURONS = 1000  # for each such input: the networks of published families have 5
 BOXES, RANGES = 512, 64  # cases searched together where boxes are halved, and where ranges of neurons are split
 
 
-def frontier_of(
-    problem: Problem, cutoff: Tensor, limits: Limits, record: SearchRecord | None,
-    decide: Callable[[Problem, Limits], Decided],
-) -> Frontier:
+def frontier_of(problem: Problem, cutoff: Tensor, limits: Limits, record: SearchRecord | None = None) -> Frontier:
     """The frontier of all cases of a problem, bounded once against the cutoffs (cases,), all split alike. A record gets
-    what it needs to be proved again; of a grid in which many inputs vary, that proves the box around it. Without a
-    record the parts of such a grid are decided by `decide`."""
+    what it needs to be proved again. Where ranges of neurons are split, a grid is searched as the box around it."""
     if bool(halves_boxes(problem).all()):
         return InputSplit(problem, cutoff, record)
-    if problem.inputs.levels is not None and record is None:
-        return LevelSplit(problem, cutoff, limits, FEW, decide)
     return NeuronSplit(problem, cutoff, limits, record)
 
 

@@ -38,14 +38,14 @@ class LevelSplit(Frontier):
     """Domains made by splitting the levels of a grid, for all cases of a problem.
 
     Args:
-        few: how many varying inputs a part has at most that is searched as a grid.
+        halves: says of a problem which of its cases are searched as a grid, by halving their boxes; bool (cases,).
         decide: searches the sign of a problem's cases within limits.
     """
 
-    def __init__(self, problem: Problem, cutoff: Tensor, limits: Limits, few: int,
+    def __init__(self, problem: Problem, cutoff: Tensor, limits: Limits, halves: Callable[[Problem], Tensor],
                  decide: Callable[[Problem, Limits], Decided]):
         assert isinstance(problem.inputs.levels, int)
-        self.problem, self.levels, self.few, self.decide = problem, problem.inputs.levels, few, decide
+        self.problem, self.levels, self.halves, self.decide = problem, problem.inputs.levels, halves, decide
         tasks = Tasks(problem)
         cases = torch.arange(problem.cases, device=problem.owner.device)
         first = torch.searchsorted(tasks.case, cases)  # tasks stand in the order of their cases
@@ -84,16 +84,16 @@ class LevelSplit(Frontier):
         points = self.problem.inputs.low[cases].clone()
         upper = above.clone()
         goal = cutoff[cases]
-        small = (most > least).sum(1) <= self.few
+        whole, shape = self.problem.select(cases), (-1, *self.problem.inputs.shape)
+        grid = Grid(least.reshape(shape), most.reshape(shape), self.levels, dtype=points.dtype)
+        small = self.halves(replace(whole, inputs=grid))
         for chosen in (small, ~small):
             index = (chosen & goal.isfinite()).nonzero().flatten()
             if not len(index):
                 continue
-            part = self.problem.select(cases[index])
-            shape, dtype = (-1, *part.inputs.shape), part.inputs.low.dtype
-            grid = Grid(least[index].reshape(shape), most[index].reshape(shape), self.levels, dtype=dtype)
+            part = whole.select(index)
             spec, slack = _shifted(part.spec, goal[index])
-            inputs = grid if bool(small[index[0]]) else grid.continuous
+            inputs = grid.select(index) if bool(small[index[0]]) else grid.select(index).continuous
             found = self.decide(replace(part, inputs=inputs, spec=spec), limits)
             bound = torch.where(found.upper.isnan(), torch.inf, found.upper) + goal[index] + slack
             upper[index] = upper[index].minimum(bound)
