@@ -126,3 +126,10 @@ def test_sets_of_the_command_line_count_from_the_image() -> None:
         assert (end == other).all()
     with pytest.raises(InputError, match="no multiple of"):
         sets_around("box:-1,1", Samples(x + 2e-4, Fraction(8, 255), norm_of("linf"), None, 255))
+
+
+def test_levels_that_float32_does_not_tell_apart_are_refused() -> None:
+    far = torch.full((1, 1), 2.0**24)
+    Grid.within(Box(far - 1, far), 1)
+    with pytest.raises(InputError, match=r"reaches beyond 65793.*no longer tells the levels"):
+        Grid.within(Box(torch.zeros(1, 1), torch.full((1, 1), 65794.0)), 255)

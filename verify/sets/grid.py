@@ -18,6 +18,8 @@ from verify.sets.box import Box
 from verify.sets.levels import levels_at, levels_of
 from verify.sets.norms import Norm
 
+FARTHEST = 1 << 24  # steps from 0, so that float32 holds each of them
+
 
 class Grid(InputSet):
     """{k / levels : k whole, least <= k <= most}, least, most (batch, *shape) whole numbers in float64.
@@ -37,6 +39,9 @@ class Grid(InputSet):
         if bool(bad.any()):
             raise InputError(f"a set holds no point of the grid of 1/{levels} at position {bad.nonzero()[0].tolist()}; "
                              "widen it, or leave the grid out")
+        if bool((torch.maximum(least.abs(), most.abs()) > FARTHEST).any()):
+            raise InputError(f"a set reaches beyond {FARTHEST / levels:g}, where float32 no longer tells the levels of "
+                             f"a grid of 1/{levels} apart; take inputs of the range [0, 1], or leave the grid out")
         self._set_hull()
 
     def _set_hull(self) -> None:
