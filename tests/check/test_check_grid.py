@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from verify.check.bounds import Level
 from verify.check.checker import check
 from verify.check.grid import inward
 from verify.check.numbers import Arithmetic
+from verify.proof.certificate import property_claim
 from verify.proof.prover import prove
+from verify.runs.evidence.certificates import checked
 from verify.upper.duals.proof_log import ProofLog
+from verify.vnnlib import read_vnnlib
 
 LEVELS = 16
 
@@ -50,6 +54,19 @@ def test_without_its_grid_a_certificate_is_refused(data: bytes, exact: bool) -> 
     report = check(parts.bytes(), exact=exact)
     assert not report.accepted
     assert "negative" in report.reason
+
+
+def test_it_is_no_certificate_of_a_property_of_all_inputs(data: bytes, tmp_path: Path) -> None:
+    """Whose cases are the same, but between the levels the network violates."""
+    ends = "".join(f"(assert (>= X_{i} 0.125))(assert (<= X_{i} 0.875))" for i in (0, 1))
+    names = "".join(f"(declare-const {name} Real)" for name in ("X_0", "X_1", "Y_0", "Y_1"))
+    prop, proof = tmp_path / "p.vnnlib", tmp_path / "a.cert"
+    prop.write_text(f"{names}{ends}(assert (>= Y_1 Y_0))")
+    proof.write_bytes(data)
+    assert Parts.of(data).header["cases"] == property_claim(read_vnnlib(prop))
+    report = checked(proof, prop=prop)
+    assert not report.accepted
+    assert "of a grid alone" in report.reason
 
 
 @pytest.mark.parametrize("grid", [15, 16.5, 0, -16, "16", None, True, [16], 1 << 17, 32, 48])

@@ -44,6 +44,9 @@ def checked(
     if report.front:
         reason = f"it has a front, and {prop} speaks of the inputs of the model itself"
         return replace(report, accepted=False, reason=reason)
+    if "grid" in header:
+        reason = f"it is of a grid alone, and {prop} speaks of all inputs between"
+        return replace(report, accepted=False, reason=reason)
     if header["cases"] == property_claim(read_vnnlib(prop)):
         return report
     return replace(report, accepted=False, reason=f"it claims something else than {prop}")
