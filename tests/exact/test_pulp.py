@@ -73,11 +73,12 @@ def stub(status: int, solution: int | None, values: list[float | None], wait: fl
     return Stub
 
 
+ENOUGH = 1.0  # seconds for a small LP on a machine that does other things as well
 OPTIMAL, NOT_SOLVED, INFEASIBLE = pulp.LpStatusOptimal, pulp.LpStatusNotSolved, pulp.LpStatusInfeasible
 LIES = {
     "the incumbent of a time-out": (stub(OPTIMAL, pulp.LpSolutionIntegerFeasible, [0.0, 0.0]), SolverStatus.LIMIT),
-    "optimal when the time is over": (stub(OPTIMAL, pulp.LpSolutionOptimal, [0.0, 0.0], 0.2), SolverStatus.LIMIT),
-    "optimal by the old status alone, late": (stub(OPTIMAL, None, [0.0, 0.0], 0.2), SolverStatus.LIMIT),
+    "optimal when the time is over": (stub(OPTIMAL, pulp.LpSolutionOptimal, [0.0, 0.0], ENOUGH), SolverStatus.LIMIT),
+    "optimal by the old status alone, late": (stub(OPTIMAL, None, [0.0, 0.0], ENOUGH), SolverStatus.LIMIT),
     "infeasible": (stub(INFEASIBLE, pulp.LpSolutionInfeasible, [0.0, 0.0]), SolverStatus.INFEASIBLE),
     "NaN": (stub(OPTIMAL, pulp.LpSolutionOptimal, [np.nan, 0.0]), SolverStatus.ERROR),
     "no point": (stub(OPTIMAL, pulp.LpSolutionOptimal, [None, None]), SolverStatus.ERROR),
@@ -92,7 +93,7 @@ LIES = {
 def test_a_claim_without_a_proof_bounds_nothing(lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
     solver, status = LIES[lie]
     monkeypatch.setattr(door, "solver_class", lambda name: solver)
-    found = Pulp(small(), "STUB").maximise(np.ones(2), time_limit=0.2)
+    found = Pulp(small(), "STUB").maximise(np.ones(2), time_limit=ENOUGH)
     assert found.status is status
     assert found.upper == np.inf
 
@@ -103,7 +104,7 @@ def test_a_lying_solver_leaves_the_lp_bound(lie: str, monkeypatch: pytest.Monkey
     exact, lp = exact_maximum(p), solve(p, LP()).upper.item()
     monkeypatch.setattr(door, "solver_class", lambda name: LIES[lie][0])
     monkeypatch.setattr("verify.exact.pulp_milp.solver_class", lambda name: LIES[lie][0])
-    found = solve(p, PulpMILP("STUB", time_limit=0.2))
+    found = solve(p, PulpMILP("STUB", time_limit=ENOUGH))
     assert exact - 1e-6 <= found.upper.item() <= lp + 1e-5
     assert found.notes["stopped"]
 
