@@ -21,7 +21,7 @@ import verify
 from tests.support.gap_cases import ATTACK, Refuses, Told, network, of_samples
 from tests.support.nets import nets, seeded
 from tests.support.small_nets import NETWORKS, problem
-from verify.bracket import Bracket, Side, Verdict
+from verify.bracket import Bracket, Rigour, Side, Verdict
 from verify.errors import InputError, SolverError, UnsupportedMethod
 from verify.method import Answer, Method
 from verify.problem import Problem, robustness
@@ -209,7 +209,8 @@ def test_csv_keeps_every_value(rows: list[Gap], eps: Fraction) -> None:
 @given(*[st.floats(width=32)] * 2)
 def test_nan_never_decides(lower: float, upper: float) -> None:
     row = Gap(0, "x", lower, upper, lower, upper, 0.0)
-    assert row.decides == row.verdict == Bracket(Tensor([lower]), Tensor([upper])).verdicts[0]
+    bracket = Bracket(Tensor([lower]), Tensor([upper]), below=Side("a", Rigour.FLOAT))
+    assert row.decides == row.verdict == bracket.verdicts[0]
     assert row.decides is not Verdict.VERIFIED or upper < 0
     assert row.decides is not Verdict.FALSIFIED or lower >= 0
 

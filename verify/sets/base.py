@@ -27,7 +27,7 @@ class Round(NamedTuple):
     taxicab: bool
 
 
-class Halves(NamedTuple):
+class SplitEnds(NamedTuple):
     """The parts of ranges (n, inputs): the end of each lower part, a point between both, which lies strictly within a
     range that can be halved and in no other, and the start of each upper part."""
 
@@ -125,10 +125,10 @@ class InputSet(ABC):
         the levels at or within their ends, low > high where a box holds none."""
         return low, high
 
-    def halved(self, low: Tensor, high: Tensor) -> Halves:
+    def halved(self, low: Tensor, high: Tensor) -> SplitEnds:
         """Where boxes (n, inputs) of a search in this set are halved in each coordinate."""
         middle = (low + high) / 2
-        return Halves(middle, middle, middle)
+        return SplitEnds(middle, middle, middle)
 
     def origins(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Ends (low, high) float64, (batch, *shape) each, of a box around a member in rationals that rounds to x.

@@ -13,7 +13,7 @@ from torch import Tensor
 from verify.errors import InputError
 from verify.rationals import exact_array
 from verify.sets.ball import Ball
-from verify.sets.base import Halves, InputSet, box_support
+from verify.sets.base import InputSet, SplitEnds, box_support
 from verify.sets.box import Box
 from verify.sets.levels import levels_at, levels_of
 from verify.sets.norms import Norm
@@ -127,10 +127,10 @@ class Grid(InputSet):
         least, most = (low * self.levels).ceil(), (high * self.levels).floor()
         return self._below(least, low.dtype), self._below(-most, low.dtype).neg()
 
-    def halved(self, low: Tensor, high: Tensor) -> Halves:
+    def halved(self, low: Tensor, high: Tensor) -> SplitEnds:
         whole = ((low + high) / 2 * self.levels).floor()
         ends = self._below(-whole, low.dtype).neg(), self._below(whole + 1, low.dtype)
-        return Halves(ends[0], (whole + 0.5) / self.levels, ends[1])
+        return SplitEnds(ends[0], (whole + 0.5) / self.levels, ends[1])
 
     def nominal(self) -> Tensor:
         return self.value(self.center.maximum(self.least).minimum(self.most))

@@ -16,7 +16,7 @@ from verify.exact.search.frontier import Frontier, Proposals
 from verify.exact.search.limits import Limits
 from verify.exact.search.tasks import Tasks
 from verify.problem import Problem
-from verify.sets.base import Halves
+from verify.sets.base import SplitEnds
 from verify.upper.duals.proof_log import SearchRecord
 
 BATCH = {"cpu": 512, "cuda": 1 << 14}  # domains bounded together
@@ -52,7 +52,7 @@ class InputSplit(Frontier):
         places = self.next_places(self.batch // 2, limits)
         above = self.pool.bounds[places]
         task, low, high, node, axis = self.pool.take(places)
-        halves = Halves(*(part.gather(1, axis[:, None]) for part in self.problem.inputs.halved(low, high)))
+        halves = SplitEnds(*(part.gather(1, axis[:, None]) for part in self.problem.inputs.halved(low, high)))
         children = _children(BoxDomains(task, low, high, above, node), axis, halves)
         if self.record is not None:
             children = children._replace(node=self.record.branches.split(node, axis, halves.point[:, 0]))
@@ -124,7 +124,7 @@ class InputSplit(Frontier):
         return Relaxed(self.problem, self.tasks, domains).bounds
 
 
-def _children(parents: BoxDomains, axis: Tensor, halves: Halves) -> BoxDomains:
+def _children(parents: BoxDomains, axis: Tensor, halves: SplitEnds) -> BoxDomains:
     """The lower halves, then the upper halves, of boxes split along these axes (n,) at halves (n, 1)."""
     at = axis[:, None]
     lower = parents._replace(high=parents.high.scatter(1, at, halves.end))
