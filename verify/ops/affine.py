@@ -19,6 +19,7 @@ from torch import Tensor
 
 from verify.deadline import check_time
 from verify.ops.base import Encoder, IntervalBounds, Op, Parameters
+from verify.ops.differentiation import Pull
 from verify.rationals import exact_array
 
 if TYPE_CHECKING:
@@ -106,8 +107,10 @@ class Affine(Op):
         bias = self.bias(p)
         return total if bias is None else total + bias
 
-    def gradient(self, p: Parameters, xs: tuple[Tensor, ...], y: Tensor, a: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.adjoint(p, k, a, tuple(x.shape[1:])) for k, x in enumerate(xs))
+    def by_adjoint(self, p: Parameters, *xs: Tensor) -> tuple[Tensor, Pull]:
+        """`with_gradient` of an op that states its `adjoint`."""
+        shapes = [tuple(x.shape[1:]) for x in xs]
+        return self.forward(p, *xs), lambda a: tuple(self.adjoint(p, k, a, shape) for k, shape in enumerate(shapes))
 
     def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:
         """Sound because |A (x - c)| <= |A| r for every x with |x - c| <= r; trusts float rounding."""

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from verify.ops.differentiation import Pull, differentiated
+
 Parameters = tuple[Tensor, ...]
 
 
@@ -157,7 +159,6 @@ class Op(ABC):
     mixes: bool = True  # whether an output may depend on several inputs, or several outputs on one
     statistics: tuple[int, ...] = ()  # the parameters that are mean and variance of the argument's channels, if any
     refusal: str = ""  # of an op that can only be executed, why nothing can bound it
-    has_gradient: bool = False  # whether `gradient` is known; else it is found by automatic differentiation
 
     @property
     def held(self) -> int | None:
@@ -189,10 +190,10 @@ class Op(ABC):
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         """The op at points xs, each (batch, *input shape)."""
 
-    def gradient(self, p: Parameters, xs: tuple[Tensor, ...], y: Tensor, a: Tensor) -> tuple[Tensor, ...]:
-        """The gradients of a . y in the points xs that `forward` made y of; a (batch, *output shape). Only for an op
-        that says `has_gradient`."""
-        raise NotImplementedError(f"{self} states no gradient; differentiate `forward`")
+    def with_gradient(self, p: Parameters, *xs: Tensor) -> tuple[Tensor, Pull]:
+        """y = `forward(p, *xs)`, detached, and what makes of a (batch, *output shape) the gradients of a . y in each of
+        xs, None where y does not depend on one. By automatic differentiation, if an op knows nothing faster."""
+        return differentiated(partial(self.forward, p), xs)
 
     @abstractmethod
     def interval(self, p: Parameters, *boxes: IntervalBounds) -> IntervalBounds:

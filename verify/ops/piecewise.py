@@ -20,6 +20,7 @@ from torch import Tensor
 
 from verify.ops.base import Encoder, Example, Hinge, IntervalBounds, Lines, Parameters, register
 from verify.ops.curve import Curvature, Curve
+from verify.ops.differentiation import Pull
 from verify.ops.piecewise_rows import encode_piecewise
 
 
@@ -144,8 +145,6 @@ class Piecewise(Curve):
 class ReLU(Piecewise):
     """max(x, 0)."""
 
-    has_gradient = True
-
     @property
     def breakpoints(self) -> tuple[Fraction, ...]:
         return (Fraction(0),)
@@ -157,8 +156,9 @@ class ReLU(Piecewise):
     def forward(self, p: Parameters, *xs: Tensor) -> Tensor:
         return F.relu(xs[0])
 
-    def gradient(self, p: Parameters, xs: tuple[Tensor, ...], y: Tensor, a: Tensor) -> tuple[Tensor, ...]:
-        return (torch.ops.aten.threshold_backward(a, y, 0),)
+    def with_gradient(self, p: Parameters, *xs: Tensor) -> tuple[Tensor, Pull]:
+        y = self.forward(p, *xs)
+        return y, lambda a: (torch.ops.aten.threshold_backward(a, y, 0),)
 
     def amplified(self, p: Parameters, box: IntervalBounds, error: Tensor) -> Tensor:
         return error * (box.high >= 0)

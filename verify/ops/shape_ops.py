@@ -26,7 +26,7 @@ class Reshape(Affine):
     is_monotone = True
     is_move = True
     mixes = False
-    has_gradient = True
+    with_gradient = Affine.by_adjoint
 
     @property
     def keeps_order(self) -> bool:
@@ -48,7 +48,7 @@ class Permute(Affine):
     is_monotone = True
     is_move = True
     mixes = False
-    has_gradient = True
+    with_gradient = Affine.by_adjoint
 
     @property
     def keeps_order(self) -> bool:
