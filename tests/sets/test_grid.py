@@ -128,6 +128,15 @@ def test_sets_of_the_command_line_count_from_the_image() -> None:
         sets_around("box:-1,1", Samples(x + 2e-4, Fraction(8, 255), norm_of("linf"), None, 255))
 
 
+@pytest.mark.parametrize(("least", "most", "words"), [
+    (1.0, 0.0, "no point"), (torch.nan, 1.0, "no point"), (0.0, torch.nan, "no point"), (0.0, 0.5, "whole numbers"),
+    (0.0, torch.inf, "reaches beyond"),
+])
+def test_ends_that_are_no_levels_are_refused(least: float, most: float, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Grid(*(torch.full((1, 1), end, dtype=torch.float64) for end in (least, most)), levels=255)
+
+
 def test_levels_that_float32_does_not_tell_apart_are_refused() -> None:
     far = torch.full((1, 1), 2.0**24)
     Grid.within(Box(far - 1, far), 1)

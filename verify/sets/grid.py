@@ -32,13 +32,15 @@ class Grid(InputSet):
     def __init__(self, least: Tensor, most: Tensor, levels: int, center: Tensor | None = None,
                  dtype: torch.dtype = torch.float32, norm: Norm | None = None):
         """center: whole numbers, of the point that is surrounded, or None for the middle; norm: of the ball that it
-        is, or None."""
+        is, or None. Raises InputError for sets without a point, and for ends that are not whole or too far from 0."""
         self._levels, self.least, self.most, self.dtype, self.norm = levels_of(levels), least, most, dtype, norm
         self.center = ((least + most) / 2).round() if center is None else center
-        bad = least > most
+        bad = ~(least <= most)  # NaN too
         if bool(bad.any()):
             raise InputError(f"a set holds no point of the grid of 1/{levels} at position {bad.nonzero()[0].tolist()}; "
                              "widen it, or leave the grid out")
+        if not (torch.equal(least, least.round()) and torch.equal(most, most.round())):
+            raise InputError("the ends of a grid must be whole numbers of levels; see Grid.within for a box")
         if bool((torch.maximum(least.abs(), most.abs()) > FARTHEST).any()):
             raise InputError(f"a set reaches beyond {FARTHEST / levels:g}, where float32 no longer tells the levels of "
                              f"a grid of 1/{levels} apart; take inputs of the range [0, 1], or leave the grid out")
