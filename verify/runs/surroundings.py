@@ -62,8 +62,3 @@ class Surroundings:
         with torch.no_grad():
             return picture.double()(point[None].double())[0].to(point), tuple(point[size:].tolist())
 
-
-def rounded_up(eps: Fraction) -> float:
-    """A float that is not below a rational."""
-    near = float(eps)
-    return near if Fraction(near) >= eps else math.nextafter(near, math.inf)

@@ -18,7 +18,7 @@ PER_AXIS = {1: 64, 2: 16}  # points along each of so many free variables
 
 def few_free(problem: Problem) -> Tensor:
     """Of each case how many variables are free, (cases,); 0 where there are more than a grid is laid over."""
-    free = (problem.inputs.high > problem.inputs.low).flatten(1).sum(1)
+    free = problem.inputs.varies.flatten(1).sum(1)
     return free * (free <= max(PER_AXIS))
 
 
@@ -43,7 +43,7 @@ def survey(problem: Problem, best: BestPoints, cases: Tensor) -> None:
 def _placed(problem: Problem, cases: Tensor, shares: Tensor) -> Tensor:
     """The points (n, *shape) of the sets of these cases (n,) at these shares (n, free) of their free variables."""
     inputs = problem.inputs.select(cases)
-    free = (inputs.high > inputs.low).flatten(1)
+    free = inputs.varies.flatten(1)
     rank = (free.cumsum(1) - 1).clamp(min=0, max=shares.shape[1] - 1)
     share = torch.where(free, shares.gather(1, rank), 0.0)
     return inputs.place(share.reshape(len(cases), *inputs.shape))

@@ -34,8 +34,8 @@ from verify.registry import entry_of
 from verify.runs.certification.outcome import CLEAN
 from verify.runs.evidence.belief import CHEAP, one
 from verify.runs.evidence.contradiction import Holder, asked_of, crossed, where_kept
-from verify.runs.studies.radius import Radius, distance
-from verify.runs.surroundings import Surroundings, rounded_up
+from verify.runs.studies.radius import Radius, distance, not_below
+from verify.runs.surroundings import Surroundings
 from verify.sets import Ball
 from verify.solving import solve
 
@@ -280,7 +280,7 @@ class Radii:
         if self.surroundings is not None:
             point, parameters = self.surroundings.seen(self.network, eps, point)
         found = point.cpu().numpy()
-        upper = rounded_up(eps) if self.surroundings else distance(self.x[radius.index].numpy(), found, self.norm)
+        upper = not_below(eps) if self.surroundings else distance(self.x[radius.index].numpy(), found, self.norm)
         if radius.upper is not None and upper >= radius.upper:
             return radius
         if upper <= float(radius.lower):

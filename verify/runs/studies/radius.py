@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from verify.rationals import exact_array, shown
+from verify.rationals import exact_array, round_up, shown
 from verify.runs.certification.outcome import CLEAN
 from verify.runs.engine.store import StoreEntry
 from verify.runs.evidence.contradiction import Holder
@@ -91,3 +91,8 @@ def distance(x: np.ndarray, point: np.ndarray, norm: str) -> float:
     """||point - x|| of two arrays (*shape) of floats, exactly and then rounded up."""
     delta = exact_array(torch.from_numpy(point)) - exact_array(torch.from_numpy(x))
     return norm_of(norm).distance([abs(d) for d in delta.reshape(-1)])
+
+
+def not_below(eps: Fraction) -> float:
+    """The least float64 that is not below a rational."""
+    return float(round_up(np.array([eps], object), torch.float64)[0])
