@@ -19,6 +19,7 @@ from torch import Tensor
 from verify.registry import registered
 
 ONE = np.array([Fraction(1)], dtype=object)
+ROUNDS = 6  # of the growth of a radius
 NEAR = 32  # roundings by which what is reached may miss what is wanted
 
 
@@ -136,6 +137,19 @@ class RoundNorm(Norm):
     @abstractmethod
     def expression(self, d: Any) -> Any:
         """||d|| of a CVXPY vector, as a convex CVXPY expression."""
+
+    def shortest(self, a: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        """By default from maximisers: the gain that a radius allows is concave in it, so that radii times the share
+        that is missing rise to the least one that is enough."""
+        tiny = torch.finfo(a.dtype).tiny
+        most = self.measure(torch.maximum(-down, up))[..., None].clamp(min=tiny)
+        radius = (wanted / self.dual(a)[..., None].clamp(min=tiny)).clamp(min=tiny).minimum(most)
+        d = radius * self.maximiser(a, down / radius, up / radius, 1.0)
+        for _ in range(ROUNDS):
+            gain = (a * d).sum(-1, keepdim=True).clamp(min=tiny)
+            radius = (radius * (wanted / gain).clamp(min=1)).minimum(most)
+            d = radius * self.maximiser(a, down / radius, up / radius, 1.0)
+        return d
 
     def steepest(self, a: Tensor) -> Tensor | None:
         """A d with ||d|| <= 1 along which a . d grows fast, (..., size) -> same; None, as by default, where steps
