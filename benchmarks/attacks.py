@@ -48,10 +48,10 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return found, time.process_time() - start
 
 
-def in_turn(first: Callable[[], Any], second: Callable[[], Any], repeat: int) -> tuple[float, float]:
-    """The least seconds of two calls that take turns."""
-    times = [(timed(first)[1], timed(second)[1]) for _ in range(repeat)]
-    return min(a for a, _ in times), min(b for _, b in times)
+def in_turn(repeat: int, *calls: Callable[[], Any]) -> list[float]:
+    """The least seconds of calls that take turns."""
+    times = [[timed(call)[1] for call in calls] for _ in range(repeat)]
+    return [min(each) for each in zip(*times, strict=True)]
 
 
 class Bottleneck(nn.Module):
@@ -161,17 +161,19 @@ def chosen(asked: argparse.Namespace) -> Iterator[tuple[Subject, str]]:
 
 
 def show_steps(asked: argparse.Namespace) -> None:
-    """`verify.solve` on a network, for the value, beside forward passes and gradients of its module."""
+    """`verify.solve` on a network, for the value, beside forward passes and gradients of its module, and beside the
+    tutorial's loop, which adds to these no more than a step by signs and two clamps."""
     x, y = digits("train")
     for name in NETS:
         model, network = build(name)[0].eval().requires_grad_(False), verify.load(name)
         for batch in (100, 1000):
             problem = verify.robustness(network, x[:batch], y[:batch], "1/10")
             for method in (verify.PGD(100, stop_when_falsified=False), verify.APGD(stop_when_falsified=False)):
-                theirs, ours = in_turn(partial(bare, model, x[:batch], y[:batch], 100),
-                                       partial(verify.solve, problem, method), 5)
-                print(f"{name:26} batch {batch:5} {method.name:16} bare {100 / theirs:8.1f} steps/s, ours "
-                      f"{100 / ours:8.1f}, ratio {theirs / ours:.2f}")
+                theirs, plain, ours = in_turn(5, partial(bare, model, x[:batch], y[:batch], 100),
+                                              partial(loop, model, x[:batch], y[:batch], 100, 0.1, None),
+                                              partial(verify.solve, problem, method))
+                print(f"{name:26} batch {batch:5} {method.name:16} bare {100 / theirs:8.1f} steps/s, tutorial's loop "
+                      f"{theirs / plain:.2f} of it, ours {theirs / ours:.2f}")
 
 
 def show_resnet(asked: argparse.Namespace) -> None:
@@ -181,8 +183,8 @@ def show_resnet(asked: argparse.Namespace) -> None:
     y = model(x).argmax(1)
     for title, steps, target in (("untargeted", 30, None), ("targeted", 100, (y + 1) % 1000)):
         method = verify.PGD(steps, stop_when_falsified=False)
-        theirs, ours = in_turn(partial(loop, model, x, y, steps, 2 / 255, target),
-                               partial(verify.attack, model, x, y, eps="2/255", target=target, method=method), 1)
+        theirs, ours = in_turn(1, partial(loop, model, x, y, steps, 2 / 255, target),
+                               partial(verify.attack, model, x, y, eps="2/255", target=target, method=method))
         print(f"resnet50 {title:10} {steps:3} steps: loop {theirs:.1f} s, verify.attack {ours:.1f} s, ratio "
               f"{theirs / ours:.2f}")
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from verify.errors import LATE, OutOfTime
+from verify.lower.rules.base import spread
 from verify.method import Answer
 
 
@@ -43,14 +44,23 @@ class Nowhere(Keeper):
 
 
 class BestPoints(Keeper):
-    """The best point of every case so far: values (cases,), -inf at first, and points (cases, *shape)."""
+    """The best point of every case so far: values (cases,), -inf at first, and points (cases, *shape).
+
+    `all` are all cases in order: offers to these very ones need no look for whose points they are.
+    """
 
     def __init__(self, points: Tensor):
         self.values = points.new_full((len(points),), -torch.inf)
         self.points = points.clone()
+        self.all = torch.arange(len(points), device=points.device)
 
     def offer(self, cases: Tensor, values: Tensor, x: Tensor) -> None:
         """Keeps the points where they are better; NaN is not."""
+        if cases is self.all:
+            better = values > self.values
+            torch.where(better, values, self.values, out=self.values)
+            torch.where(spread(better, x), x, self.points, out=self.points)
+            return
         better = (values > self.values[cases]).nonzero().flatten()
         chosen = cases[better]
         self.values[chosen] = values[better]

@@ -65,9 +65,8 @@ class Ascent:
         if not len(tries.cases):
             return
         inputs, spec, met = problem.inputs.select(tries.cases), problem.spec.select(tries.cases), BestPoints(tries.x)
-        places = torch.arange(len(tries.cases), device=tries.cases.device)
         owner = tries.cases if self.stop_when_falsified else None
-        surface = ViolationSurface(problem.network, inputs, spec, self.objective, tries.aims, met, places, owner)
+        surface = ViolationSurface(problem.network, inputs, spec, self.objective, tries.aims, met, met.all, owner)
         try:
             climb(surface, self.rule, self.steps, tries.x, tries.length)
         finally:

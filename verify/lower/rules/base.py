@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from verify.sets.base import InputSet
@@ -37,7 +38,8 @@ class Stand(NamedTuple):
 
     def moved(self, length: Tensor) -> Tensor:
         """The points after a steepest step of these lengths (n,) in half-widths of the set, projected."""
-        return self.inputs.project(self.x + spread(length, self.x) * self.inputs.steepest(self.x, self.gradient))
+        step = self.inputs.steepest(self.x, self.gradient)
+        return self.inputs.project(torch.addcmul(self.x, spread(length, self.x), step))
 
 
 class StepRule(ABC):

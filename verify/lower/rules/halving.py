@@ -52,7 +52,8 @@ class Halving(StepRule):
             )
         x = stand.moved(length)
         if stand.step > 0:
-            x = stand.inputs.project(stand.x + (1 - MOMENTUM) * (x - stand.x) + MOMENTUM * (stand.x - before))
+            moved = torch.lerp(stand.x, x, 1 - MOMENTUM).add_(stand.x - before, alpha=MOMENTUM)
+            x = stand.inputs.project(moved)
         return x, (length, stand.x, value, rises, best, best_x, best_gradient, old_length, old_best)
 
 

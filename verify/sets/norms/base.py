@@ -159,7 +159,7 @@ class RoundNorm(Norm):
 
 def clamp(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """x moved into [low, high], which may broadcast; high wins where they cross."""
-    return torch.minimum(torch.maximum(x, low), high)
+    return torch.clamp(x, low, high)
 
 
 def along(a: Tensor, weight: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -> Tensor:
