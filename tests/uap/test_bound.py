@@ -46,6 +46,17 @@ def most_fooled(problem: SharedProblem, deltas: Tensor) -> int:
     return max(int((problem.violations(delta) > 1e-6).sum()) for delta in deltas)
 
 
+class Reciprocals(torch.nn.Module):
+    """One over what a module computes."""
+
+    def __init__(self, module: torch.nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1 / self.module(x)
+
+
 QUICK = (("linf", (0, 1), 2), ("l1", None, 0))
 SETS = [pytest.param(*norm, seed, marks=() if (*norm, seed) in QUICK else pytest.mark.conformance)
         for norm in NORMS for seed in range(8)]
@@ -189,3 +200,14 @@ def test_limits_are_kept_and_said():
     found = verify.universal(network, x, eps=EPS, methods=[verify.UAPBound()], time_limit=1e-9)
     assert found.upper == len(x)
     assert found.methods["bound"].notes["stopped"]
+
+
+def test_a_row_without_a_finite_line_counts():
+    x = torch.rand(4, 2, generator=torch.Generator().manual_seed(0))
+    module = torch.nn.Linear(2, 2)
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[1.0, -1.0], [0.5, 1.0]]))
+        module.bias.zero_()
+    network = verify.trace(Reciprocals(module).eval(), torch.zeros(1, 2))
+    found = verify.universal(network, x, eps=3, methods=[verify.UAPBound(0.5)])
+    assert found.upper == found.single[1] == 4  # each sample is fooled near its pole

@@ -98,7 +98,7 @@ class _Search:
         """Refines until the bracket closes, nothing helps or time is over."""
         self.relaxation = SharedRelaxation(self.problem)
         first = self.relaxation.first()
-        is_open = first.most(self.relaxation.ball) >= 0
+        is_open = ~(first.most(self.relaxation.ball) < 0)
         self.lines = first.take(is_open.nonzero().flatten())
         self.lines = self.lines.take(self._alone(self.lines))
         self.elements = Elements(self.lines.owner.cpu().numpy(), self.lines.row.cpu().numpy())

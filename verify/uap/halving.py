@@ -58,7 +58,7 @@ def _possible(problem: SharedProblem, low: Tensor, high: Tensor) -> tuple[int, i
         return 0, 0
     relaxation = SharedRelaxation(problem, (low, high))
     lines = relaxation.first()
-    is_open = lines.most(relaxation.ball) >= 0
+    is_open = ~(lines.most(relaxation.ball) < 0)
     samples = torch.unique(lines.owner[is_open])
     change = lines.slope[is_open].abs().sum(0) * (high - low).flatten()
     return len(samples), int(change.argmax()) if len(change) else 0

@@ -51,6 +51,15 @@ class SharedLines:
         """Their values at a perturbation (*shape), up to rounding; (lines,)."""
         return self.slope @ delta.flatten().to(self.slope) + self.offset
 
+    def finite(self) -> Self:
+        """The same, and the line 0 where a row has no finite line, so that it counts as one that may be violated.
+
+        Sound because all that is concluded of a line is where it is negative, and 0 never is.
+        """
+        lost = ~(self.slope.isfinite().all(1) & self.offset.isfinite())
+        slope, offset = self.slope.masked_fill(lost[:, None], 0.0), self.offset.masked_fill(lost, 0.0)
+        return type(self)(self.owner, self.row, slope, offset)
+
     def most(self, ball: InputSet) -> Tensor:
         """Upper bounds of their values over the ball (a batch of one); (lines,).
 
@@ -133,7 +142,7 @@ class SharedRelaxation:
         top = inputs.support(slope.reshape(len(slope), 1, *inputs.shape))[:, 0]
         size = (slope.abs() * torch.maximum(inputs.low.abs(), inputs.high.abs()).flatten(1)).sum(1) + bound.abs()
         offset = bound - top + size * (ROUGH * (slope.shape[1] + ROUGH) * UNIT)
-        return self._shifted(SharedLines(owner, row, slope, offset), self.problem.x.double().flatten(1)[owner])
+        return self._shifted(SharedLines(owner, row, slope, offset), self.problem.x.double().flatten(1)[owner]).finite()
 
     def _shifted(self, lines: SharedLines, x: Tensor) -> SharedLines:
         """Lines over the input at x + delta, clipped, as lines over delta; x (lines, size).
