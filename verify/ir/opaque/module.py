@@ -83,24 +83,26 @@ def executed_module(module: Callable[[Tensor], Any], example: Tensor) -> Execute
         device = _place(kept)
         first = example[:1].detach().to(device)
         with torch.no_grad():
-            outputs = [kept(first.clone()) for _ in range(2)]
+            found = kept(first.clone())
     except Exception as problem:  # as above
         words = " ".join(str(problem).split())[:WORDS] or type(problem).__name__
         raise InputError(f"the module {name} cannot be copied and called on an input of shape "
                          f"{(1, *example.shape[1:])}, {str(example.dtype).removeprefix('torch.')}: {words} "
                          f"({place_of(problem)}); {_remedy(module, example)}") from problem
     try:
-        y, again = (numbers_of(given, first) for given in outputs)
+        y = numbers_of(found, first)
     except (TypeError, ValueError, RuntimeError) as problem:
         raise InputError(f"the module {name} returns {problem}") from None
     if not y.numel():
         raise InputError(f"the module {name} returns no numbers; wrap it")
-    if not torch.equal(y.nan_to_num(), again.nan_to_num()):
+    again, held = _with_gradient(kept, first)
+    if not _same(y, again) and not _same(y, _plain(kept, first)):
         raise InputError(f"the module {name} gives other outputs when it is called again; leave out what is "
                          "random, or give the mean of its answers: verify.Averaged(module)")
     other = example[1:2].detach().to(device) if len(example) > 1 else first.flip(-1)
-    held, has_gradient = _together(kept, torch.cat([other, first]), y.reshape(1, -1))
-    return ExecutedModule(name, _digest(kept, y), kept, example.dtype, y.numel(), device, held, has_gradient)
+    many = _fits_together(kept, torch.cat([other, first]), y.reshape(1, -1))
+    size = max(1, held or 0, first.numel()) if many else None
+    return ExecutedModule(name, _digest(kept, y), kept, example.dtype, y.numel(), device, size, held is not None)
 
 
 def _remedy(module: Callable[[Tensor], Any], x: Tensor) -> str:
@@ -134,9 +136,9 @@ def _place(module: Callable[[Tensor], Any]) -> torch.device:
     return next((t.device for t in tensors), torch.device("cpu"))
 
 
-def _together(module: Callable[[Tensor], Any], pair: Tensor, alone: Tensor) -> tuple[int | None, bool]:
-    """Values that a call on two samples holds for a gradient, for each, where the second gets what it gets alone
-    (1, outputs), else None; and whether there is a gradient."""
+def _with_gradient(module: Callable[[Tensor], Any], x: Tensor) -> tuple[Tensor | None, int | None]:
+    """What a call on a tensor that wants a gradient gives, and how many values it holds for it; None and None where it
+    fails, a count of None where there is no gradient."""
     sizes: list[int] = []
     own = {t.data_ptr() for t in module.parameters()} if isinstance(module, nn.Module) else set()
 
@@ -144,20 +146,35 @@ def _together(module: Callable[[Tensor], Any], pair: Tensor, alone: Tensor) -> t
         sizes.append(0 if saved.data_ptr() in own else saved.numel())
         return saved
 
-    for has_gradient in (True, False):
-        sizes.clear()
-        try:
-            with torch.enable_grad(), saved_tensors_hooks(counted, lambda saved: saved):
-                y = numbers_of(module(pair.clone().requires_grad_(has_gradient)), pair)
-        except Exception:  # as above: it may take no tensors with gradients, or single samples only
-            continue
-        if has_gradient and not y.requires_grad:
-            continue
-        y = y.detach().reshape(2, -1) if y.numel() == 2 * alone.numel() else y.new_full((2, 1), torch.nan)
-        near = CLOSE * float(alone.abs().nan_to_num(0.0, 0.0).max())
-        fits = y.shape[1] == alone.shape[1] and bool(torch.isclose(y[1:], alone, 0, near, equal_nan=True).all())
-        return (max(1, sum(sizes) // 2, pair[0].numel()) if fits else None), has_gradient
-    return None, isinstance(module, nn.Module)
+    try:
+        with torch.enable_grad(), saved_tensors_hooks(counted, lambda saved: saved):
+            y = numbers_of(module(x.clone().requires_grad_()), x)
+    except Exception:  # as above: it may take no tensors with gradients
+        return None, None
+    return y.detach(), sum(sizes) if y.requires_grad else None
+
+
+def _plain(module: Callable[[Tensor], Any], x: Tensor) -> Tensor | None:
+    """What a call gives, None where it fails."""
+    try:
+        with torch.no_grad():
+            return numbers_of(module(x.clone()), x)
+    except Exception:  # as above
+        return None
+
+
+def _same(y: Tensor, other: Tensor | None) -> bool:
+    """Whether two answers are equal, NaN where NaN is."""
+    return other is not None and torch.equal(y.nan_to_num(), other.nan_to_num())
+
+
+def _fits_together(module: Callable[[Tensor], Any], pair: Tensor, alone: Tensor) -> bool:
+    """Whether of two samples in one call the second gets what it gets alone (1, outputs), up to rounding."""
+    y = _plain(module, pair)
+    if y is None or y.numel() != 2 * alone.numel():
+        return False
+    near = CLOSE * float(alone.abs().nan_to_num(0.0, 0.0).max())
+    return bool(torch.isclose(y.reshape(2, -1)[1:], alone, 0, near, equal_nan=True).all())
 
 
 def _digest(module: Callable[[Tensor], Any], y: Tensor) -> str:
