@@ -17,7 +17,7 @@ from tests.support.perturbations import ORACLES, drawn
 from verify.check.checker import check
 from verify.errors import InputError, UnsupportedMethod
 from verify.fronts import Brightness, Perturbation, PixelNoise, Rotation, Translation, perturbation_of, perturbed
-from verify.fronts.perturbed import front_of, unchanged
+from verify.fronts.perturbed import front_of, picture_of, unchanged
 from verify.ir.evaluate import exact_value
 from verify.ir.graph import Network
 from verify.ir.symbolic import variable
@@ -177,6 +177,18 @@ def test_a_perturbation_that_fools_has_a_point_that_does() -> None:
     images = problem.front(bracket.witness[fooled])
     assert bool((network(images).argmax(1) != Y[:8][fooled]).all())
     assert bool(((images >= 0) & (images <= 1)).all())
+
+
+def test_no_image_lies_outside_of_the_clip() -> None:
+    """Rounding carries a few pixels of a moved image 6e-8 below 0, and what comes in is 0 wherever the clip lies."""
+    found, x = Translation(2, 2), (2 * torch.rand(64, generator=torch.manual_seed(0))).clamp(0.5, 1.5) - 0.5
+    theta = 4 * torch.rand(200, 2, generator=torch.manual_seed(1)) - 2
+    points = torch.cat([x.expand(200, -1), theta], 1)
+    unit, inner = (Fraction(0), Fraction(1)), (Fraction(1, 4), Fraction(1))
+    executed, images = (of(found, taker((1, 8, 8)), unit)(points) for of in (front_of, picture_of))
+    assert executed.min() < 0 == images.min()
+    assert torch.equal(images, executed.clamp(0, 1))
+    assert front_of(found, taker((1, 8, 8)), inner)(points.clamp(min=0.25)).min() == 0.25
 
 
 def test_texts_mean_what_their_classes_do() -> None:

@@ -37,7 +37,7 @@ class Perturbation(ABC):
     perturbation is a frozen dataclass of the numbers that bound its parameters; with a `FrontEntry`, `--set` names it.
     """
 
-    widens: ClassVar[bool] = True  # whether pixels may leave the range of valid inputs, and are clipped to it
+    widens: ClassVar[bool] = True  # whether pixels may leave a range of valid inputs that holds 0, and are clipped
 
     @property
     def parts(self) -> tuple[Perturbation, ...]:

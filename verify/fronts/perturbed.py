@@ -16,7 +16,7 @@ from verify.fronts.reading import perturbation_of
 from verify.goals import Aim
 from verify.ir.front import behind
 from verify.ir.graph import Network
-from verify.ir.symbolic import variable
+from verify.ir.symbolic import SymbolicValue, variable
 from verify.problem import Problem, robustness
 from verify.rationals import Number, exact_array, rational
 from verify.sets import Box
@@ -68,14 +68,26 @@ def in_front(plain: Problem, perturbation: Perturbation, clip: Ends | None) -> P
 
 def front_of(perturbation: Perturbation, network: Network, clip: Ends | None) -> Network:
     """The map of image and parameters, one flat vector, to an input of the network."""
+    return _made(perturbation, network, clip).network()
+
+
+def picture_of(perturbation: Perturbation, network: Network, clip: Ends | None) -> Network:
+    """The same for images that are looked at and kept: rounding leaves none of them outside the clip."""
+    found = _made(perturbation, network, clip)
+    return (found if clip is None else found.clip(*clip)).network()
+
+
+def _made(perturbation: Perturbation, network: Network, clip: Ends | None) -> SymbolicValue:
+    """What becomes of an image. Means of pixels, and of pixels and the 0 outside, stay in a clip that holds 0."""
     shape, start = network.input_shape, prod(network.input_shape)
     given = variable((start + len(perturbation.ranges(shape).low),), network.dtype)
     x = given[:start].reshape(*shape)
     for part in perturbation.parts:
         end = start + len(part.ranges(shape).low)
         x, start = part.perturb(x, given[start:end]), end
-        x = x.clip(*clip) if clip is not None and part.widens else x
-    return x.network()
+        if clip is not None and (part.widens or not clip[0] <= 0 <= clip[1]):
+            x = x.clip(*clip)
+    return x
 
 
 def unchanged(perturbation: Perturbation, x: Tensor) -> Tensor:

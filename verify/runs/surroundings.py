@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from verify.fronts.base import Perturbation
-from verify.fronts.perturbed import front_of, in_front
+from verify.fronts.perturbed import in_front, picture_of
 from verify.fronts.reading import is_perturbation, perturbation_of
 from verify.ir.graph import Network
 from verify.problem import Problem
@@ -50,7 +50,7 @@ class Surroundings:
     def picture(self, network: Network, eps: Fraction) -> Network | None:
         """What makes images of the problem's variables at this radius, where these are images and parameters."""
         found = self.perturbation
-        return None if found is None else front_of(found.times(eps), network, self.clip)
+        return None if found is None else picture_of(found.times(eps), network, self.clip)
 
     def seen(self, network: Network, eps: Fraction, point: Tensor) -> tuple[Tensor, tuple[float, ...] | None]:
         """The input (*shape) of the network that a point of a set at this radius is or makes; and the parameters that
