@@ -126,3 +126,9 @@ def test_a_level_r_certificate_is_none_of_level_f() -> None:
     assert not check(parts.bytes(), "F").accepted
     parts.header["level"] = "F"
     assert not check(parts.bytes()).accepted
+
+
+def test_the_margin_of_an_exact_check_is_no_less_than_the_rational_one() -> None:
+    net, line = chain(1, ("a", scale(1))), row({0: 1}, "11/10")
+    report = check(claimed(*net, [case(Fraction(1), Fraction(1), 1, [line])], "R", "interval").bytes(), exact=True)
+    assert Fraction(report.margins["R"]) >= Fraction(-1, 10) > Fraction(-0.1)

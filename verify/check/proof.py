@@ -38,8 +38,8 @@ class Proof:
     searches: Any
 
     def margin(self, level: Level) -> float:
-        """The largest upper bound over all leaves, negative. Rejects a task that no tree covers, and a leaf whose bound
-        is not negative.
+        """The largest upper bound over all leaves, negative, a rational one rounded up. Rejects a task that no tree
+        covers, and a leaf whose bound is not negative.
 
         Sound because the leaves of a tree cover its root, some row of a disjunct is below each of their combinations,
         and `Relaxation` bounds rows; trusts NumPy's float64 arithmetic and the reading of this code.
@@ -56,6 +56,8 @@ class Proof:
             for k in range(len(case.disjuncts)):
                 if (i, k) not in proved:
                     raise Rejected(f"nothing proves disjunct {k} of case {i}")
+        if level.number.exact and margin > -np.inf:
+            return float(Arithmetic().up(np.array([margin], object))[0])
         return float(margin)
 
     def hinged(self, number: Arithmetic) -> Proof:
