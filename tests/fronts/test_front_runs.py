@@ -15,6 +15,8 @@ import verify
 from verify.cli.main import run
 from verify.fronts import perturbation_of
 from verify.runs.certification.records import read_run
+from verify.runs.certification.session import prepare
+from verify.runs.request import CertifyRequest
 
 X, Y = digits()
 
@@ -104,3 +106,15 @@ def test_noise_along_directions_of_a_file_is_bracketed(here: Path) -> None:
     patch = verify.perturbed(network, X[:6], Y[:6], perturbation_of("patch:0,0,8,8").times(Fraction(1, 20)))
     assert bool((verify.solve(patch, verify.PGD()).lower <= ball).all())
     assert bool(((verify.solve(patch, verify.CROWN()).upper < 0) | (ball >= 0)).float().mean() >= 0.5)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_goes_on_with_the_same_directions_alone() -> None:
+    """Also where other perturbations stand beside the one that names a file."""
+    found = set()
+    for value in (0.25, 0.5):
+        np.savez("d.npz", directions=np.full((1, 1, 8, 8), value))
+        asked = CertifyRequest("digits-dense-interval", "digits", limit=1, methods="crown", eps="1",
+                               set="brightness:0.1+directions:d.npz")
+        found.add(prepare(asked).config["set file"])
+    assert len(found - {None}) == 2

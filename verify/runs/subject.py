@@ -174,6 +174,8 @@ def largest_radius(clip: tuple[Fraction, Fraction], norm: str, size: int) -> Fra
 
 
 def _digest(text: str) -> str | None:
-    """SHA-256 of the file that a set names, None where it names none."""
-    file = Path(text.partition(":")[2])
-    return sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    """SHA-256 of the files that a set, or the parts of a perturbation, name; None where they name none."""
+    parts = text.split("+") if is_perturbation(text) else [text]
+    files = [Path(part.partition(":")[2]) for part in parts]
+    found = [sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
+    return "+".join(found) or None
