@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import product
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ import verify
 from tests.support.perturbations import ORACLES, drawn
 from verify.check.checker import check
 from verify.errors import InputError, UnsupportedMethod
-from verify.fronts import Brightness, Perturbation, PixelNoise, Rotation, Translation, perturbation_of, perturbed
+from verify.fronts import Blur, Brightness, Perturbation, PixelNoise, Rotation, Translation, perturbation_of, perturbed
 from verify.fronts.perturbed import front_of, picture_of, unchanged
 from verify.ir.evaluate import exact_value
 from verify.ir.graph import Network
@@ -189,6 +190,13 @@ def test_no_image_lies_outside_of_the_clip() -> None:
     assert executed.min() < 0 == images.min()
     assert torch.equal(images, executed.clamp(0, 1))
     assert front_of(found, taker((1, 8, 8)), inner)(points.clamp(min=0.25)).min() == 0.25
+
+
+def test_a_blur_of_any_deviation_has_a_range() -> None:
+    for by in (Fraction(1, 10**200), Fraction(1, 40), Fraction(1, 3)):
+        (high,) = Blur(by).ranges(SHAPE).high
+        with mpmath.workdps(50):
+            assert 0 < mpmath.exp(-1 / (2 * (mpmath.mpf(by.numerator) / by.denominator) ** 2)) <= float(high)
 
 
 def test_texts_mean_what_their_classes_do() -> None:

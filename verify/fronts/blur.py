@@ -19,6 +19,7 @@ from verify.registry import FrontEntry
 WHAT = "the deviation of a blur"
 REACH = 3  # deviations beyond which weights are cut off
 LARGEST = 8  # pixels of deviation
+LEAST = 2.0**-149  # the least positive float32
 
 
 @FrontEntry(name="blur", place=90, help="blur:1 (deviation in pixels)", example="blur:1/2")
@@ -53,8 +54,10 @@ class Blur(Perturbation):
         by = reach_of(self.by, WHAT)
         if by > LARGEST:
             raise InputError(f"{WHAT} is {self.by} pixels, more than {LARGEST}; give less")
-        most = np.array([Fraction(exp(-1 / (2 * float(by) ** 2)) * (1 + 1e-9)) if by else Fraction(0)], object)
-        high = Fraction(float(round_up(most, torch.float32)[0]))  # above the exponential, which no rational is
+        twice = 2 * float(by) ** 2  # variances; the exponential is below the least float32 long before this is 0
+        most = max(exp(-1 / twice) * (1 + 1e-9), LEAST) if twice else LEAST
+        exact = np.array([Fraction(most) if by else Fraction(0)], object)
+        high = Fraction(float(round_up(exact, torch.float32)[0]))  # above the exponential, which no rational is
         zero = np.array([Fraction(0)], object)
         return Ranges(zero, np.array([high], object), zero)
 
