@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from verify.check.numbers import Arithmetic, Rejected
+from verify.check.numbers import Arithmetic, Rejected, shown_above
 from verify.check.strict import rational
 
 NEAR_FLOATS = st.builds(
@@ -40,3 +40,10 @@ def test_fractions_are_read_from_their_texts(number: Fraction) -> None:
 def test_what_is_no_fraction_of_integers_is_rejected(value: object) -> None:
     with pytest.raises(Rejected, match=r"a number is no text|a number is .* no fraction of integers"):
         rational(value, "a number")
+
+
+@given(st.floats(-1e300, -1e-300), st.integers(2, 12))
+def test_a_bound_that_is_shown_is_none_below_it(bound: float, digits: int) -> None:
+    text = shown_above(bound, digits)
+    assert Fraction(bound) <= Fraction(text) <= Fraction(bound) * (1 - Fraction(11, 10**digits))
+    assert shown_above(-0.25, digits) == "-0.25"

@@ -132,3 +132,11 @@ def test_the_margin_of_an_exact_check_is_no_less_than_the_rational_one() -> None
     net, line = chain(1, ("a", scale(1))), row({0: 1}, "11/10")
     report = check(claimed(*net, [case(Fraction(1), Fraction(1), 1, [line])], "R", "interval").bytes(), exact=True)
     assert Fraction(report.margins["R"]) >= Fraction(-1, 10) > Fraction(-0.1)
+
+
+def test_a_claim_in_words_names_what_varies_and_what_is_rounded() -> None:
+    net, lines = chain(3, ("a", matrix(floats([1, 0, 0])))), [row({0: 1}, 2 + k) for k in range(7)]
+    given = case(Fraction(1, 3) + Fraction(1, 10**9), Fraction(1, 2), 3, lines)
+    (words,) = check(claimed(*net, [given], "R", "interval").bytes()).claim
+    assert words.startswith("for x_0 in [~0.333333, 1/2], and 2 fixed inputs: never 1 y_0 >= 2, never 1 y_0 >= 3")
+    assert words.endswith("never 1 y_0 >= 6, and 2 more")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from verify.check.checker import LEVELS, Report, check
+from verify.check.numbers import shown_above
 
 REJECTED, UNCOMPARED = 1, 3
 
@@ -21,7 +22,7 @@ def show(report: Report) -> int:
         for k, line in enumerate(report.front):
             print(f"{'        ' if k else 'front   '}{line}")
     for name, margin in report.margins.items():
-        print(f"level {name} v* <= {margin:.9g}")
+        print(f"level {name} v* <= {shown_above(margin, 9)}")
     if not report.accepted:
         print(f"rejected: {report.reason}")
         return REJECTED

@@ -64,26 +64,28 @@ class Case:
             return number.of(ends[0])[None], number.of(ends[1])[None]
         return number.down(self.low)[None], number.up(self.high)[None]
 
-
     def __str__(self) -> str:
-        """In one line: the ranges of the first inputs, those first that are more than one number; the first disjuncts.
-        """
-        order = np.argsort(self.low == self.high, kind="stable")[:SHOWN]
+        """In one line: the ranges of the first inputs that are more than one number, or of the first inputs where none
+        is; the first disjuncts."""
+        varies = np.flatnonzero(self.low != self.high)
+        count = len(varies) or len(self.low)
+        order = (varies if len(varies) else np.arange(count))[:SHOWN]
         ranges = zip(order.tolist(), self.low[order], self.high[order], strict=True)
         ends = [f"x_{i} in [{brief(low)}, {brief(high)}]" for i, low, high in ranges]
-        ends += [f"and {len(self.low) - SHOWN} more inputs"] if len(self.low) > SHOWN else []
-        rows = [str(disjunct) for disjunct in self.disjuncts[:SHOWN]]
+        ends += [f"and {count - SHOWN} more inputs"] if count > SHOWN else []
+        ends += [f"and {len(self.low) - count} fixed inputs"] if count < len(self.low) else []
+        rows = [f"never {disjunct}" for disjunct in self.disjuncts[:SHOWN]]
         rows += [f"and {len(self.disjuncts) - SHOWN} more"] if len(self.disjuncts) > SHOWN else []
         images = "every image of the 8-bit grid, x_i = k/255 with whole k"
         if self.levels is not None:
             which = images if self.levels == 255 else f"every x_i = k/{self.levels} with whole k"
             ends[0] = f"{which}, {ends[0]}"
-        return f"for {', '.join(ends)}: never {', never '.join(rows)}"
+        return f"for {', '.join(ends)}: {', '.join(rows)}"
 
 
 def brief(number: Fraction, most: int = 12) -> str:
-    """The fraction itself if its text is no longer than `most`, else six digits of it."""
-    return text if len(text := str(number)) <= most else f"{float(number):.6g}"
+    """The fraction itself if its text is no longer than `most`, else six digits of it after a tilde."""
+    return text if len(text := str(number)) <= most else f"~{float(number):.6g}"
 
 
 def read_cases(value: Any, inputs: int, outputs: int, levels: int | None = None) -> tuple[Case, ...]:

@@ -8,6 +8,7 @@ is added at the end (Higham 2002, chapter 3: |fl(x . y) - x . y| <= gamma_n |x| 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 from fractions import Fraction
 from typing import Any
 
@@ -23,6 +24,11 @@ Scalar = Any  # a float, or a Fraction in exact arithmetic
 
 class Rejected(Exception):
     """The certificate does not prove its claim; the text is the first reason."""
+
+
+def shown_above(bound: float, digits: int) -> str:
+    """An upper bound with so many digits, rounded up."""
+    return f"{float(Context(digits, ROUND_CEILING).create_decimal_from_float(bound)):.{digits}g}"
 
 
 def gamma(terms: int, unit: float) -> float:

@@ -24,7 +24,7 @@ from verify.check.boxes import input_leaves
 from verify.check.checker import Report, check
 from verify.check.claim import Case, read_cases
 from verify.check.network import Network, build
-from verify.check.numbers import Arithmetic, Rejected
+from verify.check.numbers import Arithmetic, Rejected, shown_above
 from verify.check.proof import Layers, read_layers
 from verify.check.tree import Forest
 from verify.check.weighted import WEIGHTS
@@ -92,7 +92,7 @@ class Proof:
         scope += f" ({self.report.uncompared})" if self.report.uncompared else ""
         if not self.report.cases:
             return f"the claim is empty: no input is allowed{scope}"
-        margins = ", ".join(f"{value:.6g} at level {level}" for level, value in self.report.margins.items())
+        margins = ", ".join(f"{shown_above(value, 6)} at level {level}" for level, value in self.report.margins.items())
         return f"the checker bounds v* by {margins}{scope} ({self.seconds:.2f} s)"
 
     def payload(self) -> dict[str, object]:
