@@ -24,6 +24,7 @@ from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 
 from verify.errors import InputError, UnsupportedOp, Untraceable
 from verify.ir.aten import Constant, Context
+from verify.ir.aten_composites import write_out
 from verify.ir.aten_layout import TracedValue
 from verify.ir.aten_nodes import first_line, translated
 from verify.ir.aten_ops import PLAIN
@@ -152,19 +153,8 @@ def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
 
 def _translate(program: ExportedProgram) -> tuple[Network, dict[str, str]]:
     """The network, and the IR parameters that are copies of trained ones with the node that uses each."""
-    _spell_out(program.graph)
-    with _quiet():
-        table = torch.export.default_decompositions()
-        for kept in KEPT:
-            table.pop(kept, None)
-        try:
-            program = program.run_decompositions(table)
-        except SyntaxError as problem:  # torch writes the names of submodules into Python code
-            raise InputError("torch.export cannot follow a module with a part whose name is no Python identifier "
-                             f"({first_line(problem)}); rename it") from problem
-        except RuntimeError as problem:
-            raise InputError(f"torch.export cannot write the model in its core operators ({first_line(problem)}); "
-                             "write that part in others") from problem
+    if not write_out(program):
+        program = _decomposed(program)
     source = _input(program)
     batch, shape = _batch_and_shape(source)
     builder = GraphBuilder(source.name, shape, source.meta["val"].dtype)
@@ -178,16 +168,20 @@ def _translate(program: ExportedProgram) -> tuple[Network, dict[str, str]]:
     return builder.finish(_output(context, program, values).name), context.copies
 
 
-def _spell_out(graph: fx.Graph) -> None:
-    """Softshrink as x less the nearest number of [-threshold, threshold]: torch would write it with jumps."""
-    aten = torch.ops.aten
-    for node in graph.nodes:
-        if node.target is aten.softshrink.default:
-            x, threshold = (*node.args, 0.5)[:2]
-            with graph.inserting_before(node):
-                near = graph.call_function(aten.clamp.default, (x, -threshold, threshold))
-            near.meta = dict(node.meta)
-            node.target, node.args = aten.sub.Tensor, (x, near)
+def _decomposed(program: ExportedProgram) -> ExportedProgram:
+    """The program in core operators."""
+    with _quiet():
+        table = torch.export.default_decompositions()
+        for kept in KEPT:
+            table.pop(kept, None)
+        try:
+            return program.run_decompositions(table)
+        except SyntaxError as problem:  # torch writes the names of submodules into Python code
+            raise InputError("torch.export cannot follow a module with a part whose name is no Python identifier "
+                             f"({first_line(problem)}); rename it") from problem
+        except RuntimeError as problem:
+            raise InputError(f"torch.export cannot write the model in its core operators ({first_line(problem)}); "
+                             "write that part in others") from problem
 
 
 def _input(program: ExportedProgram) -> fx.Node:

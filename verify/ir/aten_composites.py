@@ -1,0 +1,143 @@
+"""Composite ATen operators of exported programs in core ones, as torch's decompositions write them.
+
+torch.export leaves `conv2d`, `flatten` and their like as they were called. Its decomposition prepares a table of all
+operators anew for every program, which takes most of the time of reading a small model. Programs that are of core
+operators once the common composites are written out do without.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import fx
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
+
+from verify.ir.aten import OPS
+
+aten = torch.ops.aten
+VIEWS = (aten.flatten.using_ints, aten.reshape.default)
+IGNORED = (aten._assert_tensor_metadata.default,)  # has no result
+
+
+class Call(NamedTuple):
+    """A call of an operator, or the first of its results."""
+
+    target: OpOverload
+    arguments: tuple[Any, ...]
+    is_first: bool = False
+
+
+def write_out(program: ExportedProgram) -> bool:
+    """Writes the composites of a program in core operators, in place; False, with nothing written, where that would
+    leave an operator that only torch can take apart, or one that changes a tensor."""
+    graph, calls = program.graph, dict[fx.Node, Call]()
+    _spell_out(graph)
+    targets = {node.target for node in graph.nodes}
+    if aten.view.default in targets and not targets.isdisjoint(VIEWS):
+        return False  # names of nodes would be counted otherwise than torch counts them
+    for node in graph.nodes:
+        if node.op != "call_function" or node.target in IGNORED:
+            continue
+        if (write := WRITERS.get(node.target)) is None:
+            if not _is_core(node.target):
+                return False
+        elif (call := write(node, _arguments(node))) is None:
+            return False
+        else:
+            calls[node] = call
+    written: dict[fx.Node, fx.Node] = {}
+    for node, call in calls.items():
+        with graph.inserting_before(node):
+            new = _made(graph, call.target, fx.map_arg(call.arguments, lambda n: written.get(n, n)))
+            new = _made(graph, operator.getitem, (new, 0)) if call.is_first else new
+        new.meta = dict(node.meta)
+        node.replace_all_uses_with(new)
+        program.graph_signature.replace_all_uses(node.name, new.name)
+        graph.erase_node(node)
+        written[node] = new
+    return True
+
+
+def _spell_out(graph: fx.Graph) -> None:
+    """Softshrink as x less the nearest number of [-threshold, threshold]: torch would write it with jumps."""
+    for node in graph.nodes:
+        if node.target is aten.softshrink.default:
+            x, threshold = (*node.args, 0.5)[:2]
+            with graph.inserting_before(node):
+                near = graph.call_function(aten.clamp.default, (x, -threshold, threshold))
+            near.meta = dict(node.meta)
+            node.target, node.args = aten.sub.Tensor, (x, near)
+
+
+def _is_core(target: Any) -> bool:
+    """Whether there is a translation of an operator as it is, and it changes none of its arguments."""
+    if target is operator.getitem:
+        return True
+    return isinstance(target, OpOverload) and not target._schema.is_mutable and str(target) in OPS
+
+
+def _arguments(node: fx.Node) -> dict[str, Any]:
+    """All arguments of a call by name, defaults included."""
+    assert isinstance(node.target, OpOverload)
+    return {
+        a.name: node.args[i] if i < len(node.args) else node.kwargs.get(a.name, a.default_value)
+        for i, a in enumerate(node.target._schema.arguments)
+    }
+
+
+def _made(graph: fx.Graph, target: Any, arguments: Any) -> fx.Node:
+    """A call by the name that torch would give it."""
+    packet = getattr(target, "overloadpacket", target)
+    return graph.create_node("call_function", target, arguments, name=packet.__name__)
+
+
+def _convolution(node: fx.Node, given: dict[str, Any]) -> Call | None:
+    """Of samples in a batch; paddings that are words are left to torch."""
+    spatial = given["weight"].meta["val"].ndim - 2
+    if given["input"].meta["val"].ndim != spatial + 2 or isinstance(given["padding"], str):
+        return None
+    lengths = [list(given[name]) for name in ("stride", "padding", "dilation")]
+    lengths = [each * spatial if len(each) == 1 else each for each in lengths]
+    x, weight, bias = (given[name] for name in ("input", "weight", "bias"))
+    return Call(aten.convolution.default, (x, weight, bias, *lengths, False, [0] * spatial, given["groups"]))
+
+
+def _view(node: fx.Node, given: dict[str, Any]) -> Call | None:
+    shape = list(node.meta["val"].shape)
+    return Call(aten.view.default, (node.args[0], shape)) if all(type(n) is int for n in shape) else None
+
+
+def _dropout(node: fx.Node, given: dict[str, Any]) -> Call | None:
+    return None if given["train"] else Call(aten.alias.default, (node.args[0],))
+
+
+def _batch_norm(node: fx.Node, given: dict[str, Any]) -> Call | None:
+    if given["training"] or given["running_mean"] is None or given["running_var"] is None:
+        return None
+    names = ("input", "weight", "bias", "running_mean", "running_var", "momentum", "eps")
+    return Call(aten._native_batch_norm_legit_no_training.default, tuple(given[name] for name in names), True)
+
+
+def _max_pool(node: fx.Node, given: dict[str, Any]) -> Call:
+    return Call(aten.max_pool2d_with_indices.default, tuple(given.values()), True)
+
+
+def _softmax(node: fx.Node, given: dict[str, Any]) -> Call | None:
+    if given["dtype"] not in (None, given["self"].meta["val"].dtype):
+        return None
+    plain = aten._softmax if node.target is aten.softmax.int else aten._log_softmax
+    return Call(plain.default, (given["self"], given["dim"], False))
+
+
+WRITERS: dict[Any, Callable[[fx.Node, dict[str, Any]], Call | None]] = {
+    **dict.fromkeys((aten.conv1d.default, aten.conv2d.default, aten.conv3d.default), _convolution),
+    **dict.fromkeys(VIEWS, _view),
+    **dict.fromkeys((aten.softmax.int, aten.log_softmax.int), _softmax),
+    aten.batch_norm.default: _batch_norm,
+    aten.dropout.default: _dropout,
+    aten.max_pool2d.default: _max_pool,
+}
