@@ -15,7 +15,7 @@ from verify.rationals import exact_array
 from verify.sets.ball import Ball
 from verify.sets.base import InputSet, SplitEnds, box_support
 from verify.sets.box import Box
-from verify.sets.levels import levels_at, levels_of
+from verify.sets.levels import levels_at, levels_of, value_of
 from verify.sets.norms import Norm
 
 FARTHEST = 1 << 24  # steps from 0, so that float32 holds each of them
@@ -101,8 +101,7 @@ class Grid(InputSet):
 
     def value(self, whole: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """whole / levels in float, one correct rounding."""
-        dtype = self.dtype if dtype is None else dtype
-        return whole.to(dtype) / torch.full((), self.levels, dtype=dtype, device=whole.device)
+        return value_of(whole, self.levels, self.dtype if dtype is None else dtype)
 
     def support(self, a: Tensor) -> Tensor:
         """Sound because a linear function on a box is maximal at a corner; trusts float rounding."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from verify.errors import InputError
@@ -28,3 +29,9 @@ def levels_at(x: Tensor, levels: int) -> Tensor:
         raise InputError(f"an input is {float(x[place]):.6g} at position {list(place)}, which is no multiple of "
                          f"1/{levels}; round the samples to the grid, or leave the grid out")
     return whole
+
+
+def value_of(whole: Tensor, levels: int, dtype: torch.dtype) -> Tensor:
+    """whole / levels in these floats, one correct rounding: of a divisor that is no tensor of the device, GPUs multiply
+    by the reciprocal."""
+    return whole.to(dtype) / torch.full((), levels, dtype=dtype, device=whole.device)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from verify.ir.graph import Network
 from verify.problem import Problem
+from verify.sets.levels import value_of
 
 LEVELS = 255
 FOOLS, STAYS, LEAVES = "still fool", "no longer fool", "leave the set"  # what images of 8 bits do
@@ -37,7 +38,7 @@ class Pictures:
     def rounded(self, index: Tensor, images: Tensor) -> tuple[Tensor, list[str]]:
         """The nearest levels (cases, *shape), uint8, of images, and what these do as level / 255."""
         level = (images * LEVELS).round().clamp(0, LEVELS)
-        fools = self.samples.select(index).replayed((level / LEVELS).to(images.dtype)) >= 0
+        fools = self.samples.select(index).replayed(value_of(level, LEVELS, images.dtype)) >= 0
         return level.to(torch.uint8), [FOOLS if wins else STAYS for wins in fools.tolist()]
 
     def to(self, device: torch.device | str) -> Pictures:
@@ -57,10 +58,10 @@ def rounded_to_levels(problem: Problem, points: Tensor) -> tuple[Tensor, list[st
     best, state = None, [LEAVES] * len(points)
     for level in ((points * LEVELS).round(), toward, away):
         level = level.clamp(0, LEVELS)
-        value = (level / LEVELS).to(floats)
+        value = value_of(level, LEVELS, floats)
         level = torch.where(value > problem.inputs.high, level - 1, torch.where(value < problem.inputs.low, level + 1,
                                                                                 level)).clamp(0, LEVELS)
-        value = (level / LEVELS).to(floats)
+        value = value_of(level, LEVELS, floats)
         member, fools = problem.inputs.contains(value), problem.replayed(value) >= 0
         best = level.clone() if best is None else best
         for k, (inside, wins) in enumerate(zip(member.tolist(), fools.tolist(), strict=True)):
