@@ -185,6 +185,27 @@ def test_examples_and_results_that_do_not_fit() -> None:
         trace(layer, torch.rand(1, 2))
 
 
+class Twice(nn.Module):
+    """Changes a tensor in place that something else sees: after the change, through a view, or not at all."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how, self.first, self.last = how, nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        seen = {"itself": lambda: y, "view": lambda: y.reshape(-1, 2, 2), "nothing": lambda: 0}[self.how]()
+        z = y.mul_(2).relu_()
+        return self.last(z + (seen.reshape(-1, 4) if isinstance(seen, Tensor) else seen))
+
+
+@pytest.mark.parametrize("how", ["itself", "view", "nothing"])
+def test_what_is_changed_in_place_is_seen_by_all(how: str) -> None:
+    torch.manual_seed(2)
+    module = Twice(how).eval()
+    agree(trace(module, torch.zeros(1, 3)), module, torch.randn(20, 3))
+
+
 @pytest.mark.parametrize("name", ["class", 'a"b', "a\nb"])
 def test_names_that_torch_cannot_write_are_refused(name: str) -> None:
     plain, module = (nn.Sequential(OrderedDict([(name, part)])).eval() for part in (nn.Linear(3, 2), nn.LayerNorm(3)))

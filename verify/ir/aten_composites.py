@@ -20,6 +20,8 @@ from verify.ir.aten import OPS
 
 aten = torch.ops.aten
 VIEWS = (aten.flatten.using_ints, aten.reshape.default)
+CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
+NEW = (*CONVOLUTIONS, aten.linear.default, aten.batch_norm.default, aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor)
 IGNORED = (aten._assert_tensor_metadata.default,)  # has no result
 
 
@@ -35,42 +37,45 @@ def write_out(program: ExportedProgram) -> bool:
     """Writes the composites of a program in core operators, in place; False, with nothing written, where that would
     leave an operator that only torch can take apart, or one that changes a tensor."""
     graph, calls = program.graph, dict[fx.Node, Call]()
-    _spell_out(graph)
+    _spell_out(program)
     targets = {node.target for node in graph.nodes}
     if aten.view.default in targets and not targets.isdisjoint(VIEWS):
         return False  # names of nodes would be counted otherwise than torch counts them
     for node in graph.nodes:
         if node.op != "call_function" or node.target in IGNORED:
             continue
-        if (write := WRITERS.get(node.target)) is None:
-            if not _is_core(node.target):
-                return False
-        elif (call := write(node, _arguments(node))) is None:
+        if (write := WRITERS.get(node.target)) is None and _is_core(node.target):
+            continue
+        call = _out_of_place(node) if write is None else write(node, _arguments(node))
+        if call is None:
             return False
-        else:
-            calls[node] = call
+        calls[node] = call
     written: dict[fx.Node, fx.Node] = {}
     for node, call in calls.items():
         with graph.inserting_before(node):
             new = _made(graph, call.target, fx.map_arg(call.arguments, lambda n: written.get(n, n)))
             new = _made(graph, operator.getitem, (new, 0)) if call.is_first else new
-        new.meta = dict(node.meta)
-        node.replace_all_uses_with(new)
-        program.graph_signature.replace_all_uses(node.name, new.name)
-        graph.erase_node(node)
+        _replace(program, node, new)
         written[node] = new
     return True
 
 
-def _spell_out(graph: fx.Graph) -> None:
+def _spell_out(program: ExportedProgram) -> None:
     """Softshrink as x less the nearest number of [-threshold, threshold]: torch would write it with jumps."""
-    for node in graph.nodes:
+    for node in list(program.graph.nodes):
         if node.target is aten.softshrink.default:
             x, threshold = (*node.args, 0.5)[:2]
-            with graph.inserting_before(node):
-                near = graph.call_function(aten.clamp.default, (x, -threshold, threshold))
-            near.meta = dict(node.meta)
-            node.target, node.args = aten.sub.Tensor, (x, near)
+            with program.graph.inserting_before(node):
+                near = _made(program.graph, aten.clamp.default, (x, -threshold, threshold))
+                near.meta = dict(node.meta)
+                _replace(program, node, _made(program.graph, aten.sub.Tensor, (x, near)))
+
+
+def _replace(program: ExportedProgram, node: fx.Node, new: fx.Node) -> None:
+    new.meta = dict(node.meta)
+    node.replace_all_uses_with(new)
+    program.graph_signature.replace_all_uses(node.name, new.name)
+    program.graph.erase_node(node)
 
 
 def _is_core(target: Any) -> bool:
@@ -78,6 +83,22 @@ def _is_core(target: Any) -> bool:
     if target is operator.getitem:
         return True
     return isinstance(target, OpOverload) and not target._schema.is_mutable and str(target) in OPS
+
+
+def _out_of_place(node: fx.Node) -> Call | None:
+    """An operator that changes its first argument, such as `relu_`, as the one that does not, where nothing else sees
+    the change: that argument is the new tensor of another operator, and is used nowhere else."""
+    target, x = node.target, node.args[0] if node.args else None
+    if not isinstance(target, OpOverload) or not isinstance(x, fx.Node) or len(x.users) != 1 or not _is_new(x.target):
+        return None
+    name = target._schema.name.removeprefix("aten::")
+    plain = getattr(getattr(aten, name[:-1], None), target._overloadname, None) if name.endswith("_") else None
+    return Call(plain, tuple(_arguments(node).values())) if plain is not None and _is_core(plain) else None
+
+
+def _is_new(target: Any) -> bool:
+    """Whether an operator makes a tensor that is no other one, or was written as one that does."""
+    return target in NEW or (isinstance(target, OpOverload) and target._schema.is_mutable)
 
 
 def _arguments(node: fx.Node) -> dict[str, Any]:
@@ -122,6 +143,13 @@ def _batch_norm(node: fx.Node, given: dict[str, Any]) -> Call | None:
     return Call(aten._native_batch_norm_legit_no_training.default, tuple(given[name] for name in names), True)
 
 
+def _adaptive_pool(node: fx.Node, given: dict[str, Any]) -> Call:
+    x, size = given["self"], given["output_size"]
+    if list(size) == [1, 1]:
+        return Call(aten.mean.dim, (x, [-1, -2], True))
+    return Call(aten._adaptive_avg_pool2d.default, (x, size))
+
+
 def _max_pool(node: fx.Node, given: dict[str, Any]) -> Call:
     return Call(aten.max_pool2d_with_indices.default, tuple(given.values()), True)
 
@@ -134,9 +162,10 @@ def _softmax(node: fx.Node, given: dict[str, Any]) -> Call | None:
 
 
 WRITERS: dict[Any, Callable[[fx.Node, dict[str, Any]], Call | None]] = {
-    **dict.fromkeys((aten.conv1d.default, aten.conv2d.default, aten.conv3d.default), _convolution),
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
     **dict.fromkeys(VIEWS, _view),
     **dict.fromkeys((aten.softmax.int, aten.log_softmax.int), _softmax),
+    aten.adaptive_avg_pool2d.default: _adaptive_pool,
     aten.batch_norm.default: _batch_norm,
     aten.dropout.default: _dropout,
     aten.max_pool2d.default: _max_pool,
