@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, ClassVar
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -48,10 +49,10 @@ class Pairs(RoundNorm):
     def nearest(self, d: Tensor, down: Tensor, up: Tensor, eps: float) -> Tensor:
         return _flat(EUCLID.nearest(_pairs(d), _pairs(down), _pairs(up), eps), d)
 
-    def expression(self, d: Any) -> Any:
+    def within(self, d: Any, down: np.ndarray, up: np.ndarray, eps: float) -> Any:
         import cvxpy
 
-        return cvxpy.maximum(*(cvxpy.norm(d[k : k + PAIR], 2) for k in range(0, d.size, PAIR)), 0)
+        return cvxpy.maximum(*(cvxpy.norm(d[k : k + PAIR], 2) for k in range(0, d.size, PAIR)), 0) <= eps
 
     def steepest(self, a: Tensor) -> Tensor:
         return _flat(EUCLID.steepest(_pairs(a)), a)

@@ -59,5 +59,5 @@ def test_a_norm_is_one_file(file: str, name: str, kind: str, tmp_path: Path) -> 
     printed = copy.python("-c", SESSION, name, kind)
     print("files touched to add a norm:", *copy.touched)
     assert copy.touched == [f"verify/sets/norms/{name}.py"]
-    assert f"linf, l2, l1 or {name}" in " ".join(printed.split())
+    assert f"linf, l2, l1, l0 or {name}" in " ".join(printed.split())
     assert f"on 4 samples of digits, {name} eps 0.05" in " ".join(printed.split())

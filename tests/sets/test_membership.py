@@ -23,7 +23,8 @@ def test_membership_of_balls_agrees_with_rationals(ball: Ball, seed: int, ulps: 
     for case in range(ball.batch):
         point = [Fraction(v) for v in x[case].double().flatten().tolist()]
         away = [abs(p - Fraction(c)) for p, c in zip(point, ball.center[case].double().flatten().tolist(), strict=True)]
-        size = {"linf": max(away), "l1": sum(away), "l2": sum(d * d for d in away)}[ball.norm.name]
+        size = {"linf": max(away), "l1": sum(away), "l2": sum(d * d for d in away),
+                "l0": sum(d != 0 for d in away)}[ball.norm.name]
         inside = size <= (ball.eps**2 if ball.norm.name == "l2" else ball.eps)
         if ball.clip is not None:
             inside = inside and all(ball.clip[0] <= p <= ball.clip[1] for p in point)

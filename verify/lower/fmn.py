@@ -29,7 +29,7 @@ class FMN(MinimumNorm):
     A gradient step in the difference of logits, then projection on a ball whose radius is estimated from the linearised
     boundary until a point violates; from then on it shrinks by a few percent while points violate, and grows while they
     do not. Step lengths and percentages fall along a cosine. Where balls are boxes, steps are along the sign of the
-    gradient, which finds nearer points than the paper's along the gradient.
+    gradient, which finds nearer points than the paper's along the gradient. Where the norm counts, radii are whole.
 
     Args:
         steps: gradients in each try, at least 1.
@@ -72,8 +72,10 @@ class FMN(MinimumNorm):
             near = -value / hunt.gauge.norm.dual(gradient * hunt.gauge.scale).clamp(min=tiny)
             estimate = (hunt.gauge.size(d) + near)[:, None]
             met |= beyond
-            inner = radius.minimum(hunt.found.distance[:, None]) * (1 - change)
-            radius = torch.where(beyond, inner, torch.where(met, radius * (1 + change), estimate))
+            inner, outer = radius.minimum(hunt.found.distance[:, None]) * (1 - change), radius * (1 + change)
+            if hunt.gauge.norm.counts:
+                inner, outer, estimate = inner.floor(), outer.ceil(), estimate.ceil()
+            radius = torch.where(beyond, inner, torch.where(met, outer, estimate))
             way = radius.clamp(max=1.0) * gradient.sign() if is_box else unit(gradient)
             d = d + annealed(self.length, SETTLED * self.length, k, self.steps) * way
             d = hunt.gauge.closest(d, radius.clamp(max=torch.finfo(d.dtype).max ** 0.25))

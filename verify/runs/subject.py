@@ -170,7 +170,7 @@ def fitted(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def largest_radius(clip: tuple[Fraction, Fraction], norm: str, size: int) -> Fraction:
     """A radius that reaches every valid input from everywhere."""
-    return (clip[1] - clip[0]) * norm_of(norm).of_ones(size)
+    return norm_of(norm).across(clip[1] - clip[0], size)
 
 
 def _digest(text: str) -> str | None:

@@ -17,7 +17,7 @@ from verify.rationals import Number, exact_array, rational, round_down, round_up
 from verify.registry import SetEntry
 from verify.sets.base import InputSet, Round, box_support
 from verify.sets.norms import BoxNorm, Norm, RoundNorm, norm_of
-from verify.sets.norms.base import clamp
+from verify.sets.norms.base import ONE, clamp
 from verify.sets.samples import Samples
 
 
@@ -28,18 +28,23 @@ class Ball(InputSet):
     Args:
         center: (batch, *shape) float tensor, inside the clip.
         eps: radius, a rational >= 0 in the input's own units.
-        norm: "linf", "l2" or "l1", or another of `verify.sets.norms`, or a value of `Norm`.
+        norm: "linf", "l2", "l1" or "l0", or another of `verify.sets.norms`, or a value of `Norm`. The balls of "l0" are
+            the points with at most eps coordinates changed, each anywhere in the clip: no convex sets, but what linear
+            functions reach on them is known (`L0`).
         clip: (low, high) range of valid inputs, low <= high, or None.
     """
 
     def __init__(self, center: Tensor, eps: Number, norm: str | Norm = "linf",
                  clip: tuple[Number, Number] | None = (0, 1)):
         self.center = center
-        self.eps = rational(eps, "eps")
         self.norm = norm_of(norm)
+        self.eps = self.norm.radius(rational(eps, "eps"))
         self.clip = None if clip is None else _range(clip)
         if self.eps < 0:
             raise InputError(f"eps is {float(self.eps):g} but must be at least 0")
+        if self.norm.counts and self.clip is None:
+            raise InputError(f"{self.norm} counts the coordinates that change, and without a clip nothing ends a "
+                             "change; give the range of valid inputs, such as clip=(0, 1)")
         if not bool(torch.isfinite(center).all()):
             raise InputError("an input has a value that is not finite; remove or mend that sample")
         if self.clip is not None and bool(((center < float(self.clip[0])) | (center > float(self.clip[1]))).any()):
@@ -73,9 +78,12 @@ class Ball(InputSet):
 
     def _moved(self, rounded: Callable[[np.ndarray, torch.dtype], Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """center - eps, center + eps, and infinities in their directions, eps (times what the norm's unit ball reaches
-        of each coordinate) a float64 rounded this way."""
+        of each coordinate) a float64 rounded this way; further than the clip where a norm counts."""
         wide, dtype = self.center.double(), self.center.dtype
-        by = rounded(self.eps * self._reach, torch.float64).to(wide.device)
+        far = self.eps * self._reach
+        if self.norm.counts and self.clip is not None:
+            far = 2 * ONE * (self.clip[1] - self.clip[0])
+        by = rounded(far, torch.float64).to(wide.device)
         down, up = (torch.tensor(end, dtype=dtype, device=wide.device) for end in (-torch.inf, torch.inf))
         return (wide - by).to(dtype), (wide + by).to(dtype), down, up
 
@@ -129,7 +137,8 @@ class Ball(InputSet):
             return inside
         delta = self.norm.nearest((x - self.center).flatten(1), *self._room(), float(self.eps))
         near = clamp((self.center + delta.reshape(x.shape)).to(x.dtype), *self._inner)
-        return torch.where(_spread(outside, x), self._retreat(near), inside)
+        near = near if self.norm.counts else self._retreat(near)
+        return torch.where(_spread(outside, x), near, inside)
 
     def nominal(self) -> Tensor:
         return self.center
@@ -228,8 +237,9 @@ class Ball(InputSet):
     def constraint(self, x: Any, case: int) -> list[Any]:
         if not isinstance(self.norm, RoundNorm):
             return super().constraint(x, case)
-        size = self.norm.expression(x - self.center[case].flatten().cpu().double().numpy())
-        return [*self._hull_constraint(x, case), size <= self._eps(self.center.double())]
+        center, down, up = (part[case].flatten().cpu().double().numpy() for part in (self.center, *self._room()))
+        return [*self._hull_constraint(x, case),
+                self.norm.within(x - center, down, up, self._eps(self.center.double()))]
 
     @cached_property
     def _reach(self) -> np.ndarray:
@@ -240,7 +250,7 @@ class Ball(InputSet):
     @property
     def _slack(self) -> float:
         """A bound on the relative error of `_size`."""
-        return (self.low[0].numel() + 8) * torch.finfo(torch.float64).eps
+        return 0.0 if self.norm.counts else (self.low[0].numel() + 8) * torch.finfo(torch.float64).eps
 
     def _eps(self, like: Tensor) -> float:
         """eps rounded up to a float of the tensor's dtype."""

@@ -143,6 +143,9 @@ def shared_problem(
     start = robustness(network, x, torch.zeros(len(x), dtype=torch.long) if y is None else y, eps, norm, clip)
     inputs = start.inputs
     assert isinstance(inputs, Ball)
+    if inputs.norm.counts:
+        raise InputError(f"one perturbation of many samples takes no {inputs.norm} balls, in which a change has no end "
+                         "but the clip of its sample; take linf, l2 or l1")
     if y is None:
         labels = classes_before(network, inputs.center)
         start = robustness(network, inputs.center, labels, eps, norm, clip)

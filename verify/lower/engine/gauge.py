@@ -55,7 +55,7 @@ class Gauge:
         down, up = down.clamp(max=0), up.clamp(min=0)
         if isinstance(self.norm, RoundNorm):
             radius = radius.clamp(min=torch.finfo(d.dtype).tiny)
-            return radius * self.norm.nearest(d / radius, down / radius, up / radius, 1.0) * self.scale
+            return self.norm.closest(d, down, up, radius) * self.scale
         reach = torch.as_tensor(self.norm.reach(d.shape[1]).astype("float64")).to(d)
         return clamp(clamp(d, -radius * reach, radius * reach), down, up) * self.scale
 

@@ -21,7 +21,7 @@ def widened(problem: Problem) -> Problem:
     inputs = problem.inputs
     if not isinstance(inputs, Ball) or inputs.clip is None:
         return problem
-    whole = (inputs.clip[1] - inputs.clip[0]) * inputs.norm.of_ones(prod(inputs.shape))
+    whole = inputs.norm.across(inputs.clip[1] - inputs.clip[0], prod(inputs.shape))
     return replace(problem, inputs=Ball(inputs.center, max(whole, inputs.eps), inputs.norm, inputs.clip))
 
 

@@ -90,7 +90,7 @@ def distance(
     network, x = given(model, x)
     if most is None:
         low, high = (rational(end, "clip") for end in clip or ())
-        most = (high - low) * norm_of(norm).of_ones(prod(network.input_shape))
+        most = norm_of(norm).across(high - low, prod(network.input_shape))
     start = perf_counter()
     problem = robustness(network, x, y, most, norm, clip, target, wins=wins, threshold=threshold)
     with torch.no_grad(), full_float32():

@@ -27,10 +27,13 @@ class Norm(ABC):
     """A norm, without state; equal to every other value of its class.
 
     Args:
+        counts: whether it counts what changes, however far it does: no norm in the strict sense, since ||2d|| = ||d||.
+            Its balls are not convex, need a clip, and are told exactly in floats.
         stable: p where the dual norm is the L_p norm of coefficients, times the half-widths of a box where balls are
             boxes: p-stable random vectors then estimate it (1 Cauchy, 2 Gaussian).
     """
 
+    counts: ClassVar[bool] = False
     stable: ClassVar[int | None] = None
 
     @property
@@ -66,7 +69,15 @@ class Norm(ABC):
 
     @abstractmethod
     def of_ones(self, size: int) -> Fraction | int:
-        """||(1, ..., 1)||, rounded up: a ball of this radius, times the width of the clip, reaches all of it."""
+        """||(1, ..., 1)||, rounded up."""
+
+    def across(self, width: Fraction, size: int) -> Fraction:
+        """A radius whose balls reach all of a clip of this width from every point of it."""
+        return width * self.of_ones(size)
+
+    def radius(self, eps: Fraction) -> Fraction:
+        """The least radius with the same balls: by default eps itself."""
+        return eps
 
     @abstractmethod
     def shortest(self, a: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -> Tensor:
@@ -134,9 +145,13 @@ class RoundNorm(Norm):
         """The point of the ball and the range nearest to d in the Euclidean norm, up to rounding; (..., size) -> same.
         """
 
+    def closest(self, d: Tensor, down: Tensor, up: Tensor, radius: Tensor) -> Tensor:
+        """`nearest` within a radius > 0 for each, (..., 1)."""
+        return radius * self.nearest(d / radius, down / radius, up / radius, 1.0)
+
     @abstractmethod
-    def expression(self, d: Any) -> Any:
-        """||d|| of a CVXPY vector, as a convex CVXPY expression."""
+    def within(self, d: Any, down: np.ndarray, up: np.ndarray, eps: float) -> Any:
+        """A CVXPY inequality of a CVXPY vector d that holds in the ball of this radius and the range."""
 
     def shortest(self, a: Tensor, wanted: Tensor, down: Tensor, up: Tensor) -> Tensor:
         """By default from maximisers: the gain that a radius allows is concave in it, so that radii times the share

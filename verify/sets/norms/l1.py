@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,10 +61,10 @@ class L1(RoundNorm):
         fill = torch.where(steep > 0, torch.minimum(room, missing / steep), 0)
         return torch.zeros_like(a).scatter(-1, order, fill) * a.sign()
 
-    def expression(self, d: Any) -> Any:
+    def within(self, d: Any, down: np.ndarray, up: np.ndarray, eps: float) -> Any:
         import cvxpy
 
-        return cvxpy.norm(d, 1)
+        return cvxpy.norm(d, 1) <= eps
 
 
 def knapsack(a: Tensor, down: Tensor, up: Tensor, eps: float) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,10 +61,10 @@ class L2(RoundNorm):
         largest = a.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(a.dtype).tiny)
         return along(a, a.abs() / largest, wanted, down, up)
 
-    def expression(self, d: Any) -> Any:
+    def within(self, d: Any, down: np.ndarray, up: np.ndarray, eps: float) -> Any:
         import cvxpy
 
-        return cvxpy.norm(d, 2)
+        return cvxpy.norm(d, 2) <= eps
 
     def steepest(self, a: Tensor) -> Tensor:
         """The gradient, normalised."""
