@@ -10,7 +10,7 @@ from verify.cli import options
 from verify.cli.running import Running
 from verify.runs.request import SmoothRequest
 
-OTHERS = ("set", "norm", "clip", "threshold", "within", "bounds", "methods", "timeout")  # say nothing of noise
+OTHERS = ("set", "norm", "clip", "grid", "threshold", "within", "bounds", "methods", "timeout")  # say nothing of noise
 
 
 @options.shares(SmoothRequest, without=OTHERS)

@@ -10,7 +10,7 @@ import typer
 from verify.cli import options
 from verify.runs.request import UniversalRequest
 
-OTHERS = ("set", "threshold", "within", "bounds", "methods", "timeout")  # say nothing of a shared perturbation
+OTHERS = ("set", "grid", "threshold", "within", "bounds", "methods", "timeout")  # say nothing of it
 
 
 @options.shares(UniversalRequest, without=OTHERS)

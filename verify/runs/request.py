@@ -39,6 +39,7 @@ class Request:
 
     command: ClassVar[str] = ""  # whose methods are tried where none are named
     attacks: ClassVar[bool] = False  # whether it has something to say of a model that is only executed
+    grids: ClassVar[bool] = True  # whether it has something to say of a grid
 
     def as_json(self) -> dict[str, Any]:
         """The texts by name; what stands here by default is left out."""
@@ -88,6 +89,7 @@ class RadiusRequest(Request):
     batch: int | None = None
 
     command: ClassVar[str] = "radius"
+    grids: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,7 @@ class SmoothRequest(Request):
 
     command: ClassVar[str] = "smooth"
     attacks: ClassVar[bool] = True
+    grids: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,3 +150,4 @@ class UniversalRequest(Request):
     out: Path | None = None
 
     command: ClassVar[str] = "universal"
+    grids: ClassVar[bool] = False

@@ -118,6 +118,9 @@ def read(request: Request, *, simplified: bool = True) -> Subject:
                          "10")
     if request.set != BALL and request.norm != "linf":
         raise InputError(f"--norm is of balls, and --set asks for {request.set}; leave out one of the two")
+    if request.grid is not None and not request.grids:
+        raise InputError(f"verify {request.command} knows no grid, and would answer for all inputs between its points; "
+                         "leave out --grid")
     if request.grid is not None and is_perturbation(request.set):
         raise InputError(f"--grid is of the inputs' own entries, and --set {request.set} varies parameters; leave out "
                          "one of the two")
