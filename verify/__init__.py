@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # type checkers read this; what is exported, Python finds bel
     from verify.lower.hop_skip_jump import HopSkipJump as HopSkipJump
     from verify.lower.pgd import PGD as PGD
     from verify.lower.random_search import RandomSearch as RandomSearch
+    from verify.lower.sigma_zero import SigmaZero as SigmaZero
     from verify.lower.square import Square as Square
     from verify.lower.targeted_apgd import TargetedAPGD as TargetedAPGD
     from verify.problem import Problem as Problem

@@ -19,6 +19,7 @@ from verify.runs.attack.distance import distances
 
 SHORT: dict[str, MinimumNorm] = {
     "fmn": verify.FMN(60), "ddn": verify.DDN(60), "deepfool": verify.DeepFool(10), "cw": verify.CarliniWagner(80, 8),
+    "sigmazero": verify.SigmaZero(80),
     "ead": verify.EAD(80, 8), "bisection": verify.Bisection(10), "hopskipjump": verify.HopSkipJump(12, 40),
 }
 NEAR = {  # how far above the minimal distance, relative
@@ -43,6 +44,26 @@ def test_the_distance_to_a_linear_boundary_is_its_closed_form(name: str, norm: s
     found = verify.distance(network, x, network(x).argmax(1), norm=norm, clip=(-2, 3), method=SHORT[name])
     assert bool((found.distance >= exact * (1 - 1e-12)).all())
     assert bool((found.distance <= exact * (1 + NEAR[name])).all())
+
+
+@pytest.mark.parametrize("name", ["sigmazero", "fmn", "deepfool"])
+def test_as_few_coordinates_change_as_cross_a_linear_boundary(name: str) -> None:
+    """The least number whose largest gains within the clip add up to the margin."""
+    network, noise = dense(12, 2, seed=2, dtype=torch.float64), torch.Generator().manual_seed(1)
+    x = torch.rand((20, 12), generator=noise, dtype=torch.float64)
+    y, weight = network(x).argmax(1), network.parameters["w0"][1] - network.parameters["w0"][0]
+    away = weight * (1 - 2 * y.double())[:, None]
+    gains = torch.where(away > 0, away * (1 - x), -away * x).sort(descending=True).values.cumsum(1)
+    margin = (network(x)[:, 0] - network(x)[:, 1]).abs()
+    exact = 1.0 + (gains < margin[:, None]).sum(1)
+    found = verify.distance(network, x, y, norm="l0", method=SHORT[name])
+    reached = exact <= 12
+    assert int(reached.sum()) >= 10
+    assert len(exact[reached].unique()) >= 3
+    assert bool((found.distance >= exact).all())
+    assert int((found.distance == exact)[reached].sum()) >= 0.8 * int(reached.sum())
+    changed = (found.points != x).sum(1).double()
+    assert torch.equal(found.distance[found.found], changed[found.found])
 
 
 @pytest.mark.parametrize("name", SHORT)
@@ -124,7 +145,7 @@ def test_what_does_not_fit_is_told() -> None:
     assert verify.distance(network, x, [0], clip=None, most=1).points.shape == x.shape
     for make in (lambda: verify.FMN(0), lambda: verify.DDN(change=0.0), lambda: verify.DeepFool(overshoot=-1.0),
                  lambda: verify.CarliniWagner(searches=0), lambda: verify.HopSkipJump(evaluations=0),
-                 lambda: verify.Bisection(starts=0)):
+                 lambda: verify.Bisection(starts=0), lambda: verify.SigmaZero(sigma=0.0)):
         with pytest.raises(InputError, match="must be"):
             make()
 

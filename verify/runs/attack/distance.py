@@ -105,4 +105,5 @@ def distances(problem: Problem, points: Tensor) -> Tensor:
     inputs = problem.inputs
     assert isinstance(inputs, Ball)
     delta = (points.double() - inputs.center.double()).flatten(1)
-    return inputs.norm.measure(delta) * (1 + (delta.shape[1] + 8) * torch.finfo(torch.float64).eps)
+    error = 0.0 if inputs.norm.counts else (delta.shape[1] + 8) * torch.finfo(torch.float64).eps
+    return inputs.norm.measure(delta) * (1 + error)
