@@ -24,6 +24,7 @@ from verify.check.container import MAGIC
 from verify.check.numbers import Arithmetic, Rejected
 from verify.check.search import Search
 
+FEW = 20  # mutants of the kind that takes longest; thousands: make conformance
 SEEDS, NAMES = st.integers(0, 2**32 - 1), st.sampled_from(list(KINDS))
 many = settings(deadline=None, max_examples=25, derandomize=True, database=None)  # thousands: make conformance
 
@@ -82,7 +83,7 @@ def test_bases_have_all_that_a_proof_may_have() -> None:
 def test_other_proofs_prove_no_less_than_what_is_attained(kind: str) -> None:
     """The claim stays; the margin that is reported is an upper bound on v*, so no point goes beyond it."""
     accepted, rng = 0, np.random.default_rng(11)
-    for _ in range(60):
+    for _ in range(FEW if kind == "product search" else 60):
         mutant = of_proof(base(kind), rng)
         report = answered(mutant.bytes())
         if report.accepted:
@@ -90,7 +91,7 @@ def test_other_proofs_prove_no_less_than_what_is_attained(kind: str) -> None:
             assert set(report.margins) == ({"R", "F"} if report.level == "F" else {"R"})
             for level, margin in report.margins.items():
                 assert known(kind, level) <= Fraction(margin) < 0, level
-    assert accepted >= 6, "too few are accepted"
+    assert accepted >= (2 if kind == "product search" else 6), "too few are accepted"
 
 
 @many

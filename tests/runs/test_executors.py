@@ -110,22 +110,16 @@ def test_a_ray_cluster_makes_the_same_table_and_survives_a_killed_worker(
     assert killed
 
 
-@needs_ray
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_a_driver_that_is_killed_is_continued_by_another_crew(tmp_path: Path, alone: dict, cluster: object) -> None:
-    from verify.runs.engine.cluster import Cluster
-
-    executor = Cluster(cascade(samples=SAMPLES), "local", 2)
+def test_a_driver_that_is_killed_is_continued_by_another_crew(tmp_path: Path, alone: dict) -> None:
     seen: list[str] = []
 
-    def stop(verdicts: list[str]) -> None:
+    def stop(verdicts: Sequence[str]) -> None:
         seen.extend(verdicts)
         if len(seen) > 10:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, executor, stop)
+        run(tmp_path, Processes(cascade(samples=SAMPLES), 1), stop)
     assert run(tmp_path, Serial(cascade(samples=SAMPLES))) == alone
 
 

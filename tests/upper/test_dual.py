@@ -193,7 +193,7 @@ def _matrix(rows: list[tuple[dict[int, float], float]], width: int) -> tuple[np.
 @pytest.mark.parametrize("splits", [False, True])
 def test_descents_approach_the_lp_of_the_triangles(name: str, splits: bool) -> None:
     met = 0
-    for seed in range(6):
+    for seed in range(4):
         net = dense(HINGES[name], (3, 5, 4, 3), seed).double()
         box = Box(*box_around(net, seed)).double()
         dual = Dual(net, box, linear_boxes(net, box))
@@ -213,7 +213,7 @@ def test_descents_approach_the_lp_of_the_triangles(name: str, splits: bool) -> N
         assert found >= best - 1e-7 * (1 + abs(best))
         assert found <= best + 0.03 * (start - best) + 1e-6
         met += 1
-    assert met >= 3
+    assert met >= 2
 
 
 def test_a_wide_dual_takes_the_columns_of_the_boxes_that_hold_its_own() -> None:

@@ -141,6 +141,7 @@ class _Guess:
     def __init__(self, op: Curve, low: np.ndarray, high: np.ndarray, bisections: int = BISECTIONS):
         self.op, self.low, self.high, self.middle = op, low, high, (low + high) / 2
         self.bisections = bisections
+        self.cleared: dict[int, np.ndarray] = {}
         self.pieces = op.pieces(FLOATS, low, high)
         self.vertices = [(x.middle, f.middle) for x, f in op.vertices(FLOATS, low, high)]
         self.ends = [f for _, f in self.vertices[:2]]
@@ -154,7 +155,7 @@ class _Guess:
             if len(self.pieces) == 1 or (np.ndim(piece.sign) == 0 and piece.sign == LINEAR):
                 yield np.clip(self.middle, start, end)
                 continue
-            first, last = self._clearing(k, np.stack([start, end]))
+            first, last = self._clearing(k)
             t = np.minimum(np.maximum(self.middle, first), last)
             yield np.where(first > last, self.parallel(k, self.chord), t) if len(self.pieces) > 2 else t
 
@@ -162,7 +163,7 @@ class _Guess:
         """The point of a piece nearest to this share of the box whose tangent clears f at both ends, and where there is
         one; bool."""
         start, end = self._part(self.pieces[k])
-        first, last = self._clearing(k, np.stack([start, end]))
+        first, last = self._clearing(k)
         t = np.minimum(np.maximum(self.low + share * (self.high - self.low), first), last)
         f, rise, clears = self._value(t), self.slope(k, t), (start < end) & (first <= last)
         for x, y in zip((self.low, self.high), self.ends, strict=True):
@@ -191,11 +192,15 @@ class _Guess:
         sign = self.pieces[k].sign
         return self._bisected(*self._part(self.pieces[k]), lambda t: sign * (self.slope(k, t) - slope) >= 0)
 
-    def _clearing(self, k: int, part: np.ndarray) -> np.ndarray:
-        """From both ends of a part of a piece, the nearest point whose tangent clears f at that end of the box; the
-        other end if there is none. All (2, batch, entries)."""
-        sign, x, y = self.pieces[k].sign, np.stack([self.low, self.high]), np.stack(self.ends)
-        return self._bisected(part, part[::-1], lambda t: sign * (self._value(t) + self.slope(k, t) * (x - t) - y) <= 0)
+    def _clearing(self, k: int) -> np.ndarray:
+        """From both ends of what the box has of a piece, the nearest point whose tangent clears f at that end of the
+        box; the other end if there is none. All (2, batch, entries)."""
+        if k not in self.cleared:
+            part, x, y = np.stack(self._part(self.pieces[k])), np.stack([self.low, self.high]), np.stack(self.ends)
+            sign = self.pieces[k].sign
+            self.cleared[k] = self._bisected(
+                part, part[::-1], lambda t: sign * (self._value(t) + self.slope(k, t) * (x - t) - y) <= 0)
+        return self.cleared[k]
 
     def _part(self, piece: Piece) -> tuple[np.ndarray, np.ndarray]:
         """What the box has of a piece, and a point that is near it where it has nothing."""
