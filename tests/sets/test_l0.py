@@ -17,6 +17,8 @@ from tests.lower.test_lower import dense
 from verify.errors import InputError, UnsupportedMethod
 from verify.sets import Ball, Box
 from verify.sets.norms.l0 import L0
+from verify.train.attack import Attack
+from verify.train.recipe import Penalty
 
 SIZE = 5
 
@@ -117,3 +119,7 @@ def test_what_takes_no_counts_says_so() -> None:
     for method in (verify.LP(), verify.MILP()):
         with pytest.raises(UnsupportedMethod, match="not l0 balls"):
             verify.solve(problem, method)
+    for penalty in (lambda: Penalty(0.1, "l0"), lambda: Attack(penalty=0.1, penalty_norm="l0"),
+                    lambda: verify.StochasticUAP(penalty=0.1, penalty_norm="l0")):
+        with pytest.raises(InputError, match="a penalty cannot be l0"):
+            penalty()

@@ -18,7 +18,7 @@ from verify.lower.rules.base import StepRule
 from verify.registry import STEP_RULES
 from verify.sets import Ball
 from verify.sets.base import InputSet
-from verify.sets.norms import norm_of
+from verify.sets.norms import penalty_norm_of
 
 PointLoss = Callable[[Tensor], Tensor]  # points (batch, *shape) -> values (batch,)
 
@@ -53,7 +53,7 @@ class Attack:
             raise InputError(f"the attack has step={self.step}; it must be positive")
         if not self.penalty >= 0:
             raise InputError(f"the attack has penalty={self.penalty}; it must be at least 0")
-        norm_of(self.penalty_norm)
+        penalty_norm_of(self.penalty_norm)
         if self.rule not in STEP_RULES:
             raise InputError(f"the attack has rule={self.rule!r}; choose one of {', '.join(STEP_RULES)}")
 
@@ -89,7 +89,7 @@ class Attack:
         if self.penalty == 0:
             return objective(x)
         delta = (x - ball.center).flatten(1)
-        return objective(x) - self.penalty * norm_of(self.penalty_norm).measure(delta)
+        return objective(x) - self.penalty * penalty_norm_of(self.penalty_norm).measure(delta)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from verify.models import RECIPES
 from verify.rationals import rational
 from verify.registry import default_methods
 from verify.runs.options import entries_of
-from verify.sets.norms import norm_of
+from verify.sets.norms import norm_of, penalty_norm_of
 from verify.train.losses import LOSSES, Loss, Threat
 from verify.train.schedule import Schedule
 from verify.train.tables import filled
@@ -156,7 +156,7 @@ class Penalty:
     norm: str = "l1"
 
     def __post_init__(self) -> None:
-        norm_of(self.norm)
+        penalty_norm_of(self.norm)
         if self.factor < 0:
             raise InputError(f"a penalty needs a factor of at least 0, not {self.factor:g}")
 

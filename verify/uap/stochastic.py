@@ -11,7 +11,7 @@ from torch import Tensor
 from verify.deadline import check_time
 from verify.errors import LATE, InputError, OutOfTime
 from verify.lower.engine.settings import check_settings
-from verify.sets.norms import norm_of
+from verify.sets.norms import penalty_norm_of
 from verify.uap.method import BestDelta, SharedAnswer, SharedMethod
 from verify.uap.problem import SharedProblem
 
@@ -50,7 +50,7 @@ class StochasticUAP(SharedMethod):
         check_settings(self, ("epochs", "batch", "restarts", "seed"), ("step",))
         if not 0 <= self.penalty < float("inf"):
             raise InputError(f"StochasticUAP has penalty={self.penalty}; it must be at least 0 and finite")
-        norm_of(self.penalty_norm)
+        penalty_norm_of(self.penalty_norm)
 
     @property
     def name(self) -> str:
@@ -86,6 +86,6 @@ class StochasticUAP(SharedMethod):
             loss = F.pad(rows, (1, 0)).logsumexp(1)
             total = (loss if self.cap is None else loss.clamp(max=self.cap)).mean()
             if self.penalty and bool(at.any()):  # at zero the norm has no gradient
-                total = total - self.penalty * norm_of(self.penalty_norm).measure(at.flatten())
+                total = total - self.penalty * penalty_norm_of(self.penalty_norm).measure(at.flatten())
         slope = torch.autograd.grad(total, at, allow_unused=True)[0]
         return torch.zeros_like(delta) if slope is None else torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)

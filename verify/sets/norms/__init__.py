@@ -6,7 +6,7 @@ from verify.errors import InputError
 from verify.registry import NORMS
 from verify.sets.norms.base import BoxNorm, Norm, RoundNorm
 
-__all__ = ["BoxNorm", "Norm", "RoundNorm", "norm_of"]
+__all__ = ["BoxNorm", "Norm", "RoundNorm", "norm_of", "penalty_norm_of"]
 
 
 def norm_of(name: str | Norm) -> Norm:
@@ -16,3 +16,11 @@ def norm_of(name: str | Norm) -> Norm:
     if name not in NORMS:
         raise InputError(f"unknown norm {name!r}; choose one of {', '.join(NORMS)}")
     return NORMS[name].load()()
+
+
+def penalty_norm_of(name: str) -> Norm:
+    """The norm of this name for a penalty that gradients make smaller. Raises InputError for one that has none."""
+    norm = norm_of(name)
+    if norm.counts:
+        raise InputError(f"a penalty cannot be {name}, which has no gradient; take l1")
+    return norm

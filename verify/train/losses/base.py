@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph
 from verify.sets import Ball
-from verify.sets.norms import norm_of
+from verify.sets.norms import penalty_norm_of
 
 SHARES = ("clean", "alpha", "share")  # fields of losses that mix two parts
 
@@ -94,4 +94,4 @@ def margin_loss(margins: Tensor) -> Tensor:
 
 def weight_penalty(weights: Iterable[Tensor], norm: str) -> Tensor:
     """||theta|| over all weights together, in the norm of this name: eps1 times this is added to a loss."""
-    return norm_of(norm).measure(torch.cat([w.flatten() for w in weights]))
+    return penalty_norm_of(norm).measure(torch.cat([w.flatten() for w in weights]))

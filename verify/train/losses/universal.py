@@ -11,7 +11,7 @@ from verify.errors import InputError
 from verify.ir.graph import BoundGraph
 from verify.registry import LossEntry
 from verify.sets import Ball
-from verify.sets.norms import norm_of
+from verify.sets.norms import penalty_norm_of
 from verify.train.live import detached
 from verify.train.losses.base import Loss, cross_entropy
 
@@ -43,7 +43,7 @@ class UniversalAdversarial(Loss):
         if self.steps < 1 or not self.penalty >= 0 or (self.step is not None and not self.step > 0):
             raise InputError(f"the universal loss has steps={self.steps}, step={self.step}, penalty={self.penalty}; "
                              "give at least 1 step, of positive length, and a penalty of at least 0")
-        norm_of(self.penalty_norm)
+        penalty_norm_of(self.penalty_norm)
 
     def __call__(self, network: BoundGraph, x: Tensor, y: Tensor, eps: float, noise: Generator) -> Tensor:
         delta = self.perturbation(detached(network), x, y, eps)
@@ -59,7 +59,7 @@ class UniversalAdversarial(Loss):
                 at = delta.detach().requires_grad_()
                 value = cross_entropy(network(self._moved(x, at)), y).mean()
                 if self.penalty and bool(at.any()):  # at zero the norm has no gradient
-                    value = value - self.penalty * norm_of(self.penalty_norm).measure(at.flatten())
+                    value = value - self.penalty * penalty_norm_of(self.penalty_norm).measure(at.flatten())
                 slope = torch.autograd.grad(value, at)[0]
             reached = float(value.detach())
             if reached > most:
