@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from random import random
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,8 @@ MISTAKES = [
     (nn.Linear(3, 2), X.double().numpy(), "its weights are float32, pass x.float()"),
     (nn.Linear(3, 2).bfloat16(), X, "its weights are bfloat16, pass module.float()"),
     (nn.Linear(3, 2), X.half(), "the samples are torch.float16, in which nothing is decided; give float32 or float64"),
+    (nn.Linear(3, 2, device="meta"), X, "the module Linear is on the device meta, where there are no numbers"),
+    (verify.Averaged(lambda x: LINEAR(x) + random()), X, "it may draw from torch's generator alone"),
     (nn.Linear(4, 2), X, "cannot be copied and called on an input of shape (1, 3), float32"),
     (LINEAR, X[:0], "x has shape (0, 3), no sample; give at least one"),
     (LINEAR, X[:0].numpy(), "x has shape (0, 3), no sample; give at least one"),
@@ -111,6 +114,25 @@ def test_outputs_that_are_not_finite_are_counted() -> None:
     for ask in ("universal", "fooling rate"):
         with pytest.raises(InputError, match=f"not finite on {odd} of 4 samples, so that they have no class"):
             ASK[ask](model, X)
+
+
+def test_outputs_that_are_not_finite_around_a_sample_are_told() -> None:
+    model = Gives(lambda y: torch.where((y - LINEAR(X[:1])).abs().amax(1, keepdim=True) < 1e-6, y, torch.nan))
+    found = verify.attack(model, X[:1], LINEAR(X[:1]).argmax(1), eps="1/10", method=verify.PGD(2))
+    assert found.robust_accuracy == 1
+    assert "not finite at a random point around 1 of 1 samples" in "".join(found.warnings)
+
+
+def test_what_a_nearest_point_fools_is_no_tie() -> None:
+    """The boundary x_0 = x_1 is met exactly by halving; a classifier answers there as before."""
+    model, x = nn.Linear(2, 2, bias=False), torch.tensor([[0.75, 0.25], [0.5, 0.25], [1.0, 0.0]])
+    model.load_state_dict({"weight": torch.eye(2)})
+    found = verify.attack(model, x, [0, 0, 0], eps=1, norm="l2", method=verify.FMN())
+    assert bool(found.fooled.all())
+    assert model(found.points).argmax(1).tolist() == [1, 1, 1]
+    near = verify.distance(model, x, [0, 0, 0], norm="l2", method=verify.FMN())
+    assert model(near.points).argmax(1).tolist() == [1, 1, 1]
+    torch.testing.assert_close(near.distance, torch.tensor([0.5, 0.25, 1.0]).double() / 2**0.5, rtol=1e-2, atol=0)
 
 
 def test_labels_and_targets_are_told_by_their_samples() -> None:

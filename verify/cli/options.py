@@ -64,7 +64,8 @@ Device = Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of the table")]
 EPS_HELP = "radius in the input's own units, for example 8/255"
 METHODS_HELP = f"in order, among {', '.join(METHODS)}"
-_METHOD_LINES = [f"  {entry.name:10}{entry.help}" for entry in METHODS.values()]
+_WIDTH = max(map(len, METHODS)) + 2
+_METHOD_LINES = [f"  {entry.name:{_WIDTH}}{entry.help}" for entry in METHODS.values()]
 METHODS_LIST = "\n".join(["\b", "Methods:", *_METHOD_LINES])  # \b keeps the lines as they are
 DECIDERS = default_methods("vnnlib")  # what decides a property if no methods are named
 

@@ -31,9 +31,13 @@ def angle_of(value: Number, what: str) -> Fraction:
     for name in UNITS:
         if text.endswith(name):
             text, unit = text.removesuffix(name).strip(), name
-    exact = reach_of(text, what) * UNITS[unit]
+    try:
+        exact = reach_of(text, what) * UNITS[unit]
+    except InputError:
+        raise InputError(f"{what} is {value!r} but must be an angle of at least 0; write for example 5deg or 0.1rad"
+                         ) from None
     if exact > HALF_TURN:
-        raise InputError(f"{what} is {value} but must be at most 180deg")
+        raise InputError(f"{what} is {value} but must be at most 180deg, which turns to every angle; write 180deg")
     return Fraction(float(round_up(np.array([exact], object), torch.float32)[0]))
 
 

@@ -240,7 +240,8 @@ def recipe_of(tables: dict[str, Any], where: str) -> Recipe:
     given = dict(tables)
     loss = given.pop("loss", None)
     if not isinstance(loss, dict) or loss.get("name") not in list(LOSSES):
-        raise InputError(f"{where} needs a table [loss] with a name among {', '.join(LOSSES)}")
+        given_name = f", not {loss['name']!r}" if isinstance(loss, dict) and "name" in loss else ""
+        raise InputError(f"{where} needs a table [loss] with a name among {', '.join(LOSSES)}{given_name}")
     kind, rest = LOSSES[loss["name"]], {key: value for key, value in loss.items() if key != "name"}
     if "threat" in rest:
         raise InputError(f"{where} has loss.threat; write the norm and clip in the table [threat]")

@@ -61,6 +61,11 @@ class Universal:
     trusts: str
     single: tuple[int, int]
 
+    def __repr__(self) -> str:
+        by = f"{self.rigour.name.lower()}, trusts {self.trusts}"
+        return (f"Universal: one perturbation fools at least {self.lower} and at most {self.upper} of "
+                f"{self.problem.count} samples ({by}); fooling rate {self.rate:.1%}")
+
     @property
     def lower(self) -> int:
         """How many samples `delta` fools."""

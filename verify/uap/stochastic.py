@@ -87,5 +87,5 @@ class StochasticUAP(SharedMethod):
             total = (loss if self.cap is None else loss.clamp(max=self.cap)).mean()
             if self.penalty and bool(at.any()):  # at zero the norm has no gradient
                 total = total - self.penalty * penalty_norm_of(self.penalty_norm).measure(at.flatten())
-        slope = torch.autograd.grad(total, at, allow_unused=True)[0]
+        slope = torch.autograd.grad(total, at, allow_unused=True)[0] if total.requires_grad else None
         return torch.zeros_like(delta) if slope is None else torch.nan_to_num(slope, nan=0.0, posinf=0.0, neginf=0.0)

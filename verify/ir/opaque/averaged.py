@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from verify.errors import InputError
-from verify.ir.opaque.module import numbers_of
+from verify.ir.opaque.outputs import numbers_of
 
 PRIME = 1_000_003  # between the seeds of neighbouring draws
 

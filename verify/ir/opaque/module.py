@@ -14,6 +14,8 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from verify.deadline import check_time
 from verify.errors import InputError, place_of
+from verify.ir.opaque.averaged import Averaged
+from verify.ir.opaque.outputs import numbers_of
 from verify.ops.opaque import Executable
 
 CLOSE = 1e-3  # how far outputs of samples together may be from those alone, as a share of the largest, to be of use
@@ -79,7 +81,7 @@ def executed_module(module: Callable[[Tensor], Any], example: Tensor) -> Execute
     """
     name = getattr(module, "__name__", type(module).__name__)
     try:
-        kept = copy.deepcopy(module).eval().requires_grad_(False) if isinstance(module, nn.Module) else module
+        kept = _frozen(module) if isinstance(module, nn.Module) else module
         device = _place(kept)
         first = example[:1].detach().to(device)
         with torch.no_grad():
@@ -89,6 +91,8 @@ def executed_module(module: Callable[[Tensor], Any], example: Tensor) -> Execute
         raise InputError(f"the module {name} cannot be copied and called on an input of shape "
                          f"{(1, *example.shape[1:])}, {str(example.dtype).removeprefix('torch.')}: {words} "
                          f"({place_of(problem)}); {_remedy(module, example)}") from problem
+    if device.type == "meta":
+        raise InputError(f"the module {name} is on the device meta, where there are no numbers; load its weights first")
     try:
         y = numbers_of(found, first)
     except (TypeError, ValueError, RuntimeError) as problem:
@@ -97,12 +101,22 @@ def executed_module(module: Callable[[Tensor], Any], example: Tensor) -> Execute
         raise InputError(f"the module {name} returns no numbers; wrap it")
     again, held = _with_gradient(kept, first)
     if not _same(y, again) and not _same(y, _plain(kept, first)):
+        remedy = ("it may draw from torch's generator alone, since no other is set anew" if isinstance(module, Averaged)
+                  else "or give the mean of its answers: verify.Averaged(module)")
         raise InputError(f"the module {name} gives other outputs when it is called again; leave out what is "
-                         "random, or give the mean of its answers: verify.Averaged(module)")
+                         f"random, {remedy}")
     other = example[1:2].detach().to(device) if len(example) > 1 else first.flip(-1)
     many = _fits_together(kept, torch.cat([other, first]), y.reshape(1, -1))
     size = max(1, held or 0, first.numel()) if many else None
     return ExecutedModule(name, _digest(kept, y), kept, example.dtype, y.numel(), device, size, held is not None)
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    """A copy in eval mode whose parameters want no gradients."""
+    kept = copy.deepcopy(module).eval()
+    for parameter in kept.parameters():  # a script has no requires_grad_
+        parameter.requires_grad_(False)
+    return kept
 
 
 def _remedy(module: Callable[[Tensor], Any], x: Tensor) -> str:
@@ -113,21 +127,6 @@ def _remedy(module: Callable[[Tensor], Any], x: Tensor) -> str:
         word = {torch.float32: "pass x.float()", torch.float64: "pass x.double()"}.get(own, "pass module.float()")
         return f"its weights are {str(own).removeprefix('torch.')}, {word}"
     return "mend it, or give samples as it takes them"
-
-
-def numbers_of(y: Any, like: Tensor) -> Tensor:
-    """An output as a tensor of the type, and on the device, of the samples. Raises TypeError for what is none."""
-    if y is None:
-        raise TypeError("None and not a tensor; let it return its outputs")
-    if isinstance(y, tuple | list | dict):
-        raise TypeError(f"a {type(y).__name__} and not one tensor; wrap it in a module that picks one")
-    try:
-        found = torch.as_tensor(y)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"a {type(y).__name__} and not a tensor; wrap it in a module that makes one") from None
-    if found.is_complex():
-        raise TypeError("complex numbers; wrap it in a module that makes real ones, such as their absolute values")
-    return found.to(like)
 
 
 def _place(module: Callable[[Tensor], Any]) -> torch.device:

@@ -27,7 +27,8 @@ def widened(problem: Problem) -> Problem:
 
 def nearest_replayed(problem: Problem, points: Tensor, wanted: InputSet | None = None) -> tuple[Tensor, Tensor]:
     """The points (cases, *shape) drawn along the ways from the nominal ones to where `Problem.replayed` still says that
-    they violate, members of the sets; and whether they do, bool (cases,). The nominal points where none does.
+    they violate, and by more than 0, so that a classifier says another class and not a tie; members of the sets. And
+    whether they do, bool (cases,). The nominal points where none does, or where these violate.
 
     wanted: sets within which a point is near enough, and is drawn no further.
     """
@@ -38,7 +39,7 @@ def nearest_replayed(problem: Problem, points: Tensor, wanted: InputSet | None =
         if bool(found.all()):
             break
         x = problem.inputs.project(center + (1 + more) * (points - center))
-        new = ~found & (problem.replayed(x) >= 0) & problem.inputs.contains(x) & (x != center).flatten(1).any(1)
+        new = ~found & (problem.replayed(x) > 0) & problem.inputs.contains(x) & (x != center).flatten(1).any(1)
         best[new], found = x[new], found | new
         high = torch.where(new, 1 + more, high)
     for _ in range(HALVINGS):
@@ -47,7 +48,7 @@ def nearest_replayed(problem: Problem, points: Tensor, wanted: InputSet | None =
             break
         middle = (low + high) / 2
         x = problem.inputs.project(center + middle.reshape(-1, *[1] * (center.dim() - 1)) * (points - center))
-        bad = (problem.replayed(x) >= 0) & problem.inputs.contains(x)
+        bad = (problem.replayed(x) > 0) & problem.inputs.contains(x)
         low, high = torch.where(open_ & ~bad, middle, low), torch.where(open_ & bad, middle, high)
         best[open_ & bad] = x[open_ & bad]
     return best, found
@@ -57,7 +58,7 @@ def drawn_inside(problem: Problem, wide: Problem, points: Tensor) -> Tensor:
     """Points (cases, *shape) that were found in wide sets, each in its place one of the set of the problem that
     violates when it is replayed, where the way to it leads to one."""
     inside = problem.inputs.project(points)
-    done = (problem.replayed(inside) >= 0) & problem.inputs.contains(inside)
+    done = (problem.replayed(inside) > 0) & problem.inputs.contains(inside)
     if bool(done.all()):
         return inside
     near, found = nearest_replayed(wide, points, problem.inputs)

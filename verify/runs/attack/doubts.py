@@ -29,6 +29,7 @@ class Seen:
         samples, left: how many there are, and were not fooled.
         flat: how many of those left have finite outputs and no gradient, see `flat_places`.
         infinite: on how many the outputs are not all finite.
+        lost: on how many of those left they are not at a random member of the set.
         sums: whether outputs are probabilities.
     """
 
@@ -36,19 +37,24 @@ class Seen:
     left: int = 0
     flat: int = 0
     infinite: int = 0
+    lost: int = 0
     sums: bool = True
 
     def __add__(self, other: Seen) -> Seen:
         return Seen(self.samples + other.samples, self.left + other.left, self.flat + other.flat,
-                    self.infinite + other.infinite, self.sums and other.sums)
+                    self.infinite + other.infinite, self.lost + other.lost, self.sums and other.sums)
 
 
 def seen(problem: Problem, outputs: Tensor, left: Tensor, methods: Collection[Method]) -> Seen:
     """Of the nominal points of a problem, with their outputs, those of `left` (cases,) not fooled."""
     odd = infinite(outputs)
     open_ = (left & ~odd).nonzero().flatten()
-    flat = int(flat_places(problem.select(open_), methods).sum()) if len(open_) else 0
-    return Seen(len(left), int(left.sum()), flat, int(odd.sum()), are_probabilities(problem, outputs))
+    flat = lost = 0
+    if len(open_):
+        part = problem.select(open_)
+        flat = int(flat_places(part, methods).sum())
+        lost = int(infinite(part.network(part.inputs.sample(torch.Generator().manual_seed(0)))).sum())
+    return Seen(len(left), int(left.sum()), flat, int(odd.sum()), lost, are_probabilities(problem, outputs))
 
 
 def infinite(outputs: Tensor) -> Tensor:
@@ -63,9 +69,12 @@ def doubts(methods: Collection[Method], by: Iterable[str | None], what: Seen) ->
     if what.infinite:
         told.append(f"the outputs are not finite on {what.infinite} of {what.samples} samples, which count as wrong; "
                     "mend the model, or leave these samples out")
+    if what.lost:
+        told.append(f"the outputs are not finite at a random point around {what.lost} of {what.left} samples that were "
+                    "not fooled, and attacks see nothing there; mend the model")
     if what.flat:
         told.append(f"the gradient is zero or missing on {what.flat} of {what.left} samples that were not fooled: "
-                    "attacks by gradients see nothing there; ask one that needs none, such as square")
+                    "attacks by gradients see nothing there; ask those that need none, random and square")
     late = sum(name in blind for name in found)
     if late and len(blind) < len(methods):
         told.append(f"attacks without gradients fooled {late} samples that attacks by gradients had left: gradients "
