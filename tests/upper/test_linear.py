@@ -165,6 +165,20 @@ def test_bounds_are_no_verdict_where_arithmetic_overflows() -> None:
     assert verify.solve(problem, verify.CROWN()).verdicts != [verify.Verdict.VERIFIED]
 
 
+@pytest.mark.parametrize("second", [nn.Sigmoid(), nn.ReLU(), nn.Tanh()])
+def test_a_curve_after_neurons_that_are_off_is_bounded(second: nn.Module) -> None:
+    """Rows over what the first makes leave out neurons that are off; so do those that begin there."""
+    module = seeded(
+        nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 6), nn.ReLU(), second, nn.Linear(6, 2)), 0)
+    with torch.no_grad():
+        module.get_parameter("2.bias").copy_(torch.tensor([-9.0, -9.0, -9.0, -9.0, 0.1, 0.2]))
+    net = verify.trace(module, torch.zeros(1, 2))
+    problem = verify.robustness(net, torch.full((1, 2), 0.5), [0], eps=0.4)
+    bracket = verify.solve(problem, verify.CROWN()).meet(verify.solve(problem, verify.PGD()))
+    assert bracket.upper.isfinite().all()
+    assert float(bracket.upper[0] - bracket.lower[0]) < 0.5
+
+
 def test_second_guess_only_improves(monkeypatch: pytest.MonkeyPatch) -> None:
     from verify.upper import crown as linear
 

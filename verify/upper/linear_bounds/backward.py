@@ -161,7 +161,7 @@ class Backward:
             return self._unit_windows(name, node, owner, index, sign)
         a = torch.zeros((len(index), prod(shape)), dtype=sign.dtype, device=owner.device)
         a = a.scatter(1, index[:, None], sign[:, None])
-        return name, Dense(a.reshape(-1, *shape), owner)
+        return name, self.restricted(name, Dense(a.reshape(-1, *shape), owner))
 
     def _unit_windows(
         self, name: str, node: Node | None, owner: Tensor, index: Tensor, sign: Tensor
