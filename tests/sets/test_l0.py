@@ -18,6 +18,7 @@ from verify.errors import InputError, UnsupportedMethod
 from verify.sets import Ball, Box
 from verify.sets.norms.l0 import L0
 from verify.train.attack import Attack
+from verify.train.losses.base import Threat
 from verify.train.recipe import Penalty
 
 SIZE = 5
@@ -123,3 +124,5 @@ def test_what_takes_no_counts_says_so() -> None:
                     lambda: verify.StochasticUAP(penalty=0.1, penalty_norm="l0")):
         with pytest.raises(InputError, match="a penalty cannot be l0"):
             penalty()
+    with pytest.raises(InputError, match="training takes no l0 balls"):
+        Threat("l0")

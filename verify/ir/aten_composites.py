@@ -25,7 +25,7 @@ NEW = (*CONVOLUTIONS, aten.linear.default, aten.batch_norm.default, aten.add.Ten
 IGNORED = (aten._assert_tensor_metadata.default,)  # has no result
 
 
-class Call(NamedTuple):
+class CoreCall(NamedTuple):
     """A call of an operator, or the first of its results."""
 
     target: OpOverload
@@ -36,7 +36,7 @@ class Call(NamedTuple):
 def write_out(program: ExportedProgram) -> bool:
     """Writes the composites of a program in core operators, in place; False, with nothing written, where that would
     leave an operator that only torch can take apart, or one that changes a tensor."""
-    graph, calls = program.graph, dict[fx.Node, Call]()
+    graph, calls = program.graph, dict[fx.Node, CoreCall]()
     _spell_out(program)
     targets = {node.target for node in graph.nodes}
     if aten.view.default in targets and not targets.isdisjoint(VIEWS):
@@ -85,7 +85,7 @@ def _is_core(target: Any) -> bool:
     return isinstance(target, OpOverload) and not target._schema.is_mutable and str(target) in OPS
 
 
-def _out_of_place(node: fx.Node) -> Call | None:
+def _out_of_place(node: fx.Node) -> CoreCall | None:
     """An operator that changes its first argument, such as `relu_`, as the one that does not, where nothing else sees
     the change: that argument is the new tensor of another operator, and is used nowhere else."""
     target, x = node.target, node.args[0] if node.args else None
@@ -93,7 +93,7 @@ def _out_of_place(node: fx.Node) -> Call | None:
         return None
     name = target._schema.name.removeprefix("aten::")
     plain = getattr(getattr(aten, name[:-1], None), target._overloadname, None) if name.endswith("_") else None
-    return Call(plain, tuple(_arguments(node).values())) if plain is not None and _is_core(plain) else None
+    return CoreCall(plain, tuple(_arguments(node).values())) if plain is not None and _is_core(plain) else None
 
 
 def _is_new(target: Any) -> bool:
@@ -116,7 +116,7 @@ def _made(graph: fx.Graph, target: Any, arguments: Any) -> fx.Node:
     return graph.create_node("call_function", target, arguments, name=packet.__name__)
 
 
-def _convolution(node: fx.Node, given: dict[str, Any]) -> Call | None:
+def _convolution(node: fx.Node, given: dict[str, Any]) -> CoreCall | None:
     """Of samples in a batch; paddings that are words are left to torch."""
     spatial = given["weight"].meta["val"].ndim - 2
     if given["input"].meta["val"].ndim != spatial + 2 or isinstance(given["padding"], str):
@@ -124,44 +124,44 @@ def _convolution(node: fx.Node, given: dict[str, Any]) -> Call | None:
     lengths = [list(given[name]) for name in ("stride", "padding", "dilation")]
     lengths = [each * spatial if len(each) == 1 else each for each in lengths]
     x, weight, bias = (given[name] for name in ("input", "weight", "bias"))
-    return Call(aten.convolution.default, (x, weight, bias, *lengths, False, [0] * spatial, given["groups"]))
+    return CoreCall(aten.convolution.default, (x, weight, bias, *lengths, False, [0] * spatial, given["groups"]))
 
 
-def _view(node: fx.Node, given: dict[str, Any]) -> Call | None:
+def _view(node: fx.Node, given: dict[str, Any]) -> CoreCall | None:
     shape = list(node.meta["val"].shape)
-    return Call(aten.view.default, (node.args[0], shape)) if all(type(n) is int for n in shape) else None
+    return CoreCall(aten.view.default, (node.args[0], shape)) if all(type(n) is int for n in shape) else None
 
 
-def _dropout(node: fx.Node, given: dict[str, Any]) -> Call | None:
-    return None if given["train"] else Call(aten.alias.default, (node.args[0],))
+def _dropout(node: fx.Node, given: dict[str, Any]) -> CoreCall | None:
+    return None if given["train"] else CoreCall(aten.alias.default, (node.args[0],))
 
 
-def _batch_norm(node: fx.Node, given: dict[str, Any]) -> Call | None:
+def _batch_norm(node: fx.Node, given: dict[str, Any]) -> CoreCall | None:
     if given["training"] or given["running_mean"] is None or given["running_var"] is None:
         return None
     names = ("input", "weight", "bias", "running_mean", "running_var", "momentum", "eps")
-    return Call(aten._native_batch_norm_legit_no_training.default, tuple(given[name] for name in names), True)
+    return CoreCall(aten._native_batch_norm_legit_no_training.default, tuple(given[name] for name in names), True)
 
 
-def _adaptive_pool(node: fx.Node, given: dict[str, Any]) -> Call:
+def _adaptive_pool(node: fx.Node, given: dict[str, Any]) -> CoreCall:
     x, size = given["self"], given["output_size"]
     if list(size) == [1, 1]:
-        return Call(aten.mean.dim, (x, [-1, -2], True))
-    return Call(aten._adaptive_avg_pool2d.default, (x, size))
+        return CoreCall(aten.mean.dim, (x, [-1, -2], True))
+    return CoreCall(aten._adaptive_avg_pool2d.default, (x, size))
 
 
-def _max_pool(node: fx.Node, given: dict[str, Any]) -> Call:
-    return Call(aten.max_pool2d_with_indices.default, tuple(given.values()), True)
+def _max_pool(node: fx.Node, given: dict[str, Any]) -> CoreCall:
+    return CoreCall(aten.max_pool2d_with_indices.default, tuple(given.values()), True)
 
 
-def _softmax(node: fx.Node, given: dict[str, Any]) -> Call | None:
+def _softmax(node: fx.Node, given: dict[str, Any]) -> CoreCall | None:
     if given["dtype"] not in (None, given["self"].meta["val"].dtype):
         return None
     plain = aten._softmax if node.target is aten.softmax.int else aten._log_softmax
-    return Call(plain.default, (given["self"], given["dim"], False))
+    return CoreCall(plain.default, (given["self"], given["dim"], False))
 
 
-WRITERS: dict[Any, Callable[[fx.Node, dict[str, Any]], Call | None]] = {
+WRITERS: dict[Any, Callable[[fx.Node, dict[str, Any]], CoreCall | None]] = {
     **dict.fromkeys(CONVOLUTIONS, _convolution),
     **dict.fromkeys(VIEWS, _view),
     **dict.fromkeys((aten.softmax.int, aten.log_softmax.int), _softmax),

@@ -13,17 +13,25 @@ from torch import Generator, Tensor
 from verify.errors import InputError
 from verify.ir.graph import BoundGraph
 from verify.sets import Ball
-from verify.sets.norms import penalty_norm_of
+from verify.sets.norms import norm_of, penalty_norm_of
 
 SHARES = ("clean", "alpha", "share")  # fields of losses that mix two parts
 
 
 @dataclass(frozen=True)
 class Threat:
-    """Which perturbations are allowed: a ball of the norm of this name inside the clip (low, high) or None."""
+    """Which perturbations are allowed: a ball of the norm of this name inside the clip (low, high) or None.
+
+    Raises InputError for a norm that counts: its radii are whole numbers, and do not grow during a training.
+    """
 
     norm: str = "linf"
     clip: tuple[float, float] | None = (0, 1)
+
+    def __post_init__(self) -> None:
+        if norm_of(self.norm).counts:
+            raise InputError(f"training takes no {self.norm} balls, whose radius is a whole number and cannot grow "
+                             "from 0; take l1")
 
     def ball(self, x: Tensor, eps: float) -> Ball:
         """The sets around x (batch, *shape). Raises InputError where x lies outside the clip."""
