@@ -206,6 +206,13 @@ def test_what_is_changed_in_place_is_seen_by_all(how: str) -> None:
     agree(trace(module, torch.zeros(1, 3)), module, torch.randn(20, 3))
 
 
+def test_a_weight_that_is_changed_in_place_is_a_constant() -> None:
+    torch.manual_seed(3)
+    weight = torch.rand(2, 3)
+    module = Function(lambda x: nn.functional.linear(x, weight.mul(2).add_(weight, alpha=3))).eval()
+    agree(trace(module, torch.zeros(1, 3)), module, torch.randn(5, 3))
+
+
 @pytest.mark.parametrize("name", ["class", 'a"b', "a\nb"])
 def test_names_that_torch_cannot_write_are_refused(name: str) -> None:
     plain, module = (nn.Sequential(OrderedDict([(name, part)])).eval() for part in (nn.Linear(3, 2), nn.LayerNorm(3)))

@@ -8,7 +8,8 @@ operators once the common composites are written out do without.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +32,7 @@ class CoreCall(NamedTuple):
     target: OpOverload
     arguments: tuple[Any, ...]
     is_first: bool = False
+    named: Mapping[str, Any] = MappingProxyType({})
 
 
 def write_out(program: ExportedProgram) -> bool:
@@ -53,7 +55,8 @@ def write_out(program: ExportedProgram) -> bool:
     written: dict[fx.Node, fx.Node] = {}
     for node, call in calls.items():
         with graph.inserting_before(node):
-            new = _made(graph, call.target, fx.map_arg(call.arguments, lambda n: written.get(n, n)))
+            arguments, named = fx.map_arg((call.arguments, dict(call.named)), lambda n: written.get(n, n))
+            new = _made(graph, call.target, arguments, named)
             new = _made(graph, operator.getitem, (new, 0)) if call.is_first else new
         _replace(program, node, new)
         written[node] = new
@@ -93,7 +96,7 @@ def _out_of_place(node: fx.Node) -> CoreCall | None:
         return None
     name = target._schema.name.removeprefix("aten::")
     plain = getattr(getattr(aten, name[:-1], None), target._overloadname, None) if name.endswith("_") else None
-    return CoreCall(plain, tuple(_arguments(node).values())) if plain is not None and _is_core(plain) else None
+    return CoreCall(plain, node.args, False, node.kwargs) if plain is not None and _is_core(plain) else None
 
 
 def _is_new(target: Any) -> bool:
@@ -110,10 +113,10 @@ def _arguments(node: fx.Node) -> dict[str, Any]:
     }
 
 
-def _made(graph: fx.Graph, target: Any, arguments: Any) -> fx.Node:
+def _made(graph: fx.Graph, target: Any, arguments: Any, named: Any = None) -> fx.Node:
     """A call by the name that torch would give it."""
     packet = getattr(target, "overloadpacket", target)
-    return graph.create_node("call_function", target, arguments, name=packet.__name__)
+    return graph.create_node("call_function", target, arguments, named, name=packet.__name__)
 
 
 def _convolution(node: fx.Node, given: dict[str, Any]) -> CoreCall | None:
