@@ -11,15 +11,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from verify.models import digits
 
 import verify
+from tests.support.nets import seeded
 from tests.support.perturbations import ORACLES, drawn
 from verify.check.checker import check
 from verify.errors import InputError, UnsupportedMethod
 from verify.fronts import Blur, Brightness, Perturbation, PixelNoise, Rotation, Translation, perturbation_of, perturbed
 from verify.fronts.perturbed import front_of, picture_of, unchanged
 from verify.ir.evaluate import exact_value
+from verify.ir.front import behind
 from verify.ir.graph import Network
 from verify.ir.symbolic import variable
 from verify.problem import Problem
@@ -224,3 +227,18 @@ def test_what_is_not_understood_is_told(text: str, told: str) -> None:
 def test_flat_inputs_cannot_be_turned() -> None:
     with pytest.raises(InputError, match="moves the pixels of images"):
         perturbed(taker((4,)), torch.rand(1, 4), [0], "rotation:5deg")
+
+
+def test_rows_stop_at_a_front_whose_last_neurons_are_off() -> None:
+    """What they keep of a value is what its form is cut to."""
+    front = seeded(nn.Sequential(nn.Linear(1, 40), nn.Tanh(), nn.Linear(40, 400), nn.ReLU()), 0)
+    with torch.no_grad():
+        front.get_parameter("2.bias")[:300] -= 9
+    network = seeded(nn.Sequential(nn.Linear(400, 60), nn.ReLU(), nn.Linear(60, 3)), 1)
+    whole = behind(verify.trace(network, torch.zeros(1, 400)), verify.trace(front, torch.zeros(1, 1)))
+    problem = verify.robustness(whole, torch.full((2, 1), 0.5), [0, 1], eps="1/4")
+    upper = verify.solve(problem, verify.CROWN()).upper
+    points = problem.inputs.low + torch.linspace(0, 1, 101)[:, None, None] * (problem.inputs.high - problem.inputs.low)
+    top = torch.stack([problem.violation(x) for x in points]).amax(0)
+    assert bool((top <= upper).all())
+    assert bool((upper < top + 0.5).all())

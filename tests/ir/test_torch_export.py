@@ -213,6 +213,13 @@ def test_a_weight_that_is_changed_in_place_is_a_constant() -> None:
     agree(trace(module, torch.zeros(1, 3)), module, torch.randn(5, 3))
 
 
+def test_a_constant_of_a_wider_type_is_not_rounded_in_place() -> None:
+    weight, constant = torch.rand(2, 3), torch.tensor([1 / 3, 0.1], dtype=torch.float64)
+    function = Function(lambda x: nn.functional.linear(x, weight).add_(constant)).eval()
+    with pytest.raises(UnsupportedOp, match=r"offset in torch\.float64 whose values torch\.float32 does not hold"):
+        trace(function, torch.zeros(1, 3))
+
+
 @pytest.mark.parametrize("name", ["class", 'a"b', "a\nb"])
 def test_names_that_torch_cannot_write_are_refused(name: str) -> None:
     plain, module = (nn.Sequential(OrderedDict([(name, part)])).eval() for part in (nn.Linear(3, 2), nn.LayerNorm(3)))

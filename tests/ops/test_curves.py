@@ -194,3 +194,12 @@ def test_methods_bound_networks_of_it(example: Example) -> None:
 def test_a_milp_refuses_it(example: Example) -> None:
     with pytest.raises(UnsupportedMethod, match=f"{type(example.op).__name__}\\) exactly"):
         verify.solve(problem(dense(example.op, (3, 4, 3), 0), "untargeted", 0), verify.MILP())
+
+
+@pytest.mark.parametrize("example", [e for e in EXAMPLES.values() if isinstance(e.op, Curve)], ids=str)
+def test_an_end_that_is_no_number_decides_nothing(example: Example) -> None:
+    low, high = torch.tensor([[torch.nan, torch.nan, -1.0]]), torch.tensor([[torch.nan, 1.0, torch.nan]])
+    box = IntervalBounds(low, high)
+    assert isinstance(example.op, Curve)
+    assert example.op.unstable((), box).all()
+    assert not example.op.linear_on((), box)[0].any()

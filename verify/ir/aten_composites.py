@@ -90,9 +90,12 @@ def _is_core(target: Any) -> bool:
 
 def _out_of_place(node: fx.Node) -> CoreCall | None:
     """An operator that changes its first argument, such as `relu_`, as the one that does not, where nothing else sees
-    the change: that argument is the new tensor of another operator, and is used nowhere else."""
+    the change: that argument is the new tensor of another operator, and is used nowhere else. With arguments of several
+    types the result would have another one."""
     target, x = node.target, node.args[0] if node.args else None
     if not isinstance(target, OpOverload) or not isinstance(x, fx.Node) or len(x.users) != 1 or not _is_new(x.target):
+        return None
+    if len({given.meta["val"].dtype for given in node.all_input_nodes}) != 1:
         return None
     name = target._schema.name.removeprefix("aten::")
     plain = getattr(getattr(aten, name[:-1], None), target._overloadname, None) if name.endswith("_") else None

@@ -95,11 +95,12 @@ class Piecewise(Curve):
         return IntervalBounds(values.amin(0), values.amax(0))
 
     def unstable(self, p: Parameters, box: IntervalBounds) -> Tensor:
-        """Where a breakpoint lies strictly inside the interval, so that f is not linear on it; bool."""
-        inside = torch.zeros_like(box.low, dtype=torch.bool)
+        """Where a breakpoint lies strictly inside the interval, so that f is not linear on it, or an end is no number;
+        bool."""
+        beside = torch.ones_like(box.low, dtype=torch.bool)
         for b in self.breakpoints:
-            inside |= (box.low < float(b)) & (box.high > float(b))
-        return inside
+            beside &= (box.low >= float(b)) | (box.high <= float(b))
+        return ~beside
 
     def amplified(self, p: Parameters, box: IntervalBounds, error: Tensor) -> Tensor:
         return error * max(abs(float(s)) for s in self.slopes)

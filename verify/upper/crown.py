@@ -240,7 +240,8 @@ def sweep(
             forward.visit(node)
         if forward is not None and front is not None and node.name == front.last:
             reference = backward.reference[node.name]
-            backward.rest = Rest.of(node.name, forward.forms[node.name], reference, rounding)
+            rest = Rest.of(node.name, forward.forms[node.name], reference, rounding)
+            backward.rest = rest.entries(backward.kept.get(node.name))
     return backward, boxes
 
 

@@ -52,6 +52,12 @@ class Rest(NamedTuple):
             radius = radius + rounding.start(name) + form.size * sums
         return cls(name, form.middle - reference, radius, form.columns)
 
+    def entries(self, kept: Tensor | None) -> Rest:
+        """The same of these entries (n,) of a vector, which are all that rows keep; None for all."""
+        if kept is None:
+            return self
+        return Rest(self.name, self.middle[:, kept], self.radius[:, kept], self.columns[:, :, kept])
+
 
 def front_nodes(network: BoundGraph) -> FrontNodes | None:
     """Those of a network with a front that is not linear; None where there is none, or what follows it reads more than
